@@ -1,1 +1,31 @@
-//! A TFTP server for network booting.
+//! A TFTP server for network booting that serves a bounded number of transfers at a time and lets
+//! everybody else wait in silence.
+//!
+//! # The map
+//!
+//! Each room imports only from rooms before it; `tests/house.rs` watches this.
+//!
+//! | room | what it is for | what it never does |
+//! |---|---|---|
+//! | [`moment`] | points in time | know what time it is |
+//! | [`wire`] | bytes ⇄ meaning | allocate, panic, know files |
+//! | [`name`] | a requested name made safe | look at a file system |
+//! | [`transfer`] | one file to one client | send, read, wait |
+//! | [`server`] | the many: slots, queue, timers | anything but through [`server::Io`] |
+//! | [`os`] | system calls, and all `unsafe` | decide anything |
+//! | [`config`] | checked settings | read arguments |
+//! | [`cli`] | arguments → settings | act on them |
+//! | [`daemon`] | the loop that joins them | know the protocol |
+//!
+//! [`server`] and [`os`] do not know each other; only `daemon::io` knows both. The first five rooms
+//! have no socket, clock, file, log or randomness: time is an argument, so tests and simulations run
+//! the code of production in virtual time.
+//!
+//! Read in this order: README, this page, [`moment`], [`wire`], [`name`], [`transfer`], [`server`],
+//! [`os`], [`daemon`].
+
+pub mod moment;
+pub mod name;
+pub mod server;
+pub mod transfer;
+pub mod wire;

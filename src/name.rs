@@ -1,0 +1,211 @@
+//! A requested file name made safe: relative to the root, without `..`, or a [`Refusal`].
+//!
+//! This is text only: it never looks at a file system. Opening beneath the root, in `os::files`, holds
+//! even where a symbolic link points outside. Names are bytes, not UTF-8.
+
+use crate::wire::Refusal;
+
+/// Longest name that is looked up, in bytes, after it was made relative.
+///
+/// RFC 2347 bounds a whole request to 512 bytes; real names are shorter still.
+pub const NAME_MAX: usize = 1024;
+
+/// The directory served, as clients may spell it: absolute paths that are dropped from the front of a
+/// name, since DHCP servers hand such names out.
+#[derive(Clone, Debug, Default)]
+pub struct RootPrefixes {
+    prefixes: Vec<FileNameBuf>,
+}
+
+impl RootPrefixes {
+    /// Takes the absolute paths by which the root is known. Those longer than [`NAME_MAX`] are left out,
+    /// since no name that begins with them is looked up.
+    pub fn new<'p>(paths: impl IntoIterator<Item = &'p [u8]>) -> RootPrefixes {
+        let mut prefixes: Vec<FileNameBuf> = Vec::new();
+        for path in paths {
+            let mut buffer = [0; NAME_MAX];
+            if let Ok(name) = normalise(path, &mut buffer)
+                && prefixes.iter().all(|known| known.as_name() != name)
+            {
+                prefixes.push(name.to_owned());
+            }
+        }
+        RootPrefixes { prefixes }
+    }
+
+    /// The rest of `name` where it begins with one of the prefixes.
+    fn strip<'n>(&self, name: &'n [u8]) -> Option<&'n [u8]> {
+        self.prefixes
+            .iter()
+            .find_map(|prefix| name.strip_prefix(&*prefix.0)?.strip_prefix(b"/"))
+    }
+}
+
+/// A safe, relative name: components joined by `/`, none of them empty, `.` or `..`, no NUL.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct FileName<'a>(&'a [u8]);
+
+impl<'a> FileName<'a> {
+    /// Makes a requested name safe.
+    ///
+    /// `\` counts as `/`; leading, doubled and trailing slashes and `.` disappear; `..` takes one
+    /// component back; a name that begins with the root's own absolute path loses it; trailing 0xFF
+    /// bytes, which some boot ROMs leave, are dropped.
+    ///
+    /// # Errors
+    /// [`Refusal::EmptyName`], [`Refusal::NameTooLong`] (more than [`NAME_MAX`] bytes) or
+    /// [`Refusal::OutsideRoot`].
+    pub fn new(
+        requested: &[u8],
+        root: &RootPrefixes,
+        buffer: &'a mut [u8; NAME_MAX],
+    ) -> Result<FileName<'a>, Refusal> {
+        let absolute = requested.first().is_some_and(|&first| is_separator(first));
+        let name = normalise(requested, buffer)?;
+        match root.strip(name.0) {
+            Some(rest) if absolute => Ok(FileName(rest)),
+            Some(_) | None => Ok(name),
+        }
+    }
+
+    /// The bytes of the name, at least one.
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// A copy that owns its bytes.
+    pub fn to_owned(self) -> FileNameBuf {
+        FileNameBuf(self.0.into())
+    }
+}
+
+/// A [`FileName`] that owns its bytes.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct FileNameBuf(Box<[u8]>);
+
+impl FileNameBuf {
+    /// The name, borrowed.
+    pub fn as_name(&self) -> FileName<'_> {
+        FileName(&self.0)
+    }
+}
+
+fn is_separator(byte: u8) -> bool {
+    byte == b'/' || byte == b'\\'
+}
+
+fn normalise<'a>(
+    requested: &[u8],
+    buffer: &'a mut [u8; NAME_MAX],
+) -> Result<FileName<'a>, Refusal> {
+    let end = requested
+        .iter()
+        .rposition(|&byte| byte != 0xFF)
+        .map_or(0, |last| last + 1);
+    let mut length = 0;
+    for component in requested[..end].split(|&byte| is_separator(byte)) {
+        match component {
+            b"" | b"." => {}
+            b".." => length = parent(&buffer[..length]).ok_or(Refusal::OutsideRoot)?,
+            _ if component.contains(&0) => return Err(Refusal::OutsideRoot),
+            _ => length = append(buffer, length, component).ok_or(Refusal::NameTooLong)?,
+        }
+    }
+    if length == 0 {
+        Err(Refusal::EmptyName)
+    } else {
+        Ok(FileName(&buffer[..length]))
+    }
+}
+
+/// The length of `path` without its last component; none where there is nothing to leave.
+fn parent(path: &[u8]) -> Option<usize> {
+    if path.is_empty() {
+        return None;
+    }
+    Some(path.iter().rposition(|&byte| byte == b'/').unwrap_or(0))
+}
+
+/// Appends `/component` and returns the new length; none where it does not fit.
+fn append(buffer: &mut [u8; NAME_MAX], length: usize, component: &[u8]) -> Option<usize> {
+    let mut begin = length;
+    if length > 0 {
+        *buffer.get_mut(length)? = b'/';
+        begin += 1;
+    }
+    let end = begin + component.len();
+    buffer.get_mut(begin..end)?.copy_from_slice(component);
+    Some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn safe(requested: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let root = RootPrefixes::new([&b"/srv/tftp"[..], b"/data/boot/"]);
+        let mut buffer = [0; NAME_MAX];
+        FileName::new(requested, &root, &mut buffer).map(|name| name.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn names_that_are_served() {
+        let cases: [(&[u8], &[u8]); 14] = [
+            (b"pxelinux.0", b"pxelinux.0"),
+            (b"/pxelinux.0", b"pxelinux.0"),
+            (b"//a///b/./c/", b"a/b/c"),
+            (b"\\boot\\x64\\bcd", b"boot/x64/bcd"),
+            (b"a/../b", b"b"),
+            (b"/srv/tftp/x", b"x"),
+            (b"/data/boot//x", b"x"),
+            (b"srv/tftp/x", b"srv/tftp/x"),
+            (b"/srv/tftp-secret/x", b"srv/tftp-secret/x"),
+            (b"/srv/tftp", b"srv/tftp"),
+            (b"undionly.kpxe\xFF\xFF", b"undionly.kpxe"),
+            (b"\xE9t\xE9", b"\xE9t\xE9"),
+            (b"...", b"..."),
+            (b"....//x", b"..../x"),
+        ];
+        for (requested, expected) in cases {
+            assert_eq!(
+                safe(requested).as_deref(),
+                Ok(expected),
+                "{}",
+                requested.escape_ascii()
+            );
+        }
+    }
+
+    #[test]
+    fn names_that_are_refused() {
+        let cases: [(&[u8], Refusal); 9] = [
+            (b"", Refusal::EmptyName),
+            (b"/", Refusal::EmptyName),
+            (b"a/..", Refusal::EmptyName),
+            (b"\xFF\xFF", Refusal::EmptyName),
+            (b"..", Refusal::OutsideRoot),
+            (b"../etc/passwd", Refusal::OutsideRoot),
+            (b"a/../../b", Refusal::OutsideRoot),
+            (b"..\\..\\boot.ini", Refusal::OutsideRoot),
+            (b"a\0b", Refusal::OutsideRoot),
+        ];
+        for (requested, refusal) in cases {
+            assert_eq!(
+                safe(requested),
+                Err(refusal),
+                "{}",
+                requested.escape_ascii()
+            );
+        }
+    }
+
+    #[test]
+    fn the_longest_name_fits_and_one_byte_more_does_not() {
+        assert_eq!(safe(&[b'a'; NAME_MAX]).map(|name| name.len()), Ok(NAME_MAX));
+        assert_eq!(safe(&[b'a'; NAME_MAX + 1]), Err(Refusal::NameTooLong));
+        assert_eq!(
+            safe(&[&[b'a'; NAME_MAX][..], b"/b"].concat()),
+            Err(Refusal::NameTooLong)
+        );
+    }
+}

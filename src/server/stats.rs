@@ -1,0 +1,39 @@
+//! What the server counts. Numbers only: who reads them is the daemon's business.
+
+use crate::wire::Malformed;
+
+/// Counters since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stats {
+    /// Requests that were neither malformed nor repeats.
+    pub requests: u64,
+    /// Repeats of a request that waits or is being served.
+    pub repeats: u64,
+    /// Requests answered with an ERROR.
+    pub refused: u64,
+    /// Requests dropped because the queue was full.
+    pub queue_full: u64,
+    /// Requests dropped because the server is stopping.
+    pub stopping: u64,
+    /// Transfers that came to their end, the last ACK seen or not.
+    pub completed: u64,
+    /// Requests that ended in any other way once they were accepted.
+    pub failed: u64,
+    /// Datagrams dropped: too short for what they claim to be.
+    pub short: u64,
+    /// Datagrams dropped: of a kind that has no place where it arrived.
+    pub misplaced: u64,
+    /// Datagrams dropped: a request whose name or mode does not end.
+    pub unterminated: u64,
+}
+
+impl Stats {
+    /// Counts a datagram that was dropped.
+    pub fn count_malformed(&mut self, malformed: Malformed) {
+        match malformed {
+            Malformed::Short => self.short += 1,
+            Malformed::Opcode => self.misplaced += 1,
+            Malformed::Name | Malformed::Mode => self.unterminated += 1,
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! A hashed timer wheel: what is due when, in O(1) however many clients there are.
+//!
+//! Nothing is ever cancelled or moved. An entry comes up at its tick; its owner then looks whether it
+//! still counts and whether the true deadline has come, and files it again if not. A deadline beyond the
+//! wheel's horizon comes up at the horizon and is filed again then. The wheel knows no clients.
+
+use std::time::Duration;
+
+use slab::Slab;
+
+use crate::moment::Moment;
+
+/// An entry that has come up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Due {
+    /// Whose timer it is.
+    pub(super) owner: usize,
+    /// Which filing it is: only an owner's latest counts.
+    pub(super) serial: u64,
+}
+
+/// The wheel.
+#[derive(Debug)]
+pub(super) struct Wheel {
+    entries: Slab<Entry>,
+    /// First entry of each tick's list, or [`NONE`].
+    heads: Box<[usize]>,
+    /// One bit per tick whose list is not empty.
+    occupied: [u64; WORDS],
+    /// The next tick to look at; everything before it has come up.
+    cursor: u64,
+    serial: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    due: Due,
+    next: usize,
+}
+
+impl Wheel {
+    /// An empty wheel that begins at `now`.
+    pub(super) fn new(now: Moment) -> Wheel {
+        Wheel {
+            entries: Slab::new(),
+            heads: vec![NONE; TICKS].into(),
+            occupied: [0; WORDS],
+            cursor: tick_before(now),
+            serial: 0,
+        }
+    }
+
+    /// Files `owner` to come up by `deadline`, never later than that plus [`TICK`]; earlier where the
+    /// deadline lies beyond the horizon. Returns the filing's serial number and when it comes up.
+    pub(super) fn file(&mut self, owner: usize, deadline: Moment) -> (u64, Moment) {
+        let tick = tick_after(deadline).clamp(self.cursor, self.cursor + TICKS as u64 - 1);
+        self.serial += 1;
+        let place = place_of(tick);
+        let due = Due {
+            owner,
+            serial: self.serial,
+        };
+        self.heads[place] = self.entries.insert(Entry {
+            due,
+            next: self.heads[place],
+        });
+        self.occupied[place / 64] |= 1 << (place % 64);
+        (self.serial, begin_of(tick))
+    }
+
+    /// Takes out the next entry that is due at `now`; none where no more are.
+    pub(super) fn pop(&mut self, now: Moment) -> Option<Due> {
+        let tick = self.next_tick()?;
+        if now < begin_of(tick) {
+            return None;
+        }
+        self.cursor = tick;
+        let place = place_of(tick);
+        let entry = self.entries.remove(self.heads[place]);
+        self.heads[place] = entry.next;
+        if entry.next == NONE {
+            self.occupied[place / 64] &= !(1 << (place % 64));
+        }
+        Some(entry.due)
+    }
+
+    /// Moves the wheel on to `now`, after everything due has been taken out.
+    pub(super) fn advance(&mut self, now: Moment) {
+        self.cursor = self.cursor.max(tick_before(now));
+    }
+
+    /// When the next entry comes up; none where the wheel is empty.
+    pub(super) fn next_wakeup(&self) -> Option<Moment> {
+        self.next_tick().map(begin_of)
+    }
+
+    /// The first tick from the cursor on with an entry: at most one look at each word of the map.
+    fn next_tick(&self) -> Option<u64> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        let begin = place_of(self.cursor);
+        let masked = self.occupied[begin / 64] & (u64::MAX << (begin % 64));
+        let word = |step: usize| match step {
+            0 => masked,
+            WORDS => self.occupied[begin / 64] & !(u64::MAX << (begin % 64)),
+            _ => self.occupied[(begin / 64 + step) % WORDS],
+        };
+        let step = (0..=WORDS).find(|&step| word(step) != 0)?;
+        let place = (begin / 64 + step) % WORDS * 64 + word(step).trailing_zeros() as usize;
+        let ahead = (place + TICKS - begin) % TICKS;
+        Some(self.cursor + ahead as u64)
+    }
+}
+
+/// How much later than its deadline a timer may come up.
+pub(super) const TICK: Duration = Duration::from_micros(TICK_MICROS);
+
+/// Ticks in a turn of the wheel: a horizon of 4 s, which holds nearly every RTO.
+const TICKS: usize = 1024;
+const WORDS: usize = TICKS / 64;
+const TICK_MICROS: u64 = 4000;
+const NONE: usize = usize::MAX;
+
+/// The last tick that begins at `moment` or before.
+fn tick_before(moment: Moment) -> u64 {
+    moment.micros() / TICK_MICROS
+}
+
+/// The first tick that begins at `moment` or after.
+fn tick_after(moment: Moment) -> u64 {
+    moment.micros().div_ceil(TICK_MICROS)
+}
+
+fn begin_of(tick: u64) -> Moment {
+    Moment::from_micros(tick * TICK_MICROS)
+}
+
+fn place_of(tick: u64) -> usize {
+    usize::try_from(tick % TICKS as u64).expect("smaller than TICKS")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Moment {
+        Moment::from_micros(millis * 1000)
+    }
+
+    fn owners_due(wheel: &mut Wheel, now: Moment) -> Vec<usize> {
+        let mut owners: Vec<usize> = std::iter::from_fn(|| wheel.pop(now))
+            .map(|due| due.owner)
+            .collect();
+        wheel.advance(now);
+        owners.sort_unstable();
+        owners
+    }
+
+    #[test]
+    fn entries_come_up_at_their_time_and_not_before() {
+        let mut wheel = Wheel::new(at(0));
+        assert_eq!(wheel.next_wakeup(), None);
+        for (owner, millis) in [(1, 10), (2, 250), (3, 250), (4, 4000)] {
+            let (_, comes_up) = wheel.file(owner, at(millis));
+            assert!(at(millis) <= comes_up && comes_up < at(millis) + TICK);
+        }
+        assert_eq!(wheel.next_wakeup(), Some(at(12)));
+        assert_eq!(owners_due(&mut wheel, at(11)), []);
+        assert_eq!(owners_due(&mut wheel, at(12)), [1]);
+        assert_eq!(owners_due(&mut wheel, at(251)), []);
+        assert_eq!(owners_due(&mut wheel, at(5000)), [2, 3, 4]);
+        assert_eq!(wheel.next_wakeup(), None);
+    }
+
+    #[test]
+    fn a_deadline_beyond_the_horizon_comes_up_early() {
+        let mut wheel = Wheel::new(at(1000));
+        let (_, comes_up) = wheel.file(7, at(36_000));
+        assert!(comes_up < at(6000));
+        assert_eq!(owners_due(&mut wheel, comes_up), [7]);
+    }
+
+    #[test]
+    fn a_deadline_in_the_past_comes_up_at_once() {
+        let mut wheel = Wheel::new(at(9000));
+        wheel.file(1, at(10));
+        assert_eq!(owners_due(&mut wheel, at(9000)), [1]);
+    }
+
+    #[test]
+    fn every_place_of_the_wheel_is_found_from_every_cursor() {
+        for cursor in (0..2 * TICKS as u64).step_by(7) {
+            for ahead in (0..TICKS as u64).step_by(13) {
+                let mut wheel = Wheel::new(begin_of(cursor));
+                wheel.file(1, begin_of(cursor + ahead));
+                assert_eq!(wheel.next_wakeup(), Some(begin_of(cursor + ahead)));
+            }
+        }
+    }
+}

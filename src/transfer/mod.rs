@@ -1,0 +1,395 @@
+//! One file to one client: what to send next, and what an ACK or a silence means.
+//!
+//! A [`Transfer`] is a value. It is asked what goes next and told when that left, which ACK came, and
+//! when its deadline passed. It holds no file bytes, no socket and no clock, and never sends by itself.
+//!
+//! Blocks are counted from 1 in 64 bits and wrap only on the wire. The OACK is block 0, so a handshake
+//! with options and one without differ in nothing but the number they begin with.
+//!
+//! Read `options` (what was agreed), `window` (which blocks may be out), `retransmit` (when to repeat).
+
+pub mod options;
+mod retransmit;
+mod window;
+
+use std::time::Duration;
+
+use crate::moment::Moment;
+use crate::wire::Refusal;
+pub use options::{Negotiated, Terms, Wanted};
+use retransmit::Retransmit;
+use window::{Acknowledged, Window};
+
+/// How a request ended. Every one ends exactly once, and the log says how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// Every block was acknowledged.
+    Complete,
+    /// Every block was sent, but the ACK of the last never came: several clients do not send it.
+    CompleteUnconfirmed,
+    /// ERROR 0 or 8 from the client: how firmware ends a size probe.
+    Cancelled,
+    /// Another ERROR from the client, with its code.
+    ClientError(u16),
+    /// The client closed its port (ICMP port unreachable).
+    PortClosed,
+    /// The handshake was sent [`SENDINGS`] times without an answer.
+    NoAnswer,
+    /// The client made no progress for the time that the operator allows (`-t`).
+    TimedOut,
+    /// The client asked for the same file again: it rebooted.
+    Restarted,
+    /// The client asked for something else from the same port.
+    MovedOn,
+    /// A request from another port of the same host took this one's place in the queue.
+    Superseded,
+    /// The client fell silent while it waited.
+    Expired,
+    /// The file could not be opened, or could not be read to its end.
+    Refused(Refusal),
+    /// No socket towards the client could be made.
+    Unreachable,
+    /// The server was told to stop.
+    ShutDown,
+}
+
+/// What a transfer wants after it was told something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Step {
+    /// Nothing now: wait for the client or the deadline.
+    Wait,
+    /// There may be something to send: ask [`Transfer::datagrams`].
+    Send,
+    /// It is over.
+    End(Outcome),
+}
+
+/// What goes to a client next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Datagrams<'t> {
+    /// The options granted.
+    Oack(&'t Negotiated),
+    /// One DATA packet for each of these blocks.
+    Data(Blocks),
+    /// An ERROR packet; the transfer ends with it.
+    Error(Refusal),
+}
+
+/// A run of consecutive blocks. Where the file ends within it, the block that holds the end is shorter
+/// than the others (perhaps empty) and those after it do not exist.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Blocks {
+    /// Number of the first, counted from 1.
+    pub first: u64,
+    /// How many, at least 1.
+    pub count: u16,
+    /// Bytes in each.
+    pub blksize: u16,
+    /// No block before this one will be asked for again.
+    pub oldest: u64,
+}
+
+impl Blocks {
+    /// Where `block` begins in the file, in bytes.
+    pub fn offset(self, block: u64) -> u64 {
+        (block - 1) * u64::from(self.blksize)
+    }
+}
+
+/// What of some [`Datagrams`] left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Departed {
+    /// How many packets.
+    pub packets: u16,
+    /// The length of the whole stream in bytes, where the last of them was its end.
+    pub end: Option<u64>,
+}
+
+/// One file on its way to one client.
+#[derive(Clone, Debug)]
+pub struct Transfer {
+    negotiated: Negotiated,
+    /// Bytes in all; unknown for netascii until the end was sent.
+    length: Option<u64>,
+    window: Window,
+    retransmit: Retransmit,
+    /// The client acknowledged something: the handshake is over.
+    answered: bool,
+    /// Timeouts since the last progress.
+    timeouts: u8,
+    /// Packets sent more than once.
+    retransmissions: u64,
+    patience: Duration,
+    /// When the client last made progress; at first, when the transfer began.
+    progress_at: Moment,
+    /// When the last packet left.
+    sent_at: Option<Moment>,
+    /// When the first packet of the current window left, if none of it was repeated (Karn's rule).
+    timed_from: Option<Moment>,
+    /// When to send again what is not acknowledged.
+    retransmit_at: Option<Moment>,
+    /// When the window last began anew at the client's wish.
+    rewound_at: Option<Moment>,
+}
+
+impl Transfer {
+    /// A transfer of `length` bytes (none: not known before they are sent) on the terms of `negotiated`;
+    /// it is given up after `patience` without progress.
+    pub fn new(
+        now: Moment,
+        negotiated: Negotiated,
+        length: Option<u64>,
+        patience: Duration,
+    ) -> Transfer {
+        let first = if negotiated.has_oack() { 0 } else { 1 };
+        let last = length.map(|length| last_block(length, negotiated.blksize));
+        Transfer {
+            window: Window::new(first, negotiated.windowsize, last),
+            retransmit: Retransmit::new(negotiated.timeout),
+            negotiated,
+            length,
+            answered: false,
+            timeouts: 0,
+            retransmissions: 0,
+            patience,
+            progress_at: now,
+            sent_at: None,
+            timed_from: None,
+            retransmit_at: None,
+            rewound_at: None,
+        }
+    }
+
+    /// What goes next, at most `most` packets of it; none while the client must speak first.
+    pub fn datagrams(&self, most: u16) -> Option<Datagrams<'_>> {
+        let allowed = self.window.unsent(self.answered);
+        if allowed == 0 {
+            return None;
+        }
+        let first = self.window.next();
+        if first == 0 {
+            return Some(Datagrams::Oack(&self.negotiated));
+        }
+        Some(Datagrams::Data(Blocks {
+            first,
+            count: allowed.min(most),
+            blksize: self.negotiated.blksize,
+            oldest: self.window.base(),
+        }))
+    }
+
+    /// Some of what [`Transfer::datagrams`] told has left.
+    pub fn sent(&mut self, now: Moment, departed: Departed) {
+        if self.window.is_at_base() && self.timeouts == 0 && self.window.is_fresh() {
+            self.timed_from = Some(now);
+        }
+        self.retransmissions += self.window.advance(departed.packets);
+        if let Some(length) = departed.end {
+            self.length = Some(length);
+            self.window
+                .end_at(last_block(length, self.negotiated.blksize));
+        }
+        self.sent_at = Some(now);
+        // A repeat of the first packet at the client's wish leaves the handshake's schedule alone, so
+        // that a client which cannot hear us does not keep its slot by asking.
+        if self.answered || self.retransmit_at.is_none() {
+            self.retransmit_at = Some(now + self.rto());
+        }
+    }
+
+    /// The client acknowledged `block`, modulo 65,536.
+    pub fn on_ack(&mut self, now: Moment, block: u16) -> Step {
+        match self.window.acknowledge(block) {
+            Acknowledged::All => self.on_progress(now, true),
+            Acknowledged::Part => self.on_progress(now, false),
+            Acknowledged::Nothing => self.on_repeated_ack(now),
+            Acknowledged::Stranger => Step::Wait,
+        }
+    }
+
+    fn on_progress(&mut self, now: Moment, whole_window: bool) -> Step {
+        if let Some(from) = self.timed_from.take()
+            && whole_window
+        {
+            self.retransmit.sample(now.since(from));
+        }
+        self.retransmit.restart();
+        self.answered = true;
+        self.timeouts = 0;
+        self.progress_at = now;
+        self.retransmit_at = None;
+        if !whole_window {
+            self.rewound_at = Some(now);
+        }
+        if self.window.is_complete() {
+            Step::End(Outcome::Complete)
+        } else {
+            Step::Send
+        }
+    }
+
+    /// The block before the outstanding one was acknowledged again.
+    ///
+    /// In lockstep this sends again only what is long overdue: answering each duplicate ACK with data
+    /// would double every packet from then on (the Sorcerer's Apprentice, RFC 1123 section 4.2.3.1).
+    /// With a window it means "start again after this block" (RFC 7440 section 4), once per round trip.
+    fn on_repeated_ack(&mut self, now: Moment) -> Step {
+        let Some(sent_at) = self.sent_at else {
+            return Step::Wait;
+        };
+        let round_trip = self.retransmit.srtt();
+        let again = if self.window.size() == 1 {
+            let overdue = round_trip.map_or(REPEAT_AFTER, |srtt| REPEAT_AFTER.max(2 * srtt));
+            now.since(sent_at) >= overdue
+        } else {
+            let guard = round_trip.unwrap_or(REPEAT_AFTER);
+            self.rewound_at
+                .is_none_or(|rewound_at| now.since(rewound_at) >= guard)
+        };
+        if !again || self.window.is_at_base() {
+            return Step::Wait;
+        }
+        self.rewound_at = Some(now);
+        self.repeat()
+    }
+
+    /// The client repeated its request in the handshake: its first packet may be lost.
+    pub fn on_repeated_request(&mut self, now: Moment) -> Step {
+        let recently = self
+            .sent_at
+            .is_none_or(|sent_at| now.since(sent_at) < REPEAT_AFTER);
+        if self.answered || recently {
+            Step::Wait
+        } else {
+            self.repeat()
+        }
+    }
+
+    /// [`Transfer::deadline`] passed.
+    pub fn on_deadline(&mut self, now: Moment) -> Step {
+        if now >= self.progress_at + self.patience {
+            return Step::End(if self.answered {
+                Outcome::TimedOut
+            } else {
+                Outcome::NoAnswer
+            });
+        }
+        if self.retransmit_at.is_none_or(|at| now < at) {
+            return Step::Wait;
+        }
+        self.timeouts = self.timeouts.saturating_add(1);
+        if self.timeouts >= SENDINGS && !self.answered {
+            return Step::End(Outcome::NoAnswer);
+        }
+        if self.timeouts >= SENDINGS && self.is_unconfirmed() {
+            return Step::End(Outcome::CompleteUnconfirmed);
+        }
+        self.retransmit.back_off();
+        self.retransmit_at = None;
+        self.repeat()
+    }
+
+    fn repeat(&mut self) -> Step {
+        self.timed_from = None;
+        self.window.rewind();
+        Step::Send
+    }
+
+    /// When [`Transfer::on_deadline`] wants to be called.
+    pub fn deadline(&self) -> Moment {
+        let give_up_at = self.progress_at + self.patience;
+        self.retransmit_at
+            .map_or(give_up_at, |at| at.min(give_up_at))
+    }
+
+    /// How long to wait for an answer to what leaves now.
+    fn rto(&self) -> Duration {
+        let rto = self.retransmit.rto();
+        let around_wrap = if self.window.is_around_wrap() {
+            RTO_AROUND_WRAP
+        } else {
+            Duration::ZERO
+        };
+        let tail = match self.timeouts {
+            1.. if self.is_unconfirmed() => TAIL_RTO * u32::from(self.timeouts),
+            _ => Duration::ZERO,
+        };
+        rto.max(around_wrap).max(tail)
+    }
+
+    /// The client acknowledged something: the handshake is over.
+    pub fn is_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// The client has answered and every block was sent, so only the last ACKs are missing.
+    pub fn is_unconfirmed(&self) -> bool {
+        self.answered && self.window.is_all_sent()
+    }
+
+    /// When the client last made progress; the beginning of the transfer where it has made none.
+    pub fn progress_at(&self) -> Moment {
+        self.progress_at
+    }
+
+    /// The options agreed on.
+    pub fn negotiated(&self) -> &Negotiated {
+        &self.negotiated
+    }
+
+    /// Packets sent more than once.
+    pub fn retransmissions(&self) -> u64 {
+        self.retransmissions
+    }
+
+    /// Bytes that the client acknowledged.
+    pub fn acknowledged_bytes(&self) -> u64 {
+        let blocks = self.window.base().saturating_sub(1);
+        let bytes = blocks * u64::from(self.negotiated.blksize);
+        self.length.map_or(bytes, |length| bytes.min(length))
+    }
+
+    /// Bytes of the whole file as sent; none while a netascii file has not come to its end.
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// Checks what must hold between any two calls.
+    ///
+    /// # Panics
+    /// Where our own bookkeeping is wrong.
+    pub fn audit(&self) {
+        self.window.audit();
+        assert!(
+            self.sent_at
+                .is_none_or(|at| at >= self.timed_from.unwrap_or(Moment::START))
+        );
+        assert!(
+            self.window.is_at_base() || self.retransmit_at.is_some(),
+            "a block is out and no timer runs"
+        );
+    }
+}
+
+/// The number of the block that ends a file: always shorter than `blksize`, empty where the length is a
+/// multiple of it (RFC 1350 section 6).
+fn last_block(length: u64, blksize: u16) -> u64 {
+    length / u64::from(blksize) + 1
+}
+
+/// How often the first packet of a transfer is sent before it is given up, and how often the last one
+/// is before its ACK is taken for granted.
+pub const SENDINGS: u8 = 3;
+
+/// A packet younger than this is not sent again at the client's wish: firmware repeats requests within
+/// 5-9 ms, and PXELINUX its ACKs within 110 ms.
+const REPEAT_AFTER: Duration = Duration::from_millis(100);
+
+/// Least time before a block is repeated around the wrap from 65,535 to 0: iPXE files a stale block there
+/// 65,536 blocks too high, and its download never ends.
+const RTO_AROUND_WRAP: Duration = Duration::from_secs(2);
+
+/// Least time after the first repeat of a last block; after the second it is twice that. No slot is held,
+/// and U-Boot asks for a lost last block after 5 s only.
+const TAIL_RTO: Duration = Duration::from_secs(2);

@@ -1,0 +1,256 @@
+//! Options: what a client asked for, what it is granted, and the OACK that says so
+//! (RFC 2347, 2348, 2349, 7440).
+//!
+//! An OACK holds exactly what was asked for and accepted, in the client's order and spelling: PXELINUX,
+//! edk2 and others end their boot over anything more. Unknown options and unusable values are left
+//! out; no option ever causes an ERROR.
+
+use std::io::Write;
+use std::time::Duration;
+
+use crate::wire::opcode;
+use crate::wire::request::Options;
+
+/// Block size where none was agreed (RFC 1350).
+pub const BLKSIZE_DEFAULT: u16 = 512;
+/// Least block size (RFC 2348).
+pub const BLKSIZE_MIN: u16 = 8;
+/// Greatest block size (RFC 2348).
+pub const BLKSIZE_MAX: u16 = 65464;
+
+/// What the operator grants at most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Terms {
+    /// Bytes in a block, 8 to 65464 (`-B`).
+    pub max_blksize: u16,
+    /// Blocks in a window, 1 to 65535 (`-W`).
+    pub max_windowsize: u16,
+}
+
+impl Default for Terms {
+    fn default() -> Terms {
+        Terms {
+            max_blksize: BLKSIZE_MAX,
+            max_windowsize: 64,
+        }
+    }
+}
+
+/// An option that we know, with a usable value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Known {
+    Blksize(u16),
+    Timeout(u8),
+    Tsize,
+    Windowsize(u16),
+}
+
+impl Known {
+    fn parse(name: &[u8], value: &[u8]) -> Option<Known> {
+        let number = decimal(value)?;
+        if name.eq_ignore_ascii_case(b"blksize") {
+            let blksize = u16::try_from(number).ok()?;
+            (BLKSIZE_MIN <= blksize && blksize <= BLKSIZE_MAX).then_some(Known::Blksize(blksize))
+        } else if name.eq_ignore_ascii_case(b"timeout") {
+            let seconds = u8::try_from(number).ok()?;
+            (1 <= seconds).then_some(Known::Timeout(seconds))
+        } else if name.eq_ignore_ascii_case(b"tsize") {
+            Some(Known::Tsize)
+        } else if name.eq_ignore_ascii_case(b"windowsize") {
+            let windowsize = u16::try_from(number).ok()?;
+            (1 <= windowsize).then_some(Known::Windowsize(windowsize))
+        } else {
+            None
+        }
+    }
+}
+
+/// A number in plain decimal digits; none for a sign, other characters, nothing, or one past 64 bits.
+fn decimal(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0_u64, |number, &digit| match digit {
+        b'0'..=b'9' => number.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
+        _ => None,
+    })
+}
+
+/// One option in the client's own spelling of its name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Spelled<T> {
+    name: [u8; NAME_LONGEST],
+    length: u8,
+    value: T,
+}
+
+impl<T> Spelled<T> {
+    fn with<U>(self, value: U) -> Spelled<U> {
+        Spelled {
+            name: self.name,
+            length: self.length,
+            value,
+        }
+    }
+}
+
+/// Bytes of `windowsize`, the longest name we know.
+const NAME_LONGEST: usize = 10;
+
+/// How many options we know.
+const KNOWN: usize = 4;
+
+/// The usable options of a request, in its order. Small and free of references, so a waiting client
+/// keeps it in place of its datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Wanted {
+    options: [Option<Spelled<Known>>; KNOWN],
+}
+
+impl Wanted {
+    /// Picks out what we know and can use; of an option that comes twice, the first usable value counts.
+    pub fn new(options: Options<'_>) -> Wanted {
+        let mut wanted = Wanted::default();
+        for (name, value) in options {
+            if let Some(known) = Known::parse(name, value) {
+                wanted.add(name, known);
+            }
+        }
+        wanted
+    }
+
+    fn add(&mut self, name: &[u8], value: Known) {
+        let same = |option: &Spelled<Known>| {
+            std::mem::discriminant(&option.value) == std::mem::discriminant(&value)
+        };
+        if self.options.iter().flatten().any(same) {
+            return;
+        }
+        // There are as many places as kinds, so one is free.
+        if let Some(place) = self.options.iter_mut().find(|place| place.is_none()) {
+            let mut spelling = [0; NAME_LONGEST];
+            spelling[..name.len()].copy_from_slice(name);
+            let length = u8::try_from(name.len()).unwrap_or(0);
+            *place = Some(Spelled {
+                name: spelling,
+                length,
+                value,
+            });
+        }
+    }
+
+    /// The block size asked for; the default where none was.
+    pub fn blksize(&self) -> u16 {
+        let asked = self
+            .options
+            .iter()
+            .flatten()
+            .find_map(|option| match option.value {
+                Known::Blksize(blksize) => Some(blksize),
+                Known::Timeout(_) | Known::Tsize | Known::Windowsize(_) => None,
+            });
+        asked.unwrap_or(BLKSIZE_DEFAULT)
+    }
+
+    /// Grants what can be granted for a file of `size` bytes (none: not known, as in netascii) over a
+    /// path that carries `payload_max` bytes in one packet, header included.
+    pub fn negotiate(
+        &self,
+        terms: Terms,
+        size: Option<u64>,
+        payload_max: Option<u16>,
+    ) -> Negotiated {
+        let mut negotiated = Negotiated {
+            blksize: BLKSIZE_DEFAULT,
+            windowsize: 1,
+            timeout: None,
+            granted: [None; KNOWN],
+        };
+        for (place, option) in negotiated.granted.iter_mut().zip(self.options) {
+            let Some(option) = option else { continue };
+            let granted = match option.value {
+                Known::Blksize(asked) => {
+                    let fits = payload_max.map_or(BLKSIZE_MAX, |most| most.saturating_sub(4));
+                    negotiated.blksize = asked.min(terms.max_blksize).min(fits).max(BLKSIZE_MIN);
+                    Some(u64::from(negotiated.blksize))
+                }
+                Known::Timeout(seconds) => {
+                    negotiated.timeout = Some(Duration::from_secs(seconds.into()));
+                    Some(u64::from(seconds))
+                }
+                // curl fails on the size of an empty file, and PXELINUX takes it for a miss.
+                Known::Tsize => size.filter(|&size| size > 0),
+                Known::Windowsize(asked) => {
+                    negotiated.windowsize = asked.min(terms.max_windowsize);
+                    Some(u64::from(negotiated.windowsize))
+                }
+            };
+            *place = granted.map(|value| option.with(value));
+        }
+        negotiated
+    }
+}
+
+/// What was agreed for a transfer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Negotiated {
+    /// Bytes in a block, 8 to 65464.
+    pub blksize: u16,
+    /// Blocks in a window, 1 to 65535.
+    pub windowsize: u16,
+    /// The client's `timeout`, 1 to 255 s.
+    pub timeout: Option<Duration>,
+    granted: [Option<Spelled<u64>>; KNOWN],
+}
+
+impl Negotiated {
+    /// Some option was granted, so the transfer begins with an OACK.
+    pub fn has_oack(&self) -> bool {
+        self.granted.iter().any(Option::is_some)
+    }
+
+    /// Writes the OACK and returns its length.
+    pub fn write_oack(&self, buffer: &mut [u8; OACK_MAX]) -> usize {
+        let mut rest = &mut buffer[..];
+        let mut put = |bytes: &[u8]| rest.write_all(bytes).expect("OACK_MAX holds every OACK");
+        put(&opcode::OACK.to_be_bytes());
+        for option in self.granted.iter().flatten() {
+            put(&option.name[..usize::from(option.length)]);
+            put(b"\0");
+            put(Digits::new(option.value).as_bytes());
+            put(b"\0");
+        }
+        OACK_MAX - rest.len()
+    }
+}
+
+/// A buffer of this size holds any OACK: opcode, four names, a 20-digit size, numbers of 5, 3 and 5
+/// digits, and eight NULs.
+pub const OACK_MAX: usize = 2 + (7 + 7 + 5 + 10) + 20 + 5 + 3 + 5 + 8;
+
+/// A number in decimal, without an allocation.
+struct Digits {
+    text: [u8; 20],
+    begin: usize,
+}
+
+impl Digits {
+    fn new(mut number: u64) -> Digits {
+        let mut digits = Digits {
+            text: [b'0'; 20],
+            begin: 19,
+        };
+        loop {
+            digits.text[digits.begin] = b'0' + u8::try_from(number % 10).unwrap_or(0);
+            number /= 10;
+            if number == 0 {
+                return digits;
+            }
+            digits.begin -= 1;
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.text[self.begin..]
+    }
+}

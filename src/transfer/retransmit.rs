@@ -1,0 +1,114 @@
+//! How long to wait for an answer: the RTO of RFC 6298, within the bounds that boot firmware can bear.
+//!
+//! Whether a sample may be taken at all (Karn's rule) is the caller's business.
+
+use std::time::Duration;
+
+/// Round-trip estimates of one transfer.
+#[derive(Clone, Debug)]
+pub(super) struct Retransmit {
+    /// Smoothed round-trip time and its variation, once something was measured.
+    estimate: Option<Estimate>,
+    /// Timeouts since the last progress: each doubles the RTO.
+    backoff: u32,
+    most: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Estimate {
+    srtt: Duration,
+    rttvar: Duration,
+}
+
+impl Retransmit {
+    /// `agreed` is the `timeout` option (RFC 2349), which the RTO never exceeds.
+    pub(super) fn new(agreed: Option<Duration>) -> Retransmit {
+        Retransmit {
+            estimate: None,
+            backoff: 0,
+            most: agreed.unwrap_or(RTO_MAX),
+        }
+    }
+
+    /// A packet that was sent once was answered after `round_trip` (RFC 6298 section 2).
+    pub(super) fn sample(&mut self, round_trip: Duration) {
+        self.estimate = Some(match self.estimate {
+            None => Estimate {
+                srtt: round_trip,
+                rttvar: round_trip / 2,
+            },
+            Some(Estimate { srtt, rttvar }) => Estimate {
+                rttvar: (rttvar * 3 + srtt.abs_diff(round_trip)) / 4,
+                srtt: (srtt * 7 + round_trip) / 8,
+            },
+        });
+    }
+
+    /// The client made progress.
+    pub(super) fn restart(&mut self) {
+        self.backoff = 0;
+    }
+
+    /// Nothing came in time (RFC 6298 section 5.5).
+    pub(super) fn back_off(&mut self) {
+        self.backoff = (self.backoff + 1).min(BACKOFF_MAX);
+    }
+
+    pub(super) fn rto(&self) -> Duration {
+        let base = self
+            .estimate
+            .map_or(RTO_INITIAL, |Estimate { srtt, rttvar }| srtt + 4 * rttvar);
+        (base.max(RTO_MIN) * (1 << self.backoff)).min(self.most)
+    }
+
+    pub(super) fn srtt(&self) -> Option<Duration> {
+        self.estimate.map(|estimate| estimate.srtt)
+    }
+}
+
+/// Before anything was measured (RFC 6298 section 2.1).
+const RTO_INITIAL: Duration = Duration::from_secs(1);
+
+/// A premature repeat harms some firmware more than a short wait does.
+const RTO_MIN: Duration = Duration::from_millis(250);
+
+/// Where no `timeout` was agreed: GRUB and U-Boot with lwIP never repeat anything themselves.
+const RTO_MAX: Duration = Duration::from_secs(5);
+
+/// Doublings after which the RTO is past every bound, so that it cannot overflow.
+const BACKOFF_MAX: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLISECOND: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn the_rto_follows_rfc_6298_within_its_bounds() {
+        let mut retransmit = Retransmit::new(None);
+        assert_eq!(retransmit.rto(), RTO_INITIAL);
+        retransmit.sample(400 * MILLISECOND);
+        assert_eq!(retransmit.rto(), 1200 * MILLISECOND);
+        retransmit.sample(200 * MILLISECOND);
+        assert_eq!(retransmit.srtt(), Some(375 * MILLISECOND));
+        assert_eq!(retransmit.rto(), 1175 * MILLISECOND);
+        for _ in 0..60 {
+            retransmit.sample(MILLISECOND);
+        }
+        assert_eq!(retransmit.rto(), RTO_MIN);
+    }
+
+    #[test]
+    fn silence_doubles_the_rto_up_to_what_was_agreed() {
+        let mut retransmit = Retransmit::new(Some(Duration::from_secs(3)));
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            seen.push(retransmit.rto().as_secs());
+            retransmit.back_off();
+        }
+        assert_eq!(seen, [1, 2, 3, 3]);
+        retransmit.restart();
+        assert_eq!(retransmit.rto(), RTO_INITIAL);
+    }
+}

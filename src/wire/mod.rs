@@ -1,0 +1,161 @@
+//! Bytes ⇄ meaning: what TFTP datagrams say (RFC 1350, 2347, 2348, 2349, 7440).
+//!
+//! Parsing borrows from the datagram and never allocates, whatever arrives; building writes into a
+//! buffer of the caller. Nothing here knows files, sockets or the state of a transfer.
+//!
+//! Read `request` first, then `reply`, `header` and `netascii`.
+
+pub mod header;
+pub mod netascii;
+pub mod reply;
+pub mod request;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+
+pub use header::{DataHeader, ERROR_PACKET_MAX, write_error};
+pub use reply::Reply;
+pub use request::{Direction, Mode, Request};
+
+/// The opcodes of RFC 1350 section 5 and RFC 2347.
+pub mod opcode {
+    /// Read request.
+    pub const RRQ: u16 = 1;
+    /// Write request.
+    pub const WRQ: u16 = 2;
+    /// A block of data.
+    pub const DATA: u16 = 3;
+    /// Acknowledgment of a block, or of an OACK (block 0).
+    pub const ACK: u16 = 4;
+    /// End of a transfer, with a reason.
+    pub const ERROR: u16 = 5;
+    /// Options granted.
+    pub const OACK: u16 = 6;
+}
+
+/// The other end of a transfer: its address and port, which together are its TID (RFC 1350 section 4).
+///
+/// An IPv4 client that arrived through an IPv6 socket has its IPv4 address here.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Peer {
+    /// Address of the client, never IPv4-mapped.
+    pub address: IpAddr,
+    /// Its UDP port.
+    pub port: u16,
+    /// The interface of a link-local IPv6 address, else 0.
+    pub scope: u32,
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(from: SocketAddr) -> Peer {
+        let address = from.ip().to_canonical();
+        let scope = match from {
+            SocketAddr::V6(v6) if address.is_ipv6() => v6.scope_id(),
+            SocketAddr::V6(_) | SocketAddr::V4(_) => 0,
+        };
+        Peer {
+            address,
+            port: from.port(),
+            scope,
+        }
+    }
+}
+
+impl From<Peer> for SocketAddr {
+    fn from(peer: Peer) -> SocketAddr {
+        match peer.address {
+            IpAddr::V4(v4) => SocketAddr::from((v4, peer.port)),
+            IpAddr::V6(v6) => SocketAddrV6::new(v6, peer.port, 0, peer.scope).into(),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        SocketAddr::from(*self).fmt(f)
+    }
+}
+
+/// Why a request is answered with an ERROR packet.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Refusal {
+    /// There is no file of that name.
+    NotFound,
+    /// The request names no file at all.
+    EmptyName,
+    /// The name is longer than any that we look up.
+    NameTooLong,
+    /// The name would leave the served directory, or holds a NUL.
+    OutsideRoot,
+    /// The name is that of a directory, a device, a pipe or a socket.
+    NotAFile,
+    /// The server may not read the file.
+    NoAccess,
+    /// A write request: uploads are off.
+    ReadOnly,
+    /// The obsolete mode `mail` (RFC 1350 section 1).
+    MailMode,
+    /// A mode that is none of `octet`, `netascii`, `mail`.
+    UnknownMode,
+    /// Reading the file failed, or it shrank while it was being sent.
+    ReadFailed,
+}
+
+impl Refusal {
+    /// The error code on the wire (RFC 1350, appendix).
+    ///
+    /// Permanent faults are 1 or 2: firmware starts again after any other code.
+    pub fn code(self) -> u16 {
+        match self {
+            Refusal::NotFound | Refusal::EmptyName => 1,
+            Refusal::NameTooLong
+            | Refusal::OutsideRoot
+            | Refusal::NotAFile
+            | Refusal::NoAccess
+            | Refusal::ReadOnly => 2,
+            Refusal::MailMode | Refusal::UnknownMode => 4,
+            Refusal::ReadFailed => 0,
+        }
+    }
+
+    /// The text on the wire and in the log. It never tells a path of the server.
+    pub fn message(self) -> &'static str {
+        match self {
+            Refusal::NotFound => "no such file",
+            Refusal::EmptyName => "empty file name",
+            Refusal::NameTooLong => "file name too long",
+            Refusal::OutsideRoot => "outside the served directory",
+            Refusal::NotAFile => "not a regular file",
+            Refusal::NoAccess => "access denied",
+            Refusal::ReadOnly => "uploads are off",
+            Refusal::MailMode => "mail mode is not supported",
+            Refusal::UnknownMode => "unknown transfer mode",
+            Refusal::ReadFailed => "file changed or could not be read",
+        }
+    }
+}
+
+/// Why a datagram is dropped without an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Malformed {
+    /// Too short for its opcode.
+    Short,
+    /// An opcode that has no place on this socket.
+    Opcode,
+    /// The file name does not end.
+    Name,
+    /// The mode is missing or does not end.
+    Mode,
+}
+
+/// The 16-bit number at `at`, in network byte order, if the datagram is that long.
+pub(crate) fn number_at(datagram: &[u8], at: usize) -> Option<u16> {
+    let bytes = datagram.get(at..at + 2)?;
+    Some(u16::from_be_bytes([bytes[0], bytes[1]]))
+}
+
+/// Splits `bytes` at the first NUL: what stands before it and what follows it.
+pub(crate) fn split_string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = bytes.iter().position(|&byte| byte == 0)?;
+    Some((&bytes[..end], &bytes[end + 1..]))
+}

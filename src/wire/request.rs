@@ -1,0 +1,103 @@
+//! Read and write requests, with their options (RFC 1350 section 5, RFC 2347).
+//!
+//! What is checked here is form only: whether an option's value is usable is decided in
+//! `transfer::options`, whether a name is safe in `name`.
+
+use super::{Malformed, number_at, opcode, split_string};
+
+/// Which way the file goes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Direction {
+    /// RRQ: to the client.
+    Read,
+    /// WRQ: from the client.
+    Write,
+}
+
+/// The transfer mode a request names, in any mix of upper and lower case.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Mode {
+    /// Bytes as they are.
+    Octet,
+    /// Text with line ends as in Telnet.
+    Netascii,
+    /// Obsolete: to a user's mailbox.
+    Mail,
+    /// Anything else.
+    Unknown,
+}
+
+impl Mode {
+    fn parse(name: &[u8]) -> Mode {
+        let known: [(&[u8], Mode); 3] = [
+            (b"octet", Mode::Octet),
+            (b"netascii", Mode::Netascii),
+            (b"mail", Mode::Mail),
+        ];
+        let is_named = |(text, _): &(&[u8], Mode)| name.eq_ignore_ascii_case(text);
+        known
+            .into_iter()
+            .find(is_named)
+            .map_or(Mode::Unknown, |(_, mode)| mode)
+    }
+}
+
+/// A request as it came, borrowed from its datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Request<'a> {
+    /// RRQ or WRQ.
+    pub direction: Direction,
+    /// The name as sent: any bytes but NUL, possibly none.
+    pub filename: &'a [u8],
+    /// The transfer mode.
+    pub mode: Mode,
+    options: &'a [u8],
+}
+
+impl<'a> Request<'a> {
+    /// Reads a datagram that arrived on a listening socket.
+    ///
+    /// # Errors
+    /// Anything but an RRQ or WRQ with a terminated name and mode is [`Malformed`].
+    pub fn parse(datagram: &'a [u8]) -> Result<Request<'a>, Malformed> {
+        let direction = match number_at(datagram, 0).ok_or(Malformed::Short)? {
+            opcode::RRQ => Direction::Read,
+            opcode::WRQ => Direction::Write,
+            _ => return Err(Malformed::Opcode),
+        };
+        let (filename, rest) = split_string(&datagram[2..]).ok_or(Malformed::Name)?;
+        let (mode, options) = split_string(rest).ok_or(Malformed::Mode)?;
+        if mode.is_empty() {
+            return Err(Malformed::Mode);
+        }
+        Ok(Request {
+            direction,
+            filename,
+            mode: Mode::parse(mode),
+            options,
+        })
+    }
+
+    /// The complete (name, value) pairs in the client's order; an incomplete one and what follows it
+    /// are ignored, since some firmware pads its requests.
+    pub fn options(&self) -> Options<'a> {
+        Options { rest: self.options }
+    }
+}
+
+/// Iterates over the options of a request.
+#[derive(Clone, Debug)]
+pub struct Options<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Options<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (name, rest) = split_string(self.rest)?;
+        let (value, rest) = split_string(rest)?;
+        self.rest = rest;
+        Some((name, value))
+    }
+}
