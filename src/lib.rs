@@ -24,8 +24,12 @@
 //! Read in this order: README, this page, [`moment`], [`wire`], [`name`], [`transfer`], [`server`],
 //! [`os`], [`daemon`].
 
+pub mod cli;
+pub mod config;
+pub mod daemon;
 pub mod moment;
 pub mod name;
+pub mod os;
 pub mod server;
 pub mod transfer;
 pub mod wire;

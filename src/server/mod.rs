@@ -672,6 +672,11 @@ impl Server {
         self.end_all(now, io, |client| matches!(client.stage, Stage::Pending(_)));
     }
 
+    /// The server was told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stop_at.is_some()
+    }
+
     /// The server was stopped and nothing runs any more.
     pub fn is_stopped(&self) -> bool {
         self.stop_at.is_some() && self.clients.is_empty()

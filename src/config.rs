@@ -1,0 +1,154 @@
+//! Settings that were checked: whoever holds a [`Settings`] need not ask whether it makes sense.
+//!
+//! The bounds of each number stand here, beside the defaults of the rooms they belong to.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::server::Limits;
+use crate::transfer::options::{BLKSIZE_MAX, BLKSIZE_MIN};
+
+/// Everything that the operator may set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// The directory served.
+    pub root: PathBuf,
+    /// The addresses listened on; none: port 69 of all, in both families where there are both.
+    pub listen: Vec<SocketAddr>,
+    /// The bounds of the server.
+    pub limits: Limits,
+    /// Grant no block size that the path would cut into fragments.
+    pub mtu_clamp: bool,
+    /// 0: as `RUST_LOG` says, else one line for each transfer; 1: debug; 2 and more: trace.
+    pub verbosity: usize,
+}
+
+/// The settings of somebody who names only a directory.
+impl From<PathBuf> for Settings {
+    fn from(root: PathBuf) -> Settings {
+        Settings {
+            root,
+            listen: Vec::new(),
+            limits: Limits::default(),
+            mtu_clamp: true,
+            verbosity: 0,
+        }
+    }
+}
+
+/// Most addresses that are listened on.
+pub const LISTEN_MAX: usize = 64;
+
+/// The port of TFTP (RFC 1350 section 4).
+pub const PORT: u16 = 69;
+
+/// Slots: at least one, and no more than a system has sockets for.
+pub const MAX_TRANSFERS: RangeInclusive<u64> = 1..=100_000;
+/// Those who wait cost memory only, but each costs some.
+pub const MAX_PENDING: RangeInclusive<u64> = 0..=1_000_000;
+/// Seconds of silence; a client that is slower than an hour is none.
+pub const TIMEOUT: RangeInclusive<u64> = 1..=3600;
+/// Bytes in a block (RFC 2348).
+pub const MAX_BLKSIZE: RangeInclusive<u64> = BLKSIZE_MIN as u64..=BLKSIZE_MAX as u64;
+/// Blocks in a window (RFC 7440).
+pub const MAX_WINDOWSIZE: RangeInclusive<u64> = 1..=u16::MAX as u64;
+
+/// Reads a number in plain digits.
+///
+/// # Errors
+/// What is wrong with it, for the operator.
+pub fn number<T: TryFrom<u64>>(text: &str, range: RangeInclusive<u64>) -> Result<T, String> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| digits && range.contains(number));
+    let number = number.and_then(|number: u64| T::try_from(number).ok());
+    number.ok_or_else(|| {
+        format!(
+            "'{text}' is not a number from {} to {}",
+            range.start(),
+            range.end()
+        )
+    })
+}
+
+/// Reads a number of seconds.
+///
+/// # Errors
+/// What is wrong with it, for the operator.
+pub fn seconds(text: &str, range: RangeInclusive<u64>) -> Result<Duration, String> {
+    number(text, range).map(Duration::from_secs)
+}
+
+/// Reads an address to listen on: `ADDR`, `ADDR:PORT`, `[V6]:PORT` or `[V6]`.
+///
+/// # Errors
+/// What is wrong with it, for the operator.
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
+    let in_brackets = bare
+        .and_then(|bare| bare.parse::<Ipv6Addr>().ok())
+        .map(IpAddr::V6);
+    let without_port = text
+        .parse()
+        .ok()
+        .or(in_brackets)
+        .map(|ip| SocketAddr::new(ip, PORT));
+    text.parse().ok().or(without_port).ok_or_else(|| {
+        format!("'{text}' is not an address like 192.0.2.1, 192.0.2.1:69, 2001:db8::1 or [::]:69")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_with_and_without_a_port() {
+        let cases = [
+            ("192.0.2.1", "192.0.2.1:69"),
+            ("192.0.2.1:6969", "192.0.2.1:6969"),
+            ("::", "[::]:69"),
+            ("[::1]", "[::1]:69"),
+            ("[::1]:0", "[::1]:0"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(
+                listen_address(text).map(|address| address.to_string()),
+                Ok(expected.into())
+            );
+        }
+        for text in [
+            "",
+            "tftp.example",
+            "192.0.2.1:",
+            "192.0.2.1:65536",
+            "[192.0.2.1]",
+            ":69",
+        ] {
+            assert!(listen_address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_plain_digits_within_their_range() {
+        assert_eq!(number("32", 1..=100), Ok(32_usize));
+        for text in [
+            "",
+            "0",
+            "101",
+            "+5",
+            "-1",
+            "5x",
+            " 5",
+            "99999999999999999999",
+        ] {
+            assert!(number::<usize>(text, 1..=100).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Every log line the server writes, in one place.
+//!
+//! Lines are bounded in number and in length, names in them are escaped, and a log that takes no more
+//! lines never stops the loop.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use env_logger::{Builder, Target};
+use log::{LevelFilter, debug, info, warn};
+
+use crate::moment::Moment;
+use crate::os::process::LogLines;
+use crate::server::{Event, Report, Stats};
+use crate::transfer::Outcome;
+
+/// Starts the log on standard error. Without a wish of the operator, `RUST_LOG` decides; without that,
+/// there is one line for each transfer.
+pub fn start(verbosity: usize) {
+    let mut builder = Builder::new();
+    builder.filter_level(LevelFilter::Info).parse_default_env();
+    match verbosity {
+        0 => {}
+        1 => drop(builder.parse_filters("debug")),
+        _ => drop(builder.parse_filters("trace")),
+    }
+    let lines = Target::Pipe(Box::new(LogLines::default()));
+    builder.target(lines).format(|line, record| {
+        use std::io::Write;
+        writeln!(line, "{} {}", record.level(), record.args())
+    });
+    builder.init();
+}
+
+/// The log of a running server: it knows how much was said lately.
+#[derive(Debug)]
+pub struct Log {
+    warnings: Budget,
+    transfers: Budget,
+}
+
+impl Log {
+    /// A log with nothing said yet.
+    pub fn new(now: Moment) -> Log {
+        Log {
+            warnings: Budget::new(now, WARNINGS_PER_SECOND),
+            transfers: Budget::new(now, TRANSFERS_PER_SECOND),
+        }
+    }
+
+    /// Writes down what the server reports.
+    pub fn event(&mut self, now: Moment, event: Event<'_>) {
+        match event {
+            Event::Ended(report) => self.ended(now, &report),
+            Event::Refused {
+                peer,
+                name,
+                refusal,
+            } => {
+                let name = escaped(name);
+                self.warning(now, || {
+                    format!("{peer} \"{name}\": refused: {}", refusal.message())
+                });
+            }
+            Event::QueueFull { peer } => {
+                self.warning(now, || {
+                    format!("{peer}: dropped: the queue is full (see -q)")
+                });
+            }
+            Event::Unreachable { peer } => self.warning(now, || format!("{peer}: no way there")),
+            Event::Exhausted => {
+                self.warning(now, || "out of descriptors or memory: requests wait".into());
+            }
+        }
+    }
+
+    fn ended(&mut self, now: Moment, report: &Report<'_>) {
+        match report.outcome {
+            Outcome::Cancelled | Outcome::Superseded | Outcome::ShutDown => {
+                debug!("{}", line_of(report));
+            }
+            Outcome::Refused(_) => self.warning(now, || line_of(report)),
+            Outcome::Complete
+            | Outcome::CompleteUnconfirmed
+            | Outcome::ClientError(_)
+            | Outcome::PortClosed
+            | Outcome::NoAnswer
+            | Outcome::TimedOut
+            | Outcome::Restarted
+            | Outcome::MovedOn
+            | Outcome::Expired
+            | Outcome::Unreachable => {
+                if let Some(untold) = self.transfers.take(now) {
+                    tell_untold(untold);
+                    info!("{}", line_of(report));
+                }
+            }
+        }
+    }
+
+    /// Writes a warning unless there were too many lately.
+    pub fn warning(&mut self, now: Moment, text: impl FnOnce() -> String) {
+        if let Some(untold) = self.warnings.take(now) {
+            tell_untold(untold);
+            warn!("{}", text());
+        }
+    }
+
+    /// Writes down that an address is listened on.
+    pub fn listening(&self, address: SocketAddr, buffer: usize) {
+        debug!("receive buffer of {address}: {buffer} bytes");
+        info!("listening on {address}");
+    }
+
+    /// Writes down that the operator wants the server to stop.
+    pub fn stopping(&self, running: usize, patience: Duration) {
+        info!(
+            "stopping: {running} transfers may finish within {} s",
+            patience.as_secs()
+        );
+    }
+
+    /// Writes down what the server did in its life.
+    pub fn stopped(&self, stats: &Stats) {
+        for untold in [self.warnings.untold, self.transfers.untold] {
+            tell_untold(untold);
+        }
+        info!(
+            "stopped: {} requests, {} repeats, {} complete, {} failed, {} refused, {} dropped",
+            stats.requests,
+            stats.repeats,
+            stats.completed,
+            stats.failed,
+            stats.refused,
+            stats.queue_full + stats.stopping + stats.short + stats.misplaced + stats.unterminated
+        );
+    }
+}
+
+fn tell_untold(untold: u64) {
+    if untold > 0 {
+        warn!("{untold} lines like the next were left out");
+    }
+}
+
+fn line_of(report: &Report<'_>) -> String {
+    let name = escaped(report.name.as_bytes());
+    let Report {
+        peer,
+        bytes,
+        pending,
+        running,
+        retransmissions,
+        ..
+    } = report;
+    let outcome = words_for(report.outcome);
+    let Some(negotiated) = report.negotiated else {
+        return format!(
+            "{peer} \"{name}\": {outcome}; pending {:.3} s",
+            pending.as_secs_f64()
+        );
+    };
+    let seconds = running.as_secs_f64();
+    #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let rate = if seconds > 0.0 {
+        *bytes as f64 / seconds / 1e6
+    } else {
+        0.0
+    };
+    format!(
+        "{peer} \"{name}\": {outcome}; {bytes} bytes, pending {:.3} s, running {seconds:.3} s, \
+         {rate:.1} MB/s, blksize {}, windowsize {}, {retransmissions} retransmissions",
+        pending.as_secs_f64(),
+        negotiated.blksize,
+        negotiated.windowsize,
+    )
+}
+
+fn words_for(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Complete => "complete".into(),
+        Outcome::CompleteUnconfirmed => "complete (last ACK missing)".into(),
+        Outcome::Cancelled => "cancelled by client".into(),
+        Outcome::ClientError(code) => format!("client error {code}"),
+        Outcome::PortClosed => "client closed its port".into(),
+        Outcome::NoAnswer => "no answer to the first packet".into(),
+        Outcome::TimedOut => "timed out".into(),
+        Outcome::Restarted => "client restarted".into(),
+        Outcome::MovedOn => "client moved on".into(),
+        Outcome::Superseded => "client asked again from another port".into(),
+        Outcome::Expired => "client fell silent while it waited".into(),
+        Outcome::Refused(refusal) => format!("refused: {}", refusal.message()),
+        Outcome::Unreachable => "no way to the client".into(),
+        Outcome::ShutDown => "shut down".into(),
+    }
+}
+
+/// A name from the network as printable text of bounded length.
+fn escaped(name: &[u8]) -> String {
+    let shown = name.get(..NAME_SHOWN).unwrap_or(name);
+    let ellipsis = if shown.len() < name.len() { "..." } else { "" };
+    format!("{}{ellipsis}", shown.escape_ascii())
+}
+
+/// A number of lines a second, and how many were left out.
+#[derive(Debug)]
+struct Budget {
+    per_second: u32,
+    left: u32,
+    second: Moment,
+    untold: u64,
+}
+
+impl Budget {
+    fn new(now: Moment, per_second: u32) -> Budget {
+        Budget {
+            per_second,
+            left: per_second,
+            second: now,
+            untold: 0,
+        }
+    }
+
+    /// Takes one line; tells how many were left out before it, or none where this one is, too.
+    fn take(&mut self, now: Moment) -> Option<u64> {
+        if now.since(self.second) >= Duration::from_secs(1) {
+            self.second = now;
+            self.left = self.per_second;
+        }
+        if self.left == 0 {
+            self.untold += 1;
+            return None;
+        }
+        self.left -= 1;
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
+/// Enough to see what goes wrong; a flood of bad requests must not fill a disk.
+const WARNINGS_PER_SECOND: u32 = 20;
+/// Faster than any real boot storm ends transfers.
+const TRANSFERS_PER_SECOND: u32 = 2000;
+/// Bytes of a name that are shown.
+const NAME_SHOWN: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_lets_so_many_through_in_a_second_and_counts_the_others() {
+        let second = Duration::from_secs(1);
+        let mut budget = Budget::new(Moment::START, 2);
+        let taken: Vec<_> = (0..5).map(|_| budget.take(Moment::START)).collect();
+        assert_eq!(taken, [Some(0), Some(0), None, None, None]);
+        assert_eq!(budget.take(Moment::START + second), Some(3));
+        assert_eq!(budget.take(Moment::START + second), Some(0));
+    }
+
+    #[test]
+    fn names_are_escaped_and_cut() {
+        assert_eq!(escaped(b"a\n\x1b[31m\xE9\"%s"), "a\\n\\x1b[31m\\xe9\\\"%s");
+        assert_eq!(escaped(&[b'a'; 300]).len(), NAME_SHOWN + 3);
+    }
+}

@@ -1,0 +1,373 @@
+//! The loop. One turn is always the same: receive, wake, send, sleep.
+//!
+//! It knows no protocol: it carries datagrams from sockets to the [`Server`] and sleeps until the server
+//! wants to be woken. The clock is read once a turn. What one turn receives is bounded, so a flood of
+//! requests starves neither timers nor transfers; what is left unread is kept in mind, since the poll is
+//! edge-triggered and reminds nobody.
+//!
+//! Read `io` (the server's hands) and `log` (every line it writes).
+
+mod io;
+pub mod log;
+
+use std::fmt;
+use std::io::{Error, ErrorKind, Result as IoResult};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use crate::config::{PORT, Settings};
+use crate::moment::Moment;
+use crate::os::clock::Clock;
+use crate::os::files::Files;
+use crate::os::listener::Listener;
+use crate::os::poll::{Happened, Poll, Source};
+use crate::os::process::{Signal, Signals, raise_descriptor_limit};
+use crate::os::receive::{Batch, Received};
+use crate::server::{Local, Server};
+use crate::wire::Peer;
+use io::World;
+use log::Log;
+
+/// Why the server could not begin: what was tried, and what came of it.
+#[derive(Debug)]
+pub struct Failure {
+    what: String,
+    why: Error,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.why)
+    }
+}
+
+/// Adds what was tried to an error.
+fn trying<T>(what: impl fmt::Display, result: IoResult<T>) -> Result<T, Failure> {
+    result.map_err(|why| Failure {
+        what: what.to_string(),
+        why,
+    })
+}
+
+/// Looks whether the directory could be served.
+///
+/// # Errors
+/// Why not.
+pub fn check(settings: &Settings) -> Result<(), Failure> {
+    open_root(&settings.root).map(drop)
+}
+
+/// Serves until a signal ends it.
+///
+/// # Errors
+/// Why it could not begin. Once it serves, nothing ends it but a signal.
+pub fn run(settings: &Settings) -> Result<(), Failure> {
+    let mut daemon = Daemon::new(settings)?;
+    loop {
+        match daemon.turn()? {
+            Turn::GoOn => {}
+            Turn::Stop => return Ok(()),
+        }
+    }
+}
+
+/// Whether the loop goes on.
+enum Turn {
+    GoOn,
+    Stop,
+}
+
+/// Everything the loop holds.
+struct Daemon {
+    clock: Clock,
+    signals: Signals,
+    server: Server,
+    world: World,
+    happened: Happened,
+    /// Buffers for requests, and for what clients send in a transfer.
+    requests: Batch,
+    replies: Batch,
+    /// Sockets that may hold more than was read.
+    unread_listeners: Vec<usize>,
+    unread_clients: Vec<usize>,
+}
+
+impl Daemon {
+    fn new(settings: &Settings) -> Result<Daemon, Failure> {
+        let clock = Clock::start();
+        let now = clock.now();
+        let files = open_root(&settings.root)?;
+        let signals = trying("signals", Signals::new())?;
+        let poll = trying("epoll", Poll::new())?;
+        trying("epoll", poll.add(&signals, Source::Signals))?;
+        ensure_descriptors(settings)?;
+        let server = Server::new(now, settings.limits, files.root_prefixes());
+        let mut world = World::new(poll, files, Log::new(now), now, settings.mtu_clamp);
+        for listener in bind_all(&settings.listen)? {
+            let source = Source::Listener(world.listeners.len());
+            trying("epoll", world.poll.add(&listener, source))?;
+            let buffer = trying("receive buffer", listener.enlarge_buffer(RECEIVE_BUFFER))?;
+            world.log.listening(listener.address(), buffer);
+            world.listeners.push(listener);
+        }
+        Ok(Daemon {
+            clock,
+            signals,
+            server,
+            world,
+            happened: Happened::new(),
+            requests: Batch::new(REQUESTS_AT_ONCE, REQUEST_MAX),
+            replies: Batch::new(REPLIES_AT_ONCE, REPLY_MAX),
+            unread_listeners: Vec::new(),
+            unread_clients: Vec::new(),
+        })
+    }
+
+    /// Receive, wake, send, sleep.
+    fn turn(&mut self) -> Result<Turn, Failure> {
+        let now = self.clock.now();
+        self.world.now = now;
+        if let Turn::Stop = self.take_events(now) {
+            return Ok(Turn::Stop);
+        }
+        self.receive_requests(now);
+        self.receive_replies(now);
+        self.server.on_wakeup(now, &mut self.world);
+        self.server.send_ready(now, &mut self.world);
+        if self.server.is_stopped() {
+            self.world.log.stopped(self.server.stats());
+            return Ok(Turn::Stop);
+        }
+        self.sleep(now)
+    }
+
+    /// Sorts what the poll told into what is to be read.
+    fn take_events(&mut self, now: Moment) -> Turn {
+        for readiness in self.happened.iter() {
+            match readiness.source {
+                Source::Listener(number) => remember(&mut self.unread_listeners, number),
+                Source::Client(client) => {
+                    if readiness.is_writable {
+                        self.world.on_writable(client);
+                        self.server.on_writable(client);
+                    }
+                    if readiness.is_readable {
+                        self.unread_clients.push(client);
+                    }
+                }
+                Source::Signals => {
+                    while let Some(signal) = self.signals.next() {
+                        match signal {
+                            Signal::HangUp => {}
+                            Signal::Stop if self.server.is_stopping() => return Turn::Stop,
+                            Signal::Stop => self.server.stop(now, &mut self.world),
+                        }
+                    }
+                }
+            }
+        }
+        self.happened.clear();
+        Turn::GoOn
+    }
+
+    /// Hands requests to the server, a bounded number from each listening socket.
+    fn receive_requests(&mut self, now: Moment) {
+        let Daemon {
+            server,
+            world,
+            requests,
+            unread_listeners,
+            ..
+        } = self;
+        unread_listeners.retain(|&number| {
+            for _ in 0..REQUEST_BATCHES {
+                match requests.receive(&world.listeners[number]) {
+                    Ok(datagrams) => {
+                        for received in datagrams.iter() {
+                            take_request(now, server, world, number, received);
+                        }
+                        if !datagrams.is_full() {
+                            return false;
+                        }
+                    }
+                    Err(error) => match after_error(&error) {
+                        AfterError::Empty => return false,
+                        AfterError::TryAgain => {}
+                        AfterError::Tell => {
+                            world
+                                .log
+                                .warning(now, || format!("listening socket: {error}"));
+                            return false;
+                        }
+                    },
+                }
+            }
+            true
+        });
+    }
+
+    /// Hands what clients sent to the server, one batch from each socket.
+    fn receive_replies(&mut self, now: Moment) {
+        let Daemon {
+            server,
+            world,
+            replies,
+            unread_clients,
+            ..
+        } = self;
+        unread_clients.retain(|&client| {
+            let Some(connection) = world.connection(client) else {
+                return false;
+            };
+            let peer = connection.socket.peer();
+            match replies.receive(&connection.socket) {
+                Ok(datagrams) => {
+                    for received in datagrams.iter() {
+                        // Between bind and connect a stranger's packet may have come in.
+                        if received.from == Some(peer) {
+                            server.on_reply(now, world, client, received.bytes);
+                        }
+                    }
+                    datagrams.is_full()
+                }
+                Err(error) if is_refused(&error) => {
+                    server.on_port_closed(now, world, client);
+                    false
+                }
+                Err(error) => matches!(after_error(&error), AfterError::TryAgain),
+            }
+        });
+    }
+
+    fn sleep(&mut self, now: Moment) -> Result<Turn, Failure> {
+        let unread = self.unread_listeners.len() + self.unread_clients.len();
+        let timeout = if unread > 0 || self.server.has_ready() {
+            Some(std::time::Duration::ZERO)
+        } else {
+            self.server.next_wakeup().map(|wakeup| wakeup.since(now))
+        };
+        trying("epoll", self.world.poll.wait(&mut self.happened, timeout))?;
+        Ok(Turn::GoOn)
+    }
+}
+
+/// Adds a number to a short list once.
+fn remember(list: &mut Vec<usize>, number: usize) {
+    if !list.contains(&number) {
+        list.push(number);
+    }
+}
+
+fn take_request(
+    now: Moment,
+    server: &mut Server,
+    world: &mut World,
+    listener: usize,
+    received: Received<'_>,
+) {
+    // No answer ever reaches port 0, and what does not fit the buffer is no request of ours.
+    let Some(from) = received.from.filter(|from| from.port() != 0) else {
+        return;
+    };
+    if received.is_truncated {
+        return;
+    }
+    let (address, interface) = world.listeners[listener].destination(received);
+    let local = Local {
+        address,
+        interface,
+        listener,
+    };
+    server.on_request(now, world, Peer::from(from), local, received.bytes);
+}
+
+/// What to do after an error of a receive.
+enum AfterError {
+    /// Nothing more is there.
+    Empty,
+    /// It was about an earlier packet; there may be more behind it.
+    TryAgain,
+    /// It should not be.
+    Tell,
+}
+
+fn after_error(error: &Error) -> AfterError {
+    if error.kind() == ErrorKind::WouldBlock {
+        return AfterError::Empty;
+    }
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(
+            Errno::EINTR
+            | Errno::ECONNREFUSED
+            | Errno::EHOSTUNREACH
+            | Errno::ENETUNREACH
+            | Errno::EHOSTDOWN
+            | Errno::ENETDOWN
+            | Errno::EPROTO
+            | Errno::EMSGSIZE
+            | Errno::EPERM
+            | Errno::EACCES,
+        ) => AfterError::TryAgain,
+        _ => AfterError::Tell,
+    }
+}
+
+fn is_refused(error: &Error) -> bool {
+    error.kind() == ErrorKind::ConnectionRefused
+}
+
+fn open_root(root: &Path) -> Result<Files, Failure> {
+    trying(root.display(), Files::new(root))
+}
+
+/// Binds what the operator named, or the usual port of every address.
+fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<Listener>, Failure> {
+    let bind =
+        |address: SocketAddr| trying(format!("listen on {address}"), Listener::bind(address));
+    if !addresses.is_empty() {
+        return addresses.iter().copied().map(bind).collect();
+    }
+    match Listener::bind((Ipv6Addr::UNSPECIFIED, PORT).into()) {
+        Ok(listener) => Ok(vec![listener]),
+        Err(error) if lacks_ipv6(&error) => Ok(vec![bind((Ipv4Addr::UNSPECIFIED, PORT).into())?]),
+        Err(why) => Err(Failure {
+            what: format!("listen on [::]:{PORT}"),
+            why,
+        }),
+    }
+}
+
+fn lacks_ipv6(error: &Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw);
+    matches!(code, Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL))
+}
+
+/// Each client needs a socket, and a file where it cannot be mapped.
+fn ensure_descriptors(settings: &Settings) -> Result<(), Failure> {
+    let needed = 2 * settings.limits.max_sockets() + settings.listen.len() + DESCRIPTORS_BESIDE;
+    let needed = u64::try_from(needed).unwrap_or(u64::MAX);
+    let limit = trying("RLIMIT_NOFILE", raise_descriptor_limit(needed))?;
+    if limit < needed {
+        ::log::warn!(
+            "only {limit} descriptors may be open, and -n {} may need {needed}: requests may wait",
+            settings.limits.max_transfers
+        );
+    }
+    Ok(())
+}
+
+/// A storm of 10,000 requests, which the kernel counts with about 1 kB each, and room to spare.
+const RECEIVE_BUFFER: usize = 16 << 20;
+/// RFC 2347 bounds a request to 512 bytes; some firmware pads.
+const REQUEST_MAX: usize = 2048;
+/// Requests taken with one system call, and how often in one turn before transfers have theirs.
+const REQUESTS_AT_ONCE: usize = 64;
+const REQUEST_BATCHES: usize = 4;
+/// An ACK is 4 bytes; of an ERROR only the code counts.
+const REPLY_MAX: usize = 128;
+/// One reply is usual: the second place tells that no more is there.
+const REPLIES_AT_ONCE: usize = 4;
+/// Standard streams, epoll, signals, the root, a lookup.
+const DESCRIPTORS_BESIDE: usize = 32;

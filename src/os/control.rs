@@ -1,0 +1,141 @@
+//! Control messages of UDP sockets: which address a datagram was sent to, and which one to send from
+//! (ip(7), ipv6(7), cmsg(3)).
+//!
+//! A plain walk over bytes: headers are as wide as the kernel writes them, and a message that does not
+//! fit ends the walk.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Room for the control messages that the kernel adds to a datagram: both packet infos, since a socket
+/// for both families gets both for IPv4.
+pub(super) const ROOM: usize = 2 * (HEADER + 24);
+
+/// The address a datagram was sent to and the interface it came in by.
+///
+/// For a broadcast it is the address of ours that the kernel would answer from.
+pub(super) fn destination(mut messages: &[u8]) -> Option<(IpAddr, u32)> {
+    let mut found = None;
+    while let Some(message) = Message::first(messages) {
+        match (message.level, message.kind) {
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => return in_pktinfo(message.data),
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => found = in6_pktinfo(message.data),
+            _ => {}
+        }
+        messages = messages.get(aligned(message.length)..).unwrap_or_default();
+    }
+    found
+}
+
+/// struct in_pktinfo: interface, address to answer from, address in the header.
+fn in_pktinfo(data: &[u8]) -> Option<(IpAddr, u32)> {
+    let interface = u32::from_ne_bytes(data.get(..4)?.try_into().ok()?);
+    let octets: [u8; 4] = data.get(4..8)?.try_into().ok()?;
+    Some((Ipv4Addr::from(octets).into(), interface))
+}
+
+/// struct in6_pktinfo: address, interface.
+fn in6_pktinfo(data: &[u8]) -> Option<(IpAddr, u32)> {
+    let octets: [u8; 16] = data.get(..16)?.try_into().ok()?;
+    let interface = u32::from_ne_bytes(data.get(16..20)?.try_into().ok()?);
+    Some((Ipv6Addr::from(octets).to_canonical(), interface))
+}
+
+/// The message that makes a datagram leave from `address`.
+#[derive(Debug)]
+pub(super) struct SendFrom {
+    bytes: [u8; HEADER + 24],
+    length: usize,
+}
+
+impl SendFrom {
+    pub(super) fn new(address: IpAddr, interface: u32) -> SendFrom {
+        let mut message = SendFrom {
+            bytes: [0; HEADER + 24],
+            length: 0,
+        };
+        match address {
+            IpAddr::V4(v4) => {
+                // The interface stays 0: the route decides, as for any other answer.
+                let mut data = [0; 12];
+                data[4..8].copy_from_slice(&v4.octets());
+                message.put(libc::IPPROTO_IP, libc::IP_PKTINFO, &data);
+            }
+            IpAddr::V6(v6) => {
+                let mut data = [0; 20];
+                data[..16].copy_from_slice(&v6.octets());
+                data[16..].copy_from_slice(&interface.to_ne_bytes());
+                message.put(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &data);
+            }
+        }
+        message
+    }
+
+    fn put(&mut self, level: i32, kind: i32, data: &[u8]) {
+        let length = HEADER + data.len();
+        self.bytes[..WORD].copy_from_slice(&length.to_ne_bytes());
+        self.bytes[WORD..WORD + 4].copy_from_slice(&level.to_ne_bytes());
+        self.bytes[WORD + 4..HEADER].copy_from_slice(&kind.to_ne_bytes());
+        self.bytes[HEADER..length].copy_from_slice(data);
+        self.length = aligned(length);
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+struct Message<'a> {
+    /// With its header.
+    length: usize,
+    level: i32,
+    kind: i32,
+    data: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    fn first(messages: &'a [u8]) -> Option<Message<'a>> {
+        let length = usize::from_ne_bytes(messages.get(..WORD)?.try_into().ok()?);
+        let level = i32::from_ne_bytes(messages.get(WORD..WORD + 4)?.try_into().ok()?);
+        let kind = i32::from_ne_bytes(messages.get(WORD + 4..HEADER)?.try_into().ok()?);
+        let data = messages.get(HEADER..length)?;
+        Some(Message {
+            length,
+            level,
+            kind,
+            data,
+        })
+    }
+}
+
+/// The kernel's `size_t`.
+const WORD: usize = size_of::<usize>();
+/// struct cmsghdr: length, level, type.
+const HEADER: usize = WORD + 8;
+
+fn aligned(length: usize) -> usize {
+    length.next_multiple_of(WORD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        for (text, interface) in [("192.0.2.7", 0), ("2001:db8::7", 3)] {
+            let address: IpAddr = text.parse().expect("an address");
+            let message = SendFrom::new(address, interface);
+            assert_eq!(destination(message.as_bytes()), Some((address, interface)));
+        }
+    }
+
+    #[test]
+    fn broken_messages_end_the_walk() {
+        let message = SendFrom::new(Ipv4Addr::LOCALHOST.into(), 0);
+        for length in 0..message.as_bytes().len() - 4 {
+            assert_eq!(destination(&message.as_bytes()[..length]), None);
+        }
+        assert_eq!(destination(&[0; 64]), None);
+        assert_eq!(destination(&[0xFF; 64]), None);
+    }
+}

@@ -1,0 +1,229 @@
+//! The served directory: names to open files, and one mapping for all transfers of a file.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::rc::{Rc, Weak};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{FileStat, Mode, SFlag};
+
+use super::beneath;
+use super::content::{Content, Mapping, ReadContent, TextContent};
+use crate::name::{FileName, RootPrefixes};
+use crate::wire::Refusal;
+
+/// The directory that is served.
+#[derive(Debug)]
+pub struct Files {
+    root: OwnedFd,
+    /// The absolute paths by which it is known: as given, and without links.
+    names: Vec<Vec<u8>>,
+    mappings: HashMap<Identity, Weak<Mapping>>,
+}
+
+/// Why a file cannot be had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unavailable {
+    /// The client is to be told.
+    Refused(Refusal),
+    /// Descriptors or memory ran out.
+    Exhausted,
+}
+
+/// What makes two open files the same file in the same state.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    size: i64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Identity {
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "the width of these fields differs between systems"
+    )]
+    fn of(state: &FileStat) -> Identity {
+        Identity {
+            device: state.st_dev as u64,
+            inode: state.st_ino as u64,
+            size: state.st_size as i64,
+            modified: (state.st_mtime as i64, state.st_mtime_nsec as i64),
+            changed: (state.st_ctime as i64, state.st_ctime_nsec as i64),
+        }
+    }
+}
+
+impl Files {
+    /// Serves the directory `root` from now on, also if it is renamed.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or is no directory.
+    pub fn new(root: &Path) -> io::Result<Files> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let directory = open(root, flags, Mode::empty())?;
+        let given = std::path::absolute(root)?;
+        let real = root.canonicalize().unwrap_or_else(|_| given.clone());
+        let mut names: Vec<Vec<u8>> = [given, real].iter().map(|path| name_of(path)).collect();
+        names.dedup();
+        Ok(Files {
+            root: directory,
+            names,
+            mappings: HashMap::new(),
+        })
+    }
+
+    /// The absolute names of the root, for names that begin with one.
+    pub fn root_prefixes(&self) -> RootPrefixes {
+        RootPrefixes::new(self.names.iter().map(Vec::as_slice))
+    }
+
+    /// Looks whether a file could be opened now.
+    ///
+    /// # Errors
+    /// As [`Files::open`].
+    pub fn find(&self, name: FileName<'_>) -> Result<(), Unavailable> {
+        self.open_regular(name).map(drop)
+    }
+
+    /// Opens a file to be sent as it is, or, with `as_text`, as netascii.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub fn open(&mut self, name: FileName<'_>, as_text: bool) -> Result<Content, Unavailable> {
+        let (file, state) = self.open_regular(name)?;
+        let file = File::from(file);
+        let length = u64::try_from(state.st_size).unwrap_or(0);
+        if as_text {
+            return Ok(Content::Text(TextContent::new(file, length)));
+        }
+        match self.mapping(&file, &state) {
+            Some(mapping) => Ok(Content::Mapped(mapping)),
+            None => Ok(Content::Read(ReadContent::new(file, length))),
+        }
+    }
+
+    fn open_regular(&self, name: FileName<'_>) -> Result<(OwnedFd, FileStat), Unavailable> {
+        let file =
+            beneath::open(self.root.as_fd(), &self.names, name.as_bytes()).map_err(unavailable)?;
+        let state = beneath::state_of(&file).map_err(unavailable)?;
+        if beneath::kind_of(&state) == SFlag::S_IFREG {
+            Ok((file, state))
+        } else {
+            Err(Unavailable::Refused(Refusal::NotAFile))
+        }
+    }
+
+    /// The mapping of a file, shared with other transfers of it; none for an empty file and where
+    /// mapping it fails.
+    fn mapping(&mut self, file: &File, state: &FileStat) -> Option<Rc<Mapping>> {
+        let length = usize::try_from(state.st_size)
+            .ok()
+            .filter(|&length| length > 0)?;
+        let identity = Identity::of(state);
+        if let Some(shared) = self.mappings.get(&identity).and_then(Weak::upgrade) {
+            return Some(shared);
+        }
+        let mapping = Rc::new(Mapping::new(file, length).ok()?);
+        self.mappings.insert(identity, Rc::downgrade(&mapping));
+        self.forget_unused();
+        Some(mapping)
+    }
+
+    /// Forgets files that nobody is sent any more, once they are more than those in use.
+    fn forget_unused(&mut self) {
+        if self.mappings.len() > MAPPINGS_KEPT {
+            self.mappings
+                .retain(|_, mapping| mapping.strong_count() > 0);
+        }
+    }
+}
+
+fn name_of(path: &Path) -> Vec<u8> {
+    let bytes = path.as_os_str().as_bytes();
+    bytes.strip_suffix(b"/").unwrap_or(bytes).to_vec()
+}
+
+fn unavailable(error: Errno) -> Unavailable {
+    Unavailable::Refused(match error {
+        Errno::ENOENT | Errno::ENOTDIR => Refusal::NotFound,
+        Errno::ENAMETOOLONG => Refusal::NameTooLong,
+        Errno::EXDEV => Refusal::OutsideRoot,
+        Errno::ENXIO | Errno::ENODEV | Errno::EISDIR => Refusal::NotAFile,
+        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => return Unavailable::Exhausted,
+        Errno::EACCES | Errno::EPERM | Errno::ELOOP => Refusal::NoAccess,
+        _ => Refusal::ReadFailed,
+    })
+}
+
+/// Names of files that are no longer sent are kept up to this number before they are looked through.
+const MAPPINGS_KEPT: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::name::NAME_MAX;
+
+    fn open(files: &mut Files, name: &str, as_text: bool) -> Content {
+        let mut buffer = [0; NAME_MAX];
+        let name = FileName::new(name.as_bytes(), &RootPrefixes::default(), &mut buffer);
+        files
+            .open(name.expect("a safe name"), as_text)
+            .expect("a file")
+    }
+
+    fn bytes_of(mut content: Content, blksize: u16) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        loop {
+            let offset = bytes.len() as u64;
+            let before = offset.saturating_sub(u64::from(blksize));
+            let [first, second] = content.block(offset, blksize, before).expect("readable");
+            let length = first.len() + second.len();
+            bytes.extend([first, second].concat());
+            if length < usize::from(blksize) {
+                return bytes;
+            }
+        }
+    }
+
+    #[test]
+    fn mapped_read_and_translated_files_give_the_same_bytes() {
+        let directory = std::env::temp_dir().join(format!("tftpd-files-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a directory");
+        let text: Vec<u8> = (0..10_000_u32)
+            .map(|n| b"ab\ncd\r\0x"[n as usize % 8])
+            .collect();
+        fs::write(directory.join("file"), &text).expect("a file");
+        let mut files = Files::new(&directory).expect("a root");
+        let mapped = open(&mut files, "file", false);
+        let read = ReadContent::new(
+            File::open(directory.join("file")).expect("a file"),
+            text.len() as u64,
+        );
+        let mut netascii = VecDequeBytes::default();
+        crate::wire::netascii::translate(&text, &mut netascii);
+        for blksize in [8, 511, 512, 10_000, 65464] {
+            let translated = open(&mut files, "file", true);
+            assert_eq!(
+                bytes_of(translated, blksize),
+                Vec::from(netascii.clone()),
+                "{blksize}"
+            );
+        }
+        assert!(matches!(mapped, Content::Mapped(_)));
+        assert_eq!(bytes_of(mapped, 512), text);
+        assert_eq!(bytes_of(Content::Read(read), 512), text);
+        fs::remove_dir_all(&directory).expect("clean up");
+    }
+
+    type VecDequeBytes = std::collections::VecDeque<u8>;
+}

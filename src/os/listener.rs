@@ -1,0 +1,110 @@
+//! Listening sockets: requests come in here, and refusals go out, from the very address that was asked.
+
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, MsgHdr, Protocol, SockAddr, Socket, Type};
+
+use super::control::{self, SendFrom};
+use super::receive::Received;
+
+/// A socket that takes requests.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Listens on `address`; port 0 picks one. `[::]` takes IPv4 as well.
+    ///
+    /// # Errors
+    /// Where the address is taken, is not ours, or needs a privilege.
+    pub fn bind(address: SocketAddr) -> io::Result<Listener> {
+        let kind = Type::DGRAM.nonblocking().cloexec();
+        let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::UDP))?;
+        let takes_both = address.is_ipv6() && address.ip().is_unspecified();
+        if address.is_ipv6() {
+            socket.set_only_v6(!takes_both)?;
+            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+        }
+        if address.is_ipv4() || takes_both {
+            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+        }
+        socket.bind(&address.into())?;
+        let address = socket.local_addr()?.as_socket().unwrap_or(address);
+        Ok(Listener { socket, address })
+    }
+
+    /// The address listened on, with the port that was picked.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Asks for a receive buffer of `bytes`, past the system's limit where we are allowed to, and tells
+    /// how many there are. The kernel counts its own bookkeeping in.
+    ///
+    /// # Errors
+    /// None that can be expected.
+    pub fn enlarge_buffer(&self, bytes: usize) -> io::Result<usize> {
+        if setsockopt(&self.socket, sockopt::RcvBufForce, &bytes).is_err() {
+            self.socket.set_recv_buffer_size(bytes)?;
+        }
+        self.socket.recv_buffer_size()
+    }
+
+    /// The address a datagram was sent to and, where it is needed to answer, the interface it came in
+    /// by. Unspecified where the system is to choose, as after a multicast.
+    pub fn destination(&self, received: Received<'_>) -> (IpAddr, u32) {
+        let told = control::destination(received.control);
+        let (address, interface) = told.unwrap_or((self.address.ip().to_canonical(), 0));
+        match address {
+            IpAddr::V4(v4) => (v4.into(), 0),
+            IpAddr::V6(v6) if v6.is_multicast() => {
+                (std::net::Ipv6Addr::UNSPECIFIED.into(), interface)
+            }
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => (v6.into(), interface),
+            IpAddr::V6(v6) => (v6.into(), 0),
+        }
+    }
+
+    /// Sends a datagram to `peer` from the address `from` of `interface`.
+    ///
+    /// # Errors
+    /// Those of sendmsg(2).
+    pub fn send_from(
+        &self,
+        from: IpAddr,
+        interface: u32,
+        peer: SocketAddr,
+        datagram: &[u8],
+    ) -> io::Result<()> {
+        let message = SendFrom::new(from, interface);
+        let peer = SockAddr::from(match (self.address, peer) {
+            (SocketAddr::V6(_), SocketAddr::V4(v4)) => {
+                SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port()))
+            }
+            _ => peer,
+        });
+        let buffers = [IoSlice::new(datagram)];
+        let header = MsgHdr::new()
+            .with_addr(&peer)
+            .with_buffers(&buffers)
+            .with_control(message.as_bytes());
+        self.socket.sendmsg(&header, 0).map(drop)
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}

@@ -1,0 +1,126 @@
+//! The process itself: signals, limits, and a standard error that must never block us.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, Signal as Number};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// Signals, as something to poll.
+#[derive(Debug)]
+pub struct Signals {
+    descriptor: SignalFd,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Signal {
+    /// SIGTERM or SIGINT: stop.
+    Stop,
+    /// SIGHUP.
+    HangUp,
+}
+
+impl Signals {
+    /// Takes SIGTERM, SIGINT and SIGHUP out of their usual course.
+    ///
+    /// # Errors
+    /// Where no descriptor is left.
+    pub fn new() -> io::Result<Signals> {
+        let mut set = SigSet::empty();
+        for number in [Number::SIGTERM, Number::SIGINT, Number::SIGHUP] {
+            set.add(number);
+        }
+        set.thread_block()?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        Ok(Signals {
+            descriptor: SignalFd::with_flags(&set, flags)?,
+        })
+    }
+
+    /// The next signal that came, if one did.
+    pub fn next(&self) -> Option<Signal> {
+        let info = self.descriptor.read_signal().ok()??;
+        let is_hang_up = info.ssi_signo == Number::SIGHUP as u32;
+        Some(if is_hang_up {
+            Signal::HangUp
+        } else {
+            Signal::Stop
+        })
+    }
+}
+
+impl AsRawFd for Signals {
+    fn as_raw_fd(&self) -> RawFd {
+        self.descriptor.as_raw_fd()
+    }
+}
+
+/// Raises the limit of open descriptors to `needed`, past the hard limit where we may, and tells the
+/// limit that is then in force.
+///
+/// # Errors
+/// None that can be expected.
+pub fn raise_descriptor_limit(needed: u64) -> io::Result<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft >= needed {
+        return Ok(soft);
+    }
+    if setrlimit(Resource::RLIMIT_NOFILE, needed, hard.max(needed)).is_err() {
+        setrlimit(Resource::RLIMIT_NOFILE, needed.min(hard), hard)?;
+    }
+    Ok(getrlimit(Resource::RLIMIT_NOFILE)?.0)
+}
+
+/// Standard error for log lines: what does not leave at once is dropped and counted.
+#[derive(Debug, Default)]
+pub struct LogLines {
+    dropped: u64,
+}
+
+impl LogLines {
+    /// Writes one line if that does not block.
+    fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
+        let line = &line[..line.len().min(LINE_MAX)];
+        if takes_a_line()? {
+            io::stderr().write_all(line)
+        } else {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+}
+
+impl Write for LogLines {
+    /// Takes one line. It always succeeds: a log that cannot be written is no reason to stop.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.dropped > 0 {
+            let note = format!("WARN {} log lines were dropped\n", self.dropped);
+            if self.write_line(note.as_bytes()).is_ok() {
+                self.dropped = 0;
+            }
+        }
+        if self.dropped > 0 || self.write_line(line).is_err() {
+            self.dropped += 1;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A pipe that polls as writable takes this many bytes without blocking (pipe(7)).
+const LINE_MAX: usize = libc::PIPE_BUF;
+
+fn takes_a_line() -> io::Result<bool> {
+    let stderr = io::stderr();
+    let mut polled = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    let ready = poll(&mut polled, PollTimeout::ZERO)?;
+    Ok(ready > 0
+        && polled[0]
+            .revents()
+            .is_some_and(|events| events == PollFlags::POLLOUT))
+}

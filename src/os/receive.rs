@@ -1,0 +1,175 @@
+//! Many datagrams with one system call (recvmmsg(2)), into buffers that are made once.
+//!
+//! `nix` wraps the call, but keeps the shrunken lengths of the last one in its headers, so that a batch
+//! could be used once only; hence our own.
+
+use std::io;
+use std::mem;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd};
+use std::ptr;
+
+use super::control;
+
+/// Buffers for some datagrams at once.
+pub struct Batch {
+    slots: Box<[Slot]>,
+    headers: Box<[libc::mmsghdr]>,
+    buffers: Box<[u8]>,
+    /// Bytes of one buffer.
+    each: usize,
+}
+
+struct Slot {
+    vector: libc::iovec,
+    from: libc::sockaddr_storage,
+    control: ControlBuffer,
+}
+
+/// Aligned as cmsghdr wants it.
+#[repr(C, align(8))]
+struct ControlBuffer([u8; control::ROOM]);
+
+/// A datagram that was received.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// What it holds.
+    pub bytes: &'a [u8],
+    /// It was longer than the buffer, and its end is lost.
+    pub is_truncated: bool,
+    /// Who sent it, where the system told.
+    pub from: Option<SocketAddr>,
+    pub(super) control: &'a [u8],
+}
+
+impl Batch {
+    /// Buffers for `count` datagrams of up to `each` bytes.
+    pub fn new(count: usize, each: usize) -> Batch {
+        // SAFETY: all of these are plain data of the C library, for which zeroes are a valid value.
+        let (slot, header) =
+            unsafe { (|| mem::zeroed::<Slot>(), || mem::zeroed::<libc::mmsghdr>()) };
+        Batch {
+            slots: (0..count).map(|_| slot()).collect(),
+            headers: (0..count).map(|_| header()).collect(),
+            buffers: vec![0; count * each].into(),
+            each,
+        }
+    }
+
+    /// How many datagrams one call takes at most.
+    pub fn capacity(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Receives what is there without waiting. Fewer than [`Batch::capacity`] means that the socket was
+    /// found empty.
+    ///
+    /// # Errors
+    /// `WouldBlock` where nothing is there, or an error that the socket had pending.
+    pub fn receive(&mut self, socket: &impl AsFd) -> io::Result<Datagrams<'_>> {
+        let buffers = self.buffers.chunks_exact_mut(self.each);
+        for ((slot, header), buffer) in self.slots.iter_mut().zip(&mut *self.headers).zip(buffers) {
+            slot.vector.iov_base = buffer.as_mut_ptr().cast();
+            slot.vector.iov_len = buffer.len();
+            let message = &mut header.msg_hdr;
+            message.msg_name = ptr::from_mut(&mut slot.from).cast();
+            message.msg_namelen = length_of::<libc::sockaddr_storage>();
+            message.msg_iov = &mut slot.vector;
+            message.msg_iovlen = 1;
+            message.msg_control = slot.control.0.as_mut_ptr().cast();
+            message.msg_controllen = control::ROOM as _;
+        }
+        let count = u32::try_from(self.headers.len()).unwrap_or(u32::MAX);
+        // SAFETY: each of the `count` headers points at a name, a vector, a buffer and a control buffer
+        // that live in `self`, are not moved during the call, and are as long as the header says.
+        let received = unsafe {
+            libc::recvmmsg(
+                socket.as_fd().as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                count,
+                libc::MSG_DONTWAIT as _,
+                ptr::null_mut(),
+            )
+        };
+        let count = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        Ok(Datagrams { batch: self, count })
+    }
+
+    fn datagram(&self, index: usize) -> Received<'_> {
+        let header = &self.headers[index];
+        let slot = &self.slots[index];
+        let begin = index * self.each;
+        let length = (header.msg_len as usize).min(self.each);
+        #[allow(
+            clippy::unnecessary_cast,
+            reason = "its width differs between C libraries"
+        )]
+        let control_length = header.msg_hdr.msg_controllen as usize;
+        Received {
+            bytes: &self.buffers[begin..begin + length],
+            is_truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+            from: socket_address(&slot.from, header.msg_hdr.msg_namelen),
+            control: &slot.control.0[..control_length.min(control::ROOM)],
+        }
+    }
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Batch of {} x {} bytes", self.capacity(), self.each)
+    }
+}
+
+/// What one call received.
+#[derive(Debug)]
+pub struct Datagrams<'a> {
+    batch: &'a Batch,
+    count: usize,
+}
+
+impl Datagrams<'_> {
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// None at all.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// As many as the batch can hold: there may be more.
+    pub fn is_full(&self) -> bool {
+        self.count == self.batch.capacity()
+    }
+
+    /// Each, in the order of arrival.
+    pub fn iter(&self) -> impl Iterator<Item = Received<'_>> + '_ {
+        (0..self.count).map(|index| self.batch.datagram(index))
+    }
+}
+
+/// What the kernel wrote into `storage`, where it is an internet address.
+fn socket_address(storage: &libc::sockaddr_storage, length: libc::socklen_t) -> Option<SocketAddr> {
+    match i32::from(storage.ss_family) {
+        libc::AF_INET if length >= length_of::<libc::sockaddr_in>() => {
+            // SAFETY: the family says which type it is, and the storage is aligned for and as large as
+            // every type of address.
+            let v4 = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in>() };
+            let address = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Some(SocketAddr::from((address, u16::from_be(v4.sin_port))))
+        }
+        libc::AF_INET6 if length >= length_of::<libc::sockaddr_in6>() => {
+            // SAFETY: as above.
+            let v6 = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in6>() };
+            let address = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            let port = u16::from_be(v6.sin6_port);
+            Some(SocketAddrV6::new(address, port, 0, v6.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
+
+fn length_of<T>() -> libc::socklen_t {
+    libc::socklen_t::try_from(size_of::<T>()).expect("the size of an address")
+}
