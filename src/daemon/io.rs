@@ -98,13 +98,13 @@ impl World {
 }
 
 impl Io for World {
-    fn find(&mut self, name: FileName<'_>) -> Result<(), Unopened> {
+    fn find(&mut self, name: FileName<'_>) -> Result<u64, Unopened> {
         self.files.find(name).map_err(unopened)
     }
 
     fn open(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, Unopened> {
         let as_text = opening.mode == Mode::Netascii;
-        let content = self.files.open(opening.name, as_text).map_err(unopened)?;
+        let (content, size) = self.files.open(opening.name, as_text).map_err(unopened)?;
         let Local {
             address, interface, ..
         } = opening.local;
@@ -119,6 +119,7 @@ impl Io for World {
                 false => Unopened::Unreachable,
             })?;
         let opened = Opened {
+            size,
             length: content.length(),
             payload_max: self.payload_max(&socket, opening.blksize),
         };

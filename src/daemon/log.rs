@@ -149,6 +149,7 @@ fn line_of(report: &Report<'_>) -> String {
         peer,
         bytes,
         pending,
+        held,
         running,
         retransmissions,
         ..
@@ -168,9 +169,10 @@ fn line_of(report: &Report<'_>) -> String {
         0.0
     };
     format!(
-        "{peer} \"{name}\": {outcome}; {bytes} bytes, pending {:.3} s, running {seconds:.3} s, \
+        "{peer} \"{name}\": {outcome}; {bytes} bytes, pending {:.3} s, held {:.3} s, running {seconds:.3} s, \
          {rate:.1} MB/s, blksize {}, windowsize {}, {retransmissions} retransmissions",
         pending.as_secs_f64(),
+        held.as_secs_f64(),
         negotiated.blksize,
         negotiated.windowsize,
     )

@@ -151,7 +151,7 @@ impl Daemon {
                 Source::Client(client) => {
                     if readiness.is_writable {
                         self.world.on_writable(client);
-                        self.server.on_writable(client);
+                        self.server.on_writable(now, client);
                     }
                     if readiness.is_readable {
                         self.unread_clients.push(client);
@@ -344,9 +344,12 @@ fn lacks_ipv6(error: &Error) -> bool {
     matches!(code, Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL))
 }
 
-/// Each client needs a socket, and a file where it cannot be mapped.
+/// Each client needs a socket, and one that runs a file where it cannot be mapped.
 fn ensure_descriptors(settings: &Settings) -> Result<(), Failure> {
-    let needed = 2 * settings.limits.max_sockets() + settings.listen.len() + DESCRIPTORS_BESIDE;
+    let needed = settings.limits.max_sockets()
+        + settings.limits.max_transfers
+        + settings.listen.len()
+        + DESCRIPTORS_BESIDE;
     let needed = u64::try_from(needed).unwrap_or(u64::MAX);
     let limit = trying("RLIMIT_NOFILE", raise_descriptor_limit(needed))?;
     if limit < needed {

@@ -85,29 +85,34 @@ impl Files {
         RootPrefixes::new(self.names.iter().map(Vec::as_slice))
     }
 
-    /// Looks whether a file could be opened now.
+    /// Looks whether a file could be opened now, and tells its size in bytes.
     ///
     /// # Errors
     /// As [`Files::open`].
-    pub fn find(&self, name: FileName<'_>) -> Result<(), Unavailable> {
-        self.open_regular(name).map(drop)
+    pub fn find(&self, name: FileName<'_>) -> Result<u64, Unavailable> {
+        self.open_regular(name).map(|(_, state)| size_of(&state))
     }
 
-    /// Opens a file to be sent as it is, or, with `as_text`, as netascii.
+    /// Opens a file to be sent as it is, or, with `as_text`, as netascii; tells its size in bytes.
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub fn open(&mut self, name: FileName<'_>, as_text: bool) -> Result<Content, Unavailable> {
+    pub fn open(
+        &mut self,
+        name: FileName<'_>,
+        as_text: bool,
+    ) -> Result<(Content, u64), Unavailable> {
         let (file, state) = self.open_regular(name)?;
         let file = File::from(file);
-        let length = u64::try_from(state.st_size).unwrap_or(0);
+        let length = size_of(&state);
         if as_text {
-            return Ok(Content::Text(TextContent::new(file, length)));
+            return Ok((Content::Text(TextContent::new(file, length)), length));
         }
-        match self.mapping(&file, &state) {
-            Some(mapping) => Ok(Content::Mapped(mapping)),
-            None => Ok(Content::Read(ReadContent::new(file, length))),
-        }
+        let content = match self.mapping(&file, &state) {
+            Some(mapping) => Content::Mapped(mapping),
+            None => Content::Read(ReadContent::new(file, length)),
+        };
+        Ok((content, length))
     }
 
     fn open_regular(&self, name: FileName<'_>) -> Result<(OwnedFd, FileStat), Unavailable> {
@@ -151,6 +156,10 @@ fn name_of(path: &Path) -> Vec<u8> {
     bytes.strip_suffix(b"/").unwrap_or(bytes).to_vec()
 }
 
+fn size_of(state: &FileStat) -> u64 {
+    u64::try_from(state.st_size).unwrap_or(0)
+}
+
 fn unavailable(error: Errno) -> Unavailable {
     Unavailable::Refused(match error {
         Errno::ENOENT | Errno::ENOTDIR => Refusal::NotFound,
@@ -179,6 +188,7 @@ mod tests {
         files
             .open(name.expect("a safe name"), as_text)
             .expect("a file")
+            .0
     }
 
     fn bytes_of(mut content: Content, blksize: u16) -> Vec<u8> {

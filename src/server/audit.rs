@@ -4,12 +4,13 @@ use std::collections::HashSet;
 
 use crate::moment::Moment;
 
-use super::Server;
-use super::client::{Phase, Stage};
+use super::client::{Client, Phase};
+use super::pending::Size;
 use super::wheel::TICK;
+use super::{Count, Server};
 
 impl Server {
-    /// Checks the books. It looks at every client, so it is for tests.
+    /// Checks the books, after [`Server::on_wakeup`]. It looks at every client, so it is for tests.
     ///
     /// # Panics
     /// Where they are wrong: that is a bug of ours.
@@ -18,73 +19,95 @@ impl Server {
         self.audit_queue(now);
         self.audit_indexes();
         for (_, client) in &self.clients {
-            let timer = client
-                .timer
-                .expect("every client has an entry in the wheel");
+            self.audit_client(now, client);
+        }
+    }
+
+    fn audit_client(&self, now: Moment, client: &Client) {
+        let timer = client
+            .timer
+            .expect("every client has an entry in the wheel");
+        // Whether others wait may have changed since it was filed: the next ACK or timeout sees that.
+        assert!(
+            timer.comes_up < client.deadline(false) + TICK,
+            "a timer comes up too late"
+        );
+        if let Some(served) = client.served() {
+            served.transfer.audit();
+            let will_be_asked = client.is_ready || client.is_blocked;
             assert!(
-                timer.comes_up < client.deadline() + TICK,
-                "a timer comes up too late"
+                !served.has_to_send(now) || will_be_asked,
+                "a client with something to send is forgotten"
             );
-            if let Some(transfer) = client.transfer() {
-                transfer.audit();
-                let has_more = transfer.datagrams(1).is_some();
-                let will_be_asked = client.is_ready || client.is_blocked;
-                assert!(
-                    !has_more || will_be_asked,
-                    "a client with something to send is forgotten"
-                );
-            }
         }
     }
 
     fn audit_slots(&self) {
-        let count = |wanted: Phase| {
-            let is_meant = |stage: &Stage| match stage {
-                Stage::Pending(_) => false,
-                Stage::Served(served) => served.phase == wanted,
-            };
+        let in_phase = |phase: Option<Phase>| {
             self.clients
                 .iter()
-                .filter(|(_, client)| is_meant(&client.stage))
-                .count()
+                .filter(move |(_, client)| client.phase() == phase)
         };
-        assert_eq!(self.running, count(Phase::Running), "slots are miscounted");
-        assert_eq!(
-            self.finishing,
-            count(Phase::Finishing),
-            "finishing clients are miscounted"
-        );
+        let running = in_phase(Some(Phase::Running));
+        let count = Count {
+            pending: in_phase(None).count(),
+            held: in_phase(Some(Phase::Held)).count(),
+            running: in_phase(Some(Phase::Running)).count(),
+            running_bulk: running
+                .filter(|(_, client)| client.size == Size::Bulk)
+                .count(),
+            finishing: in_phase(Some(Phase::Finishing)).count(),
+        };
+        assert_eq!(self.count, count, "clients are miscounted");
+        let limits = &self.limits;
+        let bulk_slots = limits.max_transfers - limits.small_slots();
         assert!(
-            self.running <= self.limits.max_transfers,
+            count.running <= limits.max_transfers,
             "more run than there are slots"
         );
         assert!(
-            self.finishing <= self.limits.max_finishing(),
+            count.running_bulk <= bulk_slots,
+            "large files have the slots of small ones"
+        );
+        assert!(
+            count.finishing <= limits.max_finishing(),
             "too many wait for a last ACK"
+        );
+        // A client that lost its slot goes back to those who wait, whatever their number.
+        let waiting = count.pending + count.held;
+        assert!(
+            waiting <= limits.max_pending + limits.max_transfers,
+            "too many wait"
         );
     }
 
-    /// To be asked after [`Server::on_wakeup`]: until then a free slot may wait for its next client.
     fn audit_queue(&self, now: Moment) {
         assert!(
-            self.queue.len() <= self.limits.max_pending,
-            "the queue is too long"
-        );
-        assert!(
-            self.queue.is_empty() || !self.has_free_slot(now),
+            self.next_in_line(now).is_none(),
             "a slot is free and somebody waits"
         );
-        let pending = |(id, client): (usize, &super::Client)| {
-            matches!(client.stage, Stage::Pending(_)).then_some(id)
-        };
-        let pending: HashSet<usize> = self.clients.iter().filter_map(pending).collect();
-        let queued: HashSet<usize> = self.queue.iter().map(|(_, id)| id).collect();
-        assert_eq!(pending, queued, "the queue and the waiting clients differ");
+        let queued: HashSet<usize> = self.queue.iter(true).collect();
         assert_eq!(
             queued.len(),
             self.queue.len(),
             "somebody stands in the queue twice"
         );
+        for (id, client) in &self.clients {
+            assert_eq!(
+                client.is_queued,
+                queued.contains(&id),
+                "the queue and its clients differ"
+            );
+            let may_wait = matches!(client.phase(), None | Some(Phase::Held));
+            assert!(
+                may_wait || !client.is_queued,
+                "somebody with a slot waits for one"
+            );
+            assert!(
+                client.phase().is_some() || client.is_queued,
+                "a pending client is forgotten"
+            );
+        }
     }
 
     fn audit_indexes(&self) {
@@ -93,10 +116,14 @@ impl Server {
             self.clients.len(),
             "one client per peer"
         );
-        let waiting_there: usize = self.waiting_of.values().map(Vec::len).sum();
+        let unanswered = self
+            .clients
+            .iter()
+            .filter(|(_, client)| client.is_unanswered())
+            .count();
         assert_eq!(
-            waiting_there,
-            self.queue.len(),
+            self.hosts.unanswered_in_all(),
+            unanswered,
             "the list of a host is wrong"
         );
         for (id, client) in &self.clients {

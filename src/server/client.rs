@@ -1,15 +1,17 @@
 //! One client of the server, from its request to its end.
 //!
-//! Each stage holds just what belongs to it. A client waits, or is served; one that is served runs (it
-//! holds a slot) or finishes: everything was sent, only the last ACK is missing, and the slot has been
-//! given back.
+//! Each stage holds just what belongs to it. A client is *pending* (waits, was sent nothing) or served;
+//! one that is served is *held* (waits, and is fed a block now and then), *running* (has a slot) or
+//! *finishing* (was sent everything, only the last ACK is missing).
+
+use std::time::Duration;
 
 use crate::moment::Moment;
 use crate::name::FileNameBuf;
 use crate::transfer::{Outcome, Transfer, Wanted};
 use crate::wire::{Mode, Peer};
 
-use super::pending::Waiting;
+use super::pending::{Place, Size, Waiting};
 use super::{Local, Report};
 
 /// A client and its request.
@@ -21,6 +23,10 @@ pub(super) struct Client {
     pub(super) mode: Mode,
     pub(super) wanted: Wanted,
     pub(super) arrived_at: Moment,
+    /// Where it stands whenever it waits.
+    pub(super) place: Place,
+    pub(super) size: Size,
+    pub(super) is_queued: bool,
     pub(super) stage: Stage,
     /// Its current entry in the wheel.
     pub(super) timer: Option<Timer>,
@@ -43,13 +49,23 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) struct Served {
     pub(super) transfer: Transfer,
-    pub(super) since: Moment,
     pub(super) phase: Phase,
+    /// When the phase began, and what the phases before it took in all.
+    since: Moment,
+    held: Duration,
+    running: Duration,
+    began_at: Moment,
+    /// Held: when it is fed next.
+    pub(super) feed_at: Moment,
+    /// Running: when it is to be seen whether its slot lies idle.
+    pub(super) look_at: Moment,
 }
 
 /// What a served client holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
+    /// No slot: it is kept alive.
+    Held,
     /// A slot.
     Running,
     /// No slot: everything was sent.
@@ -63,53 +79,118 @@ pub(super) struct Timer {
     pub(super) comes_up: Moment,
 }
 
-impl Client {
-    /// The transfer, once there is one.
-    pub(super) fn transfer(&self) -> Option<&Transfer> {
-        match &self.stage {
-            Stage::Pending(_) => None,
-            Stage::Served(served) => Some(&served.transfer),
+impl Served {
+    pub(super) fn new(now: Moment, transfer: Transfer, phase: Phase) -> Served {
+        Served {
+            transfer,
+            phase,
+            since: now,
+            held: Duration::ZERO,
+            running: Duration::ZERO,
+            began_at: now,
+            feed_at: now,
+            look_at: now,
         }
     }
 
-    /// The transfer, to be told something.
-    pub(super) fn transfer_mut(&mut self) -> Option<&mut Transfer> {
+    pub(super) fn enter(&mut self, now: Moment, phase: Phase) {
+        let (held, running) = self.times(now);
+        (self.held, self.running) = (held, running);
+        self.since = now;
+        self.phase = phase;
+    }
+
+    /// Time held and time running so far.
+    fn times(&self, now: Moment) -> (Duration, Duration) {
+        let in_phase = now.since(self.since);
+        match self.phase {
+            Phase::Held => (self.held + in_phase, self.running),
+            Phase::Running | Phase::Finishing => (self.held, self.running + in_phase),
+        }
+    }
+
+    /// Something goes out when this client is asked now.
+    pub(super) fn has_to_send(&self, now: Moment) -> bool {
+        let may = match self.phase {
+            Phase::Held => self.feed_at <= now || self.transfer.is_repeating(),
+            Phase::Running | Phase::Finishing => true,
+        };
+        may && self.transfer.datagrams(1).is_some()
+    }
+
+    /// When something is to be done if nothing comes; `others_wait` for its slot.
+    fn deadline(&self, others_wait: bool) -> Moment {
+        let deadline = self.transfer.deadline();
+        match self.phase {
+            Phase::Held if self.transfer.datagrams(1).is_some() => deadline.min(self.feed_at),
+            Phase::Running if others_wait => deadline.min(self.idle_at().max(self.look_at)),
+            Phase::Held | Phase::Running | Phase::Finishing => deadline,
+        }
+    }
+
+    /// When its slot lies idle unless it makes progress.
+    pub(super) fn idle_at(&self) -> Moment {
+        self.transfer.progress_at().max(self.since) + self.transfer.overdue_after()
+    }
+}
+
+impl Client {
+    pub(super) fn served(&self) -> Option<&Served> {
+        match &self.stage {
+            Stage::Pending(_) => None,
+            Stage::Served(served) => Some(served),
+        }
+    }
+
+    pub(super) fn served_mut(&mut self) -> Option<&mut Served> {
         match &mut self.stage {
             Stage::Pending(_) => None,
-            Stage::Served(served) => Some(&mut served.transfer),
+            Stage::Served(served) => Some(served),
         }
     }
 
-    /// When something is to be done for it if nothing comes.
-    pub(super) fn deadline(&self) -> Moment {
+    /// The transfer, once there is one.
+    pub(super) fn transfer(&self) -> Option<&Transfer> {
+        self.served().map(|served| &served.transfer)
+    }
+
+    pub(super) fn phase(&self) -> Option<Phase> {
+        self.served().map(|served| served.phase)
+    }
+
+    /// It was sent nothing yet, or has not answered.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.transfer()
+            .is_none_or(|transfer| !transfer.is_answered())
+    }
+
+    /// When something is to be done for it if nothing comes; `others_wait` for a slot.
+    pub(super) fn deadline(&self, others_wait: bool) -> Moment {
         match &self.stage {
-            Stage::Pending(waiting) => waiting.expires_at(),
-            Stage::Served(served) => served.transfer.deadline(),
+            Stage::Pending(waiting) => waiting.deadline(),
+            Stage::Served(served) => served.deadline(others_wait),
         }
     }
 
     /// What the log says about it at its end.
     pub(super) fn report(&self, now: Moment, outcome: Outcome) -> Report<'_> {
-        let served = match &self.stage {
-            Stage::Pending(_) => None,
-            Stage::Served(served) => Some(served),
-        };
-        let transfer = served.map(|served| &served.transfer);
+        let served = self.served();
+        let transfer = self.transfer();
         let bytes = match outcome {
             Outcome::CompleteUnconfirmed => transfer.and_then(Transfer::length).unwrap_or(0),
             _ => transfer.map_or(0, Transfer::acknowledged_bytes),
         };
+        let (held, running) = served.map(|served| served.times(now)).unwrap_or_default();
         Report {
             peer: self.peer,
             name: self.name.as_name(),
             outcome,
             bytes,
             pending: served
-                .map_or(now, |served| served.since)
+                .map_or(now, |served| served.began_at)
                 .since(self.arrived_at),
-            running: served
-                .map(|served| now.since(served.since))
-                .unwrap_or_default(),
+            held,
+            running,
             negotiated: transfer.map(Transfer::negotiated),
             retransmissions: transfer.map_or(0, Transfer::retransmissions),
         }

@@ -1,76 +1,112 @@
-//! The queue of those who wait for a slot, and when a waiting client is taken for gone.
+//! The queue of those who wait for a slot, and when a client that waits in silence is taken for gone.
 //!
-//! A place in the queue is a value that compares: who stands where is decided when a client joins, and
-//! repeats of its request change nothing. The queue holds keys only; it knows no clients.
+//! A place in the queue is a value that compares: who stands where is decided when a request arrives, and
+//! repeats change nothing. The queue holds keys only; it knows no clients.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::moment::Moment;
 
-/// Where a client stands: first come, first served.
+/// Where a request stands: the machine that began its boot first goes first, so that boots are finished
+/// rather than begun; within a boot, and for machines that have just been switched on, by arrival.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Place(u64);
+pub(super) struct Place {
+    pub(super) boot_began: Moment,
+    pub(super) arrival: u64,
+}
+
+/// What a client waits for. Some slots serve small files only.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Size {
+    /// A file for which a slot is kept.
+    Small,
+    /// Any other file.
+    Bulk,
+}
 
 /// Keys of clients, in the order of their places.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    waiting: BTreeMap<Place, usize>,
-    places_given: u64,
+    small: BTreeMap<Place, usize>,
+    bulk: BTreeMap<Place, usize>,
 }
 
 impl Queue {
-    /// The place behind everyone.
-    pub(super) fn next_place(&mut self) -> Place {
-        self.places_given += 1;
-        Place(self.places_given)
-    }
-
-    /// Puts a client at a place that nobody has.
-    pub(super) fn join(&mut self, place: Place, client: usize) {
-        let other = self.waiting.insert(place, client);
+    /// Puts a client at its place.
+    pub(super) fn join(&mut self, place: Place, size: Size, client: usize) {
+        let other = self.of_mut(size).insert(place, client);
         debug_assert!(other.is_none(), "two clients at one place");
     }
 
     /// Takes the client at `place` out.
-    pub(super) fn leave(&mut self, place: Place) {
-        self.waiting.remove(&place);
+    pub(super) fn leave(&mut self, place: Place, size: Size) {
+        self.of_mut(size).remove(&place);
     }
 
-    /// The client who is next.
-    pub(super) fn first(&self) -> Option<usize> {
-        self.waiting.first_key_value().map(|(_, &client)| client)
+    /// Those who may have the next free slot, first come first; `bulk` tells whether a slot is free for
+    /// large files.
+    pub(super) fn iter(&self, bulk: bool) -> impl Iterator<Item = usize> + '_ {
+        let mut small = self.small.iter().peekable();
+        let mut large = self
+            .bulk
+            .iter()
+            .take(if bulk { usize::MAX } else { 0 })
+            .peekable();
+        std::iter::from_fn(move || {
+            let small_first = match (small.peek(), large.peek()) {
+                (Some((small, _)), Some((large, _))) => small < large,
+                (small, _) => small.is_some(),
+            };
+            let next = if small_first {
+                small.next()
+            } else {
+                large.next()
+            };
+            next.map(|(_, &client)| client)
+        })
     }
 
     pub(super) fn len(&self) -> usize {
-        self.waiting.len()
+        self.small.len() + self.bulk.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.small.is_empty() && self.bulk.is_empty()
     }
 
-    /// Everyone, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Place, usize)> + '_ {
-        self.waiting.iter().map(|(&place, &client)| (place, client))
+    /// Nobody waits who would have a slot of this kind before a client that comes now.
+    pub(super) fn is_empty_for(&self, size: Size) -> bool {
+        match size {
+            Size::Small => self.small.is_empty(),
+            Size::Bulk => self.is_empty(),
+        }
+    }
+
+    fn of_mut(&mut self, size: Size) -> &mut BTreeMap<Place, usize> {
+        match size {
+            Size::Small => &mut self.small,
+            Size::Bulk => &mut self.bulk,
+        }
     }
 }
 
-/// A client that waits: what is known of its repeats.
+/// A client that waits and was sent nothing: what is known of its repeats.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
-    pub(super) place: Place,
     heard_at: Moment,
     /// Time between the last two requests; none while only one was heard.
     last_gap: Option<Duration>,
+    /// When it is to be answered and kept alive; none where that is never done.
+    pub(super) hold_at: Option<Moment>,
 }
 
 impl Waiting {
-    pub(super) fn new(now: Moment, place: Place) -> Waiting {
+    pub(super) fn new(now: Moment, hold_at: Option<Moment>) -> Waiting {
         Waiting {
-            place,
             heard_at: now,
             last_gap: None,
+            hold_at,
         }
     }
 
@@ -87,6 +123,12 @@ impl Waiting {
         self.heard_at + SILENCE_MIN.max(gap.mul_f64(GAP_FACTOR) + GAP_SLACK)
     }
 
+    /// When something is to be done if nothing is heard.
+    pub(super) fn deadline(&self) -> Moment {
+        self.hold_at
+            .map_or(self.expires_at(), |at| at.min(self.expires_at()))
+    }
+
     /// A request for the same file from another port of the same host may take this one's place: some
     /// firmware changes the port with every repeat, and this port will not be heard again. A client
     /// that repeats as expected keeps its place; it is another one behind the same address.
@@ -101,7 +143,7 @@ const GAP_FACTOR: f64 = 2.2;
 const GAP_SLACK: Duration = Duration::from_secs(1);
 
 /// Two requests closer than this come from two clients, or from firmware that asks twice on purpose.
-const SUPERSEDED_AFTER: Duration = Duration::from_millis(900);
+pub(super) const SUPERSEDED_AFTER: Duration = Duration::from_millis(900);
 
 #[cfg(test)]
 mod tests {
@@ -113,7 +155,7 @@ mod tests {
 
     #[test]
     fn patience_grows_with_the_gap_between_repeats() {
-        let mut waiting = Waiting::new(at(0), Place(0));
+        let mut waiting = Waiting::new(at(0), None);
         assert_eq!(waiting.expires_at(), at(10));
         waiting.heard(at(4));
         assert_eq!(waiting.expires_at(), at(14));
@@ -123,11 +165,28 @@ mod tests {
 
     #[test]
     fn only_a_port_that_fell_silent_is_superseded() {
-        let mut waiting = Waiting::new(at(0), Place(0));
+        let mut waiting = Waiting::new(at(0), None);
         assert!(!waiting.may_be_superseded(at(0) + SUPERSEDED_AFTER));
         assert!(waiting.may_be_superseded(at(1)));
         waiting.heard(at(4));
         assert!(!waiting.may_be_superseded(at(8)));
         assert!(waiting.may_be_superseded(at(9)));
+    }
+
+    #[test]
+    fn who_began_to_boot_first_goes_first_and_small_files_have_slots_of_their_own() {
+        let place = |boot, arrival| Place {
+            boot_began: at(boot),
+            arrival,
+        };
+        let mut queue = Queue::default();
+        queue.join(place(9, 1), Size::Bulk, 1);
+        queue.join(place(9, 2), Size::Small, 2);
+        queue.join(place(3, 3), Size::Bulk, 3);
+        queue.join(place(9, 4), Size::Small, 4);
+        assert_eq!(Vec::from_iter(queue.iter(true)), [3, 1, 2, 4]);
+        assert_eq!(Vec::from_iter(queue.iter(false)), [2, 4]);
+        queue.leave(place(3, 3), Size::Bulk);
+        assert_eq!(Vec::from_iter(queue.iter(true)), [1, 2, 4]);
     }
 }

@@ -333,6 +333,23 @@ impl Transfer {
         self.progress_at
     }
 
+    /// What would be sent now was sent before.
+    pub fn is_repeating(&self) -> bool {
+        !self.window.is_fresh()
+    }
+
+    /// Timeouts since the client last made progress.
+    pub fn timeouts(&self) -> u8 {
+        self.timeouts
+    }
+
+    /// After how much time without progress the client's slot lies idle: well before the packet is
+    /// sent again, since a slot can be given away and taken back for nothing.
+    pub fn overdue_after(&self) -> Duration {
+        let usual = self.retransmit.unbounded_rto().map(|rto| 2 * rto);
+        usual.map_or(OVERDUE_MAX, |usual| usual.clamp(OVERDUE_MIN, OVERDUE_MAX))
+    }
+
     /// The options agreed on.
     pub fn negotiated(&self) -> &Negotiated {
         &self.negotiated
@@ -385,6 +402,11 @@ pub const SENDINGS: u8 = 3;
 /// A packet younger than this is not sent again at the client's wish: firmware repeats requests within
 /// 5-9 ms, and PXELINUX its ACKs within 110 ms.
 const REPEAT_AFTER: Duration = Duration::from_millis(100);
+
+/// Bounds of the time after which a client that makes no progress has lost a packet rather than been
+/// slow.
+const OVERDUE_MIN: Duration = Duration::from_millis(20);
+const OVERDUE_MAX: Duration = Duration::from_secs(1);
 
 /// Least time before a block is repeated around the wrap from 65,535 to 0: iPXE files a stale block there
 /// 65,536 blocks too high, and its download never ends.

@@ -55,10 +55,14 @@ impl Retransmit {
     }
 
     pub(super) fn rto(&self) -> Duration {
-        let base = self
-            .estimate
-            .map_or(RTO_INITIAL, |Estimate { srtt, rttvar }| srtt + 4 * rttvar);
+        let base = self.unbounded_rto().unwrap_or(RTO_INITIAL);
         (base.max(RTO_MIN) * (1 << self.backoff)).min(self.most)
+    }
+
+    /// What was measured says so much, whatever firmware can bear; none before anything was measured.
+    pub(super) fn unbounded_rto(&self) -> Option<Duration> {
+        self.estimate
+            .map(|Estimate { srtt, rttvar }| srtt + 4 * rttvar)
     }
 
     pub(super) fn srtt(&self) -> Option<Duration> {

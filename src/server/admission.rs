@@ -1,0 +1,291 @@
+//! Who gets a slot, who loses it, and how those who wait are kept alive.
+//!
+//! pending → held → running → finishing: a client may skip a stage, and goes back only from running to
+//! held, when its slot lies idle while others wait.
+
+use std::time::Duration;
+
+use super::client::{Phase, Served, Stage};
+use super::pending::Size;
+use super::{Event, Io, Opened, Opening, PACKET_OVERHEAD, Server, Unopened};
+use crate::moment::Moment;
+use crate::transfer::{Outcome, Step, Terms, Transfer, Wanted};
+
+impl Server {
+    /// Gives free slots to those who are next.
+    pub(super) fn admit(&mut self, now: Moment, io: &mut impl Io) {
+        while let Some(id) = self.next_in_line(now) {
+            match &self.clients[id].stage {
+                Stage::Served(_) => {
+                    self.leave_queue(id);
+                    self.enter(now, id, Phase::Running);
+                }
+                Stage::Pending(_) => self.open(now, io, id, Phase::Running),
+            }
+        }
+    }
+
+    /// Who gets the next free slot. While descriptors are lacking, only those who have theirs.
+    pub(super) fn next_in_line(&self, now: Moment) -> Option<usize> {
+        if !self.has_slot(Size::Small) {
+            return None;
+        }
+        let mut line = self.queue.iter(self.has_slot(Size::Bulk));
+        if self.is_paused(now) {
+            line.find(|&id| self.clients[id].served().is_some())
+        } else {
+            line.next()
+        }
+    }
+
+    /// A slot is free for a file of this size.
+    pub(super) fn has_slot(&self, size: Size) -> bool {
+        let small_slots = self.limits.small_slots();
+        self.count.running < self.limits.max_transfers
+            && match size {
+                Size::Small => true,
+                Size::Bulk => self.count.running_bulk + small_slots < self.limits.max_transfers,
+            }
+    }
+
+    pub(super) fn is_paused(&self, now: Moment) -> bool {
+        self.paused_until.is_some_and(|until| now < until)
+    }
+
+    pub(super) fn pause(&mut self, now: Moment, io: &mut impl Io) {
+        self.paused_until = Some(now + EXHAUSTED_PAUSE);
+        io.report(Event::Exhausted);
+    }
+
+    /// Opens file and socket for a pending client and lets it run, or holds it.
+    fn open(&mut self, now: Moment, io: &mut impl Io, id: usize, phase: Phase) {
+        let client = &self.clients[id];
+        let opening = Opening {
+            peer: client.peer,
+            local: client.local,
+            name: client.name.as_name(),
+            mode: client.mode,
+            blksize: client.wanted.blksize(),
+        };
+        match io.open(id, opening) {
+            Ok(opened) => {
+                let served = self.begin(now, client.wanted, opened, phase);
+                if phase == Phase::Running {
+                    self.leave_queue(id);
+                }
+                self.uncount(id);
+                self.clients[id].stage = Stage::Served(Box::new(served));
+                self.count(id);
+                self.set_timer(id);
+                self.make_ready(now, id);
+            }
+            Err(Unopened::Exhausted) => self.pause(now, io),
+            Err(Unopened::Unreachable) => self.end(now, io, id, Outcome::Unreachable),
+            Err(Unopened::Refused(refusal)) => {
+                io.refuse(client.peer, client.local, refusal);
+                self.end(now, io, id, Outcome::Refused(refusal));
+            }
+        }
+    }
+
+    /// A client that is about to be served.
+    pub(super) fn begin(
+        &self,
+        now: Moment,
+        wanted: Wanted,
+        opened: Opened,
+        phase: Phase,
+    ) -> Served {
+        let mut terms = self.limits.terms;
+        if phase == Phase::Held {
+            terms = Terms {
+                max_windowsize: terms.max_windowsize.min(HELD_WINDOWSIZE),
+                ..terms
+            };
+        }
+        let negotiated = wanted.negotiate(terms, opened.length, opened.payload_max);
+        let transfer = Transfer::new(now, negotiated, opened.length, self.limits.patience);
+        Served::new(now, transfer, phase)
+    }
+
+    // Deadlines.
+
+    /// A client that waits in silence fell silent itself, or has waited long enough to be held.
+    pub(super) fn on_pending_deadline(&mut self, now: Moment, io: &mut impl Io, id: usize) {
+        let Stage::Pending(waiting) = &mut self.clients[id].stage else {
+            return;
+        };
+        if waiting.expires_at() <= now {
+            return self.end(now, io, id, Outcome::Expired);
+        }
+        // Should opening fail for want of descriptors, it is tried again.
+        waiting.hold_at = Some(now + HOLD_AGAIN);
+        self.set_timer(id);
+        self.open(now, io, id, Phase::Held);
+    }
+
+    /// A packet is overdue, a held client is to be fed, or a slot may lie idle.
+    pub(super) fn on_served_deadline(&mut self, now: Moment, io: &mut impl Io, id: usize) {
+        let Some(served) = self.clients[id].served_mut() else {
+            return;
+        };
+        let step = if served.transfer.deadline() <= now {
+            served.transfer.on_deadline(now)
+        } else {
+            Step::Send
+        };
+        match served.phase {
+            Phase::Running => self.take_idle_slot_back(now, id),
+            // Whoever does not answer gives way until it does.
+            Phase::Held if served.transfer.timeouts() > 0 => self.leave_queue(id),
+            Phase::Held | Phase::Finishing => {}
+        }
+        self.take(now, io, id, step);
+    }
+
+    // Slots taken back and given back.
+
+    /// A running client whose slot lies idle while others wait becomes held: retransmission goes on, and
+    /// with its next ACK it stands in line again, by its boot before those who came later.
+    fn take_idle_slot_back(&mut self, now: Moment, id: usize) {
+        let others_wait = !self.queue.is_empty();
+        let Some(served) = self.clients[id].served_mut() else {
+            return;
+        };
+        let is_idle = served.idle_at() <= now || served.transfer.timeouts() >= TIMEOUTS_WITH_SLOT;
+        if is_idle && others_wait {
+            served.feed_at = now;
+            self.enter(now, id, Phase::Held);
+        } else if is_idle {
+            served.look_at = now + LOOK_AGAIN;
+        }
+    }
+
+    /// A client that had given way and answers is in line again.
+    pub(super) fn stand_in_line_again(&mut self, id: usize) {
+        let Some(client) = self.clients.get(id) else {
+            return;
+        };
+        let answers =
+            |served: &Served| served.phase == Phase::Held && served.transfer.timeouts() == 0;
+        if !client.is_queued && client.served().is_some_and(answers) {
+            self.join_queue(id);
+        }
+    }
+
+    /// A transfer that only waits for its last ACK needs no slot. One that never had an ACK keeps it: a
+    /// forged request must not get more than a slot's worth of sockets.
+    pub(super) fn give_slot_back_if_all_sent(&mut self, now: Moment, id: usize) {
+        let Some(served) = self.clients[id].served() else {
+            return;
+        };
+        if served.phase != Phase::Finishing
+            && served.transfer.is_unconfirmed()
+            && self.count.finishing < self.limits.max_finishing()
+        {
+            self.leave_queue(id);
+            self.enter(now, id, Phase::Finishing);
+        }
+    }
+
+    // Keeping alive.
+
+    /// A held client was sent a block, or a window: the next one has time.
+    pub(super) fn was_fed(&mut self, now: Moment, id: usize) {
+        let interval = self.keepalive.interval();
+        if let Some(served) = self.clients[id].served_mut()
+            && served.feed_at <= now
+        {
+            served.feed_at = now + interval;
+        }
+    }
+
+    /// Those who were held together are not fed together.
+    pub(super) fn spread_first_feeding(&mut self, now: Moment, id: usize) {
+        let interval = self.keepalive.interval();
+        let part = self.keepalive.part_of(interval);
+        if let Some(served) = self.clients[id].served_mut() {
+            served.feed_at = now + part;
+        }
+    }
+
+    // Books.
+
+    fn enter(&mut self, now: Moment, id: usize, phase: Phase) {
+        self.uncount(id);
+        if let Some(served) = self.clients[id].served_mut() {
+            served.enter(now, phase);
+        }
+        self.count(id);
+        self.set_timer(id);
+        self.make_ready(now, id);
+    }
+
+    pub(super) fn count(&mut self, id: usize) {
+        let client = &self.clients[id];
+        match client.phase() {
+            None => self.count.pending += 1,
+            Some(Phase::Held) => self.count.held += 1,
+            Some(Phase::Running) => {
+                self.count.running += 1;
+                self.count.running_bulk += usize::from(client.size == Size::Bulk);
+            }
+            Some(Phase::Finishing) => self.count.finishing += 1,
+        }
+        self.keepalive.add(self.fed_in_a_round(id));
+    }
+
+    pub(super) fn uncount(&mut self, id: usize) {
+        self.keepalive.remove(self.fed_in_a_round(id));
+        let client = &self.clients[id];
+        match client.phase() {
+            None => self.count.pending -= 1,
+            Some(Phase::Held) => self.count.held -= 1,
+            Some(Phase::Running) => {
+                self.count.running -= 1;
+                self.count.running_bulk -= usize::from(client.size == Size::Bulk);
+            }
+            Some(Phase::Finishing) => self.count.finishing -= 1,
+        }
+    }
+
+    /// Bytes that a held client gets each time it is fed.
+    fn fed_in_a_round(&self, id: usize) -> u64 {
+        let held = self.clients[id]
+            .served()
+            .filter(|served| served.phase == Phase::Held);
+        held.map_or(0, |served| {
+            let negotiated = served.transfer.negotiated();
+            let packets = u64::from(negotiated.windowsize.min(HELD_WINDOWSIZE));
+            packets * (u64::from(negotiated.blksize) + PACKET_OVERHEAD)
+        })
+    }
+
+    pub(super) fn join_queue(&mut self, id: usize) {
+        let client = &mut self.clients[id];
+        client.is_queued = true;
+        self.queue.join(client.place, client.size, id);
+    }
+
+    pub(super) fn leave_queue(&mut self, id: usize) {
+        let client = &mut self.clients[id];
+        if std::mem::take(&mut client.is_queued) {
+            self.queue.leave(client.place, client.size);
+        }
+    }
+}
+
+/// The largest window of a client that waited: one of it keeps the client alive.
+const HELD_WINDOWSIZE: u16 = 4;
+
+/// Timeouts in a row after which a client that runs gives way to others.
+const TIMEOUTS_WITH_SLOT: u8 = 2;
+
+/// When an idle slot is looked at again where nobody waits for it.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// When holding a client is tried again after descriptors ran out.
+const HOLD_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long admissions pause when descriptors run out, unless a transfer ends before.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);

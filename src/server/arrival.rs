@@ -1,0 +1,302 @@
+//! What becomes of a request: a repeat is recognised, a fault is answered at once, and the rest gets a
+//! slot or a place in the queue.
+
+use super::client::{Client, Phase, Stage};
+use super::pending::{Place, SUPERSEDED_AFTER, Size, Waiting};
+use super::{Event, Io, Local, Opening, Server, Unopened};
+use crate::moment::Moment;
+use crate::name::{FileName, NAME_MAX};
+use crate::transfer::{Outcome, Wanted};
+use crate::wire::{Direction, Mode, Peer, Refusal, Request};
+
+/// A request that passed the first checks.
+struct Arrival<'a> {
+    peer: Peer,
+    local: Local,
+    name: FileName<'a>,
+    wanted: Wanted,
+    request: &'a Request<'a>,
+    place: Place,
+}
+
+impl Server {
+    /// A datagram arrived on a listening socket.
+    pub fn on_request(
+        &mut self,
+        now: Moment,
+        io: &mut impl Io,
+        peer: Peer,
+        local: Local,
+        datagram: &[u8],
+    ) {
+        let request = match Request::parse(datagram) {
+            Ok(request) => request,
+            Err(malformed) => return self.stats.count_malformed(malformed),
+        };
+        let mut buffer = [0; NAME_MAX];
+        let name = match self.check(&request, &mut buffer) {
+            Ok(name) => name,
+            Err(refusal) => return self.refuse(io, peer, local, &request, refusal),
+        };
+        let wanted = Wanted::new(request.options());
+        if let Some(&known) = self.by_peer.get(&peer)
+            && self.is_repeat(now, io, known, name, request.mode, wanted)
+        {
+            self.stats.repeats += 1;
+            return;
+        }
+        self.stats.requests += 1;
+        if self.stop_at.is_some() {
+            self.stats.stopping += 1;
+            return;
+        }
+        self.arrivals += 1;
+        let boot_began = self.hosts.heard(now, peer.address);
+        let place = Place {
+            boot_began,
+            arrival: self.arrivals,
+        };
+        self.accept(
+            now,
+            io,
+            &Arrival {
+                peer,
+                local,
+                name,
+                wanted,
+                request: &request,
+                place,
+            },
+        );
+    }
+
+    /// What is wrong with a request whatever files there are.
+    fn check<'b>(
+        &self,
+        request: &Request<'_>,
+        buffer: &'b mut [u8; NAME_MAX],
+    ) -> Result<FileName<'b>, Refusal> {
+        match request.direction {
+            Direction::Write => return Err(Refusal::ReadOnly),
+            Direction::Read => {}
+        }
+        match request.mode {
+            Mode::Octet | Mode::Netascii => {}
+            Mode::Mail => return Err(Refusal::MailMode),
+            Mode::Unknown => return Err(Refusal::UnknownMode),
+        }
+        FileName::new(request.filename, &self.root, buffer)
+    }
+
+    /// A request came from a peer that is known. Tells whether it is a mere repeat of what is under way;
+    /// if not, the old client has been ended.
+    fn is_repeat(
+        &mut self,
+        now: Moment,
+        io: &mut impl Io,
+        id: usize,
+        name: FileName<'_>,
+        mode: Mode,
+        wanted: Wanted,
+    ) -> bool {
+        let client = &mut self.clients[id];
+        let same_file = client.name.as_name() == name;
+        let same_terms = client.mode == mode && client.wanted == wanted;
+        let served = match &mut client.stage {
+            Stage::Pending(waiting) if same_file => {
+                waiting.heard(now);
+                client.mode = mode;
+                client.wanted = wanted;
+                return true;
+            }
+            Stage::Pending(_) => None,
+            Stage::Served(served) => Some(served),
+        };
+        let Some(served) = served.filter(|_| same_file && same_terms) else {
+            self.end(now, io, id, Outcome::MovedOn);
+            return false;
+        };
+        if !served.transfer.is_answered() {
+            let step = served.transfer.on_repeated_request(now);
+            self.take(now, io, id, step);
+            return true;
+        }
+        if now.since(served.transfer.progress_at()) < RESTART_AFTER {
+            return true;
+        }
+        self.end(now, io, id, Outcome::Restarted);
+        false
+    }
+
+    /// Admits a request, lets it wait, or answers it with an ERROR.
+    fn accept(&mut self, now: Moment, io: &mut impl Io, arrival: &Arrival<'_>) {
+        match self.serve_or_let_wait(now, io, arrival) {
+            Ok(()) => {}
+            Err(Unopened::Refused(refusal)) => {
+                self.refuse(io, arrival.peer, arrival.local, arrival.request, refusal);
+            }
+            Err(Unopened::Exhausted) => {
+                self.pause(now, io);
+                self.let_wait(now, io, arrival, Size::Bulk);
+            }
+            Err(Unopened::Unreachable) => {
+                self.stats.failed += 1;
+                io.report(Event::Unreachable { peer: arrival.peer });
+            }
+        }
+    }
+
+    fn serve_or_let_wait(
+        &mut self,
+        now: Moment,
+        io: &mut impl Io,
+        arrival: &Arrival<'_>,
+    ) -> Result<(), Unopened> {
+        if !self.is_paused(now) && self.has_slot(Size::Bulk) && self.queue.is_empty() {
+            return self.serve_at_once(now, io, arrival);
+        }
+        let size = self.size_of(io.find(arrival.name)?);
+        if !self.is_paused(now) && self.has_slot(size) && self.queue.is_empty_for(size) {
+            return self.serve_at_once(now, io, arrival);
+        }
+        self.let_wait(now, io, arrival, size);
+        Ok(())
+    }
+
+    fn serve_at_once(
+        &mut self,
+        now: Moment,
+        io: &mut impl Io,
+        arrival: &Arrival<'_>,
+    ) -> Result<(), Unopened> {
+        let id = self.clients.vacant_key();
+        let Arrival {
+            peer,
+            local,
+            name,
+            wanted,
+            request,
+            ..
+        } = *arrival;
+        let blksize = wanted.blksize();
+        let opened = io.open(
+            id,
+            Opening {
+                peer,
+                local,
+                name,
+                mode: request.mode,
+                blksize,
+            },
+        )?;
+        let size = self.size_of(opened.size);
+        let served = self.begin(now, wanted, opened, Phase::Running);
+        self.insert(now, arrival, size, Stage::Served(Box::new(served)));
+        self.make_ready(now, id);
+        Ok(())
+    }
+
+    /// Whether a file of so many bytes may have one of the slots that are kept for small ones.
+    fn size_of(&self, bytes: u64) -> Size {
+        if bytes <= self.limits.small_file {
+            Size::Small
+        } else {
+            Size::Bulk
+        }
+    }
+
+    /// Puts a request into the queue: at the place of one that it supersedes, else at its own.
+    fn let_wait(&mut self, now: Moment, io: &mut impl Io, arrival: &Arrival<'_>, size: Size) {
+        let superseded = self.superseded_by(now, arrival);
+        let waiting = self.count.pending + self.count.held;
+        if superseded.is_none() && waiting >= self.limits.max_pending {
+            self.stats.queue_full += 1;
+            return io.report(Event::QueueFull { peer: arrival.peer });
+        }
+        let mut place = arrival.place;
+        let mut arrived_at = now;
+        let mut hold_at = self.limits.hold.map(|hold| now + hold);
+        if let Some(old) = superseded {
+            let client = &self.clients[old];
+            place = client.place;
+            arrived_at = client.arrived_at;
+            hold_at = self.limits.hold.map(|hold| now.max(arrived_at + hold));
+            self.end(now, io, old, Outcome::Superseded);
+        }
+        let stage = Stage::Pending(Waiting::new(now, hold_at));
+        let id = self.insert(arrived_at, arrival, size, stage);
+        self.clients[id].place = place;
+        self.join_queue(id);
+    }
+
+    /// The client of the same host and file that waits for its first packet or has not answered it, and
+    /// whose place a request takes.
+    fn superseded_by(&self, now: Moment, arrival: &Arrival<'_>) -> Option<usize> {
+        let unanswered = self.hosts.unanswered(arrival.peer.address).iter();
+        unanswered.take(SUPERSEDED_EXAMINED).copied().find(|&id| {
+            let client = &self.clients[id];
+            let gives_way = match &client.stage {
+                Stage::Pending(waiting) => waiting.may_be_superseded(now),
+                Stage::Served(served) => {
+                    served.phase == Phase::Held
+                        && now.since(served.transfer.progress_at()) > SUPERSEDED_AFTER
+                }
+            };
+            gives_way && client.name.as_name() == arrival.name
+        })
+    }
+
+    fn insert(
+        &mut self,
+        arrived_at: Moment,
+        arrival: &Arrival<'_>,
+        size: Size,
+        stage: Stage,
+    ) -> usize {
+        let id = self.clients.insert(Client {
+            peer: arrival.peer,
+            local: arrival.local,
+            name: arrival.name.to_owned(),
+            mode: arrival.request.mode,
+            wanted: arrival.wanted,
+            arrived_at,
+            place: arrival.place,
+            size,
+            is_queued: false,
+            stage,
+            timer: None,
+            is_ready: false,
+            is_blocked: false,
+        });
+        self.by_peer.insert(arrival.peer, id);
+        self.hosts.add_unanswered(arrival.peer.address, id);
+        self.count(id);
+        self.set_timer(id);
+        id
+    }
+
+    fn refuse(
+        &mut self,
+        io: &mut impl Io,
+        peer: Peer,
+        local: Local,
+        request: &Request<'_>,
+        refusal: Refusal,
+    ) {
+        self.stats.requests += 1;
+        self.stats.refused += 1;
+        io.refuse(peer, local, refusal);
+        io.report(Event::Refused {
+            peer,
+            name: request.filename,
+            refusal,
+        });
+    }
+}
+
+/// A request for the file that its sender is being sent is a stray repeat if the client made progress
+/// within this time. Later it means that the machine rebooted: ports repeat across reboots.
+const RESTART_AFTER: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Unanswered requests of one host that are looked through for one to supersede.
+const SUPERSEDED_EXAMINED: usize = 64;

@@ -1,0 +1,139 @@
+//! What the server asks of the world, and what it tells it.
+
+use std::time::Duration;
+
+use super::Local;
+use crate::name::FileName;
+use crate::transfer::{Datagrams, Departed, Negotiated, Outcome};
+use crate::wire::{Mode, Peer, Refusal};
+
+/// A request that gets a file and a socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening<'a> {
+    /// Who asked.
+    pub peer: Peer,
+    /// Which address it asked.
+    pub local: Local,
+    /// For what.
+    pub name: FileName<'a>,
+    /// How it is to be sent: octet or netascii.
+    pub mode: Mode,
+    /// The block size asked for: whether the path carries it matters only above 512 bytes.
+    pub blksize: u16,
+}
+
+/// An open file and a socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Opened {
+    /// Bytes of the file as it lies there.
+    pub size: u64,
+    /// Bytes that will be sent; none where only sending them will tell.
+    pub length: Option<u64>,
+    /// Bytes that one packet carries to this client without fragments; none where that is no matter.
+    pub payload_max: Option<u16>,
+}
+
+/// Why a file was not opened or found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unopened {
+    /// The client is to be told.
+    Refused(Refusal),
+    /// No descriptor or memory is left: the request waits.
+    Exhausted,
+    /// There is no way to this client.
+    Unreachable,
+}
+
+/// Why nothing was sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unsent {
+    /// The socket takes no more until it becomes writable.
+    Full,
+    /// The client has closed its port.
+    PortClosed,
+    /// The file could not be read.
+    Unreadable,
+}
+
+/// Everything that a server can do to the world. A client is named by its number, which is small and
+/// is used again after [`Io::close`].
+pub trait Io {
+    /// Looks whether a file could be opened now, and tells its size in bytes.
+    ///
+    /// # Errors
+    /// As [`Io::open`], but never [`Unopened::Unreachable`].
+    fn find(&mut self, name: FileName<'_>) -> Result<u64, Unopened>;
+
+    /// Opens the file and a socket for `client`.
+    ///
+    /// # Errors
+    /// Where either fails; then nothing stays open.
+    fn open(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, Unopened>;
+
+    /// Sends packets to `client`, as many as leave at once; a packet that the network loses counts as
+    /// sent.
+    ///
+    /// # Errors
+    /// [`Unsent`] where not even one left.
+    fn send(&mut self, client: usize, datagrams: Datagrams<'_>) -> Result<Departed, Unsent>;
+
+    /// Answers a request with an ERROR, from the address it was sent to.
+    fn refuse(&mut self, peer: Peer, local: Local, refusal: Refusal);
+
+    /// Closes what [`Io::open`] opened.
+    fn close(&mut self, client: usize);
+
+    /// Takes note of something for the log.
+    fn report(&mut self, event: Event<'_>);
+}
+
+/// Something that an operator may want to know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event<'a> {
+    /// A request came to its end.
+    Ended(Report<'a>),
+    /// A request was answered with an ERROR at once; `name` is as the client sent it.
+    Refused {
+        /// Who asked.
+        peer: Peer,
+        /// For what, untrusted.
+        name: &'a [u8],
+        /// Why not.
+        refusal: Refusal,
+    },
+    /// A request was dropped because the queue is full.
+    QueueFull {
+        /// Who asked.
+        peer: Peer,
+    },
+    /// A request was dropped because no socket towards its sender can be made.
+    Unreachable {
+        /// Who asked.
+        peer: Peer,
+    },
+    /// Descriptors or memory ran out: admissions pause for a moment.
+    Exhausted,
+}
+
+/// How a request went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Report<'a> {
+    /// Who asked.
+    pub peer: Peer,
+    /// For what.
+    pub name: FileName<'a>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Bytes that arrived, as far as the client told.
+    pub bytes: u64,
+    /// Time it waited and was sent nothing.
+    pub pending: Duration,
+    /// Time it waited and was kept alive.
+    pub held: Duration,
+    /// Time it had a slot, and waited for its last ACK.
+    pub running: Duration,
+    /// The options agreed on, once it was answered.
+    pub negotiated: Option<&'a Negotiated>,
+    /// Packets sent more than once.
+    pub retransmissions: u64,
+}
