@@ -33,20 +33,25 @@ impl Server {
             Ok(request) => request,
             Err(malformed) => return self.stats.count_malformed(malformed),
         };
+        let known = self.by_peer.get(&peer).copied();
+        if self.is_stopping() && known.is_none() {
+            self.stats.stopping += 1;
+            return;
+        }
         let mut buffer = [0; NAME_MAX];
         let name = match self.check(&request, &mut buffer) {
             Ok(name) => name,
             Err(refusal) => return self.refuse(io, peer, local, &request, refusal),
         };
         let wanted = Wanted::new(request.options());
-        if let Some(&known) = self.by_peer.get(&peer)
+        if let Some(known) = known
             && self.is_repeat(now, io, known, name, request.mode, wanted)
         {
             self.stats.repeats += 1;
             return;
         }
         self.stats.requests += 1;
-        if self.stop_at.is_some() {
+        if self.is_stopping() {
             self.stats.stopping += 1;
             return;
         }

@@ -231,6 +231,7 @@ impl Server {
             }
         }
         self.wheel.advance(now);
+        self.paused_until = self.paused_until.filter(|&until| now < until);
         if self.stop_at.is_some_and(|stop_at| stop_at <= now) {
             self.end_all(now, io, |_| true);
         }
@@ -253,7 +254,7 @@ impl Server {
     pub fn send_ready(&mut self, now: Moment, io: &mut impl Io) {
         for _ in 0..self.ready.len() {
             let Some(id) = self.ready.pop_front() else {
-                return;
+                break;
             };
             let Some(client) = self.clients.get_mut(id).filter(|client| client.is_ready) else {
                 continue;
@@ -261,6 +262,8 @@ impl Server {
             client.is_ready = false;
             self.send_burst(now, io, id);
         }
+        // Whoever was sent everything has given its slot back.
+        self.admit(now, io);
     }
 
     /// Some client may have more to send in the next turn.
@@ -373,6 +376,7 @@ impl Server {
         };
         match outcome {
             Outcome::Complete | Outcome::CompleteUnconfirmed => self.stats.completed += 1,
+            Outcome::Refused(_) if client.transfer().is_none() => self.stats.refused += 1,
             _ => self.stats.failed += 1,
         }
         io.report(Event::Ended(client.report(now, outcome)));
