@@ -80,7 +80,7 @@ fn stopping_forgets_those_who_wait_and_lets_the_others_finish() {
     for number in 1..=4 {
         lab.ask(client(number), "medium");
     }
-    lab.server.stop(lab.now, &mut lab.world);
+    lab.stop();
     lab.settle(&[]);
     assert!(!lab.server.is_stopped());
     assert_eq!(lab.server.pending(), 0);
@@ -101,7 +101,7 @@ fn stopping_forgets_those_who_wait_and_lets_the_others_finish() {
 #[test]
 fn a_server_without_clients_stops_at_once() {
     let mut lab = Lab::with_slots(1);
-    lab.server.stop(lab.now, &mut lab.world);
+    lab.stop();
     assert!(lab.server.is_stopped());
     assert_eq!(lab.server.next_wakeup(), None);
 }
@@ -111,7 +111,7 @@ fn a_request_to_a_server_that_stops_gets_no_answer() {
     let mut lab = Lab::with_slots(2);
     lab.ask(client(1), "large");
     lab.ack(client(1), 1);
-    lab.server.stop(lab.now, &mut lab.world);
+    lab.stop();
     let sent_before = lab.world.sent.len();
     let requests = [
         (1, "small", "octet"),
@@ -134,7 +134,7 @@ fn a_request_to_a_server_that_stops_gets_no_answer() {
 fn a_first_packet_that_was_lost_is_repeated_while_stopping() {
     let mut lab = Lab::with_slots(1);
     lab.ask(client(1), "small");
-    lab.server.stop(lab.now, &mut lab.world);
+    lab.stop();
     lab.pass(millis(200));
     lab.ask(client(1), "small");
     assert_eq!(lab.world.packets_to(client(1)), [Packet::Data(1); 2]);
@@ -148,7 +148,7 @@ fn a_machine_that_reboots_or_moves_on_is_not_served_again_while_stopping() {
         let mut lab = Lab::with_slots(1);
         lab.ask(client(1), "large");
         lab.ack(client(1), 1);
-        lab.server.stop(lab.now, &mut lab.world);
+        lab.stop();
         lab.pass(millis(2500));
         lab.ask(client(1), name);
         assert_eq!(lab.world.served(), [client(1)]);
@@ -162,7 +162,7 @@ fn stopping_ends_after_the_operators_time_whatever_runs() {
     lab.ask(client(1), "large");
     lab.pass(seconds(3));
     let stopped_at = lab.now;
-    lab.server.stop(lab.now, &mut lab.world);
+    lab.stop();
     // It makes progress all the time.
     while !lab.server.is_stopped() {
         lab.ack_last(client(1));
@@ -178,7 +178,7 @@ fn stopping_ends_after_the_operators_time_whatever_runs() {
 fn one_who_is_silent_while_the_server_stops_is_given_up_at_the_usual_time() {
     let mut lab = lab_with_patience(seconds(10));
     lab.ask(client(1), "small");
-    lab.server.stop(lab.now, &mut lab.world);
+    lab.stop();
     lab.pass(seconds(8));
     assert_eq!(lab.world.outcomes_of(client(1)), [Outcome::NoAnswer]);
     assert!(lab.server.is_stopped());

@@ -3,7 +3,8 @@
 //!
 //! `world` is the fake world and the loop around the server; read it first. `queue` is about those who
 //! wait, `peers` about requests from peers that are known, `slots` about how a slot is taken and given
-//! back, `endings` about stopping, silence and sleep.
+//! back, `endings` about stopping, silence and sleep; `histories` compares thousands of random days with
+//! the simple `model`.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,6 +12,8 @@
 )]
 
 mod endings;
+mod histories;
+mod model;
 mod peers;
 mod queue;
 mod slots;

@@ -204,7 +204,7 @@ fn nonsense_is_dropped_and_counted_and_never_answered() {
         b"\0\x03\0\x01data",
         b"\0\x04\0\x01",
         b"\0\x05\0\0gone\0",
-        b"\0\x06blksize\0512\0",
+        b"\0\x06blksize\x00512\0",
     ];
     for datagram in datagrams {
         lab.settle(&[Arrival::Request(client(1), datagram.to_vec())]);

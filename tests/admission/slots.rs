@@ -422,6 +422,41 @@ fn the_error_for_an_unreadable_file_may_not_leave() {
 }
 
 #[test]
+fn an_ack_counts_though_the_same_turn_brought_a_reason_to_send_its_block_again() {
+    // A repeated old ACK and then the right one were read in one turn.
+    let mut lab = Lab::with_slots(1);
+    lab.ask(client(1), "medium");
+    lab.ack(client(1), 1);
+    lab.pass(millis(150));
+    lab.settle(&[ack(client(1), 1), ack(client(1), 2)]);
+    assert_eq!(
+        lab.world.last_packet_to(client(1)),
+        Some(Packet::Data(3)),
+        "block 2 was acknowledged"
+    );
+
+    // Requests are read before replies: a repeated request, and the ACK of the first packet.
+    let mut lab = Lab::with_slots(1);
+    lab.ask(client(1), "small");
+    lab.pass(millis(150));
+    lab.settle(&[request(client(1), "small"), ack(client(1), 1)]);
+    assert_eq!(lab.world.outcomes_of(client(1)), [Outcome::Complete]);
+    assert_eq!(lab.world.packets_to(client(1)), [Packet::Data(1)]);
+
+    // A whole window was sent and acknowledged, and the ACK before it was repeated.
+    let mut lab = Lab::with_slots(1);
+    let options = [("windowsize", "8")];
+    lab.settle(&[request_with(client(1), "large", "octet", &options)]);
+    lab.ack(client(1), 0);
+    lab.ack(client(1), 8);
+    lab.pass(millis(150));
+    lab.settle(&[ack(client(1), 8), ack(client(1), 16)]);
+    assert_eq!(lab.world.last_packet_to(client(1)), Some(Packet::Data(24)));
+    let packets = lab.world.packets_to(client(1));
+    assert_eq!(packets.len(), 1 + 24, "nothing was sent twice");
+}
+
+#[test]
 fn nothing_but_one_packet_leaves_before_the_first_ack() {
     let mut lab = Lab::with_slots(1);
     let options = [("windowsize", "64")];

@@ -53,6 +53,19 @@ pub(crate) struct Ended {
     pub(crate) pending: Duration,
 }
 
+/// What the server did, all kinds in one order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Deed {
+    Opened(Peer),
+    Sent(Peer, Packet),
+    Refused(Peer, Refusal),
+    /// With the outcome and the time spent waiting.
+    Ended(Peer, Outcome, Duration),
+    QueueFull(Peer),
+    Unreachable(Peer),
+    Exhausted,
+}
+
 /// What the server acts on, and what it did.
 #[derive(Debug, Default)]
 pub(crate) struct World {
@@ -82,10 +95,17 @@ pub(crate) struct World {
     pub(crate) unreachable_reported: Vec<Peer>,
     pub(crate) exhausted_reported: Vec<Moment>,
 
+    /// All of this since the last look.
+    deeds: Vec<Deed>,
     now: Option<Moment>,
 }
 
 impl World {
+    /// What the server did since the last look.
+    pub(crate) fn take_deeds(&mut self) -> Vec<Deed> {
+        std::mem::take(&mut self.deeds)
+    }
+
     pub(crate) fn add_file(&mut self, name: &str, length: u64) {
         self.files.insert(name.into(), length);
     }
@@ -194,6 +214,7 @@ impl Io for World {
             length,
         };
         self.opens.push(open.clone());
+        self.deeds.push(Deed::Opened(opening.peer));
         self.sockets.insert(client, open);
         Ok(Opened {
             length: Some(length),
@@ -238,6 +259,8 @@ impl Io for World {
         if let Some(room) = self.room.get_mut(&peer) {
             *room -= count;
         }
+        let deed = |&packet: &Packet| Deed::Sent(peer, packet);
+        self.deeds.extend(packets.iter().map(deed));
         let sent = packets.into_iter().map(|packet| Sent { at, peer, packet });
         self.sent.extend(sent);
         Ok(Departed {
@@ -254,6 +277,7 @@ impl Io for World {
         );
         let now = self.now();
         self.refusals.push((now, peer, refusal));
+        self.deeds.push(Deed::Refused(peer, refusal));
     }
 
     fn close(&mut self, client: usize) {
@@ -265,18 +289,31 @@ impl Io for World {
     fn report(&mut self, event: Event<'_>) {
         let at = self.now();
         match event {
-            Event::Ended(report) => self.ended.push(Ended {
-                at,
-                peer: report.peer,
-                name: report.name.as_bytes().to_vec(),
-                outcome: report.outcome,
-                bytes: report.bytes,
-                pending: report.pending,
-            }),
+            Event::Ended(report) => {
+                let deed = Deed::Ended(report.peer, report.outcome, report.pending);
+                self.deeds.push(deed);
+                self.ended.push(Ended {
+                    at,
+                    peer: report.peer,
+                    name: report.name.as_bytes().to_vec(),
+                    outcome: report.outcome,
+                    bytes: report.bytes,
+                    pending: report.pending,
+                });
+            }
             Event::Refused { .. } => self.refusals_reported += 1,
-            Event::QueueFull { peer } => self.queue_full.push(peer),
-            Event::Unreachable { peer } => self.unreachable_reported.push(peer),
-            Event::Exhausted => self.exhausted_reported.push(at),
+            Event::QueueFull { peer } => {
+                self.deeds.push(Deed::QueueFull(peer));
+                self.queue_full.push(peer);
+            }
+            Event::Unreachable { peer } => {
+                self.deeds.push(Deed::Unreachable(peer));
+                self.unreachable_reported.push(peer);
+            }
+            Event::Exhausted => {
+                self.deeds.push(Deed::Exhausted);
+                self.exhausted_reported.push(at);
+            }
         }
     }
 }
@@ -332,14 +369,25 @@ impl Lab {
     /// One turn of the loop, in the daemon's order. The books are checked after the wake-up: it is then
     /// that nobody may wait beside a free slot.
     pub(crate) fn turn(&mut self, arrivals: &[Arrival]) {
-        self.turns += 1;
-        assert!(self.turns <= TURNS_MAX, "the server never comes to rest");
-        self.world.now = Some(self.now);
         for arrival in arrivals {
             self.deliver(arrival);
         }
+        self.wake();
+        self.send();
+    }
+
+    // The parts of a turn.
+
+    pub(crate) fn wake(&mut self) {
+        self.turns += 1;
+        assert!(self.turns <= TURNS_MAX, "the server never comes to rest");
+        self.world.now = Some(self.now);
         self.server.on_wakeup(self.now, &mut self.world);
         self.server.audit(self.now);
+    }
+
+    pub(crate) fn send(&mut self) {
+        self.world.now = Some(self.now);
         self.server.send_ready(self.now, &mut self.world);
         assert!(self.server.running() <= self.limits.max_transfers);
         assert!(self.server.running() <= self.world.open_now());
@@ -350,7 +398,13 @@ impl Lab {
         );
     }
 
-    fn deliver(&mut self, arrival: &Arrival) {
+    pub(crate) fn stop(&mut self) {
+        self.world.now = Some(self.now);
+        self.server.stop(self.now, &mut self.world);
+    }
+
+    pub(crate) fn deliver(&mut self, arrival: &Arrival) {
+        self.world.now = Some(self.now);
         let (now, world) = (self.now, &mut self.world);
         match arrival {
             Arrival::Request(peer, datagram) => {
@@ -378,15 +432,17 @@ impl Lab {
     pub(crate) fn settle(&mut self, arrivals: &[Arrival]) {
         self.turn(arrivals);
         let mut turns = 0;
-        while self.server.has_ready() || self.is_due() {
+        while self.wants_a_turn() {
             self.turn(&[]);
             turns += 1;
             assert!(turns < SETTLE_MAX, "the server spins without sleeping");
         }
     }
 
-    fn is_due(&self) -> bool {
-        self.server.next_wakeup().is_some_and(|at| at <= self.now)
+    /// The server would not sleep now.
+    pub(crate) fn wants_a_turn(&self) -> bool {
+        let is_due = self.server.next_wakeup().is_some_and(|at| at <= self.now);
+        self.server.has_ready() || is_due
     }
 
     /// Lets time pass, with a turn whenever the server asked for one.
