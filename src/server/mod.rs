@@ -51,7 +51,7 @@ pub struct Limits {
     pub max_pending: usize,
     /// After how long a waiting client is answered and kept alive; none: never (`--hold`).
     pub hold: Option<Duration>,
-    /// Files of up to so many bytes have slots of their own (`--small-file`).
+    /// Files of up to so many bytes have slots of their own; 0: there are none such (`--small-file`).
     pub small_file: u64,
     /// What those who are held get of the output at most, in percent (`--keepalive-share`).
     pub keepalive_share: u8,

@@ -9,14 +9,14 @@ use ripple_tftpd::wire::Refusal;
 
 use crate::world::{
     Arrival, Lab, Packet, ack, assert_on_time, client, error, millis, request, request_datagram,
-    request_with, seconds,
+    request_with, seconds, silent_fifo,
 };
 
 fn lab_with_patience(patience: Duration) -> Lab {
     Lab::new(Limits {
         max_transfers: 1,
         patience,
-        ..Limits::default()
+        ..silent_fifo()
     })
 }
 

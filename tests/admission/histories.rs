@@ -11,7 +11,7 @@ use ripple_tftpd::wire::{Peer, Refusal};
 
 use crate::model::{Model, Wish, length_of};
 use crate::world::{
-    Arrival, Lab, ack, behind, client, error, millis, request, request_with, seconds,
+    Arrival, Lab, ack, behind, client, error, millis, request, request_with, seconds, silent_fifo,
 };
 
 #[test]
@@ -83,7 +83,7 @@ impl History {
             max_transfers: random.pick(&[1, 1, 2, 3, 5]),
             max_pending: random.pick(&[1, 3, 8, 100]),
             patience: random.pick(&[3, 8, 35, 35].map(seconds)),
-            ..Limits::default()
+            ..silent_fifo()
         };
         let mut lab = Lab::new(limits);
         for file in FILES {

@@ -10,7 +10,7 @@ use ripple_tftpd::wire::{Mode, Peer, Refusal};
 
 use crate::world::{
     Arrival, Lab, Packet, TICK, assert_on_time, behind, client, error, millis, request,
-    request_datagram, request_with, seconds,
+    request_datagram, request_with, seconds, silent_fifo,
 };
 
 #[test]
@@ -153,7 +153,7 @@ fn misses_and_faults_are_answered_at_once_while_the_server_is_full() {
         let mut lab = Lab::new(Limits {
             max_transfers: slots,
             max_pending: 2,
-            ..Limits::default()
+            ..silent_fifo()
         });
         lab.world.add_fault("directory", Refusal::NotAFile);
         lab.world.add_fault("secret", Refusal::NoAccess);
@@ -323,7 +323,7 @@ fn past_its_bound_the_queue_drops_in_silence_and_lets_in_a_later_repeat() {
     let mut lab = Lab::new(Limits {
         max_transfers: 1,
         max_pending: 3,
-        ..Limits::default()
+        ..silent_fifo()
     });
     for number in 1..=6 {
         lab.ask(client(number), "large");
@@ -353,7 +353,7 @@ fn a_full_queue_of_no_places_still_serves() {
     let mut lab = Lab::new(Limits {
         max_transfers: 1,
         max_pending: 0,
-        ..Limits::default()
+        ..silent_fifo()
     });
     lab.ask(client(1), "small");
     lab.ask(client(2), "small");
@@ -527,7 +527,7 @@ fn a_port_change_is_heard_even_where_the_queue_is_full() {
     let mut lab = Lab::new(Limits {
         max_transfers: 1,
         max_pending: 1,
-        ..Limits::default()
+        ..silent_fifo()
     });
     lab.ask(client(1), "large");
     lab.ask(behind(50, 3000), "large");

@@ -6,7 +6,7 @@ use ripple_tftpd::transfer::Outcome;
 use ripple_tftpd::wire::{Peer, Refusal};
 
 use crate::world::{
-    Arrival, Lab, Packet, ack, client, error, millis, request, request_with, seconds,
+    Arrival, Lab, Packet, ack, client, error, millis, request, request_with, seconds, silent_fifo,
 };
 
 /// One slot, which client 1 holds, and client 2 waits.
@@ -175,7 +175,7 @@ fn those_who_owe_only_their_last_ack_are_bounded() {
     for slots in [1, 3] {
         let limits = Limits {
             max_transfers: slots,
-            ..Limits::default()
+            ..silent_fifo()
         };
         let mut lab = Lab::new(limits);
         let bound = limits.max_finishing();

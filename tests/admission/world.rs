@@ -180,9 +180,18 @@ impl World {
     }
 }
 
+/// The bounds of a server that waits in silence and knows no sizes of files.
+pub(crate) fn silent_fifo() -> Limits {
+    Limits {
+        hold: None,
+        small_file: 0,
+        ..Limits::default()
+    }
+}
+
 impl Io for World {
-    fn find(&mut self, name: FileName<'_>) -> Result<(), Unopened> {
-        self.look_up(name).map(|_| ())
+    fn find(&mut self, name: FileName<'_>) -> Result<u64, Unopened> {
+        self.look_up(name)
     }
 
     fn open(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, Unopened> {
@@ -217,6 +226,7 @@ impl Io for World {
         self.deeds.push(Deed::Opened(opening.peer));
         self.sockets.insert(client, open);
         Ok(Opened {
+            size: length,
             length: Some(length),
             payload_max: None,
         })
@@ -362,7 +372,7 @@ impl Lab {
     pub(crate) fn with_slots(max_transfers: usize) -> Lab {
         Lab::new(Limits {
             max_transfers,
-            ..Limits::default()
+            ..silent_fifo()
         })
     }
 
@@ -422,7 +432,7 @@ impl Lab {
             }
             Arrival::Writable(peer) => {
                 if let Some(client) = world.client_of(*peer) {
-                    self.server.on_writable(client);
+                    self.server.on_writable(self.now, client);
                 }
             }
         }
