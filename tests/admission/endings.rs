@@ -163,6 +163,25 @@ fn a_request_to_a_server_that_stops_gets_no_answer() {
 }
 
 #[test]
+fn a_faulty_request_of_one_who_is_served_gets_no_answer_while_stopping() {
+    let faults = [
+        (2, "small", "octet"),
+        (1, "small", "mail"),
+        (1, "../small", "octet"),
+    ];
+    for (opcode, name, mode) in faults {
+        let mut lab = Lab::with_slots(1);
+        lab.ask(client(1), "large");
+        lab.ack(client(1), 1);
+        lab.stop();
+        let datagram = request_datagram(opcode, name, mode, &[]);
+        lab.settle(&[Arrival::Request(client(1), datagram)]);
+        assert_eq!(lab.world.refusals, [], "{name} {mode}");
+        assert_eq!(lab.world.served(), [client(1)]);
+    }
+}
+
+#[test]
 fn a_first_packet_that_was_lost_is_repeated_while_stopping() {
     let mut lab = Lab::with_slots(1);
     lab.ask(client(1), "small");
