@@ -2,8 +2,9 @@
 //! a test named after it.
 //!
 //! A test reads as a script. `talk` is the fixture for a bare `Transfer`, with times to the microsecond;
+//! `path` lets a transfer and a plain client talk by themselves over a path with a delay and one fault;
 //! `desk` is the one for a whole `Server` and a world that is only remembered, for what is decided there.
-//! Both fail when anything is sent that the script does not expect, and when a deadline passes unnoticed.
+//! The scripts fail when anything is sent that the script does not expect, and when a deadline passes unnoticed.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,6 +16,7 @@ mod clients;
 mod desk;
 mod end;
 mod handshake;
+mod path;
 mod repeats;
 mod seen_elsewhere;
 mod talk;

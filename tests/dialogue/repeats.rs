@@ -108,17 +108,6 @@ fn in_a_window_a_repeated_ack_begins_the_window_again_once_per_round_trip() {
     assert_eq!(talk.transfer.retransmissions(), 8);
 }
 
-#[test]
-fn where_nothing_was_measured_a_round_trip_is_100_ms() {
-    let mut talk = Talk::new("windowsize 4", 1 << 20);
-    talk.at(0.0).begins().sends_oack();
-    talk.due(1.0).sends_oack();
-    talk.at(1.1).ack(0).sends(1..=4);
-    talk.at(1.3).ack(0).sends(1..=4);
-    talk.at(1.399_999).ack(0).nothing();
-    talk.at(1.4).ack(0).sends(1..=4);
-}
-
 /// After a gap was told by an ACK within the window, the other ACKs of the same gap mean nothing new.
 #[test]
 fn the_acks_that_follow_a_gap_are_one_wish() {
@@ -131,20 +120,4 @@ fn the_acks_that_follow_a_gap_are_one_wish() {
     talk.at(0.020_3).ack(3).nothing();
     talk.at(0.03).ack(11).sends(12..=19);
     assert_eq!(talk.transfer.retransmissions(), 5);
-}
-
-/// An ACK that repeats itself right behind the first was sent before the client could see anything of
-/// the new window, so it cannot ask for it again. Were it believed, clients that acknowledge each stray
-/// block (edk2 does) would be sent every window twice for the rest of the transfer: the Sorcerer's
-/// Apprentice once more, a window at a time.
-#[test]
-fn a_duplicated_ack_does_not_double_the_rest_of_a_windowed_transfer() {
-    let mut talk = Talk::new("windowsize 4", 512 * 400 - 1);
-    talk.at(0.0).begins().sends_oack();
-    talk.at(0.001).ack(0).sends(1..=4);
-    talk.at(0.002).ack(4);
-    // The network delivers the ACK twice, 0.1 ms apart.
-    talk.sends(5..=8).at(0.002_1).ack(4).nothing();
-    talk.at(0.003).ack(8).sends(9..=12);
-    assert_eq!(talk.transfer.retransmissions(), 0);
 }

@@ -295,7 +295,7 @@ impl Drop for Talk {
 }
 
 /// What a client that asks with these options agrees on with a server that grants everything.
-fn negotiate(options: &str, size: Option<u64>) -> Negotiated {
+pub(crate) fn negotiate(options: &str, size: Option<u64>) -> Negotiated {
     let datagram = [&b"\0\x01file\0octet\0"[..], &option_bytes(options)].concat();
     let terms = Terms {
         max_windowsize: u16::MAX,
