@@ -80,7 +80,7 @@ impl Waiter {
 
     fn gives_way(&self, now: Moment, peer: Peer, wish: Wish) -> bool {
         let same_host = self.peer.address == peer.address && self.wish.file == wish.file;
-        same_host && now.since(self.heard_at) > self.gap.unwrap_or(millis(900))
+        same_host && now.since(self.heard_at) > self.gap.unwrap_or_default().max(millis(900))
     }
 }
 

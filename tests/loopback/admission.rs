@@ -265,7 +265,6 @@ fn the_queue_has_a_bound_and_is_silent_past_it() {
 /// Several machines behind one address, as a router with address translation has it. Firmware may ask twice within
 /// milliseconds; that does not mean that it asks from another port after the next few.
 #[test]
-#[ignore = "open question: the last gap between repeats may be tiny, and then a neighbour takes the place"]
 fn several_clients_behind_one_address_all_have_their_turn() {
     let (root, bytes) = Root::with_file(2_000);
     let server = Server::with(root.path(), &["-n", "1"]);

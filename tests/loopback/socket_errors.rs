@@ -150,7 +150,12 @@ fn a_flood_at_the_listener_starves_no_transfer() {
     });
     assert_same(&fetched.unwrap().bytes, &bytes);
     assert!(server.is_running());
-    // And afterwards it is as before.
+    // And afterwards it is as before, once a request finds room in the receive buffer again.
+    eventually("an answer after the flood", PATIENCE, || {
+        let mut probe = Client::new(server.address());
+        probe.request(&Wish::octet("missing"));
+        probe.receive_within(Duration::from_millis(100)).map(drop)
+    });
     assert_same(&fetch_bytes(server.address(), "file"), &bytes);
     let warnings = server
         .log_lines()
