@@ -2,6 +2,7 @@
 //! slot or a place in the queue.
 
 use super::client::{Client, Phase, Stage};
+use super::hosts::host_of;
 use super::pending::{Place, SUPERSEDED_AFTER, Size, Waiting};
 use super::{Event, Io, Local, Opening, Server, Unopened};
 use crate::moment::Moment;
@@ -38,10 +39,18 @@ impl Server {
             self.stats.stopping += 1;
             return;
         }
+        self.wheel.skip_idle(now);
         let mut buffer = [0; NAME_MAX];
         let name = match self.check(&request, &mut buffer) {
             Ok(name) => name,
-            Err(refusal) => return self.refuse(io, peer, local, &request, refusal),
+            Err(_) if self.is_stopping() => {
+                self.stats.stopping += 1;
+                return;
+            }
+            Err(refusal) => {
+                self.stats.requests += 1;
+                return self.refuse(io, peer, local, &request, refusal);
+            }
         };
         let wanted = Wanted::new(request.options());
         if let Some(known) = known
@@ -56,7 +65,7 @@ impl Server {
             return;
         }
         self.arrivals += 1;
-        let boot_began = self.hosts.heard(now, peer.address);
+        let boot_began = self.hosts.heard(now, host_of(peer));
         let place = Place {
             boot_began,
             arrival: self.arrivals,
@@ -237,7 +246,7 @@ impl Server {
     /// The client of the same host and file that waits for its first packet or has not answered it, and
     /// whose place a request takes.
     fn superseded_by(&self, now: Moment, arrival: &Arrival<'_>) -> Option<usize> {
-        let unanswered = self.hosts.unanswered(arrival.peer.address).iter();
+        let unanswered = self.hosts.unanswered(host_of(arrival.peer)).iter();
         unanswered.take(SUPERSEDED_EXAMINED).copied().find(|&id| {
             let client = &self.clients[id];
             let gives_way = match &client.stage {
@@ -274,7 +283,7 @@ impl Server {
             is_blocked: false,
         });
         self.by_peer.insert(arrival.peer, id);
-        self.hosts.add_unanswered(arrival.peer.address, id);
+        self.hosts.add_unanswered(host_of(arrival.peer), id);
         self.count(id);
         self.set_timer(id);
         id
@@ -288,7 +297,6 @@ impl Server {
         request: &Request<'_>,
         refusal: Refusal,
     ) {
-        self.stats.requests += 1;
         self.stats.refused += 1;
         io.refuse(peer, local, refusal);
         io.report(Event::Refused {

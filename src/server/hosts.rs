@@ -10,96 +10,113 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::moment::Moment;
+use crate::wire::Peer;
+
+/// What tells one machine from another: its address, and the interface where that is link-local.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Host {
+    address: IpAddr,
+    scope: u32,
+}
+
+/// The machine of a peer.
+pub(super) fn host_of(peer: Peer) -> Host {
+    Host {
+        address: peer.address,
+        scope: peer.scope,
+    }
+}
 
 /// The table.
 #[derive(Debug, Default)]
 pub(super) struct Hosts {
-    hosts: HashMap<IpAddr, Host>,
-    /// Every host once, with the time when it is to be looked at.
-    line: VecDeque<(Moment, IpAddr)>,
+    known: HashMap<Host, Known>,
+    /// Every known host once, with the time when it is to be looked at.
+    line: VecDeque<(Moment, Host)>,
 }
 
 #[derive(Debug)]
-struct Host {
+struct Known {
     boot_began: Moment,
     heard_at: Moment,
-    /// Clients of this address that have not answered yet, oldest first.
+    /// Clients of this host that have not answered yet, oldest first.
     unanswered: Vec<usize>,
 }
 
 impl Hosts {
-    /// A request came from `address`: tells when its boot began.
-    pub(super) fn heard(&mut self, now: Moment, address: IpAddr) -> Moment {
+    /// A request came from `host`: tells when its boot began.
+    pub(super) fn heard(&mut self, now: Moment, host: Host) -> Moment {
         self.forget(now);
-        self.touch(now, address, now)
+        self.touch(now, host, now)
     }
 
     /// A transfer that belongs to a boot ended: the boot goes on.
-    pub(super) fn went_on(&mut self, now: Moment, address: IpAddr, boot_began: Moment) {
-        self.touch(now, address, boot_began);
+    pub(super) fn went_on(&mut self, now: Moment, host: Host, boot_began: Moment) {
+        self.touch(now, host, boot_began);
     }
 
-    fn touch(&mut self, now: Moment, address: IpAddr, boot_began: Moment) -> Moment {
-        let host = self.hosts.entry(address).or_insert_with(|| {
-            self.line.push_back((now + BOOT_PAUSE, address));
-            Host {
+    fn touch(&mut self, now: Moment, host: Host, boot_began: Moment) -> Moment {
+        let known = self.known.entry(host).or_insert_with(|| {
+            self.line.push_back((now + BOOT_PAUSE, host));
+            Known {
                 boot_began,
                 heard_at: now,
                 unanswered: Vec::new(),
             }
         });
-        if now.since(host.heard_at) > BOOT_PAUSE && host.unanswered.is_empty() {
-            host.boot_began = boot_began;
+        if now.since(known.heard_at) > BOOT_PAUSE && known.unanswered.is_empty() {
+            known.boot_began = boot_began;
         }
-        host.heard_at = now;
-        host.boot_began
+        known.heard_at = now;
+        known.boot_began
     }
 
-    /// A client of `address` waits for its first packet, or has been sent it.
-    pub(super) fn add_unanswered(&mut self, address: IpAddr, client: usize) {
-        if let Some(host) = self.hosts.get_mut(&address) {
-            host.unanswered.push(client);
+    /// A client of `host` waits for its first packet, or has been sent it.
+    pub(super) fn add_unanswered(&mut self, host: Host, client: usize) {
+        if let Some(known) = self.known.get_mut(&host) {
+            known.unanswered.push(client);
         }
     }
 
     /// It answered, or is gone.
-    pub(super) fn remove_unanswered(&mut self, address: IpAddr, client: usize) {
-        if let Some(host) = self.hosts.get_mut(&address) {
-            host.unanswered.retain(|&other| other != client);
+    pub(super) fn remove_unanswered(&mut self, host: Host, client: usize) {
+        if let Some(known) = self.known.get_mut(&host) {
+            known.unanswered.retain(|&other| other != client);
         }
     }
 
-    /// Clients of `address` that have not answered yet, oldest first.
-    pub(super) fn unanswered(&self, address: IpAddr) -> &[usize] {
-        self.hosts
-            .get(&address)
-            .map_or(&[], |host| &host.unanswered)
+    /// Clients of `host` that have not answered yet, oldest first.
+    pub(super) fn unanswered(&self, host: Host) -> &[usize] {
+        self.known.get(&host).map_or(&[], |known| &known.unanswered)
     }
 
     /// How many clients have not answered yet.
     pub(super) fn unanswered_in_all(&self) -> usize {
-        self.hosts.values().map(|host| host.unanswered.len()).sum()
+        self.known
+            .values()
+            .map(|known| known.unanswered.len())
+            .sum()
     }
 
     /// Forgets those whose time is over, and the oldest where there are too many.
     fn forget(&mut self, now: Moment) {
-        let mut looks = 0;
-        while let Some(&(look_at, address)) = self.line.front() {
+        for _ in 0..LOOKS_MAX {
             let is_full = self.line.len() >= HOSTS_MAX;
-            if (now < look_at && !is_full) || looks == LOOKS_MAX {
+            let Some(&(look_at, host)) = self.line.front() else {
+                return;
+            };
+            if now < look_at && !is_full {
                 return;
             }
-            looks += 1;
             self.line.pop_front();
-            let Some(host) = self.hosts.get(&address) else {
+            let Some(known) = self.known.get(&host) else {
                 continue;
             };
-            let forget_at = host.heard_at + BOOT_PAUSE;
-            if host.unanswered.is_empty() && (forget_at < now || is_full) {
-                self.hosts.remove(&address);
+            let forget_at = known.heard_at + BOOT_PAUSE;
+            if known.unanswered.is_empty() && (forget_at < now || is_full) {
+                self.known.remove(&host);
             } else {
-                self.line
-                    .push_back((forget_at.max(now + BOOT_PAUSE / 8), address));
+                self.line.push_back((forget_at.max(now + LOOK_AGAIN), host));
             }
         }
     }
@@ -114,6 +131,9 @@ const HOSTS_MAX: usize = 65_536;
 /// Machines looked at for one request.
 const LOOKS_MAX: usize = 4;
 
+/// When a machine whose requests still wait is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
@@ -124,8 +144,11 @@ mod tests {
         Moment::from_micros(seconds * 1_000_000)
     }
 
-    fn host(number: u32) -> IpAddr {
-        Ipv4Addr::from(number).into()
+    fn host(number: u32) -> Host {
+        Host {
+            address: Ipv4Addr::from(number).into(),
+            scope: 0,
+        }
     }
 
     #[test]
@@ -144,11 +167,11 @@ mod tests {
         for number in 0..70_000 {
             hosts.heard(at(1), host(number));
         }
-        assert!(hosts.hosts.len() <= HOSTS_MAX);
-        assert_eq!(hosts.hosts.len(), hosts.line.len());
+        assert!(hosts.known.len() <= HOSTS_MAX);
+        assert_eq!(hosts.known.len(), hosts.line.len());
         for second in 0..40_000 {
             hosts.heard(at(100 + second / 200), host(80_000));
         }
-        assert!(hosts.hosts.len() < 10, "{} are left", hosts.hosts.len());
+        assert!(hosts.known.len() < 10, "{} are left", hosts.known.len());
     }
 }

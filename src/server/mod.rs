@@ -35,7 +35,7 @@ use crate::name::RootPrefixes;
 use crate::transfer::{Datagrams, Outcome, Step, Terms, Transfer};
 use crate::wire::{Peer, Refusal, Reply};
 use client::{Client, Phase, Stage, Timer};
-use hosts::Hosts;
+use hosts::{Hosts, host_of};
 pub use io::{Event, Io, Opened, Opening, Report, Unopened, Unsent};
 use keepalive::Keepalive;
 use pending::Queue;
@@ -183,8 +183,8 @@ impl Server {
             Err(malformed) => return self.stats.count_malformed(malformed),
         };
         if transfer.is_answered() && !was_answered {
-            let address = self.clients[client].peer.address;
-            self.hosts.remove_unanswered(address, client);
+            let host = host_of(self.clients[client].peer);
+            self.hosts.remove_unanswered(host, client);
             self.spread_first_feeding(now, client);
         }
         self.stand_in_line_again(client);
@@ -335,6 +335,11 @@ impl Server {
         self.count.held
     }
 
+    /// Clients that are being served, with a slot or without.
+    pub fn serving(&self) -> usize {
+        self.clients.len() - self.count.pending
+    }
+
     /// Clients that hold a slot.
     pub fn running(&self) -> usize {
         self.count.running
@@ -355,12 +360,12 @@ impl Server {
         let client = self.clients.remove(id);
         self.by_peer.remove(&client.peer);
         if client.is_unanswered() {
-            self.hosts.remove_unanswered(client.peer.address, id);
+            self.hosts.remove_unanswered(host_of(client.peer), id);
         }
         if let Some(transfer) = client.transfer() {
             if transfer.is_answered() {
                 self.hosts
-                    .went_on(now, client.peer.address, client.place.boot_began);
+                    .went_on(now, host_of(client.peer), client.place.boot_began);
             }
             io.close(id);
             self.paused_until = None;
