@@ -76,8 +76,8 @@ impl Server {
                 self.uncount(id);
                 self.clients[id].stage = Stage::Served(Box::new(served));
                 self.count(id);
-                self.set_timer(id);
                 self.make_ready(now, id);
+                self.set_timer(id);
             }
             Err(Unopened::Exhausted) => self.pause(now, io),
             Err(Unopened::Unreachable) => self.end(now, io, id, Outcome::Unreachable),
@@ -148,7 +148,7 @@ impl Server {
     /// A running client whose slot lies idle while others wait becomes held: retransmission goes on, and
     /// with its next ACK it stands in line again, by its boot before those who came later.
     fn take_idle_slot_back(&mut self, now: Moment, id: usize) {
-        let others_wait = !self.queue.is_empty();
+        let others_wait = self.others_wait();
         let Some(served) = self.clients[id].served_mut() else {
             return;
         };
@@ -159,6 +159,11 @@ impl Server {
         } else if is_idle {
             served.look_at = now + LOOK_AGAIN;
         }
+    }
+
+    /// Somebody waits for a slot that lies idle.
+    pub(super) fn others_wait(&self) -> bool {
+        self.limits.reclaim && !self.queue.is_empty()
     }
 
     /// A client that had given way and answers is in line again.
@@ -217,8 +222,8 @@ impl Server {
             served.enter(now, phase);
         }
         self.count(id);
-        self.set_timer(id);
         self.make_ready(now, id);
+        self.set_timer(id);
     }
 
     pub(super) fn count(&mut self, id: usize) {

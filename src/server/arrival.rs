@@ -212,7 +212,7 @@ impl Server {
 
     /// Whether a file of so many bytes may have one of the slots that are kept for small ones.
     fn size_of(&self, bytes: u64) -> Size {
-        if bytes <= self.limits.small_file {
+        if self.limits.small_slots() > 0 && bytes <= self.limits.small_file {
             Size::Small
         } else {
             Size::Bulk

@@ -118,11 +118,14 @@ impl Served {
         may && self.transfer.datagrams(1).is_some()
     }
 
-    /// When something is to be done if nothing comes; `others_wait` for its slot.
-    fn deadline(&self, others_wait: bool) -> Moment {
+    /// When something is to be done if nothing comes; `others_wait` for its slot, and `will_send` says
+    /// that it need not be reminded of what it may send.
+    fn deadline(&self, others_wait: bool, will_send: bool) -> Moment {
         let deadline = self.transfer.deadline();
         match self.phase {
-            Phase::Held if self.transfer.datagrams(1).is_some() => deadline.min(self.feed_at),
+            Phase::Held if !will_send && self.transfer.datagrams(1).is_some() => {
+                deadline.min(self.feed_at)
+            }
             Phase::Running if others_wait => deadline.min(self.idle_at().max(self.look_at)),
             Phase::Held | Phase::Running | Phase::Finishing => deadline,
         }
@@ -168,7 +171,7 @@ impl Client {
     pub(super) fn deadline(&self, others_wait: bool) -> Moment {
         match &self.stage {
             Stage::Pending(waiting) => waiting.deadline(),
-            Stage::Served(served) => served.deadline(others_wait),
+            Stage::Served(served) => served.deadline(others_wait, self.is_ready || self.is_blocked),
         }
     }
 

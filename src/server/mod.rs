@@ -51,6 +51,9 @@ pub struct Limits {
     pub max_pending: usize,
     /// After how long a waiting client is answered and kept alive; none: never (`--hold`).
     pub hold: Option<Duration>,
+    /// A client that makes no progress loses its slot to those who wait, until it does. Only tests and
+    /// comparisons turn it off.
+    pub reclaim: bool,
     /// Files of up to so many bytes have slots of their own; 0: there are none such (`--small-file`).
     pub small_file: u64,
     /// What those who are held get of the output at most, in percent (`--keepalive-share`).
@@ -67,6 +70,7 @@ impl Default for Limits {
             max_transfers: 32,
             max_pending: 4096,
             hold: Some(Duration::from_secs(2)),
+            reclaim: true,
             small_file: 128 * 1024,
             keepalive_share: 10,
             patience: Duration::from_secs(35),
@@ -78,7 +82,7 @@ impl Default for Limits {
 impl Limits {
     /// Slots that only small files get, so that a configuration file never waits behind kernels.
     pub fn small_slots(&self) -> usize {
-        if self.max_transfers > 1 {
+        if self.max_transfers > 1 && self.small_file > 0 {
             (self.max_transfers / 8).max(1)
         } else {
             0
@@ -176,6 +180,7 @@ impl Server {
             return;
         };
         let was_answered = transfer.is_answered();
+        let progress_before = transfer.progress_at();
         let step = match Reply::parse(datagram) {
             Ok(Reply::Ack(block)) => transfer.on_ack(now, block),
             Ok(Reply::Error { code: 0 | 8, .. }) => Step::End(Outcome::Cancelled),
@@ -187,7 +192,12 @@ impl Server {
             self.hosts.remove_unanswered(host, client);
             self.spread_first_feeding(now, client);
         }
-        self.stand_in_line_again(client);
+        if self
+            .transfer_of(client)
+            .is_some_and(|transfer| transfer.progress_at() > progress_before)
+        {
+            self.stand_in_line_again(client);
+        }
         self.take(now, io, client, step);
     }
 
@@ -215,13 +225,14 @@ impl Server {
     /// Does what is due at `now` and gives free slots to those who wait. Called in every turn.
     pub fn on_wakeup(&mut self, now: Moment, io: &mut impl Io) {
         while let Some(due) = self.wheel.pop(now) {
+            let others_wait = self.others_wait();
             let current =
                 |client: &&mut Client| client.timer.is_some_and(|timer| timer.serial == due.serial);
             let Some(client) = self.clients.get_mut(due.owner).filter(current) else {
                 continue;
             };
             client.timer = None;
-            if now < client.deadline(!self.queue.is_empty()) {
+            if now < client.deadline(others_wait) {
                 self.set_timer(due.owner);
                 continue;
             }
@@ -285,9 +296,9 @@ impl Server {
                 self.keepalive
                     .sent(now, packet * u64::from(departed.packets));
                 self.was_fed(now, id);
-                self.set_timer(id);
                 self.give_slot_back_if_all_sent(now, id);
                 self.make_ready(now, id);
+                self.set_timer(id);
             }
             Err(Unsent::Full) => self.clients[id].is_blocked = true,
             Err(Unsent::PortClosed) => self.on_port_closed(now, io, id),
@@ -401,8 +412,8 @@ impl Server {
         match step {
             Step::Wait => self.set_timer(id),
             Step::Send => {
-                self.set_timer(id);
                 self.make_ready(now, id);
+                self.set_timer(id);
             }
             Step::End(outcome) => self.end(now, io, id, outcome),
         }
@@ -410,7 +421,7 @@ impl Server {
 
     /// Files a client's deadline unless its entry in the wheel comes up by then anyway.
     fn set_timer(&mut self, id: usize) {
-        let others_wait = !self.queue.is_empty();
+        let others_wait = self.others_wait();
         let client = &mut self.clients[id];
         let deadline = client.deadline(others_wait);
         if client.timer.is_none_or(|timer| deadline < timer.comes_up) {

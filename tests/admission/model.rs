@@ -8,7 +8,8 @@
 //!
 //! Transfers here are in lockstep, over files of a few blocks.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ripple_tftpd::moment::Moment;
@@ -34,6 +35,7 @@ pub(crate) struct Waiter {
     arrived_at: Moment,
     heard_at: Moment,
     gap: Option<Duration>,
+    boot_began: Moment,
 }
 
 /// One who is being served.
@@ -42,6 +44,7 @@ pub(crate) struct Served {
     pub(crate) peer: Peer,
     pub(crate) wish: Wish,
     waited: Duration,
+    boot_began: Moment,
     since: Moment,
     progress_at: Moment,
     /// An ACK has come.
@@ -68,6 +71,8 @@ pub(crate) struct Model {
     /// Descriptors had run out: until then a slot may stay free.
     paused_until: Option<Moment>,
     stop_at: Option<Moment>,
+    /// By host: when its boot began, and when it was last heard.
+    boots: HashMap<IpAddr, (Moment, Moment)>,
     /// Time that passed although the server wanted to be woken.
     pub(crate) overslept: Duration,
 }
@@ -134,6 +139,7 @@ impl Model {
             served: Vec::new(),
             paused_until: None,
             stop_at: None,
+            boots: HashMap::new(),
             overslept: Duration::ZERO,
         }
     }
@@ -178,7 +184,7 @@ impl Model {
                 Outcome::Restarted
             };
             deeds.expect(Deed::Ended(peer, outcome, served.waited));
-            self.forget_served(peer);
+            self.forget_served(now, peer);
         }
         if self.stop_at.is_some() {
             return deeds.none_left();
@@ -188,6 +194,7 @@ impl Model {
     }
 
     fn begin(&mut self, now: Moment, world: &World, peer: Peer, wish: Wish, deeds: &mut Deeds) {
+        let boot_began = self.boot_goes_on(now, peer, now);
         let at_once = self.may_admit(now) && self.waiting.is_empty();
         if world.exhausted {
             deeds.expect(Deed::Exhausted);
@@ -198,7 +205,7 @@ impl Model {
             return deeds.expect(Deed::Unreachable(peer));
         } else if at_once {
             deeds.expect(Deed::Opened(peer));
-            return self.serve(now, peer, wish, Duration::ZERO);
+            return self.serve(now, peer, wish, Duration::ZERO, boot_began);
         }
         let mut waiter = Waiter {
             peer,
@@ -206,6 +213,7 @@ impl Model {
             arrived_at: now,
             heard_at: now,
             gap: None,
+            boot_began,
         };
         if self
             .waiting
@@ -218,6 +226,7 @@ impl Model {
             let place = place.expect("the one who gives way waits");
             assert!(self.waiting[place].gives_way(now, peer, wish));
             waiter.arrived_at = self.waiting[place].arrived_at;
+            waiter.boot_began = self.waiting[place].boot_began;
             assert_eq!(
                 (outcome, waited),
                 (Outcome::Superseded, now.since(waiter.arrived_at))
@@ -226,8 +235,32 @@ impl Model {
         } else if self.waiting.len() >= self.limits.max_pending {
             deeds.expect(Deed::QueueFull(peer));
         } else {
-            self.waiting.push(waiter);
+            // Who began to boot first stands first.
+            let is_before = |one: &Waiter| one.boot_began <= boot_began;
+            let place = self
+                .waiting
+                .iter()
+                .rposition(is_before)
+                .map_or(0, |last| last + 1);
+            self.waiting.insert(place, waiter);
         }
+    }
+
+    /// A boot ends with a pause of more than a minute, unless a request of its host still waits or is
+    /// not answered.
+    fn boot_goes_on(&mut self, now: Moment, peer: Peer, boot_began: Moment) -> Moment {
+        let waits = self
+            .waiting
+            .iter()
+            .any(|one| one.peer.address == peer.address);
+        let unanswered = |one: &Served| one.peer.address == peer.address && !one.answered;
+        let is_expected = waits || self.served.iter().any(unanswered);
+        let boot = self.boots.entry(peer.address).or_insert((boot_began, now));
+        if now.since(boot.1) > seconds(60) && !is_expected {
+            boot.0 = boot_began;
+        }
+        boot.1 = now;
+        boot.0
     }
 
     /// A request that is refused whoever sends it.
@@ -246,8 +279,9 @@ impl Model {
         };
         if served.block == block && served.sent_at.is_some() {
             if served.block == served.last() {
+                served.answered = true;
                 deeds.expect(Deed::Ended(peer, Outcome::Complete, served.waited));
-                self.forget_served(peer);
+                self.forget_served(now, peer);
                 return deeds.none_left();
             }
             served.answered = true;
@@ -261,7 +295,7 @@ impl Model {
     }
 
     /// An ERROR or an ICMP message.
-    pub(crate) fn on_end(&mut self, peer: Peer, outcome: Outcome, deeds: Vec<Deed>) {
+    pub(crate) fn on_end(&mut self, now: Moment, peer: Peer, outcome: Outcome, deeds: Vec<Deed>) {
         let mut deeds = Deeds(deeds.into());
         if let Some(served) = self.served.iter().find(|one| one.peer == peer) {
             let outcome = match outcome {
@@ -269,7 +303,7 @@ impl Model {
                 _ => outcome,
             };
             deeds.expect(Deed::Ended(peer, outcome, served.waited));
-            self.forget_served(peer);
+            self.forget_served(now, peer);
         }
         deeds.none_left();
     }
@@ -303,7 +337,8 @@ impl Model {
                     assert_eq!(peer, first.peer, "somebody was overtaken");
                     assert!(!world.exhausted && !world.unreachable.contains(&peer));
                     self.waiting.remove(0);
-                    self.serve(now, peer, first.wish, now.since(first.arrived_at));
+                    let waited = now.since(first.arrived_at);
+                    self.serve(now, peer, first.wish, waited, first.boot_began);
                 }
                 Deed::Exhausted => {
                     assert!(world.exhausted);
@@ -384,7 +419,7 @@ impl Model {
             _ => false,
         };
         assert!(is_right, "{outcome:?} without a cause: {served:?}");
-        self.forget_served(peer);
+        self.forget_served(now, peer);
     }
 
     fn judge_packet(&mut self, now: Moment, peer: Peer, packet: Packet) {
@@ -412,11 +447,12 @@ impl Model {
         served.is_finishing |= served.owes_only_its_last_ack();
     }
 
-    fn serve(&mut self, now: Moment, peer: Peer, wish: Wish, waited: Duration) {
+    fn serve(&mut self, now: Moment, peer: Peer, wish: Wish, waited: Duration, boot_began: Moment) {
         self.served.push(Served {
             peer,
             wish,
             waited,
+            boot_began,
             since: now,
             progress_at: now,
             answered: false,
@@ -429,8 +465,12 @@ impl Model {
         });
     }
 
-    fn forget_served(&mut self, peer: Peer) {
-        self.served.retain(|one| one.peer != peer);
+    fn forget_served(&mut self, now: Moment, peer: Peer) {
+        let place = self.served.iter().position(|one| one.peer == peer);
+        let served = self.served.remove(place.expect("it was served"));
+        if served.answered {
+            self.boot_goes_on(now, peer, served.boot_began);
+        }
         self.paused_until = None;
     }
 

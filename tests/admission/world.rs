@@ -184,6 +184,7 @@ impl World {
 pub(crate) fn silent_fifo() -> Limits {
     Limits {
         hold: None,
+        reclaim: false,
         small_file: 0,
         ..Limits::default()
     }

@@ -72,8 +72,8 @@ impl World {
 }
 
 impl Io for World {
-    fn find(&mut self, name: FileName<'_>) -> Result<(), Unopened> {
-        World::length(name).map(|_| ())
+    fn find(&mut self, name: FileName<'_>) -> Result<u64, Unopened> {
+        World::length(name)
     }
 
     fn open(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, Unopened> {
@@ -86,6 +86,7 @@ impl Io for World {
         assert_eq!(other, None, "client {client} is opened twice");
         self.opened += 1;
         Ok(Opened {
+            size: length,
             length: (opening.mode == Mode::Octet).then_some(length),
             payload_max: None,
         })
