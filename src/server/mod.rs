@@ -263,20 +263,25 @@ impl Server {
             Ok(request) => request,
             Err(malformed) => return self.stats.count_malformed(malformed),
         };
+        let known = self.by_peer.get(&peer).copied();
+        if self.is_stopping() && known.is_none() {
+            self.stats.stopping += 1;
+            return;
+        }
         let mut buffer = [0; NAME_MAX];
         let name = match self.check(&request, &mut buffer) {
             Ok(name) => name,
             Err(refusal) => return self.refuse(io, peer, local, &request, refusal),
         };
         let wanted = Wanted::new(request.options());
-        if let Some(&known) = self.by_peer.get(&peer)
+        if let Some(known) = known
             && self.is_repeat(now, io, known, name, request.mode, wanted)
         {
             self.stats.repeats += 1;
             return;
         }
         self.stats.requests += 1;
-        if self.stop_at.is_some() {
+        if self.is_stopping() {
             self.stats.stopping += 1;
             return;
         }
@@ -523,6 +528,7 @@ impl Server {
             self.take(now, io, due.owner, step);
         }
         self.wheel.advance(now);
+        self.paused_until = self.paused_until.filter(|&until| now < until);
         if self.stop_at.is_some_and(|stop_at| stop_at <= now) {
             self.end_all(now, io, |_| true);
         }
@@ -609,7 +615,7 @@ impl Server {
     pub fn send_ready(&mut self, now: Moment, io: &mut impl Io) {
         for _ in 0..self.ready.len() {
             let Some(id) = self.ready.pop_front() else {
-                return;
+                break;
             };
             let Some(client) = self.clients.get_mut(id).filter(|client| client.is_ready) else {
                 continue;
@@ -617,6 +623,8 @@ impl Server {
             client.is_ready = false;
             self.send_burst(now, io, id);
         }
+        // Whoever was sent everything has given its slot back.
+        self.admit(now, io);
     }
 
     /// Some client may have more to send in the next turn.
@@ -729,6 +737,7 @@ impl Server {
         };
         match outcome {
             Outcome::Complete | Outcome::CompleteUnconfirmed => self.stats.completed += 1,
+            Outcome::Refused(_) if client.transfer().is_none() => self.stats.refused += 1,
             _ => self.stats.failed += 1,
         }
         io.report(Event::Ended(client.report(now, outcome)));

@@ -73,7 +73,8 @@ impl Window {
         // The distance from the block before the outstanding one, which is 0 for a repeated ACK. The
         // window is shorter than 65,536, so the distance tells which block it is.
         let ahead = u64::from(block.wrapping_sub(low_bits(self.base).wrapping_sub(1)));
-        let out = self.next - self.base;
+        // What was sent before the window began anew may still arrive.
+        let out = self.fresh - self.base;
         if ahead == 0 && self.base > 0 {
             return Acknowledged::Nothing;
         }

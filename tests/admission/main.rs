@@ -1,0 +1,20 @@
+//! Who is served, who waits, who is next: the server as a whole, driven through its public calls in
+//! virtual time. No socket, no clock, no file.
+//!
+//! `world` is the fake world and the loop around the server; read it first. `queue` is about those who
+//! wait, `peers` about requests from peers that are known, `slots` about how a slot is taken and given
+//! back, `endings` about stopping, silence and sleep; `histories` compares thousands of random days with
+//! the simple `model`.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "what a test expects to be there is there, or the test fails"
+)]
+
+mod endings;
+mod histories;
+mod model;
+mod peers;
+mod queue;
+mod slots;
+mod world;

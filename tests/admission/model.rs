@@ -1,0 +1,481 @@
+//! A second opinion on who is served and who waits: the rules of admission and nothing else, in a few
+//! plain lists that are searched from end to end.
+//!
+//! The model is told what arrived and is shown what the server did, deed by deed. What follows at once
+//! from an arrival it knows for certain. What time brings (a timeout, an expiry, a repeated packet) it
+//! judges: was it due, and is nothing overdue? It shares no code with the server beyond the names of
+//! outcomes and packets.
+//!
+//! Transfers here are in lockstep, over files of a few blocks.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use ripple_tftpd::moment::Moment;
+use ripple_tftpd::server::Limits;
+use ripple_tftpd::transfer::Outcome;
+use ripple_tftpd::wire::{Peer, Refusal};
+
+use crate::world::{Deed, Packet, TICK, World, millis, seconds};
+
+/// What a client asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Wish {
+    pub(crate) file: &'static str,
+    /// With an option, so that the transfer begins with an OACK.
+    pub(crate) with_oack: bool,
+}
+
+/// One who waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiter {
+    pub(crate) peer: Peer,
+    pub(crate) wish: Wish,
+    arrived_at: Moment,
+    heard_at: Moment,
+    gap: Option<Duration>,
+}
+
+/// One who is being served.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Served {
+    pub(crate) peer: Peer,
+    pub(crate) wish: Wish,
+    waited: Duration,
+    since: Moment,
+    progress_at: Moment,
+    /// An ACK has come.
+    answered: bool,
+    /// The block that is to be acknowledged next; 0 is the OACK.
+    pub(crate) block: u64,
+    /// When that block was sent first and last, and how often.
+    first_sent_at: Option<Moment>,
+    sent_at: Option<Moment>,
+    sendings: u32,
+    /// Everything was sent: it holds no slot any more.
+    is_finishing: bool,
+    /// Its socket took nothing for a while, so its timetable is its own.
+    was_full: bool,
+}
+
+/// The rules.
+#[derive(Debug)]
+pub(crate) struct Model {
+    limits: Limits,
+    /// In the order in which they will be served.
+    pub(crate) waiting: Vec<Waiter>,
+    pub(crate) served: Vec<Served>,
+    /// Descriptors had run out: until then a slot may stay free.
+    paused_until: Option<Moment>,
+    stop_at: Option<Moment>,
+    /// Time that passed although the server wanted to be woken.
+    pub(crate) overslept: Duration,
+}
+
+impl Waiter {
+    fn expires_at(&self) -> Moment {
+        let by_gap = self.gap.map_or(Duration::ZERO, |gap| gap.mul_f64(2.2)) + seconds(1);
+        self.heard_at + by_gap.max(seconds(10))
+    }
+
+    fn gives_way(&self, now: Moment, peer: Peer, wish: Wish) -> bool {
+        let same_host = self.peer.address == peer.address && self.wish.file == wish.file;
+        same_host && now.since(self.heard_at) > self.gap.unwrap_or(millis(900))
+    }
+}
+
+impl Served {
+    fn packet(&self) -> Packet {
+        match self.block {
+            0 => Packet::Oack,
+            block => Packet::Data(block),
+        }
+    }
+
+    /// The block that ends its file.
+    pub(crate) fn last(&self) -> u64 {
+        let blksize = if self.wish.with_oack { 1024 } else { 512 };
+        length_of(self.wish.file).expect("only files that exist are served") / blksize + 1
+    }
+
+    fn owes_only_its_last_ack(&self) -> bool {
+        self.answered && self.block == self.last() && self.sent_at.is_some()
+    }
+
+    fn moved_on(&self) -> Outcome {
+        self.or_unconfirmed(Outcome::MovedOn)
+    }
+
+    fn or_unconfirmed(&self, outcome: Outcome) -> Outcome {
+        if self.owes_only_its_last_ack() {
+            Outcome::CompleteUnconfirmed
+        } else {
+            outcome
+        }
+    }
+}
+
+/// Bytes of the files there are.
+pub(crate) fn length_of(file: &str) -> Option<u64> {
+    match file {
+        "empty" => Some(0),
+        "small" => Some(100),
+        "even" => Some(1024),
+        "medium" => Some(4000),
+        _ => None,
+    }
+}
+
+impl Model {
+    pub(crate) fn new(limits: Limits) -> Model {
+        Model {
+            limits,
+            waiting: Vec::new(),
+            served: Vec::new(),
+            paused_until: None,
+            stop_at: None,
+            overslept: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn running(&self) -> usize {
+        self.served.iter().filter(|one| !one.is_finishing).count()
+    }
+
+    fn may_admit(&self, now: Moment) -> bool {
+        let is_paused = self.paused_until.is_some_and(|until| now < until);
+        self.running() < self.limits.max_transfers && !is_paused
+    }
+
+    // What arrives. Each of these says what the server must have done, exactly.
+
+    pub(crate) fn on_request(
+        &mut self,
+        now: Moment,
+        world: &World,
+        peer: Peer,
+        wish: Wish,
+        deeds: Vec<Deed>,
+    ) {
+        let mut deeds = Deeds(deeds.into());
+        if let Some(waiter) = self.waiting.iter_mut().find(|one| one.peer == peer) {
+            if waiter.wish.file == wish.file {
+                waiter.gap = Some(now.since(waiter.heard_at));
+                waiter.heard_at = now;
+                waiter.wish = wish;
+                return deeds.none_left();
+            }
+            let waited = now.since(waiter.arrived_at);
+            deeds.expect(Deed::Ended(peer, Outcome::MovedOn, waited));
+            self.waiting.retain(|one| one.peer != peer);
+        }
+        if let Some(&served) = self.served.iter().find(|one| one.peer == peer) {
+            let outcome = if served.wish != wish {
+                served.moved_on()
+            } else if !served.answered || now.since(served.progress_at) < seconds(2) {
+                return deeds.none_left();
+            } else {
+                Outcome::Restarted
+            };
+            deeds.expect(Deed::Ended(peer, outcome, served.waited));
+            self.forget_served(peer);
+        }
+        if self.stop_at.is_some() {
+            return deeds.none_left();
+        }
+        self.begin(now, world, peer, wish, &mut deeds);
+        deeds.none_left();
+    }
+
+    fn begin(&mut self, now: Moment, world: &World, peer: Peer, wish: Wish, deeds: &mut Deeds) {
+        let at_once = self.may_admit(now) && self.waiting.is_empty();
+        if world.exhausted {
+            deeds.expect(Deed::Exhausted);
+            self.paused_until = Some(now + millis(100));
+        } else if length_of(wish.file).is_none() {
+            return deeds.expect(Deed::Refused(peer, Refusal::NotFound));
+        } else if at_once && world.unreachable.contains(&peer) {
+            return deeds.expect(Deed::Unreachable(peer));
+        } else if at_once {
+            deeds.expect(Deed::Opened(peer));
+            return self.serve(now, peer, wish, Duration::ZERO);
+        }
+        let mut waiter = Waiter {
+            peer,
+            wish,
+            arrived_at: now,
+            heard_at: now,
+            gap: None,
+        };
+        if self
+            .waiting
+            .iter()
+            .any(|one| one.gives_way(now, peer, wish))
+        {
+            // Where several may give way, either is right.
+            let (old, outcome, waited) = deeds.ended();
+            let place = self.waiting.iter().position(|one| one.peer == old);
+            let place = place.expect("the one who gives way waits");
+            assert!(self.waiting[place].gives_way(now, peer, wish));
+            waiter.arrived_at = self.waiting[place].arrived_at;
+            assert_eq!(
+                (outcome, waited),
+                (Outcome::Superseded, now.since(waiter.arrived_at))
+            );
+            self.waiting[place] = waiter;
+        } else if self.waiting.len() >= self.limits.max_pending {
+            deeds.expect(Deed::QueueFull(peer));
+        } else {
+            self.waiting.push(waiter);
+        }
+    }
+
+    /// A request that is refused whoever sends it.
+    pub(crate) fn on_fault(&mut self, peer: Peer, refusal: Refusal, deeds: Vec<Deed>) {
+        let mut deeds = Deeds(deeds.into());
+        if self.stop_at.is_none() {
+            deeds.expect(Deed::Refused(peer, refusal));
+        }
+        deeds.none_left();
+    }
+
+    pub(crate) fn on_ack(&mut self, now: Moment, peer: Peer, block: u64, deeds: Vec<Deed>) {
+        let mut deeds = Deeds(deeds.into());
+        let Some(served) = self.served.iter_mut().find(|one| one.peer == peer) else {
+            return deeds.none_left();
+        };
+        if served.block == block && served.sent_at.is_some() {
+            if served.block == served.last() {
+                deeds.expect(Deed::Ended(peer, Outcome::Complete, served.waited));
+                self.forget_served(peer);
+                return deeds.none_left();
+            }
+            served.answered = true;
+            served.progress_at = now;
+            served.block += 1;
+            served.first_sent_at = None;
+            served.sent_at = None;
+            served.sendings = 0;
+        }
+        deeds.none_left();
+    }
+
+    /// An ERROR or an ICMP message.
+    pub(crate) fn on_end(&mut self, peer: Peer, outcome: Outcome, deeds: Vec<Deed>) {
+        let mut deeds = Deeds(deeds.into());
+        if let Some(served) = self.served.iter().find(|one| one.peer == peer) {
+            let outcome = match outcome {
+                Outcome::PortClosed => served.or_unconfirmed(outcome),
+                _ => outcome,
+            };
+            deeds.expect(Deed::Ended(peer, outcome, served.waited));
+            self.forget_served(peer);
+        }
+        deeds.none_left();
+    }
+
+    pub(crate) fn on_stop(&mut self, now: Moment, deeds: Vec<Deed>) {
+        let mut deeds = Deeds(deeds.into());
+        for _ in 0..self.waiting.len() {
+            let (peer, outcome, waited) = deeds.ended();
+            let place = self.waiting.iter().position(|one| one.peer == peer);
+            let waiter = self.waiting.remove(place.expect("it waited"));
+            assert_eq!(
+                (outcome, waited),
+                (Outcome::ShutDown, now.since(waiter.arrived_at))
+            );
+        }
+        deeds.none_left();
+        self.stop_at = Some(now + self.limits.patience);
+    }
+
+    // What the server does of its own accord. Each deed must be due, or be what comes next.
+
+    pub(crate) fn judge(&mut self, now: Moment, world: &World, deeds: Vec<Deed>) {
+        for served in &mut self.served {
+            served.was_full |= world.room.contains_key(&served.peer);
+        }
+        let mut refused = None;
+        for deed in deeds {
+            match deed {
+                Deed::Opened(peer) => {
+                    let first = self.first_to_be_admitted(now);
+                    assert_eq!(peer, first.peer, "somebody was overtaken");
+                    assert!(!world.exhausted && !world.unreachable.contains(&peer));
+                    self.waiting.remove(0);
+                    self.serve(now, peer, first.wish, now.since(first.arrived_at));
+                }
+                Deed::Exhausted => {
+                    assert!(world.exhausted);
+                    self.first_to_be_admitted(now);
+                    self.paused_until = Some(now + millis(100));
+                }
+                Deed::Refused(peer, refusal) => {
+                    let first = self.first_to_be_admitted(now);
+                    assert_eq!(peer, first.peer);
+                    assert_eq!(length_of(first.wish.file), None);
+                    refused = Some((peer, refusal));
+                }
+                Deed::Ended(peer, outcome, waited) => {
+                    self.judge_end(now, world, peer, outcome, waited, refused.take());
+                }
+                Deed::Sent(peer, packet) => self.judge_packet(now, peer, packet),
+                Deed::QueueFull(_) | Deed::Unreachable(_) => panic!("nothing arrived: {deed:?}"),
+            }
+        }
+        assert_eq!(refused, None, "a refused request goes on");
+    }
+
+    fn first_to_be_admitted(&self, now: Moment) -> Waiter {
+        assert!(self.may_admit(now), "no slot is free");
+        let first = self.waiting.first().copied();
+        first.expect("somebody waits")
+    }
+
+    fn judge_end(
+        &mut self,
+        now: Moment,
+        world: &World,
+        peer: Peer,
+        outcome: Outcome,
+        waited: Duration,
+        refused: Option<(Peer, Refusal)>,
+    ) {
+        if let Some(place) = self.waiting.iter().position(|one| one.peer == peer) {
+            let waiter = self.waiting[place];
+            assert_eq!(waited, now.since(waiter.arrived_at));
+            match outcome {
+                Outcome::Expired => assert!(waiter.expires_at() <= now, "it may yet repeat"),
+                Outcome::Unreachable => {
+                    assert_eq!(place, 0);
+                    self.first_to_be_admitted(now);
+                    assert!(world.unreachable.contains(&peer));
+                }
+                Outcome::Refused(refusal) => assert_eq!(refused, Some((peer, refusal))),
+                _ => panic!("{peer} waited and ended as {outcome:?}"),
+            }
+            self.waiting.remove(place);
+            return;
+        }
+        let served = self.served.iter().find(|one| one.peer == peer);
+        let served = served.expect("only who waits or is served can end");
+        assert_eq!(waited, served.waited);
+        let is_out_of_patience = served.progress_at + self.limits.patience <= now;
+        let is_right = match outcome {
+            Outcome::TimedOut => served.answered && is_out_of_patience,
+            Outcome::NoAnswer => {
+                let first_sent_at = served.first_sent_at;
+                let was_sent_thrice =
+                    served.sendings >= 3 && first_sent_at.is_some_and(|at| at + seconds(7) <= now);
+                !served.answered && (was_sent_thrice || is_out_of_patience)
+            }
+            Outcome::CompleteUnconfirmed => {
+                let port_closed = world.closed_ports.contains(&peer);
+                served.owes_only_its_last_ack() && (served.sendings >= 3 || port_closed)
+            }
+            Outcome::PortClosed => world.closed_ports.contains(&peer),
+            Outcome::Refused(Refusal::ReadFailed) => {
+                world.unreadable.contains(served.wish.file.as_bytes())
+            }
+            Outcome::ShutDown => self.stop_at.is_some_and(|at| at <= now),
+            _ => false,
+        };
+        assert!(is_right, "{outcome:?} without a cause: {served:?}");
+        self.forget_served(peer);
+    }
+
+    fn judge_packet(&mut self, now: Moment, peer: Peer, packet: Packet) {
+        let served = self.served.iter_mut().find(|one| one.peer == peer);
+        let served = served.expect("packets go to those who are served only");
+        if packet == Packet::Error(Refusal::ReadFailed) {
+            // Its end follows, and is judged then.
+            return;
+        }
+        assert_eq!(packet, served.packet(), "the wrong packet");
+        // In the handshake the clock sends by its own timetable, whatever the client wished before.
+        let by_timetable = !served.answered
+            && served
+                .first_sent_at
+                .is_some_and(|at| at + seconds(1) <= now);
+        let is_recent = |at: Moment| now.since(at) < millis(100);
+        assert!(
+            by_timetable || !served.sent_at.is_some_and(is_recent),
+            "sent again too early: {served:?}"
+        );
+        served.first_sent_at.get_or_insert(now);
+        served.sent_at = Some(now);
+        served.sendings += 1;
+        // There are fewer peers here than may owe their last ACK, so the slot is always given back.
+        served.is_finishing |= served.owes_only_its_last_ack();
+    }
+
+    fn serve(&mut self, now: Moment, peer: Peer, wish: Wish, waited: Duration) {
+        self.served.push(Served {
+            peer,
+            wish,
+            waited,
+            since: now,
+            progress_at: now,
+            answered: false,
+            block: u64::from(!wish.with_oack),
+            first_sent_at: None,
+            sent_at: None,
+            sendings: 0,
+            is_finishing: false,
+            was_full: false,
+        });
+    }
+
+    fn forget_served(&mut self, peer: Peer) {
+        self.served.retain(|one| one.peer != peer);
+        self.paused_until = None;
+    }
+
+    /// What must hold whenever the server sleeps.
+    pub(crate) fn check_at_rest(&self, now: Moment) {
+        assert!(self.running() <= self.limits.max_transfers);
+        assert!(self.waiting.len() <= self.limits.max_pending);
+        assert!(
+            self.waiting.is_empty() || !self.may_admit(now),
+            "the server sleeps, a slot is free, and {} wait",
+            self.waiting.len()
+        );
+        for waiter in &self.waiting {
+            assert!(now < waiter.expires_at() + TICK, "overdue: {waiter:?}");
+        }
+        for served in &self.served {
+            let give_up_at = served.progress_at + self.limits.patience;
+            assert!(now < give_up_at + TICK, "overdue: {served:?}");
+            let is_on_schedule = !served.answered && !served.was_full;
+            assert!(
+                !is_on_schedule || now < served.since + seconds(7) + 3 * TICK + self.overslept,
+                "overdue: {served:?}"
+            );
+        }
+        let is_over = self.stop_at.is_some_and(|at| at <= now);
+        assert!(!is_over || self.served.is_empty());
+    }
+}
+
+/// Deeds that are compared one by one.
+struct Deeds(VecDeque<Deed>);
+
+impl Deeds {
+    #[track_caller]
+    fn expect(&mut self, expected: Deed) {
+        assert_eq!(self.0.pop_front(), Some(expected));
+    }
+
+    #[track_caller]
+    fn ended(&mut self) -> (Peer, Outcome, Duration) {
+        match self.0.pop_front() {
+            Some(Deed::Ended(peer, outcome, waited)) => (peer, outcome, waited),
+            other => panic!("expected an end, found {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn none_left(&self) {
+        assert_eq!(self.0, [], "the server did more than it should");
+    }
+}

@@ -1,0 +1,375 @@
+//! Requests from peers that are known: repeats in the handshake, reboots, another file from the same
+//! port, other options.
+
+use std::time::Duration;
+
+use ripple_tftpd::moment::Moment;
+use ripple_tftpd::transfer::Outcome;
+use ripple_tftpd::wire::{Mode, Peer, Refusal};
+
+use crate::world::{
+    Lab, Packet, assert_on_time, client, error, millis, request, request_with, seconds,
+};
+
+const ONE: u8 = 1;
+
+/// How far a client had come when it turned to something else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Progress {
+    Pending,
+    Handshake,
+    Running,
+    /// Only the last ACK is missing.
+    AllSent,
+}
+
+const PROGRESS: [Progress; 4] = [
+    Progress::Pending,
+    Progress::Handshake,
+    Progress::Running,
+    Progress::AllSent,
+];
+
+/// A lab in which client 1 asked for `medium` and came so far.
+fn lab_with_client(slots: usize, progress: Progress) -> Lab {
+    let mut lab = Lab::with_slots(slots);
+    if progress == Progress::Pending {
+        for number in (200..).take(slots) {
+            lab.ask(client(number), "large");
+        }
+    }
+    lab.ask(client(ONE), "medium");
+    match progress {
+        Progress::Pending | Progress::Handshake => {}
+        Progress::Running => lab.ack(client(ONE), 1),
+        Progress::AllSent => lab.fetch_all_but_last_ack(client(ONE), 4),
+    }
+    lab
+}
+
+fn names_opened_for(lab: &Lab, peer: Peer) -> Vec<String> {
+    let opens = lab.world.opens.iter().filter(|open| open.peer == peer);
+    opens
+        .map(|open| String::from_utf8_lossy(&open.name).into_owned())
+        .collect()
+}
+
+/// What becomes of the old request of a client that asks for another file.
+fn outcome_of_moving_on(progress: Progress) -> Outcome {
+    match progress {
+        Progress::Pending | Progress::Handshake | Progress::Running => Outcome::MovedOn,
+        Progress::AllSent => Outcome::CompleteUnconfirmed,
+    }
+}
+
+#[test]
+fn same_port_with_another_file_ends_the_old_request_and_begins_anew() {
+    for slots in [1, 3] {
+        for progress in PROGRESS {
+            let mut lab = lab_with_client(slots, progress);
+            lab.ask(client(ONE), "small");
+            assert_eq!(
+                lab.world.outcomes_of(client(ONE)),
+                [outcome_of_moving_on(progress)],
+                "{progress:?}"
+            );
+            if progress == Progress::Pending {
+                assert_eq!(lab.server.pending(), 1);
+                lab.settle(&[error(client(200), 0)]);
+                assert_eq!(names_opened_for(&lab, client(ONE)), ["small"]);
+            } else {
+                assert_eq!(names_opened_for(&lab, client(ONE)), ["medium", "small"]);
+                assert_eq!(lab.server.running(), 1);
+            }
+            assert_eq!(lab.world.last_packet_to(client(ONE)), Some(Packet::Data(1)));
+            lab.ack(client(ONE), 1);
+            assert_eq!(
+                lab.world.outcomes_of(client(ONE)).last(),
+                Some(&Outcome::Complete)
+            );
+        }
+    }
+}
+
+#[test]
+fn same_port_with_another_file_goes_behind_those_who_wait() {
+    for progress in PROGRESS {
+        let mut lab = lab_with_client(1, progress);
+        // Where client 1 waits for its last ACK it has no slot, and client 2 runs.
+        lab.ask(client(2), "large");
+        lab.ask(client(3), "large");
+        lab.ask(client(ONE), "small");
+        assert_eq!(
+            lab.world.outcomes_of(client(ONE)),
+            [outcome_of_moving_on(progress)]
+        );
+        if progress == Progress::Pending {
+            lab.settle(&[error(client(200), 0)]);
+        }
+        assert_eq!(lab.server.pending(), 2, "{progress:?}");
+        for number in [2, 3] {
+            lab.settle(&[error(client(number), 0)]);
+        }
+        let served = lab.world.served();
+        assert_eq!(served[served.len() - 3..], [2, 3, ONE].map(client));
+        assert_eq!(names_opened_for(&lab, client(ONE)).last().unwrap(), "small");
+    }
+}
+
+#[test]
+fn same_port_with_a_missing_file_ends_the_old_request_and_is_answered() {
+    for progress in PROGRESS {
+        let mut lab = lab_with_client(1, progress);
+        lab.ask(client(ONE), "nothing");
+        assert_eq!(
+            lab.world.outcomes_of(client(ONE)),
+            [outcome_of_moving_on(progress)]
+        );
+        assert_eq!(
+            lab.world.refusals,
+            [(lab.now, client(ONE), Refusal::NotFound)]
+        );
+        assert_eq!(lab.server.pending(), 0);
+        lab.settle(&[error(client(200), 0)]);
+        assert_eq!((lab.server.running(), lab.world.open_now()), (0, 0));
+    }
+}
+
+#[test]
+fn the_slot_of_one_that_moved_on_goes_to_the_next_in_the_same_turn() {
+    for progress in [Progress::Handshake, Progress::Running] {
+        let mut lab = lab_with_client(1, progress);
+        lab.ask(client(2), "large");
+        lab.turn(&[request(client(ONE), "small")]);
+        assert_eq!(lab.world.served(), [ONE, 2].map(client));
+        assert_eq!(lab.server.pending(), 1);
+    }
+}
+
+#[test]
+fn a_repeat_in_the_handshake_sends_the_first_packet_again_after_100_milliseconds() {
+    let oack: &[(&str, &str)] = &[("blksize", "1024"), ("windowsize", "8")];
+    for (options, first) in [(&[][..], Packet::Data(1)), (oack, Packet::Oack)] {
+        let mut lab = Lab::with_slots(1);
+        let ask = request_with(client(1), "medium", "octet", options);
+        lab.settle(std::slice::from_ref(&ask));
+        for (millis_later, sendings) in [(5, 1), (9, 1), (85, 1), (1, 2), (99, 2), (1, 3)] {
+            lab.pass(millis(millis_later));
+            lab.settle(std::slice::from_ref(&ask));
+            assert_eq!(
+                lab.world.packets_to(client(1)),
+                vec![first; sendings],
+                "at {:?}",
+                lab.now
+            );
+        }
+        assert_eq!(lab.world.served(), [client(1)]);
+        assert_eq!(lab.server.stats().repeats, 6);
+    }
+}
+
+#[test]
+fn an_unanswered_first_packet_is_sent_three_times_and_given_up_after_7_seconds() {
+    for options in [&[][..], &[("tsize", "0")]] {
+        let mut lab = Lab::with_slots(1);
+        lab.pass(millis(123));
+        let begin = lab.now;
+        lab.settle(&[request_with(client(1), "medium", "octet", options)]);
+        lab.ask(client(2), "small");
+        lab.pass(seconds(6));
+        assert_eq!(lab.server.running(), 1);
+        lab.pass(seconds(2));
+        let sendings = lab.world.sendings_to(client(1));
+        assert_eq!(sendings.len(), 3);
+        for (sent, second) in sendings.iter().zip([0, 1, 3]) {
+            assert_eq!(sent.packet, sendings[0].packet);
+            assert!(
+                begin + seconds(second) <= sent.at
+                    && sent.at <= begin + seconds(second) + millis(12),
+                "{sendings:?}"
+            );
+        }
+        assert_eq!(lab.world.outcomes_of(client(1)), [Outcome::NoAnswer]);
+        let ended = lab.world.ended[0].at;
+        assert!(
+            begin + seconds(7) <= ended && ended <= begin + seconds(7) + millis(12),
+            "given up at {ended:?}"
+        );
+        // Its slot goes to the next in the same turn.
+        assert_eq!(lab.world.opens[1].peer, client(2));
+        assert_eq!(lab.world.opens[1].at, ended);
+    }
+}
+
+#[test]
+fn a_client_that_repeats_its_request_for_ever_but_acknowledges_nothing_is_given_up() {
+    let mut lab = Lab::with_slots(1);
+    lab.ask(client(1), "medium");
+    for _ in 0..34 {
+        lab.pass(millis(200));
+        lab.ask(client(1), "medium");
+    }
+    assert_eq!(lab.world.outcomes_of(client(1)), []);
+    lab.ask(client(2), "small");
+    lab.pass(millis(300));
+    assert_eq!(lab.world.outcomes_of(client(1)), [Outcome::NoAnswer]);
+    assert_eq!(lab.world.served(), [1, 2].map(client));
+}
+
+/// A client acknowledges a block, is silent for a while, and asks for the same file from the same port.
+fn ask_again_after(progress: Progress, silence: Duration) -> Lab {
+    let mut lab = lab_with_client(1, progress);
+    lab.pass(silence);
+    lab.ask(client(ONE), "medium");
+    lab
+}
+
+#[test]
+fn the_same_request_within_2_seconds_of_progress_is_a_stray_repeat() {
+    for progress in [Progress::Running, Progress::AllSent] {
+        for silence in [0, 5, 500, 1999] {
+            let lab = ask_again_after(progress, millis(silence));
+            assert_eq!(lab.world.ended, [], "{progress:?} {silence} ms");
+            assert_eq!(lab.world.served(), [client(ONE)]);
+            assert_eq!(lab.server.stats().repeats, 1);
+            // It starts no sending of its own: all that left is the window and what the clock repeats.
+            let by_repeat = lab
+                .world
+                .sendings_to(client(ONE))
+                .iter()
+                .filter(|sent| sent.at == lab.now && lab.now != Moment::START)
+                .count();
+            assert_eq!(by_repeat, 0);
+        }
+    }
+}
+
+#[test]
+fn the_same_request_after_2_seconds_without_progress_is_a_reboot() {
+    for progress in [Progress::Running, Progress::AllSent] {
+        let lab = ask_again_after(progress, millis(2001));
+        let old = lab.world.outcomes_of(client(ONE));
+        assert_eq!(old.len(), 1, "{progress:?}");
+        assert!(
+            [Outcome::Restarted, Outcome::CompleteUnconfirmed].contains(&old[0]),
+            "{old:?}"
+        );
+        assert_eq!(
+            names_opened_for(&lab, client(ONE)),
+            ["medium", "medium"],
+            "{progress:?}"
+        );
+        assert_eq!(lab.world.last_packet_to(client(ONE)), Some(Packet::Data(1)));
+        assert_eq!(lab.server.running(), 1);
+    }
+}
+
+#[test]
+fn progress_is_what_counts_for_a_reboot_and_not_a_repeated_ack() {
+    let mut lab = lab_with_client(1, Progress::Running);
+    for _ in 0..20 {
+        lab.pass(millis(101));
+        lab.ack(client(ONE), 1);
+    }
+    lab.ask(client(ONE), "medium");
+    assert_eq!(lab.world.outcomes_of(client(ONE)), [Outcome::Restarted]);
+    assert_eq!(lab.world.served(), [client(ONE); 2]);
+}
+
+#[test]
+fn a_rebooted_client_goes_behind_those_who_wait() {
+    let mut lab = lab_with_client(1, Progress::Running);
+    lab.ask(client(2), "small");
+    lab.ask(client(3), "small");
+    lab.pass(seconds(3));
+    lab.turn(&[request(client(ONE), "medium")]);
+    assert_eq!(lab.world.outcomes_of(client(ONE)), [Outcome::Restarted]);
+    assert_eq!(lab.world.served(), [ONE, 2].map(client));
+    lab.settle(&[]);
+    lab.ack(client(2), 1);
+    lab.ack(client(3), 1);
+    assert_eq!(lab.world.served(), [ONE, 2, 3, ONE].map(client));
+}
+
+#[test]
+fn the_same_file_with_other_options_or_mode_begins_anew() {
+    let others = [
+        ("octet", &[("blksize", "1024")][..], Packet::Oack),
+        ("netascii", &[][..], Packet::Data(1)),
+    ];
+    for progress in [Progress::Handshake, Progress::Running] {
+        for (mode, options, first) in others {
+            let mut lab = lab_with_client(1, progress);
+            let sent_before = lab.world.sent.len();
+            lab.settle(&[request_with(client(ONE), "medium", mode, options)]);
+            assert_eq!(
+                lab.world.outcomes_of(client(ONE)),
+                [Outcome::MovedOn],
+                "{progress:?} {mode} {options:?}"
+            );
+            assert_eq!(lab.world.served(), [client(ONE); 2]);
+            assert_eq!(lab.world.packets_to(client(ONE))[sent_before..], [first]);
+            let open = lab.world.opens.last().unwrap();
+            let expected = if mode == "octet" {
+                Mode::Octet
+            } else {
+                Mode::Netascii
+            };
+            assert_eq!(open.mode, expected);
+        }
+    }
+}
+
+#[test]
+fn names_that_mean_the_same_file_are_the_same_request() {
+    let mut lab = Lab::with_slots(1);
+    lab.world.add_file("boot/kernel", 100);
+    for name in [
+        "boot/kernel",
+        "/boot/kernel",
+        "boot\\kernel",
+        "//boot/./kernel",
+    ] {
+        lab.ask(client(1), name);
+    }
+    assert_eq!(lab.world.served(), [client(1)]);
+    assert_eq!(lab.world.ended, []);
+    assert_eq!(lab.server.stats().repeats, 3);
+}
+
+#[test]
+fn a_chain_of_files_from_one_port_runs_through_one_slot() {
+    let mut lab = Lab::with_slots(1);
+    let chain = ["small", "medium", "small", "medium"];
+    for (round, name) in chain.into_iter().enumerate() {
+        lab.ask(client(1), name);
+        lab.pass(millis(1));
+        // Every second file lacks its last ACK.
+        match name {
+            "small" => lab.ack(client(1), 1),
+            _ => lab.fetch_all_but_last_ack(client(1), 4),
+        }
+        lab.ask(client(1), "missing");
+        assert_eq!(lab.world.ended.len(), round + 1);
+        assert_eq!(lab.world.open_now(), 0);
+    }
+    let outcomes = lab.world.outcomes_of(client(1));
+    assert_eq!(
+        outcomes,
+        [Outcome::Complete, Outcome::CompleteUnconfirmed].repeat(2)
+    );
+    assert_eq!(lab.world.refusals.len(), 4);
+}
+
+#[test]
+fn timers_of_an_old_client_do_not_touch_its_successor() {
+    let mut lab = lab_with_client(1, Progress::Handshake);
+    lab.pass(millis(900));
+    let begin = lab.now;
+    lab.ask(client(ONE), "small");
+    lab.pass(seconds(2));
+    let sendings = lab.world.sendings_to(client(ONE));
+    assert_eq!(sendings.len(), 3, "{sendings:?}");
+    assert_eq!(sendings[1].at, begin);
+    assert_on_time(sendings[2].at, begin + seconds(1));
+}

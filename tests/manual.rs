@@ -1,0 +1,156 @@
+//! The options in the manual page, in `--help` and in the README are those of the option table, with
+//! the same names, values and defaults, in the same order.
+//!
+//! What describes the options here is each time the same pair: the names as the operator would type
+//! them, and the default as it is written.
+
+use ripple_tftpd::cli::{self, Flag, OPTIONS};
+
+const MANUAL: &str = include_str!("../man/tftpd.8");
+const README: &str = include_str!("../README.md");
+
+/// `-n, --max-transfers N` and `32`.
+type Described = (String, Option<String>);
+
+#[test]
+fn the_manual_describes_every_option() {
+    assert_eq!(of_manual(MANUAL), of_table());
+}
+
+#[test]
+fn the_help_describes_every_option() {
+    assert_eq!(of_help(&cli::help()), of_table());
+}
+
+#[test]
+fn the_readme_describes_every_option() {
+    assert_eq!(of_readme(README), of_table());
+}
+
+#[test]
+fn the_synopsis_names_every_option() {
+    let synopsis = section(MANUAL, "SYNOPSIS");
+    let words: Vec<&str> = synopsis.split_whitespace().collect();
+    for flag in OPTIONS {
+        let name = flag
+            .short
+            .map_or_else(|| format!("-{}", flag.long), String::from);
+        assert!(words.contains(&name.as_str()), "no Fl {name} in {synopsis}");
+    }
+}
+
+#[test]
+fn a_difference_is_found() {
+    let changes = [
+        ("Default: 32.", "Default: 33."),
+        ("Default: 4096.", ""),
+        (
+            ".It Fl t , Fl -timeout Ar SECONDS",
+            ".It Fl t , Fl -timeout Ar N",
+        ),
+        (".It Fl v , Fl -verbose", ".It Fl v , Fl -loud"),
+        (".It Fl B , Fl -max-blksize", ".It Fl b , Fl -max-blksize"),
+        (".It Fl C , Fl -check\n", ""),
+        (
+            ".It Fl C , Fl -check\n",
+            ".It Fl x , Fl -extra\n.It Fl C , Fl -check\n",
+        ),
+    ];
+    for (old, new) in changes {
+        assert!(MANUAL.contains(old), "the manual has no {old}");
+        assert_ne!(
+            of_manual(&MANUAL.replace(old, new)),
+            of_table(),
+            "{old} -> {new}"
+        );
+    }
+    let help = cli::help();
+    assert_ne!(
+        of_help(&help.replace("(default: 32)", "(default: 33)")),
+        of_table()
+    );
+    assert_ne!(of_help(&help.replace("--check", "--look")), of_table());
+    assert_ne!(
+        of_readme(&README.replace("| 4096 |", "| 4097 |")),
+        of_table()
+    );
+    assert_ne!(of_readme(&README.replace("--check", "--look")), of_table());
+}
+
+fn of_table() -> Vec<Described> {
+    let described = |flag: &Flag| {
+        let short = flag.short.map(|short| format!("-{short}, "));
+        let value = flag.value.map(|value| format!(" {value}"));
+        let (short, value) = (short.unwrap_or_default(), value.unwrap_or_default());
+        let default = flag.default.map(str::to_owned);
+        (format!("{short}--{}{value}", flag.long), default)
+    };
+    OPTIONS.iter().map(described).collect()
+}
+
+/// In mdoc an option is `.It Fl n , Fl -max-transfers Ar N`; its default ends its text, on a line of
+/// its own: `Default: 32.`
+fn of_manual(manual: &str) -> Vec<Described> {
+    let options = section(manual, "DESCRIPTION");
+    let items = options.split("\n.It ").skip(1);
+    items
+        .map(|item| {
+            let (title, text) = item.split_once('\n').unwrap_or((item, ""));
+            let names = title
+                .replace("Fl ", "-")
+                .replace(" , ", ", ")
+                .replace("Ar ", "");
+            let default = text
+                .lines()
+                .find_map(|line| line.strip_prefix("Default: "))
+                .map(|default| default.strip_suffix('.').unwrap_or(default).to_owned());
+            (names, default)
+        })
+        .collect()
+}
+
+/// A section of the manual, without its title.
+fn section<'a>(manual: &'a str, title: &str) -> &'a str {
+    let start = manual
+        .split_once(&format!("\n.Sh {title}\n"))
+        .expect("the manual has this section")
+        .1;
+    start
+        .split_once("\n.Sh ")
+        .map_or(start, |(section, _)| section)
+}
+
+/// `  -n, --max-transfers N   hard cap on transfers (default: 32)`
+fn of_help(help: &str) -> Vec<Described> {
+    let lines = help
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with('-'));
+    lines
+        .map(|line| {
+            let (names, text) = line.split_once("  ").expect("an option has a text");
+            let default = text
+                .split_once("(default: ")
+                .map(|(_, default)| default.strip_suffix(')').unwrap_or(default).to_owned());
+            (names.to_owned(), default)
+        })
+        .collect()
+}
+
+/// A row of the table: `` | `-n, --max-transfers N` | hard cap on transfers | 32 | ``
+fn of_readme(readme: &str) -> Vec<Described> {
+    let lines = readme.lines().filter(|line| line.starts_with("| `-"));
+    lines
+        .map(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let &["", names, _, default, ""] = cells.as_slice() else {
+                panic!("a row has three cells: {line}");
+            };
+            let default = Some(default).filter(|default| !default.is_empty());
+            (
+                names.trim_matches('`').to_owned(),
+                default.map(str::to_owned),
+            )
+        })
+        .collect()
+}
