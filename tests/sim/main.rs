@@ -10,7 +10,6 @@
 
 mod events;
 mod link;
-mod machine;
 mod measure;
 mod network;
 mod random;
@@ -18,7 +17,7 @@ mod run;
 mod server;
 mod world;
 
-use machine::{Chain, Kind, Step};
+use ripple_tftpd::firmware::{Chain, Kind, Step};
 use ripple_tftpd::server::Limits;
 use run::run;
 use server::Production;
@@ -30,10 +29,20 @@ fn ours() -> Production {
 
 #[test]
 fn smoke() {
-    let chain = Chain::new(vec![Step { name: "a".into(), size: Some(100_000) }, Step { name: "b".into(), size: None }, Step { name: "c".into(), size: Some(1_000_000) }]);
+    let chain = Chain::new(vec![
+        Step::file("a", 100_000),
+        Step::miss("b"),
+        Step::file("c", 1_000_000),
+    ]);
     let world = World::new("smoke", 1).with(Kind::Ipxe, 1000, &chain);
     let begun = std::time::Instant::now();
     let results = run(&world, ours());
-    eprintln!("{}\n{results}\n{:?} {} events {:?}", measure::Results::HEAD, begun.elapsed(), results.events, results.failed);
+    eprintln!(
+        "{}\n{results}\n{:?} {} events {:?}",
+        measure::Results::HEAD,
+        begun.elapsed(),
+        results.events,
+        results.failed
+    );
     results.all_booted();
 }

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use ripple_tftpd::firmware::{Kind, Reason, Step};
 use ripple_tftpd::moment::Moment;
 
 use crate::link::wire_bytes;
-use crate::machine::{Kind, Reason};
+
 use crate::network::Counts;
 use crate::random::Digest;
 use crate::server::ServerUnderTest;
@@ -36,6 +37,8 @@ pub(crate) struct Tally {
     /// Boots that failed, by kind and reason.
     failed: Vec<((Kind, Reason), usize)>,
     pub(crate) vanished: usize,
+    /// Blocks that a machine filed where others belong: a fault of its own, which no boot survives.
+    pub(crate) misfiled: u64,
     /// Machines that were switched on again after their power had been cut.
     pub(crate) power_cuts: usize,
     /// Boots that failed and were begun again.
@@ -225,17 +228,37 @@ fn ideal(world: &World) -> Duration {
         .groups
         .iter()
         .map(|group| {
-            let blksize = 1432_u64;
-            let sizes = group.chain.steps().iter().filter_map(|step| step.size);
-            let of_file = |size: u64| {
-                let whole = size / blksize;
-                whole * wire_bytes(4 + blksize) + wire_bytes(4 + size % blksize)
+            let of_step = |step: &Step| {
+                let size = step.size?;
+                let blksize = blksize(step.by.unwrap_or(group.kind));
+                let whole = size / blksize * wire_bytes(4 + blksize);
+                Some(whole + wire_bytes(4 + size % blksize))
             };
-            group.count as u64 * sizes.map(of_file).sum::<u64>()
+            let of_chain: u64 = group.chain.steps().iter().filter_map(of_step).sum();
+            group.count as u64 * of_chain
         })
         .sum();
     let nanos = u128::from(bytes) * 8_000_000_000 / u128::from(world.uplink.rate);
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// The block size that each kind asks for where the path carries it.
+fn blksize(kind: Kind) -> u64 {
+    match kind {
+        Kind::Ipxe | Kind::Barebox => 1432,
+        Kind::Edk2 | Kind::UBoot | Kind::UBootLwip => 1468,
+        Kind::Pxelinux | Kind::Lpxelinux => 1408,
+        Kind::WindowsBootmgr => 1456,
+        Kind::Grub | Kind::RaspberryPi4 => 1024,
+        Kind::Shim
+        | Kind::Busybox
+        | Kind::TftpHpa
+        | Kind::Curl
+        | Kind::Atftp
+        | Kind::Tftpy
+        | Kind::OldRom
+        | Kind::OldRomNewPorts => 512,
+    }
 }
 
 /// Jain's index of fairness.

@@ -11,9 +11,9 @@ use ripple_tftpd::wire::{ERROR_PACKET_MAX, Peer, Refusal, write_error};
 
 use crate::events::{Buffers, Bytes, Content, Event, Events, Reply, moment, number};
 use crate::link::{Lane, Link, Path, nanos, wire_bytes};
-use crate::machine::Destination;
 use crate::random::Random;
 use crate::world::World;
+use ripple_tftpd::firmware::Destination;
 
 /// Everything but the server and the machines.
 #[derive(Debug)]
@@ -138,9 +138,7 @@ impl Network {
             random: Random::new(world.seed, 1),
             uplink: Link::new(world.uplink),
             ways: (0..population).map(way).collect(),
-            hosts: (0..number(population.div_ceil(shared)))
-                .map(host)
-                .collect(),
+            hosts: (0..number(population.div_ceil(shared))).map(host).collect(),
             files: HashMap::new(),
             connections: Vec::new(),
             ports: vec![NOBODY; 1 << 16],
@@ -334,7 +332,9 @@ impl Network {
         };
         for block in blocks.first..blocks.first + u64::from(blocks.count) {
             let offset = blocks.offset(block);
-            let left = size.checked_sub(offset).expect("no block begins past the end");
+            let left = size
+                .checked_sub(offset)
+                .expect("no block begins past the end");
             let length = u16::try_from(left.min(blocks.blksize.into())).unwrap_or(blocks.blksize);
             let content = Content::Data {
                 block: low_bits(block),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::link::{Capacity, Path};
 use crate::random::Chance;
-use crate::machine::{Chain, Kind};
+use ripple_tftpd::firmware::{Chain, Kind};
 
 /// The options of a world.
 #[derive(Clone, Debug)]
