@@ -616,7 +616,7 @@ impl Drop for Replay {
     }
 }
 
-const LOCAL: Local = Local {
+pub(crate) const LOCAL: Local = Local {
     address: std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 255, 255, 254)),
     interface: 0,
     listener: 0,

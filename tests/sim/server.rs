@@ -115,7 +115,7 @@ impl ServerUnderTest for Production {
 }
 
 /// Requests in 16 MiB, which the kernel counts with about 1 kB each.
-const RECEIVE_BUFFER: usize = 16_000;
+pub(crate) const RECEIVE_BUFFER: usize = 16_000;
 
 /// Requests in the 212,992 bytes that a socket has unless its program asks for more.
 pub(crate) const RECEIVE_BUFFER_DEFAULT: usize = 270;
