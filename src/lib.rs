@@ -16,6 +16,7 @@
 //! | [`config`] | checked settings | read arguments |
 //! | [`cli`] | arguments → settings | act on them |
 //! | [`daemon`] | the loop that joins them | know the protocol |
+//! | [`firmware`] | machines that boot, to judge the server by | run in the server, use its `wire` |
 //!
 //! [`server`] and [`os`] do not know each other; only `daemon::io` knows both. The first five rooms
 //! have no socket, clock, file, log or randomness: time is an argument, so tests and simulations run
@@ -27,6 +28,7 @@
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod firmware;
 pub mod moment;
 pub mod name;
 pub mod os;

@@ -1,0 +1,233 @@
+//! What can set one kind of firmware apart from another: the [`Profile`] and the few rules it is made of.
+//!
+//! `kinds` fills it in for each kind, `exchange` acts on it.
+
+use std::time::Duration;
+
+/// How one firmware behaves, from its first request for a file to the end of that file.
+#[derive(Debug)]
+pub(super) struct Profile {
+    /// The options of a request, in the order sent.
+    pub(super) options: &'static [(&'static str, Value)],
+    /// How it asks for the size first, if it does.
+    pub(super) probe: Option<Probe>,
+    /// Which port a request leaves from.
+    pub(super) ports: Ports,
+    /// A repeated request leaves from the next port.
+    pub(super) repeats_from_new_port: bool,
+
+    /// When the request is repeated.
+    pub(super) asks: Resend,
+    /// When the last ACK is repeated.
+    pub(super) acks: Resend,
+    /// Repeats of the request and of all ACKs of a file are counted together, and never forgotten.
+    pub(super) counts_whole_file: bool,
+    /// A clock beside the repeats.
+    pub(super) patience: Patience,
+    /// Timers run out only at multiples of this many milliseconds, if not 0.
+    pub(super) tick: u64,
+
+    /// What it takes in an OACK.
+    pub(super) oack: OackRules,
+    /// An OACK begins a fresh wait; otherwise the wait of the request runs on.
+    pub(super) oack_is_fresh: bool,
+    /// A second OACK.
+    pub(super) oack_again: Answer,
+    /// A block from before the one awaited.
+    pub(super) old_block: Answer,
+    /// A block from behind the one awaited.
+    pub(super) gap: Answer,
+    /// How 16 bits on the wire become a block.
+    pub(super) numbering: Numbering,
+    /// A packet from a port that is not the transfer's.
+    pub(super) stranger: Stranger,
+    /// ERROR is acted on only as the answer to a request.
+    pub(super) deaf_to_errors: bool,
+    /// ICMP port unreachable ends the transfer.
+    pub(super) heeds_unreachable: bool,
+    /// A closed port is answered with ICMP port unreachable.
+    pub(super) closed_port_answers: bool,
+    /// The first size of the buffer, where a larger file is fetched again from the start.
+    pub(super) buffer: Option<u64>,
+    /// What follows a failed boot.
+    pub(super) restart: Restart,
+}
+
+/// The value of an option in a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value {
+    /// Always this.
+    Is(u32),
+    /// What the probe learned.
+    KnownSize,
+    /// One of these, always the same for one machine.
+    OneOf(&'static [u32]),
+}
+
+/// A request that only asks for the size; the transfer is ended as soon as the server answers.
+#[derive(Debug)]
+pub(super) struct Probe {
+    /// Its options, in the order sent.
+    pub(super) options: &'static [(&'static str, Value)],
+    /// The error code that ends it.
+    pub(super) code: u16,
+    /// From that to the real request.
+    pub(super) pause: (Duration, Duration),
+}
+
+/// Which port a request leaves from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ports {
+    /// Any of these.
+    Random { least: u16, most: u16 },
+    /// This one, then the next; the same after a reboot.
+    Counted(u16),
+    /// As counted, from a first port that every machine has for itself.
+    CountedFromOwn { least: u16, most: u16 },
+    /// Always this one.
+    Fixed(u16),
+    /// Milliseconds since power-on, modulo `span`, behind `first`.
+    ByClock { first: u16, span: u16 },
+}
+
+/// When a packet is sent again.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Resend {
+    /// After these milliseconds, one entry per sending; after the last of them it gives up.
+    Table(&'static [u32]),
+    /// iPXE's timer: follows the round-trip time, doubles, and keeps what it doubled to.
+    Adaptive,
+    /// Never.
+    Never,
+}
+
+/// A clock that ends a file, beside the schedule of repeats.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Patience {
+    /// None.
+    Unbounded,
+    /// Milliseconds without a new block, counted from the request at first.
+    SinceRequestOrBlock(u64),
+    /// Milliseconds without a new block, counted from the first answer at first.
+    SinceAnswerOrBlock(u64),
+    /// Milliseconds for the whole file, from the first request (or probe) on.
+    WholeFile(u64),
+}
+
+/// What firmware accepts in an OACK.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OackRules {
+    /// The block sizes it takes.
+    pub(super) blksize: Blksize,
+    /// The error code for an option it did not ask for; `None` if it does not care.
+    pub(super) unasked: Option<u16>,
+    /// The error code for a `timeout` other than the one asked for.
+    pub(super) other_timeout: Option<u16>,
+    /// It takes over a `timeout` that it never asked for.
+    pub(super) adopts_timeout: bool,
+    /// What a size of 0 means to it.
+    pub(super) empty: Empty,
+    /// It needs one: DATA in answer to a request is not understood.
+    pub(super) required: bool,
+}
+
+/// The block sizes that firmware takes in an OACK.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Blksize {
+    /// Any.
+    Any,
+    /// What it asked for or less; else this error code.
+    UpToAsked(u16),
+    /// These; else this error code.
+    Within(u32, u32, u16),
+}
+
+/// What a size of 0 in an OACK means.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Empty {
+    /// An empty file.
+    File,
+    /// That there is no such file.
+    NoFile,
+    /// A broken server.
+    Broken,
+}
+
+/// What firmware does with a packet that is not the block it waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Answer {
+    /// Nothing.
+    Ignore,
+    /// Nothing is sent, but the current wait begins anew.
+    WaitAnew,
+    /// The last ACK again; the timer runs on.
+    Ack,
+    /// The last ACK again; timer and count of repeats begin anew.
+    AckAnew,
+    /// The same until the first block has come, then nothing.
+    AckAnewBeforeData,
+    /// The last ACK again, if the block is the one that it acknowledged; the timer runs on.
+    AckIfLast,
+    /// The same; timer and count of repeats begin anew.
+    AckAnewIfLast,
+    /// The last ACK again, once until the next new block; every time the wait begins anew.
+    AckOnce,
+    /// The last ACK again, once until the next new block, for block numbers below this; the timer runs on.
+    AckOnceBelow(u16),
+    /// The last ACK again and the wait anew, but the n-th copy since the last new block ends it all.
+    AckUpTo(u8),
+    /// An ACK of the old block, then the last ACK again; the timer runs on.
+    AckOldAndLast,
+    /// An ACK of the block that comes next, though it never came.
+    AckNext,
+    /// The payload is filed where it belongs, and the last ACK goes out again with a fresh timer.
+    Store,
+    /// ACK 0, and the block awaited is 1 again; the timer runs on.
+    Forget,
+    /// The same; timer and count of repeats begin anew.
+    ForgetAnew,
+    /// An ERROR packet with this code, but the transfer goes on.
+    Complain(u16),
+    /// An ERROR packet with this code, and the transfer is over.
+    Die(u16),
+    /// The transfer is over without a word.
+    Abort,
+}
+
+/// How 16 bits on the wire become a block.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Numbering {
+    /// The nearest block with that number.
+    Nearest,
+    /// The upper bits are those of the awaited block: just after the wrap, a copy of an old block
+    /// looks like one that is 65536 blocks ahead.
+    UpperBitsOfAwaited,
+    /// There is no block after 65535.
+    NoWrap,
+}
+
+/// What firmware does with a packet from a port that is not the transfer's.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stranger {
+    /// Drops it.
+    Drop,
+    /// Takes it as if it came from the right one.
+    Accept,
+    /// Takes it and answers to that port from now on.
+    Adopt,
+    /// Gives up the transfer.
+    Abort,
+    /// Counts it as one wait that ran out.
+    CountAsTimeout,
+    /// Its kernel answers with ICMP port unreachable.
+    Unreachable,
+}
+
+/// What follows a failed boot.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Restart {
+    /// A prompt, or the end of the program.
+    Never,
+    /// The whole boot again, after this many seconds.
+    After { least: u64, most: u64 },
+}

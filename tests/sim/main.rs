@@ -1,0 +1,265 @@
+//! Boot storms in virtual time: the server of production, as it is, in a simulated network with
+//! simulated machines.
+//!
+//! `world` says what a world may be like and `boots` what machines fetch, `link` what wires do,
+//! `network` joins them, `run` is the loop, `measure` what comes out of it; `policies` are other
+//! servers to compare with, `table` compares.
+//!
+//! `TFTPD_SEED=7 cargo test --test sim NAME` replays one seed; `scripts/sim` runs many of them and the
+//! full sizes.
+
+mod boots;
+mod events;
+mod link;
+mod measure;
+mod network;
+mod policies;
+mod random;
+mod run;
+mod server;
+mod storms;
+mod table;
+mod world;
+
+use std::time::Duration;
+
+use ripple_tftpd::firmware::{Chain, Kind};
+use ripple_tftpd::server::Limits;
+
+use link::{Capacity, Path};
+use measure::Results;
+use random::Chance;
+use run::run;
+use server::Production;
+use world::{Arrival, FAST_ETHERNET, World};
+
+/// The server of production with its defaults.
+fn ours() -> Production {
+    Production::new(Limits::default())
+}
+
+/// The seeds of a test: `TFTPD_SEED` alone, or as many as `TFTPD_SEEDS` says, or a dozen.
+fn seeds() -> impl Iterator<Item = u64> {
+    let number = |name| -> Option<u64> {
+        let text = std::env::var(name).ok()?;
+        Some(text.parse().expect("a seed is a number"))
+    };
+    let (first, count) = match number("TFTPD_SEED") {
+        Some(seed) => (seed, 1),
+        None => (1, number("TFTPD_SEEDS").unwrap_or(12)),
+    };
+    first..first + count
+}
+
+/// Runs a world with each seed and tells about the worst of them.
+fn judge(world: impl Fn(u64) -> World, check: impl Fn(&Results)) {
+    let mut worst: Option<Results> = None;
+    for seed in seeds() {
+        let results = run(&world(seed), ours());
+        check(&results);
+        let badness = |it: &Results| (it.lost(), it.boot_time.most);
+        if worst
+            .as_ref()
+            .is_none_or(|worst| badness(worst) < badness(&results))
+        {
+            worst = Some(results);
+        }
+    }
+    let worst = worst.expect("there is a seed");
+    println!("worst:\n{}\n{worst}", Results::HEAD);
+}
+
+fn all_boot(results: &Results) {
+    results.all_booted();
+}
+
+/// A crowd that any link carries within everybody's patience.
+fn small_crowd(name: &'static str, seed: u64) -> World {
+    World::new(name, seed).with_each(&HARDY, 4, 100)
+}
+
+/// Firmware that gets over lost and repeated packets.
+const HARDY: [Kind; 7] = [
+    Kind::Ipxe,
+    Kind::Edk2,
+    Kind::Pxelinux,
+    Kind::Grub,
+    Kind::UBoot,
+    Kind::Busybox,
+    Kind::OldRom,
+];
+
+#[test]
+fn equal_seeds_give_equal_runs_and_others_do_not() {
+    let world = |seed| World {
+        path: Path {
+            loss: Chance::per_mille(10),
+            ..Path::CLEAN
+        },
+        reboots: Chance::per_mille(200),
+        ..small_crowd("equal seeds", seed)
+    };
+    for seed in seeds() {
+        let first = run(&world(seed), ours());
+        let second = run(&world(seed), ours());
+        assert_eq!(first.digest, second.digest, "{}", first.label);
+        assert_ne!(first.digest, run(&world(seed + 1), ours()).digest);
+    }
+}
+
+#[test]
+fn every_kind_boots_in_peace() {
+    let world = |seed| World::new("peace", seed).with_each(&Kind::ALL, 2, 20);
+    judge(world, |results| {
+        results.all_booted();
+        assert!(results.overhead() <= 1.02, "{results}");
+    });
+}
+
+#[test]
+fn a_lost_packet_ends_no_boot() {
+    let world = |seed| World {
+        path: Path {
+            loss: Chance::per_mille(10),
+            ..Path::CLEAN
+        },
+        ..small_crowd("loss", seed)
+    };
+    judge(world, all_boot);
+}
+
+#[test]
+fn a_packet_that_comes_twice_ends_no_boot() {
+    let world = |seed| World {
+        path: Path {
+            duplicate: Chance::per_mille(50),
+            ..Path::CLEAN
+        },
+        ..small_crowd("duplicates", seed)
+    };
+    judge(world, |results| {
+        results.all_booted();
+        assert!(results.overhead() <= 1.1, "an apprentice: {results}");
+    });
+}
+
+#[test]
+fn packets_out_of_order_end_no_boot() {
+    let world = |seed| World {
+        path: Path {
+            latency: Duration::from_micros(200),
+            jitter: Duration::from_millis(2),
+            reorder: Chance::per_mille(20),
+            reorder_by: Duration::from_millis(5),
+            ..Path::CLEAN
+        },
+        ..small_crowd("out of order", seed)
+    };
+    judge(world, all_boot);
+}
+
+#[test]
+fn a_long_way_ends_no_boot() {
+    let world = |seed| World {
+        path: Path {
+            latency: Duration::from_millis(20),
+            jitter: Duration::from_millis(10),
+            loss: Chance::per_mille(5),
+            ..Path::CLEAN
+        },
+        ..World::new("a long way", seed).with_each(&HARDY, 3, 400)
+    };
+    judge(world, all_boot);
+}
+
+#[test]
+fn a_small_buffer_drops_packets_and_ends_no_boot() {
+    let world = |seed| World {
+        uplink: Capacity {
+            rate: 100_000_000,
+            buffer: 32 << 10,
+        },
+        arrival: Arrival::Within(Duration::from_secs(2)),
+        ..small_crowd("small buffer", seed)
+    };
+    judge(world, all_boot);
+}
+
+#[test]
+fn slow_machines_do_not_hold_up_the_others() {
+    let world = |seed| World {
+        downlink: Capacity {
+            rate: 10_000_000,
+            buffer: 32 << 10,
+        },
+        ..small_crowd("slow links", seed)
+    };
+    judge(world, all_boot);
+}
+
+#[test]
+fn a_machine_that_is_switched_off_and_on_boots() {
+    let world = |seed| World {
+        reboots: Chance::per_mille(300),
+        ..small_crowd("power cuts", seed)
+    };
+    judge(world, |results| {
+        results.all_booted();
+        assert!(results.power_cuts > 0, "{results}");
+    });
+}
+
+#[test]
+fn machines_that_vanish_do_not_harm_the_others() {
+    let world = |seed| World {
+        vanishes: Chance::per_mille(300),
+        ..small_crowd("vanishing", seed)
+    };
+    judge(world, |results| {
+        results.all_booted();
+        assert!(results.vanished > 0, "{results}");
+    });
+}
+
+#[test]
+fn machines_behind_one_address_all_boot() {
+    let world = |seed| World {
+        behind_one_address: 8,
+        ..small_crowd("one address", seed)
+    };
+    judge(world, all_boot);
+}
+
+#[test]
+fn machines_that_change_ports_behind_one_address_all_boot() {
+    let chain = Chain::one_file("kernel", 400_000);
+    let world = |seed| World {
+        behind_one_address: 4,
+        arrival: Arrival::AtOnce,
+        uplink: FAST_ETHERNET,
+        ..World::new("ports behind one address", seed).with(Kind::OldRomNewPorts, 40, &chain)
+    };
+    judge(world, all_boot);
+}
+
+#[test]
+fn everything_bad_at_once_ends_no_boot_for_good() {
+    let world = |seed| World {
+        path: Path {
+            latency: Duration::from_micros(300),
+            jitter: Duration::from_millis(1),
+            loss: Chance::per_mille(10),
+            duplicate: Chance::per_mille(10),
+            reorder: Chance::per_mille(10),
+            reorder_by: Duration::from_millis(3),
+        },
+        behind_one_address: 3,
+        reboots: Chance::per_mille(200),
+        vanishes: Chance::per_mille(100),
+        tries_again: true,
+        uplink: FAST_ETHERNET,
+        arrival: Arrival::Staggered(Duration::from_millis(40)),
+        ..small_crowd("everything", seed)
+    };
+    judge(world, all_boot);
+}

@@ -1,0 +1,273 @@
+//! What came out of a run, in the figures of the table.
+
+use std::fmt;
+use std::time::Duration;
+
+use ripple_tftpd::firmware::{Kind, Reason, Step};
+use ripple_tftpd::moment::Moment;
+
+use crate::link::wire_bytes;
+
+use crate::network::Counts;
+use crate::random::Digest;
+use crate::server::ServerUnderTest;
+use crate::world::World;
+
+/// What became of a machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fate {
+    UnderWay,
+    Booted,
+    GaveUp,
+    /// Its power was cut for good.
+    Vanished,
+}
+
+/// What is counted while a run is under way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally {
+    /// When each machine was up, and how long that took from its first power-on.
+    booted_at: Vec<Moment>,
+    boot_times: Vec<Duration>,
+    /// Datagrams that brought something new to a boot that succeeded.
+    needed: u64,
+    pub(crate) first_packets: Vec<Duration>,
+    /// Machines that gave up, by kind.
+    gave_up: Vec<(Kind, usize)>,
+    /// Boots that failed, by kind and reason.
+    failed: Vec<((Kind, Reason), usize)>,
+    pub(crate) vanished: usize,
+    /// Blocks that a machine filed where others belong: a fault of its own, which no boot survives.
+    pub(crate) misfiled: u64,
+    /// Machines that were switched on again after their power had been cut.
+    pub(crate) power_cuts: usize,
+    /// Boots that failed and were begun again.
+    pub(crate) restarts: u64,
+}
+
+impl Tally {
+    pub(crate) fn booted(&mut self, now: Moment, first_on: Moment, needed: u64) {
+        self.booted_at.push(now);
+        self.boot_times.push(now.since(first_on));
+        self.needed += needed;
+    }
+
+    pub(crate) fn gave_up(&mut self, kind: Kind) {
+        count(&mut self.gave_up, kind);
+    }
+
+    pub(crate) fn failed(&mut self, kind: Kind, reason: Reason) {
+        count(&mut self.failed, (kind, reason));
+    }
+}
+
+fn count<T: PartialEq>(counts: &mut Vec<(T, usize)>, what: T) {
+    match counts.iter_mut().find(|(counted, _)| *counted == what) {
+        Some((_, times)) => *times += 1,
+        None => counts.push((what, 1)),
+    }
+}
+
+/// The results of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Results {
+    /// The world and its seed.
+    pub(crate) label: String,
+    pub(crate) server: &'static str,
+    pub(crate) digest: Digest,
+    pub(crate) machines: usize,
+    pub(crate) booted: usize,
+    pub(crate) gave_up: Vec<(Kind, usize)>,
+    /// Why boots failed.
+    pub(crate) failed: Vec<((Kind, Reason), usize)>,
+    pub(crate) vanished: usize,
+    pub(crate) power_cuts: usize,
+    pub(crate) restarts: u64,
+    /// When each machine was up, for the picture.
+    pub(crate) booted_at: Vec<Moment>,
+    pub(crate) boot_time: Spread,
+    pub(crate) first_packet: Spread,
+    /// When the last machine was up.
+    pub(crate) makespan: Duration,
+    /// How long the uplink takes for all files of all machines, once.
+    pub(crate) ideal: Duration,
+    pub(crate) counts: Counts,
+    pub(crate) needed: u64,
+    /// Jain's index of the times to boot: 1 where all are equal.
+    pub(crate) fairness: f64,
+    pub(crate) events: u64,
+}
+
+/// How a time is spread over many.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Spread {
+    pub(crate) half: Duration,
+    pub(crate) ninety: Duration,
+    pub(crate) ninety_nine: Duration,
+    pub(crate) most: Duration,
+}
+
+impl Spread {
+    fn new(mut times: Vec<Duration>) -> Spread {
+        times.sort_unstable();
+        let at = |percent: usize| {
+            let place = (times.len() * percent).div_ceil(100).max(1) - 1;
+            times.get(place).copied().unwrap_or_default()
+        };
+        Spread {
+            half: at(50),
+            ninety: at(90),
+            ninety_nine: at(99),
+            most: at(100),
+        }
+    }
+}
+
+impl Results {
+    pub(crate) fn new(
+        world: &World,
+        server: &impl ServerUnderTest,
+        digest: Digest,
+        tally: Tally,
+        counts: Counts,
+        events: u64,
+    ) -> Results {
+        let last = tally.booted_at.iter().max().copied();
+        Results {
+            label: world.to_string(),
+            server: server.name(),
+            digest,
+            machines: world.population(),
+            booted: tally.booted_at.len(),
+            gave_up: tally.gave_up,
+            failed: tally.failed,
+            vanished: tally.vanished,
+            power_cuts: tally.power_cuts,
+            restarts: tally.restarts,
+            fairness: jain(&tally.boot_times),
+            boot_time: Spread::new(tally.boot_times),
+            first_packet: Spread::new(tally.first_packets),
+            booted_at: tally.booted_at,
+            makespan: last.unwrap_or(Moment::START).since(Moment::START),
+            ideal: ideal(world),
+            counts,
+            needed: tally.needed,
+            events,
+        }
+    }
+
+    /// Datagrams sent for each datagram needed.
+    #[allow(clippy::cast_precision_loss)] // A ratio for people.
+    pub(crate) fn overhead(&self) -> f64 {
+        self.counts.sent as f64 / self.needed.max(1) as f64
+    }
+
+    /// How much longer than the ideal it took.
+    pub(crate) fn stretch(&self) -> f64 {
+        self.makespan.as_secs_f64() / self.ideal.as_secs_f64().max(1e-9)
+    }
+
+    /// Everybody whose power was not cut for good has booted.
+    ///
+    /// # Panics
+    /// Where somebody has not.
+    pub(crate) fn all_booted(&self) -> &Results {
+        assert!(
+            self.lost() == 0 && self.booted + self.vanished == self.machines,
+            "{}: {:?} gave up, because of {:?}\n{}\n{self}",
+            self.label,
+            self.gave_up,
+            self.failed,
+            Results::HEAD
+        );
+        self
+    }
+
+    /// Machines that gave up.
+    pub(crate) fn lost(&self) -> usize {
+        self.gave_up.iter().map(|&(_, times)| times).sum()
+    }
+
+    /// The head of the table that [`Results`] are the lines of.
+    pub(crate) const HEAD: &'static str = "server               booted gave-up  cuts again  \
+        boot p50     p90     p99     max  makespan   ideal ratio   sent/needed  first p50     p99  fairness  drops unheard";
+}
+
+impl fmt::Display for Results {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = |time: Duration| time.as_secs_f64();
+        write!(
+            f,
+            "{:20} {:6} {:7} {:5} {:5}  {:8.2} {:7.2} {:7.2} {:7.2}  {:8.2} {:7.2} {:5.2}   {:11.3}  {:9.3} {:7.3}  {:8.3} {:6} {:7}",
+            self.server,
+            self.booted,
+            self.lost(),
+            self.power_cuts,
+            self.restarts,
+            seconds(self.boot_time.half),
+            seconds(self.boot_time.ninety),
+            seconds(self.boot_time.ninety_nine),
+            seconds(self.boot_time.most),
+            seconds(self.makespan),
+            seconds(self.ideal),
+            self.stretch(),
+            self.overhead(),
+            seconds(self.first_packet.half),
+            seconds(self.first_packet.ninety_nine),
+            self.fairness,
+            self.counts.overflowed,
+            self.counts.unheard,
+        )?;
+        write!(f, "   {} {:016x}", self.label, self.digest.0)
+    }
+}
+
+/// How long the uplink takes to carry all files of all machines once, in the blocks of each kind.
+fn ideal(world: &World) -> Duration {
+    let bytes: u64 = world
+        .groups
+        .iter()
+        .map(|group| {
+            let of_step = |step: &Step| {
+                let size = step.size?;
+                let blksize = blksize(step.by.unwrap_or(group.kind));
+                let whole = size / blksize * wire_bytes(4 + blksize);
+                Some(whole + wire_bytes(4 + size % blksize))
+            };
+            let of_chain: u64 = group.chain.steps().iter().filter_map(of_step).sum();
+            group.count as u64 * of_chain
+        })
+        .sum();
+    let nanos = u128::from(bytes) * 8_000_000_000 / u128::from(world.uplink.rate);
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// The block size that each kind asks for where the path carries it.
+fn blksize(kind: Kind) -> u64 {
+    match kind {
+        Kind::Ipxe | Kind::Barebox => 1432,
+        Kind::Edk2 | Kind::UBoot | Kind::UBootLwip => 1468,
+        Kind::Pxelinux | Kind::Lpxelinux => 1408,
+        Kind::WindowsBootmgr => 1456,
+        Kind::Grub | Kind::RaspberryPi4 => 1024,
+        Kind::Shim
+        | Kind::Busybox
+        | Kind::TftpHpa
+        | Kind::Curl
+        | Kind::Atftp
+        | Kind::Tftpy
+        | Kind::OldRom
+        | Kind::OldRomNewPorts => 512,
+    }
+}
+
+/// Jain's index of fairness.
+#[allow(clippy::cast_precision_loss)]
+fn jain(times: &[Duration]) -> f64 {
+    let sum: f64 = times.iter().map(Duration::as_secs_f64).sum();
+    let squares: f64 = times.iter().map(|time| time.as_secs_f64().powi(2)).sum();
+    if squares == 0.0 {
+        return 1.0;
+    }
+    sum * sum / (times.len() as f64 * squares)
+}

@@ -1,0 +1,549 @@
+//! All that lies between the server and the machines, and the server's hands: [`Io`] in virtual time.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+
+use ripple_tftpd::name::FileName;
+use ripple_tftpd::server::{self, Io, Local, Opened, Opening, Unopened, Unsent};
+use ripple_tftpd::transfer::options::{BLKSIZE_DEFAULT, OACK_MAX};
+use ripple_tftpd::transfer::{Blocks, Datagrams, Departed};
+use ripple_tftpd::wire::{ERROR_PACKET_MAX, Peer, Refusal, write_error};
+
+use crate::events::{Buffers, Bytes, Content, Event, Events, Reply, moment, number};
+use crate::link::{Lane, Link, Path, nanos, wire_bytes};
+use crate::random::Random;
+use crate::world::World;
+use ripple_tftpd::firmware::Destination;
+
+/// Everything but the server and the machines.
+#[derive(Debug)]
+pub(crate) struct Network {
+    /// Nanoseconds since the beginning.
+    pub(crate) now: u64,
+    pub(crate) events: Events,
+    pub(crate) buffers: Buffers,
+    pub(crate) counts: Counts,
+    /// Requests that the server has not read.
+    pub(crate) unread: VecDeque<(Peer, Bytes)>,
+    /// How many of them its socket holds.
+    pub(crate) receive_buffer: usize,
+    path: Path,
+    random: Random,
+    uplink: Link,
+    /// By machine.
+    ways: Vec<Way>,
+    hosts: Vec<Host>,
+    files: HashMap<Vec<u8>, File>,
+    /// By the number of the server's client.
+    connections: Vec<Option<Connection>>,
+    /// The client at each of the server's ports.
+    ports: Vec<u32>,
+    next_port: u16,
+    /// Packets that wait for the uplink, each with when it will have left.
+    leaving: VecDeque<Leaving>,
+}
+
+/// What was counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Counts {
+    /// Datagrams that the server sent.
+    pub(crate) sent: u64,
+    /// The same in bytes on the wire.
+    pub(crate) sent_bytes: u64,
+    /// Those of them that found the buffer of the uplink full.
+    pub(crate) overflowed: u64,
+    /// Requests that found the socket of the server full.
+    pub(crate) unheard: u64,
+    /// Sockets that were opened, and closed.
+    pub(crate) opened: u64,
+    pub(crate) closed: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct File {
+    pub(crate) number: u16,
+    pub(crate) size: u64,
+}
+
+/// The way between the switch and one machine.
+#[derive(Clone, Debug)]
+struct Way {
+    link: Link,
+    down: Lane,
+    up: Lane,
+    host: u32,
+}
+
+/// An address.
+#[derive(Clone, Debug)]
+enum Host {
+    /// Of one machine.
+    Machine(u32),
+    /// Of a translator with several machines behind it.
+    Translator {
+        outside: HashMap<(u32, u16), u16>,
+        /// From [`TRANSLATED_FROM`] on.
+        inside: Vec<(u32, u16)>,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Connection {
+    peer: Peer,
+    /// The machine there, and its port; none where no machine has ever used that port.
+    machine: Option<(u32, u16)>,
+    port: u16,
+    file: File,
+    /// Which opening it is, among all.
+    opened: u32,
+    /// Bytes that wait for the uplink.
+    queued: u64,
+    /// When the last of them will have left.
+    empty_at: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Leaving {
+    at: u64,
+    client: u32,
+    opened: u32,
+    bytes: u64,
+}
+
+impl Network {
+    pub(crate) fn new(world: &World, receive_buffer: usize) -> Network {
+        let population = world.population();
+        let shared = world.behind_one_address;
+        let host = |number| match shared {
+            1 => Host::Machine(number),
+            _ => Host::Translator {
+                outside: HashMap::new(),
+                inside: Vec::new(),
+            },
+        };
+        let way = |machine: usize| Way {
+            link: Link::new(world.downlink),
+            down: Lane::default(),
+            up: Lane::default(),
+            host: number(machine / shared),
+        };
+        Network {
+            now: 0,
+            events: Events::default(),
+            buffers: Buffers::default(),
+            counts: Counts::default(),
+            unread: VecDeque::new(),
+            receive_buffer,
+            path: world.path,
+            random: Random::new(world.seed, 1),
+            uplink: Link::new(world.uplink),
+            ways: (0..population).map(way).collect(),
+            hosts: (0..number(population.div_ceil(shared))).map(host).collect(),
+            files: HashMap::new(),
+            connections: Vec::new(),
+            ports: vec![NOBODY; 1 << 16],
+            next_port: PORTS_FROM,
+            leaving: VecDeque::new(),
+        }
+    }
+
+    /// The file of that name, which is made if there is none.
+    pub(crate) fn file(&mut self, name: &[u8], size: u64) -> File {
+        let count = u16::try_from(self.files.len()).expect("fewer than 65,536 files");
+        let file = *self.files.entry(name.into()).or_insert(File {
+            number: count,
+            size,
+        });
+        assert_eq!(file.size, size, "one file has one size");
+        file
+    }
+
+    // From the machines to the server.
+
+    /// A machine sends a datagram.
+    pub(crate) fn send_up(&mut self, machine: u32, from: u16, to: Destination, bytes: &[u8]) {
+        let host = self.ways[machine as usize].host;
+        let port = self.hosts[host as usize].port_outside(machine, from);
+        let event = match (to, bytes) {
+            (Destination::Listener, _) => Event::ToListener {
+                host,
+                port,
+                bytes: self.buffers.keep(bytes),
+            },
+            (Destination::Transfer(to), &[0, 4, high, low]) => Event::ToTransfer {
+                host,
+                port,
+                to,
+                reply: Reply::Ack(u16::from_be_bytes([high, low])),
+            },
+            (Destination::Transfer(to), _) => Event::ToTransfer {
+                host,
+                port,
+                to,
+                reply: Reply::Other(self.buffers.keep(bytes)),
+            },
+        };
+        self.travel_up(machine, event);
+    }
+
+    /// A machine tells that nobody listens at its port `from`.
+    pub(crate) fn refuse_up(&mut self, machine: u32, from: u16, to: u16) {
+        let host = self.ways[machine as usize].host;
+        let port = self.hosts[host as usize].port_outside(machine, from);
+        self.travel_up(machine, Event::ServerUnreachable { host, port, to });
+    }
+
+    fn travel_up(&mut self, machine: u32, event: Event) {
+        let way = &mut self.ways[machine as usize];
+        let [first, second] = way.up.travel(&self.path, &mut self.random, self.now);
+        self.arrive(first, second, event);
+    }
+
+    /// Files the arrival of a packet and of its copy, if they arrive.
+    fn arrive(&mut self, first: Option<u64>, second: Option<u64>, event: Event) {
+        if let Some(at) = second {
+            let copy = self.copied(event);
+            self.events.file(at, copy);
+        }
+        match first {
+            Some(at) => self.events.file(at, event),
+            None => self.forget(event),
+        }
+    }
+
+    fn copied(&mut self, mut event: Event) -> Event {
+        if let Some(bytes) = bytes_of(&mut event) {
+            *bytes = self.buffers.copy(*bytes);
+        }
+        event
+    }
+
+    fn forget(&mut self, mut event: Event) {
+        if let Some(bytes) = bytes_of(&mut event) {
+            self.buffers.take(*bytes);
+        }
+    }
+
+    /// A request has arrived.
+    pub(crate) fn hear(&mut self, host: u32, port: u16, bytes: Bytes) {
+        if self.unread.len() >= self.receive_buffer {
+            self.counts.unheard += 1;
+            self.buffers.take(bytes);
+            return;
+        }
+        self.unread.push_back((peer(host, port), bytes));
+    }
+
+    /// The server's client at the port `to`, if its socket is connected to this peer.
+    pub(crate) fn client_at(&self, host: u32, port: u16, to: u16) -> Option<usize> {
+        let client = self.ports[usize::from(to)];
+        let connection = self.connections.get(client as usize)?.as_ref()?;
+        (connection.peer == peer(host, port)).then_some(client as usize)
+    }
+
+    /// Tells a machine that nobody listens at the server's port that it sent to.
+    pub(crate) fn refuse_down(&mut self, host: u32, port: u16) {
+        if let Some((machine, port)) = self.hosts[host as usize].inside(port) {
+            let at = self.now + nanos(self.path.latency);
+            self.events
+                .file(at, Event::MachineUnreachable { machine, port });
+        }
+    }
+
+    // From the server to the machines.
+
+    /// Puts a packet on the uplink and tells when it will have left it.
+    fn send_down(
+        &mut self,
+        machine: Option<(u32, u16)>,
+        from: u16,
+        content: Content,
+        payload: u64,
+    ) -> Option<u64> {
+        let bytes = wire_bytes(payload);
+        self.counts.sent += 1;
+        self.counts.sent_bytes += bytes;
+        let left = self.uplink.take(self.now, bytes);
+        let event = |(machine, port)| Event::ToMachine {
+            machine,
+            port,
+            from,
+            content,
+        };
+        let (Some(left), Some(machine)) = (left, machine) else {
+            self.counts.overflowed += u64::from(left.is_none());
+            self.forget(event(machine.unwrap_or_default()));
+            return left;
+        };
+        let way = &mut self.ways[machine.0 as usize];
+        let [first, second] = match way.link.take(left, bytes) {
+            Some(arrived) => way.down.travel(&self.path, &mut self.random, arrived),
+            None => [None, None],
+        };
+        self.arrive(first, second, event(machine));
+        Some(left)
+    }
+
+    /// Sends one packet of a connection, unless its socket is full.
+    fn send_one(&mut self, client: usize, content: Content, payload: u64) -> Result<(), Unsent> {
+        let connection = self.connections[client].expect("the server sends to open clients only");
+        let bytes = wire_bytes(payload);
+        if connection.queued + bytes > SOCKET_BUFFER {
+            if let Content::Oack(bytes) = content {
+                self.buffers.take(bytes);
+            }
+            return Err(Unsent::Full);
+        }
+        let left = self.send_down(connection.machine, connection.port, content, payload);
+        if let Some(at) = left
+            && let Some(connection) = &mut self.connections[client]
+        {
+            connection.queued += bytes;
+            connection.empty_at = at;
+            self.leaving.push_back(Leaving {
+                at,
+                client: number(client),
+                opened: connection.opened,
+                bytes,
+            });
+        }
+        Ok(())
+    }
+
+    /// Takes note of the packets that have left by now.
+    fn settle(&mut self) {
+        while let Some(&leaving) = self.leaving.front()
+            && leaving.at <= self.now
+        {
+            self.leaving.pop_front();
+            if let Some(connection) = &mut self.connections[leaving.client as usize]
+                && connection.opened == leaving.opened
+            {
+                connection.queued -= leaving.bytes;
+            }
+        }
+    }
+
+    fn send_blocks(&mut self, client: usize, blocks: Blocks) -> Result<Departed, Unsent> {
+        let File { number, size } = self.connection(client).file;
+        let mut departed = Departed {
+            packets: 0,
+            end: None,
+        };
+        for block in blocks.first..blocks.first + u64::from(blocks.count) {
+            let offset = blocks.offset(block);
+            let left = size
+                .checked_sub(offset)
+                .expect("no block begins past the end");
+            let length = u16::try_from(left.min(blocks.blksize.into())).unwrap_or(blocks.blksize);
+            let content = Content::Data {
+                block: low_bits(block),
+                length,
+                file: number,
+                offset,
+            };
+            match self.send_one(client, content, 4 + u64::from(length)) {
+                Ok(()) => departed.packets += 1,
+                Err(Unsent::Full) if departed.packets > 0 => break,
+                Err(unsent) => return Err(unsent),
+            }
+            if length < blocks.blksize {
+                departed.end = Some(size);
+                break;
+            }
+        }
+        Ok(departed)
+    }
+
+    fn connection(&self, client: usize) -> Connection {
+        self.connections[client].expect("the server knows which clients are open")
+    }
+
+    fn find_file(&self, name: FileName<'_>) -> Result<File, Unopened> {
+        let file = self.files.get(name.as_bytes()).copied();
+        file.ok_or(Unopened::Refused(Refusal::NotFound))
+    }
+
+    fn free_port(&mut self) -> u16 {
+        loop {
+            let port = self.next_port;
+            self.next_port = port.checked_add(1).unwrap_or(PORTS_FROM);
+            if self.ports[usize::from(port)] == NOBODY {
+                return port;
+            }
+        }
+    }
+
+    /// Each opening has its close, and nothing is open.
+    pub(crate) fn is_paired(&self) -> bool {
+        let open = self.connections.iter().flatten().count();
+        open == 0 && self.counts.opened == self.counts.closed
+    }
+}
+
+impl Io for Network {
+    fn find(&mut self, name: FileName<'_>) -> Result<(), Unopened> {
+        self.find_file(name).map(|_| ())
+    }
+
+    fn open(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, Unopened> {
+        let file = self.find_file(opening.name)?;
+        if self.connections.len() <= client {
+            self.connections.resize(client + 1, None);
+        }
+        assert!(self.connections[client].is_none(), "opened twice");
+        let port = self.free_port();
+        self.ports[usize::from(port)] = number(client);
+        self.counts.opened += 1;
+        let machine = host_of(opening.peer)
+            .and_then(|host| self.hosts[host as usize].inside(opening.peer.port));
+        self.connections[client] = Some(Connection {
+            peer: opening.peer,
+            machine,
+            port,
+            file,
+            opened: u32::try_from(self.counts.opened).expect("fewer than 2^32 transfers"),
+            queued: 0,
+            empty_at: 0,
+        });
+        Ok(Opened {
+            length: Some(file.size),
+            payload_max: (opening.blksize > BLKSIZE_DEFAULT).then_some(1500 - 28),
+        })
+    }
+
+    fn send(&mut self, client: usize, datagrams: Datagrams<'_>) -> Result<Departed, Unsent> {
+        self.settle();
+        let result = match datagrams {
+            Datagrams::Data(blocks) => self.send_blocks(client, blocks),
+            Datagrams::Oack(negotiated) => {
+                let mut buffer = [0; OACK_MAX];
+                let length = negotiated.write_oack(&mut buffer);
+                let bytes = self.buffers.keep(&buffer[2..length]);
+                self.send_one(client, Content::Oack(bytes), length as u64)
+                    .map(|()| ONE)
+            }
+            Datagrams::Error(refusal) => {
+                let payload = error_length(refusal);
+                self.send_one(client, Content::Error(refusal.code()), payload)
+                    .map(|()| ONE)
+            }
+        };
+        if result == Err(Unsent::Full) {
+            let Connection {
+                empty_at, opened, ..
+            } = self.connection(client);
+            let client = number(client);
+            self.events
+                .file(empty_at.max(self.now), Event::Writable { client, opened });
+        }
+        result
+    }
+
+    fn refuse(&mut self, peer: Peer, _: Local, refusal: Refusal) {
+        let machine = host_of(peer).and_then(|host| self.hosts[host as usize].inside(peer.port));
+        let content = Content::Error(refusal.code());
+        self.send_down(machine, SERVER_PORT, content, error_length(refusal));
+    }
+
+    fn close(&mut self, client: usize) {
+        let connection = self.connections[client].take();
+        let port = connection.expect("closed without being open").port;
+        self.ports[usize::from(port)] = NOBODY;
+        self.counts.closed += 1;
+    }
+
+    fn report(&mut self, _: server::Event<'_>) {}
+}
+
+impl Network {
+    /// The socket with this opening number is still open, and takes packets again.
+    pub(crate) fn is_open(&mut self, client: u32, opened: u32) -> bool {
+        self.settle();
+        let connection = self.connections[client as usize].as_ref();
+        connection.is_some_and(|connection| connection.opened == opened)
+    }
+
+    /// The time of the core.
+    pub(crate) fn moment(&self) -> ripple_tftpd::moment::Moment {
+        moment(self.now)
+    }
+}
+
+impl Host {
+    /// The port from which the server sees what a machine sends from `port`.
+    fn port_outside(&mut self, machine: u32, port: u16) -> u16 {
+        match self {
+            Host::Machine(_) => port,
+            Host::Translator { outside, inside } => {
+                *outside.entry((machine, port)).or_insert_with(|| {
+                    inside.push((machine, port));
+                    u16::try_from(usize::from(TRANSLATED_FROM) + inside.len() - 1)
+                        .expect("a translator has a port for each of a machine's")
+                })
+            }
+        }
+    }
+
+    /// The machine, and its port, that the server sees as `port`.
+    fn inside(&self, port: u16) -> Option<(u32, u16)> {
+        match self {
+            Host::Machine(machine) => Some((*machine, port)),
+            Host::Translator { inside, .. } => {
+                let place = port.checked_sub(TRANSLATED_FROM)?;
+                inside.get(usize::from(place)).copied()
+            }
+        }
+    }
+}
+
+fn bytes_of(event: &mut Event) -> Option<&mut Bytes> {
+    match event {
+        Event::ToListener { bytes, .. }
+        | Event::ToTransfer {
+            reply: Reply::Other(bytes),
+            ..
+        }
+        | Event::ToMachine {
+            content: Content::Oack(bytes),
+            ..
+        } => Some(bytes),
+        _ => None,
+    }
+}
+
+fn error_length(refusal: Refusal) -> u64 {
+    write_error(refusal, &mut [0; ERROR_PACKET_MAX]) as u64
+}
+
+/// Hosts are numbered from 10.0.0.0 on.
+fn peer(host: u32, port: u16) -> Peer {
+    Peer {
+        address: IpAddr::V4(Ipv4Addr::from_bits((10 << 24) + host)),
+        port,
+        scope: 0,
+    }
+}
+
+fn host_of(peer: Peer) -> Option<u32> {
+    match peer.address {
+        IpAddr::V4(address) => address.to_bits().checked_sub(10 << 24),
+        IpAddr::V6(_) => None,
+    }
+}
+
+fn low_bits(block: u64) -> u16 {
+    u16::try_from(block % (1 << 16)).expect("the remainder is small")
+}
+
+const ONE: Departed = Departed {
+    packets: 1,
+    end: None,
+};
+
+/// What the kernel lets a socket have under way unless it is told otherwise.
+const SOCKET_BUFFER: u64 = 212_992;
+const NOBODY: u32 = u32::MAX;
+const SERVER_PORT: u16 = 69;
+const PORTS_FROM: u16 = 1024;
+const TRANSLATED_FROM: u16 = 1024;

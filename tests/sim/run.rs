@@ -1,0 +1,640 @@
+//! A run: the turn of the daemon's loop in virtual time, and the machines around it.
+//!
+//! Whatever happens within one microsecond, which is all that the core can tell apart, is one batch, as
+//! for `epoll`. A turn of the server follows only where something of it was meant for the server.
+
+use std::time::Duration;
+
+use ripple_tftpd::moment::Moment;
+use ripple_tftpd::server::Local;
+
+use crate::events::{Content, Event, Reply, moment, number};
+use crate::link::nanos;
+use crate::measure::{Fate, Results, Tally};
+use crate::network::{File, Network};
+use crate::random::{Digest, Random};
+use crate::server::ServerUnderTest;
+use crate::world::{Arrival, World};
+use ripple_tftpd::firmware::{Chain, Destination, Machine, Packet, Reaction, Role, Status, Step};
+
+/// Runs a world with a server in it until every machine has booted or given up, and the server is at
+/// rest.
+///
+/// # Panics
+/// Where the server breaks one of its promises, a machine got a wrong byte, or the budget of virtual
+/// time is used up.
+pub(crate) fn run(world: &World, server: impl ServerUnderTest) -> Results {
+    Run::new(world, server).to_the_end()
+}
+
+struct Run<'w, S> {
+    world: &'w World,
+    server: S,
+    network: Network,
+    seats: Vec<Seat>,
+    /// The files of each group's chain, by step.
+    chains: Vec<Vec<Option<File>>>,
+    random: Random,
+    digest: Digest,
+    tally: Tally,
+    /// Machines whose boot is not over.
+    under_way: usize,
+    /// When the server wants to be called.
+    wake_at: Option<Moment>,
+    turns: u64,
+    /// Turns of this microsecond: none may go on for ever.
+    turns_now: u32,
+    replay: Replay,
+}
+
+/// A machine and what the world knows of it.
+struct Seat {
+    machine: Machine,
+    group: usize,
+    fate: Fate,
+    /// It has no power.
+    is_off: bool,
+    /// After so many more blocks its power is cut.
+    cut_after: Option<u32>,
+    comes_back: bool,
+    /// When its event comes up, in microseconds; later events of it are void.
+    filed: u64,
+    first_on: Option<Moment>,
+    /// When it asked for the file that has not begun.
+    asked_at: Option<Moment>,
+    /// Boots that it has begun again.
+    restarts: u32,
+    /// This boot has failed.
+    has_failed: bool,
+    /// It filed bytes where others belong.
+    is_spoiled: bool,
+    held: Vec<Held>,
+    /// Datagrams of this try that brought something new, and their bytes on the wire.
+    needed: u64,
+}
+
+/// What a machine has of the file of a step.
+#[derive(Clone, Debug, Default)]
+struct Held {
+    /// All bytes before this one.
+    to: u64,
+    /// Pieces beyond that, in order.
+    ahead: Vec<(u64, u64)>,
+    /// The last block came: the shorter one.
+    has_end: bool,
+}
+
+impl<'w, S: ServerUnderTest> Run<'w, S> {
+    fn new(world: &'w World, server: S) -> Run<'w, S> {
+        let network = Network::new(world, server.receive_buffer());
+        let mut run = Run {
+            world,
+            server,
+            network,
+            seats: Vec::new(),
+            chains: Vec::new(),
+            random: Random::new(world.seed, 2),
+            digest: Digest::default(),
+            tally: Tally::default(),
+            under_way: world.population(),
+            wake_at: None,
+            turns: 0,
+            turns_now: 0,
+            replay: Replay {
+                what: format!("{world}"),
+                now: 0,
+            },
+        };
+        for (number, group) in world.groups.iter().enumerate() {
+            let files = run.files_of(&group.chain);
+            run.chains.push(files);
+            for _ in 0..group.count {
+                run.seat(number);
+            }
+        }
+        run.switch_on_all();
+        run
+    }
+
+    fn files_of(&mut self, chain: &Chain) -> Vec<Option<File>> {
+        let file = |step: &Step| {
+            step.size
+                .map(|size| self.network.file(step.name.as_bytes(), size))
+        };
+        chain.steps().iter().map(file).collect()
+    }
+
+    fn seat(&mut self, group: usize) {
+        let of = &self.world.groups[group];
+        let seed = self.random.next();
+        let reboots = self.random.happens(self.world.reboots);
+        let vanishes = self.random.happens(self.world.vanishes);
+        let cut_after = (reboots || vanishes).then(|| 1 + self.random.below(CUT_WITHIN));
+        self.seats.push(Seat {
+            machine: Machine::new(of.kind, of.chain.clone(), seed),
+            group,
+            fate: Fate::UnderWay,
+            is_off: true,
+            cut_after: cut_after.map(|blocks| u32::try_from(blocks).unwrap_or(1)),
+            comes_back: reboots && !vanishes,
+            filed: u64::MAX,
+            first_on: None,
+            asked_at: None,
+            restarts: 0,
+            has_failed: false,
+            is_spoiled: false,
+            held: vec![Held::default(); of.chain.steps().len()],
+            needed: 0,
+        });
+    }
+
+    /// Files when each machine is switched on. The kinds come mixed, as in a rack.
+    fn switch_on_all(&mut self) {
+        let count = self.seats.len();
+        let mut order: Vec<usize> = (0..count).collect();
+        for place in (1..count).rev() {
+            let other = self.random.below(place as u64 + 1);
+            order.swap(place, usize::try_from(other).unwrap_or(0));
+        }
+        for (place, &machine) in order.iter().enumerate() {
+            let at = match self.world.arrival {
+                Arrival::AtOnce => 0,
+                Arrival::Within(span) => self.random.below(nanos(span)),
+                Arrival::Staggered(gap) => place as u64 * nanos(gap),
+            };
+            self.network
+                .events
+                .file(at, Event::SwitchOn(number(machine)));
+        }
+    }
+
+    // Time.
+
+    fn to_the_end(mut self) -> Results {
+        while let Some(at) = self.next_at() {
+            if self.under_way == 0 && self.network.is_paired() && self.network.unread.is_empty() {
+                break;
+            }
+            assert!(
+                at <= nanos(self.world.budget),
+                "{} machines are still under way when the time is used up",
+                self.under_way
+            );
+            if moment(at) != self.network.moment() {
+                self.turns_now = 0;
+            }
+            self.network.now = at;
+            self.replay.now = at;
+            if self.is_server_concerned() {
+                self.turn();
+            }
+        }
+        assert_eq!(self.under_way, 0, "nothing will ever happen again");
+        assert!(self.network.is_paired(), "something was left open");
+        Results::new(
+            self.world,
+            &self.server,
+            self.digest,
+            self.tally,
+            self.network.counts,
+            self.network.events.happened,
+        )
+    }
+
+    fn next_at(&self) -> Option<u64> {
+        let wake_at = self
+            .wake_at
+            .map(|at| (at.micros() * 1000).max(self.network.now));
+        [wake_at, self.network.events.next_at()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Lets everything happen that happens in this microsecond, and tells whether the server has
+    /// something to do.
+    fn is_server_concerned(&mut self) -> bool {
+        let now = self.network.moment();
+        let end = (now.micros() + 1) * 1000;
+        let mut concerned = self.wake_at.is_some_and(|at| at <= now);
+        while let Some((at, event)) = self.network.events.pop_before(end) {
+            self.network.now = at;
+            self.digest.add(at);
+            concerned |= self.happen(event);
+        }
+        concerned
+    }
+
+    // The server.
+
+    /// One turn of the daemon's loop: receive, wake, send, sleep.
+    fn turn(&mut self) {
+        let now = self.network.moment();
+        self.receive_requests(now);
+        for round in 0.. {
+            assert!(round < ROUNDS_MAX, "the server is never done sending");
+            self.server.on_wakeup(now, &mut self.network);
+            self.server.send_ready(now, &mut self.network);
+            if !self.server.has_ready() {
+                break;
+            }
+        }
+        self.server.glance();
+        self.turns += 1;
+        if self.turns % self.audit_every() == 0 {
+            self.server.audit(now);
+        }
+        self.turns_now += 1;
+        assert!(self.turns_now < TURNS_MAX, "the server does not sleep");
+        self.wake_at = self.server.next_wakeup();
+        if self.server.has_ready() {
+            self.wake_at = Some(now);
+        }
+        if !self.network.unread.is_empty() && self.server.reads_requests() {
+            self.wake_at = Some(now + Duration::from_micros(1));
+        }
+    }
+
+    /// An audit looks at everybody: in a large world it would be all that is done.
+    fn audit_every(&self) -> u64 {
+        match self.seats.len() {
+            0..AUDITED_ALWAYS => 1,
+            many => many as u64,
+        }
+    }
+
+    fn receive_requests(&mut self, now: Moment) {
+        for _ in 0..REQUESTS_AT_ONCE {
+            if !self.server.reads_requests() {
+                return;
+            }
+            let Some((peer, bytes)) = self.network.unread.pop_front() else {
+                return;
+            };
+            let mut request = [0; 256];
+            let bytes = self.network.buffers.take(bytes);
+            let request = &mut request[..bytes.len()];
+            request.copy_from_slice(bytes);
+            self.server
+                .on_request(now, &mut self.network, peer, LOCAL, request);
+        }
+    }
+
+    // What happens.
+
+    /// Tells whether it concerned the server.
+    fn happen(&mut self, event: Event) -> bool {
+        let now = self.network.moment();
+        match event {
+            Event::SwitchOn(machine) => self.switch_on(machine),
+            Event::Deadline(machine) => self.on_deadline(machine),
+            Event::ToMachine {
+                machine,
+                port,
+                from,
+                content,
+            } => self.to_machine(machine, port, from, content),
+            Event::MachineUnreachable { machine, port } => {
+                let seat = &mut self.seats[machine as usize];
+                if !seat.is_off {
+                    seat.machine.on_unreachable(now, port);
+                    self.attend(machine);
+                }
+            }
+            Event::ToTransfer {
+                host,
+                port,
+                to,
+                reply,
+            } => return self.to_transfer(host, port, to, reply),
+            Event::ToListener { host, port, bytes } => {
+                self.network.hear(host, port, bytes);
+                return true;
+            }
+            Event::ServerUnreachable { host, port, to } => {
+                if let Some(client) = self.network.client_at(host, port, to) {
+                    self.server.on_port_closed(now, &mut self.network, client);
+                    return true;
+                }
+            }
+            Event::Writable { client, opened } => {
+                if self.network.is_open(client, opened) {
+                    self.server.on_writable(client as usize);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn to_transfer(&mut self, host: u32, port: u16, to: u16, reply: Reply) -> bool {
+        let now = self.network.moment();
+        let mut buffer = [0; 256];
+        let length = match reply {
+            Reply::Ack(block) => {
+                let [high, low] = block.to_be_bytes();
+                buffer[..4].copy_from_slice(&[0, 4, high, low]);
+                4
+            }
+            Reply::Other(bytes) => {
+                let bytes = self.network.buffers.take(bytes);
+                buffer[..bytes.len()].copy_from_slice(bytes);
+                bytes.len()
+            }
+        };
+        let Some(client) = self.network.client_at(host, port, to) else {
+            self.network.refuse_down(host, port);
+            return false;
+        };
+        self.server
+            .on_reply(now, &mut self.network, client, &buffer[..length]);
+        true
+    }
+
+    fn switch_on(&mut self, machine: u32) {
+        let now = self.network.moment();
+        let seat = &mut self.seats[machine as usize];
+        seat.is_off = false;
+        if seat.first_on.is_some() {
+            self.tally.power_cuts += 1;
+        }
+        seat.first_on.get_or_insert(now);
+        seat.machine.power_on(now);
+        seat.begin_again();
+        self.attend(machine);
+    }
+
+    fn on_deadline(&mut self, machine: u32) {
+        let now = self.network.moment();
+        let seat = &mut self.seats[machine as usize];
+        if seat.filed != now.micros() || seat.is_off {
+            return;
+        }
+        seat.filed = u64::MAX;
+        if seat
+            .machine
+            .deadline()
+            .is_some_and(|deadline| deadline <= now)
+        {
+            seat.machine.on_deadline(now);
+        }
+        self.attend(machine);
+    }
+
+    fn to_machine(&mut self, machine: u32, port: u16, from: u16, content: Content) {
+        let now = self.network.moment();
+        let seat = &mut self.seats[machine as usize];
+        self.digest.add(u64::from(machine));
+        if seat.is_off {
+            if let Content::Oack(bytes) = content {
+                self.network.buffers.take(bytes);
+            }
+            return;
+        }
+        let packet = match content {
+            Content::Data { block, length, .. } => Packet::Data { block, length },
+            Content::Oack(bytes) => Packet::Oack(self.network.buffers.take(bytes)),
+            Content::Error(code) => Packet::Error { code },
+        };
+        match seat.machine.on_packet(now, port, from, packet) {
+            Reaction::Filed {
+                step,
+                position,
+                length,
+            } => {
+                let Content::Data {
+                    file,
+                    offset,
+                    length: sent,
+                    ..
+                } = content
+                else {
+                    panic!("only blocks hold bytes");
+                };
+                let wanted = self.chains[seat.group][step].expect("that file does not exist");
+                if (file, offset, sent) == (wanted.number, position, length) {
+                    seat.file(step, position, length);
+                } else {
+                    seat.is_spoiled = true;
+                    self.tally.misfiled += 1;
+                }
+            }
+            Reaction::Ignored => seat.needed += u64::from(seat.asked_at.is_some()),
+            Reaction::PortUnreachable => {
+                self.network.refuse_up(machine, port, from);
+                return self.attend(machine);
+            }
+        }
+        if let Some(asked_at) = seat.asked_at.take() {
+            self.tally.first_packets.push(now.since(asked_at));
+        }
+        if matches!(content, Content::Data { .. }) && self.is_cut(machine) {
+            return;
+        }
+        self.attend(machine);
+    }
+
+    /// Tells whether the power of a machine fails with this block.
+    fn is_cut(&mut self, machine: u32) -> bool {
+        let seat = &mut self.seats[machine as usize];
+        let Some(blocks) = seat.cut_after.filter(|_| seat.fate == Fate::UnderWay) else {
+            return false;
+        };
+        seat.cut_after = blocks.checked_sub(1).filter(|&left| left > 0);
+        if seat.cut_after.is_some() {
+            return false;
+        }
+        seat.is_off = true;
+        seat.filed = u64::MAX;
+        if seat.comes_back {
+            let pause = nanos(OFF_MIN) + self.random.below(nanos(OFF_SPREAD));
+            let at = self.network.now + pause;
+            self.network.events.file(at, Event::SwitchOn(machine));
+        } else {
+            seat.fate = Fate::Vanished;
+            self.under_way -= 1;
+            self.tally.vanished += 1;
+        }
+        true
+    }
+
+    /// Does what a machine wants after it was told something.
+    fn attend(&mut self, machine: u32) {
+        let now = self.network.moment();
+        let seat = &mut self.seats[machine as usize];
+        if seat.restarts < seat.machine.restarts() {
+            seat.begin_again();
+            self.tally.restarts += 1;
+        }
+        while let Some(datagram) = seat.machine.next_datagram() {
+            if datagram.to == Destination::Listener {
+                seat.asked_at.get_or_insert(now);
+            }
+            self.network
+                .send_up(machine, datagram.from_port, datagram.to, datagram.bytes());
+        }
+        if seat.fate == Fate::UnderWay {
+            self.look_at(machine);
+        }
+        self.file_deadline(machine);
+    }
+
+    /// Looks whether a boot is over.
+    fn look_at(&mut self, machine: u32) {
+        let now = self.network.moment();
+        let seat = &mut self.seats[machine as usize];
+        let kind = seat.machine.kind();
+        match seat.machine.status() {
+            Status::Booted => {
+                seat.fate = Fate::Booted;
+                seat.must_hold_all(machine, &self.chains[seat.group]);
+                self.under_way -= 1;
+                let first_on = seat.first_on.expect("it was switched on");
+                self.tally.booted(now, first_on, seat.needed);
+            }
+            Status::Failed(reason) if !seat.has_failed => {
+                seat.has_failed = true;
+                self.tally.failed(kind, reason);
+                let begins_again = self.world.tries_again && seat.machine.deadline().is_some();
+                if !begins_again {
+                    seat.fate = Fate::GaveUp;
+                    seat.is_off = true;
+                    self.under_way -= 1;
+                    self.tally.gave_up(kind);
+                }
+            }
+            Status::Failed(_)
+            | Status::Off
+            | Status::Asking
+            | Status::Receiving
+            | Status::Thinking => {}
+        }
+    }
+
+    fn file_deadline(&mut self, machine: u32) {
+        let seat = &mut self.seats[machine as usize];
+        let Some(deadline) = seat.machine.deadline().filter(|_| !seat.is_off) else {
+            return;
+        };
+        let at = deadline.max(self.network.moment()).micros();
+        if at < seat.filed {
+            seat.filed = at;
+            let at = (at * 1000).max(self.network.now);
+            self.network.events.file(at, Event::Deadline(machine));
+        }
+    }
+}
+
+impl Seat {
+    fn begin_again(&mut self) {
+        self.restarts = self.machine.restarts();
+        self.has_failed = false;
+        self.is_spoiled = false;
+        self.held.fill(Held::default());
+        self.asked_at = None;
+        self.needed = 0;
+    }
+
+    /// The machine put bytes into the file of a step.
+    fn file(&mut self, step: usize, position: u64, length: u16) {
+        let held = &mut self.held[step];
+        let end = position + u64::from(length);
+        let is_new = held.add(position, end);
+        self.needed += u64::from(is_new);
+    }
+
+    /// A machine that booted has every byte of every file.
+    fn must_hold_all(&self, machine: u32, files: &[Option<File>]) {
+        assert!(
+            !self.is_spoiled,
+            "machine {machine} booted with wrong bytes"
+        );
+        let mut complete = 0;
+        for (number, (held, file)) in self.held.iter().zip(files).enumerate() {
+            let step = &self.machine.chain().steps()[number];
+            let is_complete = file.is_some_and(|file| held.is_all_of(file));
+            let may_lack = step.role != Role::Required && held.is_empty();
+            assert!(
+                is_complete || may_lack,
+                "machine {machine} booted with {} of {file:?} in step {number}",
+                held.to
+            );
+            complete += usize::from(is_complete);
+        }
+        assert_eq!(
+            complete,
+            self.machine.files_done(),
+            "files of machine {machine}"
+        );
+    }
+}
+
+impl Held {
+    fn is_empty(&self) -> bool {
+        self.to == 0 && self.ahead.is_empty()
+    }
+
+    fn is_all_of(&self, file: File) -> bool {
+        self.to == file.size && self.ahead.is_empty()
+    }
+
+    /// Tells whether there was anything new in a piece.
+    fn add(&mut self, begin: u64, end: u64) -> bool {
+        if begin == end {
+            return !std::mem::replace(&mut self.has_end, true);
+        }
+        if end <= self.to || self.ahead.contains(&(begin, end)) {
+            return false;
+        }
+        if begin > self.to {
+            let place = self.ahead.partition_point(|&piece| piece < (begin, end));
+            self.ahead.insert(place, (begin, end));
+            return true;
+        }
+        self.to = end;
+        while let Some(&(begin, end)) = self.ahead.first()
+            && begin <= self.to
+        {
+            self.to = self.to.max(end);
+            self.ahead.remove(0);
+        }
+        true
+    }
+}
+
+/// Says how to see a failure again.
+struct Replay {
+    what: String,
+    now: u64,
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{} failed at {:?}", self.what, moment(self.now));
+        }
+    }
+}
+
+pub(crate) const LOCAL: Local = Local {
+    address: std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 255, 255, 254)),
+    interface: 0,
+    listener: 0,
+};
+
+/// Requests that the daemon takes in one turn.
+const REQUESTS_AT_ONCE: usize = 256;
+
+/// Far above what a turn takes: a window of 64 leaves in four bursts.
+const ROUNDS_MAX: u32 = 10_000;
+const TURNS_MAX: u32 = 100_000;
+
+/// In worlds of fewer machines every turn is audited.
+const AUDITED_ALWAYS: usize = 40;
+
+/// Blocks within which the power of a machine fails, where it does.
+const CUT_WITHIN: u64 = 400;
+
+/// How long a machine is off, from its power to the first request of its next boot.
+const OFF_MIN: Duration = Duration::from_secs(1);
+const OFF_SPREAD: Duration = Duration::from_secs(20);

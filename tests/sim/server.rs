@@ -1,0 +1,121 @@
+//! What is put into a world: the server of production, or a policy to compare it with.
+
+use ripple_tftpd::moment::Moment;
+use ripple_tftpd::name::RootPrefixes;
+use ripple_tftpd::server::{Limits, Local, Server};
+use ripple_tftpd::wire::Peer;
+
+use crate::network::Network;
+
+/// What a run needs of a server. The calls are those of the daemon's loop, in its order.
+pub(crate) trait ServerUnderTest {
+    /// Its name in the table.
+    fn name(&self) -> &'static str;
+
+    /// Requests that its listening socket holds.
+    fn receive_buffer(&self) -> usize {
+        RECEIVE_BUFFER
+    }
+
+    /// It would take a request now.
+    fn reads_requests(&self) -> bool {
+        true
+    }
+
+    fn on_request(&mut self, now: Moment, io: &mut Network, peer: Peer, local: Local, bytes: &[u8]);
+    fn on_reply(&mut self, now: Moment, io: &mut Network, client: usize, bytes: &[u8]);
+    fn on_port_closed(&mut self, now: Moment, io: &mut Network, client: usize);
+    fn on_writable(&mut self, client: usize);
+    fn on_wakeup(&mut self, now: Moment, io: &mut Network);
+    fn send_ready(&mut self, now: Moment, io: &mut Network);
+    fn has_ready(&self) -> bool;
+    fn next_wakeup(&self) -> Option<Moment>;
+
+    /// What must hold after every turn and is quickly told.
+    fn glance(&self);
+
+    /// All that must hold after a turn.
+    fn audit(&self, now: Moment);
+}
+
+/// The server of production.
+#[derive(Debug)]
+pub(crate) struct Production {
+    server: Server,
+    limits: Limits,
+}
+
+impl Production {
+    pub(crate) fn new(limits: Limits) -> Production {
+        Production {
+            server: Server::new(Moment::START, limits, RootPrefixes::default()),
+            limits,
+        }
+    }
+}
+
+impl ServerUnderTest for Production {
+    fn name(&self) -> &'static str {
+        "ours"
+    }
+
+    fn on_request(
+        &mut self,
+        now: Moment,
+        io: &mut Network,
+        peer: Peer,
+        local: Local,
+        bytes: &[u8],
+    ) {
+        self.server.on_request(now, io, peer, local, bytes);
+    }
+
+    fn on_reply(&mut self, now: Moment, io: &mut Network, client: usize, bytes: &[u8]) {
+        self.server.on_reply(now, io, client, bytes);
+    }
+
+    fn on_port_closed(&mut self, now: Moment, io: &mut Network, client: usize) {
+        self.server.on_port_closed(now, io, client);
+    }
+
+    fn on_writable(&mut self, client: usize) {
+        self.server.on_writable(client);
+    }
+
+    fn on_wakeup(&mut self, now: Moment, io: &mut Network) {
+        self.server.on_wakeup(now, io);
+    }
+
+    fn send_ready(&mut self, now: Moment, io: &mut Network) {
+        self.server.send_ready(now, io);
+    }
+
+    fn has_ready(&self) -> bool {
+        self.server.has_ready()
+    }
+
+    fn next_wakeup(&self) -> Option<Moment> {
+        self.server.next_wakeup()
+    }
+
+    fn glance(&self) {
+        assert!(
+            self.server.running() <= self.limits.max_transfers,
+            "more run than there are slots"
+        );
+        assert!(
+            self.server.pending() <= self.limits.max_pending,
+            "the queue is too long"
+        );
+    }
+
+    fn audit(&self, now: Moment) {
+        self.server.audit(now);
+    }
+}
+
+/// Requests in 16 MiB, which the kernel counts with about 1 kB each.
+pub(crate) const RECEIVE_BUFFER: usize = 16_000;
+
+/// Requests in the 212,992 bytes that a socket has unless its program asks for more.
+pub(crate) const RECEIVE_BUFFER_DEFAULT: usize = 270;

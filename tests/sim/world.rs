@@ -1,0 +1,108 @@
+//! A world: everything about a run that is decided before it begins, in one place.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::link::{Capacity, Path};
+use crate::random::Chance;
+use ripple_tftpd::firmware::{Chain, Kind};
+
+/// The options of a world.
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    pub(crate) name: &'static str,
+    pub(crate) seed: u64,
+    /// The machines.
+    pub(crate) groups: Vec<Group>,
+    pub(crate) arrival: Arrival,
+    /// From the server to the switch.
+    pub(crate) uplink: Capacity,
+    /// From the switch to each machine.
+    pub(crate) downlink: Capacity,
+    pub(crate) path: Path,
+    /// How many machines share an address behind a translator of ports.
+    pub(crate) behind_one_address: usize,
+    /// How likely a machine is switched off in the middle of its boot, and on again.
+    pub(crate) reboots: Chance,
+    /// How likely a machine is switched off in the middle of its boot for good.
+    pub(crate) vanishes: Chance,
+    /// A machine whose boot failed begins again.
+    pub(crate) tries_again: bool,
+    /// Virtual time after which a run has failed.
+    pub(crate) budget: Duration,
+}
+
+/// Machines of one kind that boot alike.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub(crate) kind: Kind,
+    pub(crate) count: usize,
+    pub(crate) chain: Chain,
+}
+
+/// When machines are switched on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Arrival {
+    /// All at the same moment: power came back.
+    AtOnce,
+    /// At random within this time.
+    Within(Duration),
+    /// One after the other, so far apart.
+    Staggered(Duration),
+}
+
+impl World {
+    /// A quiet network of 1 Gbit/s with nobody in it.
+    pub(crate) fn new(name: &'static str, seed: u64) -> World {
+        World {
+            name,
+            seed,
+            groups: Vec::new(),
+            arrival: Arrival::Within(Duration::from_secs(1)),
+            uplink: GIGABIT,
+            downlink: GIGABIT,
+            path: Path::CLEAN,
+            behind_one_address: 1,
+            reboots: Chance::NEVER,
+            vanishes: Chance::NEVER,
+            tries_again: false,
+            budget: Duration::from_secs(600),
+        }
+    }
+
+    /// The same with `count` machines more.
+    pub(crate) fn with(mut self, kind: Kind, count: usize, chain: &Chain) -> World {
+        self.groups.push(Group {
+            kind,
+            count,
+            chain: chain.clone(),
+        });
+        self
+    }
+
+    /// Machines in all.
+    pub(crate) fn population(&self) -> usize {
+        self.groups.iter().map(|group| group.count).sum()
+    }
+}
+
+impl fmt::Display for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "world \"{}\", seed {}", self.name, self.seed)
+    }
+}
+
+pub(crate) const FAST_ETHERNET: Capacity = Capacity {
+    rate: 100_000_000,
+    buffer: 256 << 10,
+};
+
+pub(crate) const GIGABIT: Capacity = Capacity {
+    rate: 1_000_000_000,
+    buffer: 1 << 20,
+};
+
+pub(crate) const TEN_GIGABIT: Capacity = Capacity {
+    rate: 10_000_000_000,
+    buffer: 4 << 20,
+};
