@@ -151,7 +151,7 @@ impl Daemon {
                 Source::Client(client) => {
                     if readiness.is_writable {
                         self.world.on_writable(client);
-                        self.server.on_writable(now, client);
+                        self.server.on_writable(client);
                     }
                     if readiness.is_readable {
                         self.unread_clients.push(client);

@@ -34,9 +34,10 @@ impl Server {
         );
         if let Some(served) = client.served() {
             served.transfer.audit();
+            // A held client is fed when its timer comes up.
             let will_be_asked = client.is_ready || client.is_blocked;
             assert!(
-                !served.has_to_send(now) || will_be_asked,
+                !served.has_to_send(now - TICK) || will_be_asked,
                 "a client with something to send is forgotten"
             );
         }

@@ -209,14 +209,15 @@ impl Server {
     }
 
     /// The socket of `client` takes packets again.
-    pub fn on_writable(&mut self, now: Moment, client: usize) {
+    pub fn on_writable(&mut self, client: usize) {
         if let Some(blocked) = self
             .clients
             .get_mut(client)
             .filter(|client| client.is_blocked)
         {
             blocked.is_blocked = false;
-            self.make_ready(now, client);
+            blocked.is_ready = true;
+            self.ready.push_back(client);
         }
     }
 

@@ -433,7 +433,7 @@ impl Lab {
             }
             Arrival::Writable(peer) => {
                 if let Some(client) = world.client_of(*peer) {
-                    self.server.on_writable(self.now, client);
+                    self.server.on_writable(client);
                 }
             }
         }

@@ -382,8 +382,8 @@ impl Network {
 }
 
 impl Io for Network {
-    fn find(&mut self, name: FileName<'_>) -> Result<(), Unopened> {
-        self.find_file(name).map(|_| ())
+    fn find(&mut self, name: FileName<'_>) -> Result<u64, Unopened> {
+        self.find_file(name).map(|file| file.size)
     }
 
     fn open(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, Unopened> {
@@ -407,6 +407,7 @@ impl Io for Network {
             empty_at: 0,
         });
         Ok(Opened {
+            size: file.size,
             length: Some(file.size),
             payload_max: (opening.blksize > BLKSIZE_DEFAULT).then_some(1500 - 28),
         })
