@@ -48,6 +48,27 @@ pub const OPTIONS: &[Flag] = &[
         default: Some("4096"),
     },
     Flag {
+        short: None,
+        long: "hold",
+        value: Some("SECONDS|never"),
+        help: "after how long a waiting client is answered and kept alive",
+        default: Some("2"),
+    },
+    Flag {
+        short: None,
+        long: "keepalive-share",
+        value: Some("PERCENT"),
+        help: "share of the output that keeping alive may take",
+        default: Some("10"),
+    },
+    Flag {
+        short: None,
+        long: "small-file",
+        value: Some("BYTES"),
+        help: "files up to this size have slots of their own; 0: none have",
+        default: Some("131072"),
+    },
+    Flag {
         short: Some('a'),
         long: "listen",
         value: Some("ADDR[:PORT]"),
@@ -163,6 +184,14 @@ fn settings(matches: &Matches) -> Result<Settings, String> {
             }
             "max-pending" => {
                 limits.max_pending = config::number(&value, config::MAX_PENDING).map_err(named)?;
+            }
+            "hold" => limits.hold = config::hold(&value).map_err(named)?,
+            "keepalive-share" => {
+                limits.keepalive_share =
+                    config::number(&value, config::KEEPALIVE_SHARE).map_err(named)?;
+            }
+            "small-file" => {
+                limits.small_file = config::number(&value, config::SMALL_FILE).map_err(named)?;
             }
             "timeout" => {
                 limits.patience = config::seconds(&value, config::TIMEOUT).map_err(named)?
@@ -284,7 +313,8 @@ mod tests {
     #[test]
     fn every_option_has_its_effect() {
         let line = "--root=. -n 3 -q5 -a 127.0.0.1:0 --listen [::1]:69 -t 9 -B 1468 -W 16 \
-                    --no-mtu-clamp -vv --check";
+                    --no-mtu-clamp -vv --check --hold never --small-file 0 \
+                    --keepalive-share 25";
         let Ok(Command::Check(settings)) = parsed(line) else {
             panic!("a check was asked for")
         };
@@ -294,6 +324,9 @@ mod tests {
         assert_eq!(settings.limits.patience, Duration::from_secs(9));
         assert_eq!(settings.limits.terms.max_blksize, 1468);
         assert_eq!(settings.limits.terms.max_windowsize, 16);
+        assert_eq!(settings.limits.hold, None);
+        assert_eq!(settings.limits.small_file, 0);
+        assert_eq!(settings.limits.keepalive_share, 25);
         assert!(!settings.mtu_clamp);
         assert_eq!(settings.verbosity, 2);
     }
@@ -305,6 +338,9 @@ mod tests {
             ("-r . -B 7", "--max-blksize"),
             ("-r . -W 65536", "--max-windowsize"),
             ("-r . -t 1h", "--timeout"),
+            ("-r . --hold soon", "--hold"),
+            ("-r . --keepalive-share 101", "--keepalive-share"),
+            ("-r . --small-file 1k", "--small-file"),
             ("-r . -a nowhere", "--listen"),
             ("-r . --frobnicate", "frobnicate"),
             ("-r . more", "more"),

@@ -50,6 +50,12 @@ pub const MAX_TRANSFERS: RangeInclusive<u64> = 1..=100_000;
 pub const MAX_PENDING: RangeInclusive<u64> = 0..=1_000_000;
 /// Seconds of silence; a client that is slower than an hour is none.
 pub const TIMEOUT: RangeInclusive<u64> = 1..=3600;
+/// Seconds until a waiting client is answered; no firmware waits longer.
+pub const HOLD: RangeInclusive<u64> = 0..=300;
+/// Percent of the output.
+pub const KEEPALIVE_SHARE: RangeInclusive<u64> = 1..=100;
+/// Bytes of a file.
+pub const SMALL_FILE: RangeInclusive<u64> = 0..=u64::MAX;
 /// Bytes in a block (RFC 2348).
 pub const MAX_BLKSIZE: RangeInclusive<u64> = BLKSIZE_MIN as u64..=BLKSIZE_MAX as u64;
 /// Blocks in a window (RFC 7440).
@@ -81,6 +87,19 @@ pub fn number<T: TryFrom<u64>>(text: &str, range: RangeInclusive<u64>) -> Result
 /// What is wrong with it, for the operator.
 pub fn seconds(text: &str, range: RangeInclusive<u64>) -> Result<Duration, String> {
     number(text, range).map(Duration::from_secs)
+}
+
+/// Reads after how long a waiting client is answered: a number of seconds, or `never`.
+///
+/// # Errors
+/// What is wrong with it, for the operator.
+pub fn hold(text: &str) -> Result<Option<Duration>, String> {
+    match text {
+        "never" => Ok(None),
+        _ => seconds(text, HOLD)
+            .map(Some)
+            .map_err(|wrong| format!("{wrong}, and not 'never'")),
+    }
 }
 
 /// Reads an address to listen on: `ADDR`, `ADDR:PORT`, `[V6]:PORT` or `[V6]`.
