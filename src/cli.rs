@@ -30,8 +30,8 @@ pub const OPTIONS: &[Flag] = &[
         short: Some('r'),
         long: "root",
         value: Some("DIR"),
-        help: "directory served",
-        default: Some("none, must be given"),
+        help: "directory served; must be given",
+        default: None,
     },
     Flag {
         short: Some('n'),
@@ -107,7 +107,7 @@ pub const OPTIONS: &[Flag] = &[
         short: Some('v'),
         long: "verbose",
         value: None,
-        help: "log more; twice: everything; overrides RUST_LOG",
+        help: "log more; twice: what libraries say, too; overrides RUST_LOG",
         default: None,
     },
     Flag {
@@ -170,9 +170,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
 }
 
 fn settings(matches: &Matches) -> Result<Settings, String> {
-    let root = matches
-        .opt_str("root")
-        .ok_or("the directory to serve is missing: -r DIR")?;
+    let root = matches.opt_str("root").filter(|root| !root.is_empty());
+    let root = root.ok_or("the directory to serve is missing: -r DIR")?;
     let mut settings = Settings::from(PathBuf::from(root));
     let limits = &mut settings.limits;
     for (name, value) in given(matches) {

@@ -118,9 +118,19 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
         .ok()
         .or(in_brackets)
         .map(|ip| SocketAddr::new(ip, PORT));
-    text.parse().ok().or(without_port).ok_or_else(|| {
-        format!("'{text}' is not an address like 192.0.2.1, 192.0.2.1:69, 2001:db8::1 or [::]:69")
-    })
+    let canonical = |address: SocketAddr| match address.ip().to_canonical() {
+        IpAddr::V4(v4) => SocketAddr::from((v4, address.port())),
+        IpAddr::V6(_) => address,
+    };
+    text.parse()
+        .ok()
+        .or(without_port)
+        .map(canonical)
+        .ok_or_else(|| {
+            format!(
+                "'{text}' is not an address like 192.0.2.1, 192.0.2.1:69, 2001:db8::1 or [::]:69"
+            )
+        })
 }
 
 #[cfg(test)]
@@ -135,6 +145,8 @@ mod tests {
             ("::", "[::]:69"),
             ("[::1]", "[::1]:69"),
             ("[::1]:0", "[::1]:0"),
+            ("[::ffff:192.0.2.1]:69", "192.0.2.1:69"),
+            ("[fe80::1%2]:69", "[fe80::1%2]:69"),
         ];
         for (text, expected) in cases {
             assert_eq!(

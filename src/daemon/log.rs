@@ -11,8 +11,9 @@ use log::{LevelFilter, debug, info, warn};
 
 use crate::moment::Moment;
 use crate::os::process::LogLines;
-use crate::server::{Event, Report, Stats};
+use crate::server::{Event, Limits, Report, Stats};
 use crate::transfer::Outcome;
+use crate::wire::Refusal;
 
 /// Starts the log on standard error. Without a wish of the operator, `RUST_LOG` decides; without that,
 /// there is one line for each transfer.
@@ -21,7 +22,7 @@ pub fn start(verbosity: usize) {
     builder.filter_level(LevelFilter::Info).parse_default_env();
     match verbosity {
         0 => {}
-        1 => drop(builder.parse_filters("debug")),
+        1 => drop(builder.parse_filters("ripple_tftpd=debug")),
         _ => drop(builder.parse_filters("trace")),
     }
     let lines = Target::Pipe(Box::new(LogLines::default()));
@@ -37,6 +38,7 @@ pub fn start(verbosity: usize) {
 pub struct Log {
     warnings: Budget,
     transfers: Budget,
+    strangers: Budget,
 }
 
 impl Log {
@@ -45,6 +47,7 @@ impl Log {
         Log {
             warnings: Budget::new(now, WARNINGS_PER_SECOND),
             transfers: Budget::new(now, TRANSFERS_PER_SECOND),
+            strangers: Budget::new(now, STRANGERS_PER_SECOND),
         }
     }
 
@@ -56,12 +59,13 @@ impl Log {
                 peer,
                 name,
                 refusal,
-            } => {
-                let name = escaped(name);
-                self.warning(now, || {
-                    format!("{peer} \"{name}\": refused: {}", refusal.message())
-                });
-            }
+            } => self.warning(now, || {
+                format!(
+                    "{peer} \"{}\": refused: {}",
+                    escaped(name),
+                    refusal.message()
+                )
+            }),
             Event::QueueFull { peer } => {
                 self.warning(now, || {
                     format!("{peer}: dropped: the queue is full (see -q)")
@@ -75,11 +79,13 @@ impl Log {
     }
 
     fn ended(&mut self, now: Moment, report: &Report<'_>) {
-        match report.outcome {
-            Outcome::Cancelled | Outcome::Superseded | Outcome::ShutDown => {
-                debug!("{}", line_of(report));
+        // Whoever never acknowledged anything may be nobody at all, and gets few lines.
+        let budget = match report.outcome {
+            Outcome::Cancelled | Outcome::Superseded => return debug!("{}", line_of(report)),
+            Outcome::ShutDown if report.negotiated.is_none() => {
+                return debug!("{}", line_of(report));
             }
-            Outcome::Refused(_) => self.warning(now, || line_of(report)),
+            Outcome::Refused(_) => return self.warning(now, || line_of(report)),
             Outcome::Complete
             | Outcome::CompleteUnconfirmed
             | Outcome::ClientError(_)
@@ -89,12 +95,15 @@ impl Log {
             | Outcome::Restarted
             | Outcome::MovedOn
             | Outcome::Expired
-            | Outcome::Unreachable => {
-                if let Some(untold) = self.transfers.take(now) {
-                    tell_untold(untold);
-                    info!("{}", line_of(report));
-                }
-            }
+            | Outcome::Unreachable
+            | Outcome::ShutDown => match report.was_answered {
+                true => &mut self.transfers,
+                false => &mut self.strangers,
+            },
+        };
+        if let Some(untold) = budget.take(now) {
+            tell_untold(untold);
+            info!("{}", line_of(report));
         }
     }
 
@@ -106,30 +115,49 @@ impl Log {
         }
     }
 
-    /// Writes down that an address is listened on.
-    pub fn listening(&self, address: SocketAddr, buffer: usize) {
-        debug!("receive buffer of {address}: {buffer} bytes");
+    /// Writes down that an address is listened on, and with what buffer; `wanted` bytes were asked for.
+    pub fn listening(&self, address: SocketAddr, buffer: usize, wanted: usize) {
+        let bytes = format!("{address}: receive buffer of {buffer} bytes");
+        match buffer < wanted {
+            true => warn!("{bytes}, {wanted} were asked for: a storm may lose requests"),
+            false => info!("{bytes}"),
+        }
         info!("listening on {address}");
+    }
+
+    /// Writes down that fewer descriptors may be open than could be needed.
+    pub fn few_descriptors(&self, limit: u64, needed: u64, limits: &Limits) {
+        warn!(
+            "{limit} descriptors may be open, -n {} and -q {} may need {needed}: requests may wait",
+            limits.max_transfers, limits.max_pending
+        );
     }
 
     /// Writes down that the operator wants the server to stop.
     pub fn stopping(&self, serving: usize) {
-        info!("stopping: {serving} transfers may finish");
+        info!("stopping; transfers that may finish: {serving}");
     }
 
     /// Writes down what the server did in its life.
     pub fn stopped(&self, stats: &Stats) {
-        for untold in [self.warnings.untold, self.transfers.untold] {
+        for untold in [
+            self.warnings.untold,
+            self.transfers.untold,
+            self.strangers.untold,
+        ] {
             tell_untold(untold);
         }
         info!(
-            "stopped: {} requests, {} repeats, {} complete, {} failed, {} refused, {} dropped",
+            "stopped: {} requests, {} repeats, {} complete, {} cancelled, {} replaced, {} failed, \
+             {} refused, {} dropped",
             stats.requests,
             stats.repeats,
             stats.completed,
+            stats.cancelled,
+            stats.replaced,
             stats.failed,
             stats.refused,
-            stats.queue_full + stats.stopping + stats.short + stats.misplaced + stats.unterminated
+            stats.queue_full + stats.stopping + stats.malformed()
         );
     }
 }
@@ -188,6 +216,7 @@ fn words_for(outcome: Outcome) -> String {
         Outcome::MovedOn => "client moved on".into(),
         Outcome::Superseded => "client asked again from another port".into(),
         Outcome::Expired => "client fell silent while it waited".into(),
+        Outcome::Refused(Refusal::ReadFailed) => "file changed or could not be read".into(),
         Outcome::Refused(refusal) => format!("refused: {}", refusal.message()),
         Outcome::Unreachable => "no way to the client".into(),
         Outcome::ShutDown => "shut down".into(),
@@ -237,6 +266,8 @@ impl Budget {
 
 /// Enough to see what goes wrong; a flood of bad requests must not fill a disk.
 const WARNINGS_PER_SECOND: u32 = 20;
+/// Clients that never acknowledged anything: anybody can forge a request.
+const STRANGERS_PER_SECOND: u32 = 20;
 /// Faster than any real boot storm ends transfers.
 const TRANSFERS_PER_SECOND: u32 = 2000;
 /// Bytes of a name that are shown.

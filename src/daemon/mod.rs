@@ -17,16 +17,16 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use crate::config::{PORT, Settings};
+use crate::config::{LISTEN_MAX, PORT, Settings};
 use crate::moment::Moment;
 use crate::os::clock::Clock;
 use crate::os::files::Files;
 use crate::os::listener::Listener;
-use crate::os::poll::{Happened, Poll, Source};
+use crate::os::poll::{Happened, LISTENERS_MAX, Poll, Source};
 use crate::os::process::{Signal, Signals, raise_descriptor_limit};
 use crate::os::receive::{Batch, Received};
 use crate::server::{Local, Server};
-use crate::wire::Peer;
+use crate::wire::{Malformed, Peer};
 use io::World;
 use log::Log;
 
@@ -102,14 +102,16 @@ impl Daemon {
         let signals = trying("signals", Signals::new())?;
         let poll = trying("epoll", Poll::new())?;
         trying("epoll", poll.add(&signals, Source::Signals))?;
-        ensure_descriptors(settings)?;
         let server = Server::new(now, settings.limits, files.root_prefixes());
         let mut world = World::new(poll, files, Log::new(now), now, settings.mtu_clamp);
+        ensure_descriptors(settings, &world.log)?;
         for listener in bind_all(&settings.listen)? {
             let source = Source::Listener(world.listeners.len());
             trying("epoll", world.poll.add(&listener, source))?;
             let buffer = trying("receive buffer", listener.enlarge_buffer(RECEIVE_BUFFER))?;
-            world.log.listening(listener.address(), buffer);
+            world
+                .log
+                .listening(listener.address(), buffer, RECEIVE_BUFFER);
             world.listeners.push(listener);
         }
         Ok(Daemon {
@@ -129,9 +131,7 @@ impl Daemon {
     fn turn(&mut self) -> Result<Turn, Failure> {
         let now = self.clock.now();
         self.world.now = now;
-        if let Turn::Stop = self.take_events(now) {
-            return Ok(Turn::Stop);
-        }
+        self.take_events(now);
         self.receive_requests(now);
         self.receive_replies(now);
         self.server.on_wakeup(now, &mut self.world);
@@ -144,7 +144,7 @@ impl Daemon {
     }
 
     /// Sorts what the poll told into what is to be read.
-    fn take_events(&mut self, now: Moment) -> Turn {
+    fn take_events(&mut self, now: Moment) {
         for readiness in self.happened.iter() {
             match readiness.source {
                 Source::Listener(number) => remember(&mut self.unread_listeners, number),
@@ -161,7 +161,9 @@ impl Daemon {
                     while let Some(signal) = self.signals.next() {
                         match signal {
                             Signal::HangUp => {}
-                            Signal::Stop if self.server.is_stopping() => return Turn::Stop,
+                            Signal::Stop if self.server.is_stopping() => {
+                                self.server.abort(now, &mut self.world);
+                            }
                             Signal::Stop => {
                                 self.server.stop(now, &mut self.world);
                                 self.world.log.stopping(self.server.serving());
@@ -172,7 +174,6 @@ impl Daemon {
             }
         }
         self.happened.clear();
-        Turn::GoOn
     }
 
     /// Hands requests to the server, a bounded number from each listening socket.
@@ -270,12 +271,12 @@ fn take_request(
     listener: usize,
     received: Received<'_>,
 ) {
-    // No answer ever reaches port 0, and what does not fit the buffer is no request of ours.
+    // No answer ever reaches port 0.
     let Some(from) = received.from.filter(|from| from.port() != 0) else {
-        return;
+        return server.count_malformed(Malformed::Unanswerable);
     };
     if received.is_truncated {
-        return;
+        return server.count_malformed(Malformed::Oversized);
     }
     let (address, interface) = world.listeners[listener].destination(received);
     let local = Local {
@@ -348,21 +349,19 @@ fn lacks_ipv6(error: &Error) -> bool {
 }
 
 /// Each client needs a socket, and one that runs a file where it cannot be mapped.
-fn ensure_descriptors(settings: &Settings) -> Result<(), Failure> {
-    let needed = settings.limits.max_sockets()
-        + settings.limits.max_transfers
-        + settings.listen.len()
-        + DESCRIPTORS_BESIDE;
-    let needed = u64::try_from(needed).unwrap_or(u64::MAX);
+fn ensure_descriptors(settings: &Settings, log: &Log) -> Result<(), Failure> {
+    let limits = &settings.limits;
+    let needed = limits.max_sockets() + limits.max_transfers + settings.listen.len();
+    let needed = u64::try_from(needed + DESCRIPTORS_BESIDE).unwrap_or(u64::MAX);
     let limit = trying("RLIMIT_NOFILE", raise_descriptor_limit(needed))?;
     if limit < needed {
-        ::log::warn!(
-            "only {limit} descriptors may be open, and -n {} may need {needed}: requests may wait",
-            settings.limits.max_transfers
-        );
+        log.few_descriptors(limit, needed, limits);
     }
     Ok(())
 }
+
+// Each address that may be given has a place in the poll.
+const _: () = assert!(LISTEN_MAX <= LISTENERS_MAX);
 
 /// A storm of 10,000 requests, which the kernel counts with about 1 kB each, and room to spare.
 const RECEIVE_BUFFER: usize = 16 << 20;

@@ -17,18 +17,36 @@ use crate::wire::netascii;
 
 /// A read-only mapping of a whole file that is not empty.
 #[derive(Debug)]
-pub struct Mapping(Mmap);
+pub struct Mapping {
+    bytes: Mmap,
+    file: File,
+}
 
 impl Mapping {
     /// Maps the first `length` bytes of `file`.
     ///
     /// # Errors
-    /// Where the file system, the address space or the number of mappings forbids it.
-    pub(super) fn new(file: &File, length: usize) -> io::Result<Mapping> {
+    /// Where the file system, the address space or the number of mappings forbids it; then the file is
+    /// handed back.
+    pub(super) fn new(file: File, length: usize) -> Result<Mapping, File> {
         // SAFETY: the file may change or shrink at any time. The bytes are handed to the kernel, which
         // copes with that, and never read here: `Mapping` gives out slices only to `Content::block`.
-        let mapping = unsafe { MmapOptions::new().len(length).map(file)? };
-        Ok(Mapping(mapping))
+        match unsafe { MmapOptions::new().len(length).map(&file) } {
+            Ok(bytes) => Ok(Mapping { bytes, file }),
+            Err(_) => Err(file),
+        }
+    }
+
+    /// The block at `offset`. A file that was cut within a page leaves zeros in its place, without an
+    /// error, so the block that ends it is given out only if the end is still there.
+    fn block(&self, offset: u64, blksize: u16) -> io::Result<&[u8]> {
+        let length = self.bytes.len();
+        let begin = usize::try_from(offset).unwrap_or(usize::MAX).min(length);
+        let end = (begin + usize::from(blksize)).min(length);
+        if end == length && self.file.metadata()?.len() < length as u64 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(&self.bytes[begin..end])
     }
 }
 
@@ -51,14 +69,7 @@ impl Content {
     /// Where the file cannot be read, or has become shorter.
     pub fn block(&mut self, offset: u64, blksize: u16, oldest: u64) -> io::Result<[&[u8]; 2]> {
         match self {
-            Content::Mapped(mapping) => {
-                let bytes = &mapping.0;
-                let begin = usize::try_from(offset)
-                    .unwrap_or(usize::MAX)
-                    .min(bytes.len());
-                let end = (begin + usize::from(blksize)).min(bytes.len());
-                Ok([&bytes[begin..end], &[]])
-            }
+            Content::Mapped(mapping) => Ok([mapping.block(offset, blksize)?, &[]]),
             Content::Read(content) => content.block(offset, blksize),
             Content::Text(content) => content.block(offset, blksize, oldest),
         }
@@ -67,7 +78,7 @@ impl Content {
     /// Bytes in all, where they are known before they are sent.
     pub fn length(&self) -> Option<u64> {
         match self {
-            Content::Mapped(mapping) => Some(mapping.0.len() as u64),
+            Content::Mapped(mapping) => Some(mapping.bytes.len() as u64),
             Content::Read(content) => Some(content.length),
             Content::Text(_) => None,
         }

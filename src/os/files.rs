@@ -24,6 +24,8 @@ pub struct Files {
     /// The absolute paths by which it is known: as given, and without links.
     names: Vec<Vec<u8>>,
     mappings: HashMap<Identity, Weak<Mapping>>,
+    /// Mappings are looked through when there are more than this.
+    mappings_kept: usize,
 }
 
 /// Why a file cannot be had.
@@ -77,6 +79,7 @@ impl Files {
             root: directory,
             names,
             mappings: HashMap::new(),
+            mappings_kept: MAPPINGS_KEPT_MIN,
         })
     }
 
@@ -108,9 +111,9 @@ impl Files {
         if as_text {
             return Ok((Content::Text(TextContent::new(file, length)), length));
         }
-        let content = match self.mapping(&file, &state) {
-            Some(mapping) => Content::Mapped(mapping),
-            None => Content::Read(ReadContent::new(file, length)),
+        let content = match self.mapping(file, &state) {
+            Ok(mapping) => Content::Mapped(mapping),
+            Err(file) => Content::Read(ReadContent::new(file, length)),
         };
         Ok((content, length))
     }
@@ -126,27 +129,29 @@ impl Files {
         }
     }
 
-    /// The mapping of a file, shared with other transfers of it; none for an empty file and where
-    /// mapping it fails.
-    fn mapping(&mut self, file: &File, state: &FileStat) -> Option<Rc<Mapping>> {
-        let length = usize::try_from(state.st_size)
-            .ok()
-            .filter(|&length| length > 0)?;
+    /// The mapping of a file, shared with other transfers of it; the file itself where it is empty or
+    /// cannot be mapped.
+    fn mapping(&mut self, file: File, state: &FileStat) -> Result<Rc<Mapping>, File> {
+        let length = usize::try_from(state.st_size).unwrap_or(0);
+        if length == 0 {
+            return Err(file);
+        }
         let identity = Identity::of(state);
         if let Some(shared) = self.mappings.get(&identity).and_then(Weak::upgrade) {
-            return Some(shared);
+            return Ok(shared);
         }
-        let mapping = Rc::new(Mapping::new(file, length).ok()?);
+        let mapping = Rc::new(Mapping::new(file, length)?);
         self.mappings.insert(identity, Rc::downgrade(&mapping));
         self.forget_unused();
-        Some(mapping)
+        Ok(mapping)
     }
 
-    /// Forgets files that nobody is sent any more, once they are more than those in use.
+    /// Forgets files that nobody is sent any more, whenever their number may have doubled.
     fn forget_unused(&mut self) {
-        if self.mappings.len() > MAPPINGS_KEPT {
+        if self.mappings.len() > self.mappings_kept {
             self.mappings
                 .retain(|_, mapping| mapping.strong_count() > 0);
+            self.mappings_kept = MAPPINGS_KEPT_MIN.max(2 * self.mappings.len());
         }
     }
 }
@@ -172,8 +177,8 @@ fn unavailable(error: Errno) -> Unavailable {
     })
 }
 
-/// Names of files that are no longer sent are kept up to this number before they are looked through.
-const MAPPINGS_KEPT: usize = 256;
+/// Below this number it is not worth a look which mappings are still used.
+const MAPPINGS_KEPT_MIN: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -66,7 +66,7 @@ impl Batch {
     ///
     /// # Errors
     /// `WouldBlock` where nothing is there, or an error that the socket had pending.
-    pub fn receive(&mut self, socket: &impl AsFd) -> io::Result<Datagrams<'_>> {
+    pub fn receive(&mut self, socket: &impl AsFd) -> io::Result<Arrived<'_>> {
         let buffers = self.buffers.chunks_exact_mut(self.each);
         for ((slot, header), buffer) in self.slots.iter_mut().zip(&mut *self.headers).zip(buffers) {
             slot.vector.iov_base = buffer.as_mut_ptr().cast();
@@ -92,7 +92,7 @@ impl Batch {
             )
         };
         let count = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-        Ok(Datagrams { batch: self, count })
+        Ok(Arrived { batch: self, count })
     }
 
     fn datagram(&self, index: usize) -> Received<'_> {
@@ -122,22 +122,12 @@ impl std::fmt::Debug for Batch {
 
 /// What one call received.
 #[derive(Debug)]
-pub struct Datagrams<'a> {
+pub struct Arrived<'a> {
     batch: &'a Batch,
     count: usize,
 }
 
-impl Datagrams<'_> {
-    /// How many.
-    pub fn len(&self) -> usize {
-        self.count
-    }
-
-    /// None at all.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
+impl Arrived<'_> {
     /// As many as the batch can hold: there may be more.
     pub fn is_full(&self) -> bool {
         self.count == self.batch.capacity()

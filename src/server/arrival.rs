@@ -17,7 +17,6 @@ struct Arrival<'a> {
     name: FileName<'a>,
     wanted: Wanted,
     request: &'a Request<'a>,
-    place: Place,
 }
 
 impl Server {
@@ -53,8 +52,15 @@ impl Server {
             }
         };
         let wanted = Wanted::new(request.options());
+        let arrival = Arrival {
+            peer,
+            local,
+            name,
+            wanted,
+            request: &request,
+        };
         if let Some(known) = known
-            && self.is_repeat(now, io, known, name, request.mode, wanted)
+            && self.is_repeat(now, io, known, &arrival)
         {
             self.stats.repeats += 1;
             return;
@@ -64,24 +70,7 @@ impl Server {
             self.stats.stopping += 1;
             return;
         }
-        self.arrivals += 1;
-        let boot_began = self.hosts.heard(now, host_of(peer));
-        let place = Place {
-            boot_began,
-            arrival: self.arrivals,
-        };
-        self.accept(
-            now,
-            io,
-            &Arrival {
-                peer,
-                local,
-                name,
-                wanted,
-                request: &request,
-                place,
-            },
-        );
+        self.accept(now, io, &arrival);
     }
 
     /// What is wrong with a request whatever files there are.
@@ -109,18 +98,19 @@ impl Server {
         now: Moment,
         io: &mut impl Io,
         id: usize,
-        name: FileName<'_>,
-        mode: Mode,
-        wanted: Wanted,
+        arrival: &Arrival<'_>,
     ) -> bool {
+        let mode = arrival.request.mode;
         let client = &mut self.clients[id];
-        let same_file = client.name.as_name() == name;
-        let same_terms = client.mode == mode && client.wanted == wanted;
+        let same_file = client.name.as_name() == arrival.name;
+        let same_terms =
+            (client.mode, client.wanted, client.local) == (mode, arrival.wanted, arrival.local);
         let served = match &mut client.stage {
             Stage::Pending(waiting) if same_file => {
                 waiting.heard(now);
                 client.mode = mode;
-                client.wanted = wanted;
+                client.wanted = arrival.wanted;
+                client.local = arrival.local;
                 return true;
             }
             Stage::Pending(_) => None,
@@ -144,14 +134,20 @@ impl Server {
 
     /// Admits a request, lets it wait, or answers it with an ERROR.
     fn accept(&mut self, now: Moment, io: &mut impl Io, arrival: &Arrival<'_>) {
-        match self.serve_or_let_wait(now, io, arrival) {
+        self.arrivals += 1;
+        let boot_began = self.hosts.heard(now, host_of(arrival.peer));
+        let place = Place {
+            boot_began,
+            arrival: self.arrivals,
+        };
+        match self.serve_or_let_wait(now, io, arrival, place) {
             Ok(()) => {}
             Err(Unopened::Refused(refusal)) => {
                 self.refuse(io, arrival.peer, arrival.local, arrival.request, refusal);
             }
             Err(Unopened::Exhausted) => {
                 self.pause(now, io);
-                self.let_wait(now, io, arrival, Size::Bulk);
+                self.let_wait(now, io, arrival, place, Size::Bulk);
             }
             Err(Unopened::Unreachable) => {
                 self.stats.failed += 1;
@@ -165,15 +161,19 @@ impl Server {
         now: Moment,
         io: &mut impl Io,
         arrival: &Arrival<'_>,
+        place: Place,
     ) -> Result<(), Unopened> {
-        if !self.is_paused(now) && self.has_slot(Size::Bulk) && self.queue.is_empty() {
-            return self.serve_at_once(now, io, arrival);
+        let is_free = |server: &Server, size| {
+            server.has_slot(size) && server.queue.is_empty_for(size) && !server.is_paused(now)
+        };
+        if is_free(self, Size::Bulk) {
+            return self.serve_at_once(now, io, arrival, place);
         }
         let size = self.size_of(io.find(arrival.name)?);
-        if !self.is_paused(now) && self.has_slot(size) && self.queue.is_empty_for(size) {
-            return self.serve_at_once(now, io, arrival);
+        if is_free(self, size) {
+            return self.serve_at_once(now, io, arrival, place);
         }
-        self.let_wait(now, io, arrival, size);
+        self.let_wait(now, io, arrival, place, size);
         Ok(())
     }
 
@@ -182,6 +182,7 @@ impl Server {
         now: Moment,
         io: &mut impl Io,
         arrival: &Arrival<'_>,
+        place: Place,
     ) -> Result<(), Unopened> {
         let id = self.clients.vacant_key();
         let Arrival {
@@ -190,7 +191,6 @@ impl Server {
             name,
             wanted,
             request,
-            ..
         } = *arrival;
         let blksize = wanted.blksize();
         let opened = io.open(
@@ -205,7 +205,7 @@ impl Server {
         )?;
         let size = self.size_of(opened.size);
         let served = self.begin(now, wanted, opened, Phase::Running);
-        self.insert(now, arrival, size, Stage::Served(Box::new(served)));
+        self.insert(now, arrival, place, size, Stage::Served(Box::new(served)));
         self.make_ready(now, id);
         Ok(())
     }
@@ -219,27 +219,30 @@ impl Server {
         }
     }
 
-    /// Puts a request into the queue: at the place of one that it supersedes, else at its own.
-    fn let_wait(&mut self, now: Moment, io: &mut impl Io, arrival: &Arrival<'_>, size: Size) {
+    /// Puts a request into the queue: at its place, or at that of one that it supersedes.
+    fn let_wait(
+        &mut self,
+        now: Moment,
+        io: &mut impl Io,
+        arrival: &Arrival<'_>,
+        mut place: Place,
+        size: Size,
+    ) {
         let superseded = self.superseded_by(now, arrival);
         let waiting = self.count.pending + self.count.held;
         if superseded.is_none() && waiting >= self.limits.max_pending {
             self.stats.queue_full += 1;
             return io.report(Event::QueueFull { peer: arrival.peer });
         }
-        let mut place = arrival.place;
         let mut arrived_at = now;
-        let mut hold_at = self.limits.hold.map(|hold| now + hold);
         if let Some(old) = superseded {
-            let client = &self.clients[old];
-            place = client.place;
-            arrived_at = client.arrived_at;
-            hold_at = self.limits.hold.map(|hold| now.max(arrived_at + hold));
+            place = self.clients[old].place;
+            arrived_at = self.clients[old].arrived_at;
             self.end(now, io, old, Outcome::Superseded);
         }
+        let hold_at = self.limits.hold.map(|hold| now.max(arrived_at + hold));
         let stage = Stage::Pending(Waiting::new(now, hold_at));
-        let id = self.insert(arrived_at, arrival, size, stage);
-        self.clients[id].place = place;
+        let id = self.insert(arrived_at, arrival, place, size, stage);
         self.join_queue(id);
     }
 
@@ -264,6 +267,7 @@ impl Server {
         &mut self,
         arrived_at: Moment,
         arrival: &Arrival<'_>,
+        place: Place,
         size: Size,
         stage: Stage,
     ) -> usize {
@@ -274,7 +278,7 @@ impl Server {
             mode: arrival.request.mode,
             wanted: arrival.wanted,
             arrived_at,
-            place: arrival.place,
+            place,
             size,
             is_queued: false,
             stage,

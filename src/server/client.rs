@@ -183,11 +183,13 @@ impl Client {
             Outcome::CompleteUnconfirmed => transfer.and_then(Transfer::length).unwrap_or(0),
             _ => transfer.map_or(0, Transfer::acknowledged_bytes),
         };
+        let was_answered = transfer.is_some_and(Transfer::is_answered);
         let (held, running) = served.map(|served| served.times(now)).unwrap_or_default();
         Report {
             peer: self.peer,
             name: self.name.as_name(),
             outcome,
+            was_answered,
             bytes,
             pending: served
                 .map_or(now, |served| served.began_at)

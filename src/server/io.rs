@@ -124,6 +124,8 @@ pub struct Report<'a> {
     pub name: FileName<'a>,
     /// How it ended.
     pub outcome: Outcome,
+    /// The client acknowledged something.
+    pub was_answered: bool,
     /// Bytes that arrived, as far as the client told.
     pub bytes: u64,
     /// Time it waited and was sent nothing.

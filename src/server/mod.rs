@@ -33,7 +33,7 @@ use slab::Slab;
 use crate::moment::Moment;
 use crate::name::RootPrefixes;
 use crate::transfer::{Datagrams, Outcome, Step, Terms, Transfer};
-use crate::wire::{Peer, Refusal, Reply};
+use crate::wire::{Malformed, Peer, Refusal, Reply};
 use client::{Client, Phase, Stage, Timer};
 use hosts::{Hosts, host_of};
 pub use io::{Event, Io, Opened, Opening, Report, Unopened, Unsent};
@@ -332,6 +332,16 @@ impl Server {
         self.stop_at.is_some() && self.clients.is_empty()
     }
 
+    /// Ends everything at once.
+    pub fn abort(&mut self, now: Moment, io: &mut impl Io) {
+        self.end_all(now, io, |_| true);
+    }
+
+    /// Counts a datagram that was dropped before it came here.
+    pub fn count_malformed(&mut self, malformed: Malformed) {
+        self.stats.count_malformed(malformed);
+    }
+
     /// What was counted since the start.
     pub fn stats(&self) -> &Stats {
         &self.stats
@@ -391,11 +401,7 @@ impl Server {
             }
             _ => outcome,
         };
-        match outcome {
-            Outcome::Complete | Outcome::CompleteUnconfirmed => self.stats.completed += 1,
-            Outcome::Refused(_) if client.transfer().is_none() => self.stats.refused += 1,
-            _ => self.stats.failed += 1,
-        }
+        self.stats.count_end(outcome, client.transfer().is_some());
         io.report(Event::Ended(client.report(now, outcome)));
     }
 

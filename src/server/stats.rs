@@ -1,5 +1,6 @@
 //! What the server counts. Numbers only: who reads them is the daemon's business.
 
+use crate::transfer::Outcome;
 use crate::wire::Malformed;
 
 /// Counters since the start.
@@ -17,6 +18,10 @@ pub struct Stats {
     pub stopping: u64,
     /// Transfers that came to their end, the last ACK seen or not.
     pub completed: u64,
+    /// Transfers that the client cancelled: size probes, mostly.
+    pub cancelled: u64,
+    /// Requests that another one of the same client replaced.
+    pub replaced: u64,
     /// Requests that ended in any other way once they were accepted.
     pub failed: u64,
     /// Datagrams dropped: too short for what they claim to be.
@@ -25,15 +30,46 @@ pub struct Stats {
     pub misplaced: u64,
     /// Datagrams dropped: a request whose name or mode does not end.
     pub unterminated: u64,
+    /// Datagrams dropped: longer than any request.
+    pub oversized: u64,
+    /// Datagrams dropped: from port 0, which no answer reaches.
+    pub unanswerable: u64,
 }
 
 impl Stats {
+    /// Datagrams that were dropped for what they are.
+    pub fn malformed(&self) -> u64 {
+        self.short + self.misplaced + self.unterminated + self.oversized + self.unanswerable
+    }
+
+    /// Counts an end.
+    pub(super) fn count_end(&mut self, outcome: Outcome, was_served: bool) {
+        let counter = match outcome {
+            Outcome::Complete | Outcome::CompleteUnconfirmed => &mut self.completed,
+            Outcome::Cancelled => &mut self.cancelled,
+            Outcome::Restarted | Outcome::MovedOn | Outcome::Superseded => &mut self.replaced,
+            Outcome::Refused(_) if !was_served => &mut self.refused,
+            Outcome::ShutDown if !was_served => &mut self.stopping,
+            Outcome::Refused(_)
+            | Outcome::ClientError(_)
+            | Outcome::PortClosed
+            | Outcome::NoAnswer
+            | Outcome::TimedOut
+            | Outcome::Expired
+            | Outcome::Unreachable
+            | Outcome::ShutDown => &mut self.failed,
+        };
+        *counter += 1;
+    }
+
     /// Counts a datagram that was dropped.
     pub fn count_malformed(&mut self, malformed: Malformed) {
         match malformed {
             Malformed::Short => self.short += 1,
             Malformed::Opcode => self.misplaced += 1,
             Malformed::Name | Malformed::Mode => self.unterminated += 1,
+            Malformed::Oversized => self.oversized += 1,
+            Malformed::Unanswerable => self.unanswerable += 1,
         }
     }
 }

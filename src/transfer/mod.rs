@@ -25,7 +25,8 @@ use window::{Acknowledged, Window};
 pub enum Outcome {
     /// Every block was acknowledged.
     Complete,
-    /// Every block was sent, but the ACK of the last never came: several clients do not send it.
+    /// Everything but the last block was acknowledged, and the ACK of that one never came: several
+    /// clients do not send it.
     CompleteUnconfirmed,
     /// ERROR 0 or 8 from the client: how firmware ends a size probe.
     Cancelled,
@@ -333,9 +334,9 @@ impl Transfer {
         self.answered
     }
 
-    /// The client has answered and every block was sent, so only the last ACKs are missing.
+    /// Only the ACK of the last block is missing; some block or the OACK was acknowledged.
     pub fn is_unconfirmed(&self) -> bool {
-        self.answered && self.window.is_all_sent()
+        self.answered && self.window.is_last_out()
     }
 
     /// When the client last made progress; the beginning of the transfer where it has made none.

@@ -127,8 +127,10 @@ impl Window {
         self.next == self.fresh
     }
 
-    pub(super) fn is_all_sent(&self) -> bool {
-        self.last.is_some_and(|last| self.fresh > last)
+    /// All blocks but the last are acknowledged, and the last was sent.
+    pub(super) fn is_last_out(&self) -> bool {
+        self.last
+            .is_some_and(|last| self.base == last && self.fresh > last)
     }
 
     pub(super) fn is_complete(&self) -> bool {

@@ -146,6 +146,10 @@ pub enum Malformed {
     Name,
     /// The mode is missing or does not end.
     Mode,
+    /// Longer than any request.
+    Oversized,
+    /// From port 0, which no answer reaches.
+    Unanswerable,
 }
 
 /// The 16-bit number at `at`, in network byte order, if the datagram is that long.
