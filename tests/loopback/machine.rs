@@ -134,6 +134,16 @@ fn field(path: &str, name: &str) -> String {
     value.split_whitespace().next().unwrap().to_owned()
 }
 
+/// How often the network of this thread had no route for a packet (`OutNoRoutes` of RFC 4293).
+pub(crate) fn packets_without_route() -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
+    let mut lines = text.lines().filter(|line| line.starts_with("Ip: "));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let mut columns = names.split(' ').zip(values.split(' '));
+    let column = columns.find(|(name, _)| *name == "OutNoRoutes");
+    column.unwrap().1.parse().unwrap()
+}
+
 /// Lets another process have so many files open and no more (its hard limit stays).
 pub(crate) fn limit_open_files(process: u32, files: u64) {
     let process = process.try_into().unwrap();
