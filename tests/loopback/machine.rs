@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::hash::Hash;
 use std::io::Write;
+use std::net::{Ipv6Addr, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 use std::panic::resume_unwind;
 use std::process::{Command, Stdio};
@@ -25,6 +26,15 @@ pub(crate) fn skipped(why: &str) {
 
 pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// Containers often have no IPv6; says so.
+pub(crate) fn has_ipv6() -> bool {
+    let has = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+    if !has {
+        skipped("there is no IPv6");
+    }
+    has
 }
 
 pub(crate) fn has_program(name: &str, harmless: &str) -> bool {
