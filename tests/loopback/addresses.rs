@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::client::{Client, fetch_bytes};
 use crate::download::{Download, Wish};
-use crate::machine::{in_own_network, run};
+use crate::machine::{has_ipv6, in_own_network, run};
 use crate::root::{Root, assert_same};
 use crate::server::{PROGRAM, Server, program};
 
@@ -27,6 +27,9 @@ fn serves_and_refuses(mut client: Client, mut other: Client, bytes: &[u8]) {
 
 #[test]
 fn several_listening_addresses() {
+    if !has_ipv6() {
+        return;
+    }
     let (root, bytes) = Root::with_file(5_000);
     let server = Server::with(
         root.path(),
@@ -66,6 +69,9 @@ fn a_wildcard_listener_answers_from_the_address_asked() {
 fn a_request_to_the_broadcast_address_is_answered() {
     let (root, bytes) = Root::with_file(5_000);
     for listener in ["0.0.0.0:0", "[::]:0"] {
+        if listener.starts_with('[') && !has_ipv6() {
+            continue;
+        }
         let server = Server::with(root.path(), &["-a", listener]);
         let everybody =
             SocketAddr::from((Ipv4Addr::new(127, 255, 255, 255), server.address().port()));
@@ -76,6 +82,9 @@ fn a_request_to_the_broadcast_address_is_answered() {
 
 #[test]
 fn ipv6() {
+    if !has_ipv6() {
+        return;
+    }
     let (root, bytes) = Root::with_file(5_000);
     let server = Server::with(root.path(), &["-a", "[::1]:0"]);
     assert!(server.address().is_ipv6());
@@ -88,6 +97,9 @@ fn ipv6() {
 
 #[test]
 fn one_listener_for_both_families() {
+    if !has_ipv6() {
+        return;
+    }
     let (root, bytes) = Root::with_file(5_000);
     let server = Server::with(root.path(), &["-a", "[::]:0"]);
     let port = server.address().port();
@@ -108,7 +120,7 @@ fn one_listener_for_both_families() {
 }
 
 #[test]
-fn without_ipv6_the_default_is_all_of_ipv4() {
+fn without_ipv6_the_default_serves_ipv4() {
     in_own_network(|| {
         let no_ipv6 = "/proc/sys/net/ipv6/conf/all/disable_ipv6";
         std::fs::write(no_ipv6, "1").unwrap();
@@ -127,6 +139,9 @@ fn without_ipv6_the_default_is_all_of_ipv4() {
 #[test]
 fn the_default_is_port_69_of_both_families() {
     in_own_network(|| {
+        if !has_ipv6() {
+            return;
+        }
         let (root, bytes) = Root::with_file(5_000);
         let mut command = program(PROGRAM);
         command.arg("-r").arg(root.path());
@@ -141,6 +156,9 @@ fn the_default_is_port_69_of_both_families() {
 #[test]
 fn an_address_without_a_port_means_port_69() {
     in_own_network(|| {
+        if !has_ipv6() {
+            return;
+        }
         let (root, bytes) = Root::with_file(5_000);
         let server = Server::with(root.path(), &["-a", "127.0.0.1", "-a", "[::1]"]);
         for asked in ["127.0.0.1:69", "[::1]:69"] {
@@ -154,6 +172,9 @@ fn an_address_without_a_port_means_port_69() {
 #[test]
 fn secondary_addresses() {
     in_own_network(|| {
+        if !has_ipv6() {
+            return;
+        }
         run("ip", "address add 192.0.2.1/24 dev lo");
         run("ip", "address add 192.0.2.2/24 dev lo");
         run("ip", "address add 2001:db8::1/64 dev lo nodad");
@@ -180,6 +201,9 @@ fn secondary_addresses() {
 #[test]
 fn link_local_clients() {
     in_own_network(|| {
+        if !has_ipv6() {
+            return;
+        }
         run("ip", "link add name left type veth peer name right");
         run("ip", "address add fe80::1/64 dev left nodad");
         run("ip", "address add fe80::2/64 dev right nodad");

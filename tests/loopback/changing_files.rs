@@ -49,6 +49,19 @@ fn a_file_truncated_while_being_sent() {
     }
 }
 
+/// Within its last page a file that was cut short reads as zeros; that must not pass for the file.
+#[test]
+#[ignore = "known fault: such a file arrives whole, with zeros at its end, and is logged as complete"]
+fn a_tail_of_zeros_where_a_file_was_cut_within_its_last_page() {
+    let (root, _) = Root::with_file(8_000);
+    let server = Server::start(root.path());
+    let (mut client, download) = halfway(&server, &Wish::octet("file"));
+    let file = File::options().write(true).open(root.file("file"));
+    file.unwrap().set_len(5_000).unwrap();
+    assert_eq!(client.complete(download).unwrap_err().0, 0);
+    server.wait_for_log(&["\"file\"", "file changed"]);
+}
+
 /// Netascii is read and not mapped, but a file cut short is no more complete for that.
 #[test]
 fn a_netascii_file_truncated_while_being_sent() {

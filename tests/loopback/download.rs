@@ -1,6 +1,8 @@
 //! The reading side of one transfer as a pure value: packets in, answers out. RFC 1350 with the options of RFC 2347, 2348 and 7440.
 //! It waits for nothing and knows no socket; `client` and `storm` give it those.
 
+use std::fmt;
+
 use crate::packet::{self, Packet};
 
 /// What is asked for.
@@ -43,7 +45,6 @@ impl Wish {
 }
 
 /// What came of it so far.
-#[derive(Debug)]
 pub(crate) struct Download {
     pub(crate) bytes: Vec<u8>,
     /// Empty if there was no OACK.
@@ -150,6 +151,18 @@ impl Download {
     fn ack(&mut self) -> Vec<u8> {
         self.since_ack = 0;
         packet::ack(wire_number(self.blocks))
+    }
+}
+
+/// Without the file.
+impl fmt::Debug for Download {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (bytes, blocks) = (self.bytes.len(), self.blocks);
+        write!(
+            f,
+            "{bytes} bytes in {blocks} blocks, agreed {:?}",
+            self.agreed
+        )
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::hash::Hash;
 use std::io::Write;
+use std::net::{Ipv6Addr, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 use std::panic::resume_unwind;
 use std::process::{Command, Stdio};
@@ -25,6 +26,15 @@ pub(crate) fn skipped(why: &str) {
 
 pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// Containers often have no IPv6; says so.
+pub(crate) fn has_ipv6() -> bool {
+    let has = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+    if !has {
+        skipped("there is no IPv6");
+    }
+    has
 }
 
 pub(crate) fn has_program(name: &str, harmless: &str) -> bool {
@@ -132,6 +142,16 @@ fn field(path: &str, name: &str) -> String {
     };
     let value = text.lines().find_map(value).unwrap();
     value.split_whitespace().next().unwrap().to_owned()
+}
+
+/// How often the network of this thread had no route for a packet (`OutNoRoutes` of RFC 4293).
+pub(crate) fn packets_without_route() -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
+    let mut lines = text.lines().filter(|line| line.starts_with("Ip: "));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let mut columns = names.split(' ').zip(values.split(' '));
+    let column = columns.find(|(name, _)| *name == "OutNoRoutes");
+    column.unwrap().1.parse().unwrap()
 }
 
 /// Lets another process have so many files open and no more (its hard limit stays).

@@ -45,6 +45,7 @@ fn running_transfers_finish_and_nobody_else_is_let_in() {
         waiting.request(&Wish::octet("file"));
         server.signal(signal);
         server.wait_for_signal_taken();
+        server.wait_for_log(&["INFO stopping"]);
         let mut late = Client::new(server.address());
         late.request(&Wish::octet("file"));
         late.request(&Wish::octet("missing"));
