@@ -59,6 +59,191 @@ impl Chain {
         Chain::new(vec![Step::file(name, size)])
     }
 
+    /// The boot that is usual for a kind.
+    pub fn usual(kind: Kind) -> Chain {
+        match kind {
+            Kind::Ipxe => Chain::ipxe(),
+            Kind::Edk2 | Kind::Shim | Kind::Grub => Chain::uefi(),
+            Kind::Pxelinux => Chain::pxelinux(),
+            Kind::Lpxelinux => Chain::lpxelinux(),
+            Kind::UBoot | Kind::UBootLwip => Chain::uboot(),
+            Kind::RaspberryPi4 => Chain::raspberry_pi_4(),
+            Kind::WindowsBootmgr => Chain::windows(),
+            Kind::Busybox | Kind::Barebox => {
+                Chain::new(vec![amd64_kernel(), amd64_initrd().after(NEXT)])
+            }
+            Kind::TftpHpa
+            | Kind::Curl
+            | Kind::Atftp
+            | Kind::Tftpy
+            | Kind::OldRom
+            | Kind::OldRomNewPorts => Chain::one_file("image", 4 << 20),
+        }
+    }
+
+    /// BIOS: a PXE ROM fetches iPXE, which fetches a script, a kernel and an initrd.
+    pub fn ipxe() -> Chain {
+        Chain::new(vec![
+            Step::file("undionly.kpxe", 74_213).by(Kind::OldRom),
+            Step::file("boot.ipxe", 420).after(START).by(Kind::Ipxe),
+            amd64_kernel().after(NEXT).by(Kind::Ipxe),
+            amd64_initrd().after(NEXT).by(Kind::Ipxe),
+        ])
+    }
+
+    /// BIOS: a ROM (iPXE, where this was measured) fetches PXELINUX, which finds its configuration
+    /// under the tenth name.
+    pub fn pxelinux() -> Chain {
+        Chain::with_pxelinux("pxelinux.0", 42_430, Kind::Pxelinux)
+    }
+
+    /// The same with the variant that has one port for everything.
+    pub fn lpxelinux() -> Chain {
+        Chain::with_pxelinux("lpxelinux.0", 75_072, Kind::Lpxelinux)
+    }
+
+    fn with_pxelinux(program: &str, size: u64, kind: Kind) -> Chain {
+        let mut steps = vec![
+            Step::file(program, size).by(Kind::Ipxe),
+            Step::file("ldlinux.c32", 119_524).after(START),
+        ];
+        steps.extend(searched_configuration("pxelinux.cfg/", &["default"], 350));
+        steps.push(amd64_kernel().after(READ_MENU));
+        steps.push(amd64_initrd().after(NEXT));
+        Chain::new(
+            steps
+                .into_iter()
+                .map(|step| step.by_default(kind))
+                .collect(),
+        )
+    }
+
+    /// BIOS: a ROM fetches GRUB, which fetches its modules one by one.
+    pub fn grub_bios() -> Chain {
+        let mut steps = vec![
+            Step::file("grub/i386-pc/core.0", 49_900).by(Kind::Ipxe),
+            Step::file("grub/i386-pc/normal.mod", 115_096).after(START),
+        ];
+        let lists = ["command.lst", "fs.lst", "crypto.lst", "terminal.lst"];
+        let modules = [
+            "extcmd.mod",
+            "gettext.mod",
+            "boot.mod",
+            "bufio.mod",
+            "gzio.mod",
+            "linux.mod",
+            "linux16.mod",
+            "mmap.mod",
+            "relocator.mod",
+            "video.mod",
+            "vbe.mod",
+            "video_fb.mod",
+            "test.mod",
+        ];
+        let small = lists.map(|name| (name, 1_900)).into_iter();
+        for (name, size) in small.chain(modules.map(|name| (name, 9_800))) {
+            steps.push(Step::file(&format!("grub/i386-pc/{name}"), size).after(NEXT));
+        }
+        steps.extend(searched_configuration("grub/grub.cfg-", &[], 0));
+        steps.push(
+            Step::file("grub/grub.cfg", 900)
+                .searched()
+                .after(BACK_TO_BACK),
+        );
+        steps.push(amd64_kernel().after(READ_MENU));
+        steps.push(amd64_initrd().after(NEXT));
+        Chain::new(
+            steps
+                .into_iter()
+                .map(|step| step.by_default(Kind::Grub))
+                .collect(),
+        )
+    }
+
+    /// UEFI Secure Boot: the firmware fetches shim, shim fetches GRUB, GRUB the rest.
+    pub fn uefi() -> Chain {
+        let grub = |name: &str, size| Step::file(name, size).after(NEXT).by(Kind::Grub);
+        let miss = |name: &str| Step::miss(name).after(NEXT).by(Kind::Shim);
+        Chain::new(vec![
+            Step::file("shimx64.efi", 1_048_504).by(Kind::Edk2),
+            miss("revocations_sku.efi").after(START),
+            miss("revocations_sbat.efi"),
+            miss("shim_certificate_0.efi"),
+            Step::file("grubx64.efi", 3_843_520)
+                .after(NEXT)
+                .by(Kind::Shim),
+            grub("grub/x86_64-efi/command.lst", 3_900).after(START),
+            grub("grub/x86_64-efi/fs.lst", 220),
+            grub("grub/x86_64-efi/crypto.lst", 930),
+            grub("grub/x86_64-efi/terminal.lst", 160),
+            grub("grub/x86_64-efi/grub.cfg", 900),
+            amd64_kernel().after(READ_MENU).by(Kind::Grub),
+            amd64_initrd().after(NEXT).by(Kind::Grub),
+        ])
+    }
+
+    /// Arm: a boot script that is not there, then `pxe get` with its thirteen misses, and what `default`
+    /// names.
+    pub fn uboot() -> Chain {
+        let defaults = [
+            "default-arm-qemu-arm",
+            "default-arm-qemu",
+            "default-arm",
+            "default",
+        ];
+        let mut steps = vec![Step::miss("boot.scr.uimg")];
+        steps.push(
+            Step::miss("pxelinux.cfg/0d0aa0a1-7a2d-4c0c-9c7e-1f5e8c2b6a10")
+                .searched()
+                .after(NEXT),
+        );
+        steps.extend(searched_configuration("pxelinux.cfg/", &defaults, 480));
+        steps.push(Step::file("debian/arm64/linux", 32_956_352).after(NEXT));
+        steps.push(Step::file("debian/arm64/initrd.gz", 40_147_331).after(NEXT));
+        Chain::new(steps)
+    }
+
+    /// The EEPROM's loader, then start4.elf.
+    pub fn raspberry_pi_4() -> Chain {
+        let file = |name: &str, size| Step::file(name, size).after(NEXT);
+        let miss = |name: &str| Step::miss(name).after(NEXT);
+        Chain::new(vec![
+            Step::miss("9ffefdef/start4.elf"),
+            miss("9ffefdef/start.elf"),
+            file("config.txt", 1_850),
+            miss("pieeprom.sig"),
+            miss("recover4.elf"),
+            miss("recovery.elf"),
+            file("start4.elf", 2_249_280),
+            file("fixup4.dat", 5_399),
+            file("config.txt", 1_850).after(START),
+            miss("dt-blob.bin"),
+            miss("bootcfg.txt"),
+            file("cmdline.txt", 160),
+            file("bcm2711-rpi-4-b.dtb", 52_000),
+            miss("overlays/overlay_map.dtb"),
+            file("kernel8.img", 8_000_000),
+            file("initramfs8", 10_000_000),
+        ])
+    }
+
+    /// UEFI: the firmware fetches the boot manager, which fetches a Windows PE image.
+    pub fn windows() -> Chain {
+        let file = |name: &str, size| Step::file(name, size).after(NEXT);
+        Chain::new(vec![
+            Step::file("boot/x64/wdsmgfw.efi", 1_380_000).by(Kind::Edk2),
+            Step::file("boot/x64/bootmgfw.efi", 1_610_000)
+                .after(START)
+                .by(Kind::Edk2),
+            file("boot/x64/default.bcd", 24_576).after(START),
+            Step::miss("hiberfil.sys").after(NEXT),
+            file("boot/fonts/wgl4_boot.ttf", 49_092),
+            Step::miss("boot/fonts/segoe_slboot.ttf").after(NEXT),
+            file("boot/boot.sdi", 3_170_304).after(READ_MENU),
+            file("boot/images/boot.wim", 258_000_000),
+        ])
+    }
+
     /// The steps in order.
     pub fn steps(&self) -> &[Step] {
         &self.steps
@@ -123,7 +308,62 @@ impl Step {
             ..self
         }
     }
+
+    /// The same, fetched by this program unless another was named.
+    fn by_default(self, kind: Kind) -> Step {
+        Step {
+            by: self.by.or(Some(kind)),
+            ..self
+        }
+    }
 }
+
+/// The names that come from the machine's addresses, none of which is there, then further ones, the last
+/// of which is.
+fn searched_configuration(prefix: &str, others: &[&str], size: u64) -> Vec<Step> {
+    const ADDRESS: &str = "C0A80A2B";
+    let own = ["01-52-54-00-12-34-56".to_owned()];
+    let shorter = (1..=ADDRESS.len())
+        .rev()
+        .map(|length| ADDRESS[..length].to_owned());
+    let names = own
+        .into_iter()
+        .chain(shorter)
+        .chain(others.iter().map(|&name| name.to_owned()));
+    let mut steps: Vec<Step> = names
+        .map(|name| {
+            Step::miss(&format!("{prefix}{name}"))
+                .searched()
+                .after(BACK_TO_BACK)
+        })
+        .collect();
+    if let (Some(last), false) = (steps.last_mut(), others.is_empty()) {
+        last.size = Some(size);
+    }
+    steps
+}
+
+/// The kernel of the Debian 12 installer.
+fn amd64_kernel() -> Step {
+    Step::file("debian/amd64/linux", 8_222_656)
+}
+
+/// Its text-mode initrd.
+fn amd64_initrd() -> Step {
+    Step::file("debian/amd64/initrd.gz", 40_810_276)
+}
+
+/// Between two names of a search; firmware sends them less than 20 ms apart.
+const BACK_TO_BACK: Duration = Duration::from_micros(500);
+
+/// Between two files of one program.
+const NEXT: Duration = Duration::from_millis(2);
+
+/// From the end of a menu's configuration to the kernel.
+const READ_MENU: Duration = Duration::from_millis(50);
+
+/// A program that was just loaded sets up the network for itself.
+const START: Duration = Duration::from_millis(300);
 
 /// The longest name that fits a machine's request.
 pub const NAME_MAX: usize = 128;

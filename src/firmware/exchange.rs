@@ -1,7 +1,7 @@
 //! One request and the transfer that follows: the engine that all kinds share.
 //!
 //! It knows nothing of boots or files, only of blocks. What differs between kinds stands in the
-//! [`Profile`]; a decision that depends on the kind is never made here.
+//! [`Profile`]; the engine never asks which kind it works for.
 
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -207,7 +207,8 @@ impl Exchange {
             return Some(End::GaveUp(self.silence()));
         }
         if self.answered() {
-            self.push_ack(outbox);
+            // What was sent, not what has come since: a window may be half full.
+            self.push(outbox, Content::Ack(low_bits(self.acknowledged)));
         } else {
             if self.profile.repeats_from_new_port {
                 self.setting.port = self.setting.port.wrapping_add(1);
@@ -365,7 +366,9 @@ impl Exchange {
                         .saturating_sub(u64::from(awaited.wrapping_sub(wire)))
                 }
             }
-            Numbering::Plain | Numbering::UpperBitsOfAwaited => upper + u64::from(wire),
+            Numbering::UpperBitsOfAwaited => upper + u64::from(wire),
+            // Nothing is the block after the last number there is.
+            Numbering::NoWrap if 0 < upper => self.awaited + 1,
             Numbering::NoWrap => u64::from(wire),
         }
     }
@@ -484,8 +487,12 @@ impl Exchange {
             Answer::AckNext => self.push(outbox, Content::Ack(low_bits(self.awaited))),
             Answer::Forget => {
                 self.awaited = 1;
-                self.acknowledged = 0;
                 self.push_ack(outbox);
+            }
+            Answer::ForgetAnew => {
+                self.awaited = 1;
+                self.push_ack(outbox);
+                self.wait_afresh(now);
             }
             Answer::Complain(code) => self.push(outbox, Content::Error(code)),
             Answer::Die(code) => {
@@ -665,11 +672,10 @@ impl Outgoing {
         match self.content {
             Content::Request => {
                 let request = datagram.request(name);
-                exchange.map_or(request.clone(), |exchange| {
-                    let with = |request: Datagram, option: &(&str, Value)| {
-                        request.option(option.0, exchange.value(option.1))
-                    };
-                    exchange.options().iter().fold(request, with)
+                let options = exchange.map_or(&[][..], Exchange::options);
+                let value = |value| exchange.map_or(0, |exchange| exchange.value(value));
+                options.iter().fold(request, |request, (name, asked)| {
+                    request.option(name, value(*asked))
                 })
             }
             Content::Ack(block) => match self.window {

@@ -46,7 +46,7 @@ pub struct Machine {
     files_done: usize,
     /// The end of a pause: think time, or dark until it powers on again.
     wake_at: Option<Moment>,
-    /// The program that opened the last port, and that port.
+    /// Whose UDP opened the last port, and that port.
     last_port: Option<(Kind, u16)>,
     /// Where this machine's free-running timer and its counters stand, fixed for its life.
     phase: u64,
@@ -336,8 +336,8 @@ impl Machine {
     }
 
     fn open_port(&mut self, now: Moment) -> u16 {
-        let program = self.program();
-        let before = self.last_port.filter(|(by, _)| *by == program);
+        let stack = self.program().network_stack();
+        let before = self.last_port.filter(|(of, _)| *of == stack);
         let port = match (self.profile().ports, before) {
             (Ports::Fixed(port), _) => port,
             (Ports::Counted(first), None) => first,
@@ -354,7 +354,7 @@ impl Machine {
                 first + offset
             }
         };
-        self.last_port = Some((program, port));
+        self.last_port = Some((stack, port));
         port
     }
 
@@ -364,7 +364,7 @@ impl Machine {
             return;
         };
         // Some firmware moved to further ports meanwhile.
-        self.last_port = Some((self.program(), exchange.port()));
+        self.last_port = Some((self.program().network_stack(), exchange.port()));
         match end {
             End::Complete { size } => self.complete(now, size),
             End::Probed {
