@@ -171,16 +171,33 @@ impl Results {
     ///
     /// # Panics
     /// Where somebody has not.
-    pub(crate) fn all_booted(&self) -> &Results {
+    pub(crate) fn all_booted(&self) {
+        self.all_booted_but(&[]);
+    }
+
+    /// Everybody has booted, or is of one of these kinds.
+    ///
+    /// # Panics
+    /// Where somebody else has not.
+    pub(crate) fn all_booted_but(&self, excepted: &[Kind]) {
+        let excused: usize = excepted.iter().map(|&kind| self.lost_of(kind)).sum();
         assert!(
-            self.lost() == 0 && self.booted + self.vanished == self.machines,
+            self.lost() == excused && self.booted + self.lost() + self.vanished == self.machines,
             "{}: {:?} gave up, because of {:?}\n{}\n{self}",
             self.label,
             self.gave_up,
             self.failed,
             Results::HEAD
         );
-        self
+    }
+
+    /// Machines of this kind that gave up.
+    pub(crate) fn lost_of(&self, kind: Kind) -> usize {
+        let of_kind = |&&(lost, _): &&(Kind, usize)| lost == kind;
+        self.gave_up
+            .iter()
+            .find(of_kind)
+            .map_or(0, |&(_, times)| times)
     }
 
     /// Machines that gave up.

@@ -22,6 +22,11 @@ pub(crate) trait ServerUnderTest {
         true
     }
 
+    /// A run ends only when everything that it opened is closed again.
+    fn must_come_to_rest(&self) -> bool {
+        false
+    }
+
     fn on_request(&mut self, now: Moment, io: &mut Network, peer: Peer, local: Local, bytes: &[u8]);
     fn on_reply(&mut self, now: Moment, io: &mut Network, client: usize, bytes: &[u8]);
     fn on_port_closed(&mut self, now: Moment, io: &mut Network, client: usize);
@@ -57,6 +62,10 @@ impl Production {
 impl ServerUnderTest for Production {
     fn name(&self) -> &'static str {
         "ours"
+    }
+
+    fn must_come_to_rest(&self) -> bool {
+        true
     }
 
     fn on_request(
