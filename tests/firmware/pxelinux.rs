@@ -1,1 +1,155 @@
-//! To come.
+//! PXELINUX and LPXELINUX: the most patient, and the ones that search for their configuration.
+
+use ripple_tftpd::firmware::{Chain, Kind, Reaction, Reason, Status, Step};
+
+use crate::dialogue::{Dialogue, STRANGER, assert_times};
+
+const OPTIONS: &str = "tsize 99 blksize 1408";
+
+/// When the first seventeen packets of its table go out, and the last.
+const TIMES: [f64; 16] = [
+    0.11, 0.22, 0.38, 0.55, 0.77, 1.04, 1.37, 1.76, 2.25, 2.8, 3.46, 4.29, 5.27, 6.43, 7.86, 9.56,
+];
+
+#[test]
+fn asks_31_times_in_131_seconds() {
+    for (kind, port) in [(Kind::Pxelinux, 49_152), (Kind::Lpxelinux, 49_153)] {
+        let mut it = Dialogue::with(kind);
+        assert_eq!(it.request(), "RRQ image tsize 0 blksize 1408");
+        assert_eq!(it.port, port);
+        let (times, end, reason) = it.wait_for_failure();
+        assert_eq!(times.len(), 30);
+        assert_times(&times[..16], &TIMES);
+        assert_times(&[times[29], end], &[116.87, 130.88]);
+        assert_eq!((it.port, reason), (port, Reason::NoReply));
+        let reboot = it.machine.deadline().unwrap();
+        assert_eq!(reboot.since(it.now).as_secs(), 300);
+    }
+}
+
+fn search() -> Chain {
+    Chain::new(vec![
+        Step::file("cfg/01-mac", 10).searched(),
+        Step::file("cfg/C0A8", 10).searched(),
+        Step::file("cfg/default", 10).searched(),
+        Step::file("linux", 10),
+    ])
+}
+
+#[test]
+fn any_error_for_a_configuration_means_the_next_name() {
+    for code in [0, 1, 2] {
+        let mut it = Dialogue::about(Kind::Pxelinux, search());
+        assert_eq!(it.error(code), ["RRQ cfg/C0A8 tsize 0 blksize 1408"]);
+        assert_eq!(it.port, 49_153, "one port more per file");
+        it.oack(OPTIONS);
+        // The first that is found ends the search.
+        let said = it.data(1, 10);
+        assert_eq!(said, ["ACK 1", "RRQ linux tsize 0 blksize 1408"]);
+    }
+}
+
+#[test]
+fn silence_for_a_configuration_means_the_next_name_too() {
+    let mut it = Dialogue::about(Kind::Pxelinux, search());
+    let said = it.wait(130.9);
+    assert_eq!(said.len(), 31);
+    assert_eq!(said[30], "130.88 RRQ cfg/C0A8 tsize 0 blksize 1408");
+}
+
+#[test]
+fn without_any_configuration_it_stops() {
+    let mut it = Dialogue::about(Kind::Lpxelinux, search());
+    for _ in 0..2 {
+        assert_eq!(it.error(1).len(), 1);
+    }
+    it.error(1);
+    assert_eq!(it.machine.status(), Status::Failed(Reason::NoConfiguration));
+}
+
+#[test]
+fn an_error_for_a_kernel_ends_the_boot() {
+    let mut it = Dialogue::with(Kind::Pxelinux);
+    it.error(0);
+    assert_eq!(it.machine.status(), Status::Failed(Reason::ServerError(0)));
+}
+
+#[test]
+fn lpxelinux_has_one_port_for_everything() {
+    let chain = Chain::new(vec![Step::file("one", 10), Step::file("two", 10)]);
+    let mut it = Dialogue::about(Kind::Lpxelinux, chain);
+    it.oack(OPTIONS);
+    assert_eq!(it.data(1, 10).len(), 2);
+    assert_eq!(it.port, 49_153);
+}
+
+#[test]
+fn acks_follow_the_same_table_and_a_fresh_one_after_the_oack() {
+    let mut it = Dialogue::with(Kind::Pxelinux);
+    it.wait(100.0);
+    it.oack(OPTIONS);
+    let (times, end, reason) = it.wait_for_failure();
+    assert_times(&times[..16], &TIMES);
+    assert_times(&[end], &[130.88]);
+    assert_eq!(reason, Reason::Silence);
+}
+
+#[test]
+fn only_new_blocks_count() {
+    let mut it = Dialogue::granted(Kind::Pxelinux, OPTIONS);
+    it.lockstep(1, 3, 1408);
+    it.wait(1.0);
+    assert_eq!(it.oack(OPTIONS), [""; 0]);
+    assert_eq!(it.data(3, 1408), ["ACK 3"]);
+    assert_eq!(it.data(1, 1408), ["ACK 3"]);
+    assert_eq!(it.data(5, 1408), ["ACK 3"]);
+    assert_eq!(it.error(0), [""; 0]);
+    assert_eq!(it.machine.status(), Status::Receiving);
+    assert_times(&[it.wait_for_failure().1], &[129.88]);
+}
+
+#[test]
+fn the_wrap_goes_to_zero() {
+    let mut it = Dialogue::granted(Kind::Pxelinux, OPTIONS);
+    it.lockstep(1, 65_540, 1408);
+    assert_eq!(it.data(65_535, 1408), ["ACK 4"]);
+}
+
+#[test]
+fn strangers_and_closed_ports() {
+    let mut it = Dialogue::granted(Kind::Pxelinux, OPTIONS);
+    assert_eq!(it.data_from(STRANGER, 1, 1408), ["ACK 1"]);
+    let mut it = Dialogue::granted(Kind::Lpxelinux, OPTIONS);
+    assert_eq!(it.data_from(STRANGER, 1, 1408), [""; 0]);
+
+    for (kind, reaction) in [
+        (Kind::Pxelinux, Reaction::Ignored),
+        (Kind::Lpxelinux, Reaction::PortUnreachable),
+    ] {
+        let mut it = Dialogue::about(kind, Chain::one_file("image", 10));
+        it.oack(OPTIONS);
+        assert_eq!(it.data(1, 10), ["ACK 1"]);
+        assert_eq!(it.machine.status(), Status::Booted);
+        assert_eq!(it.data(1, 10), [""; 0]);
+        assert_eq!(it.reaction, reaction);
+    }
+}
+
+#[test]
+fn refuses_options_it_does_not_know_and_odd_block_sizes() {
+    for options in ["tsize 9 windowsize 1", "blksize 63", "blksize 2049"] {
+        let mut it = Dialogue::with(Kind::Pxelinux);
+        assert_eq!(it.oack(options), ["ERROR 8"]);
+    }
+    let mut it = Dialogue::with(Kind::Pxelinux);
+    assert_eq!(it.oack("blksize 2048"), ["ACK 0"]);
+}
+
+#[test]
+fn an_empty_file_is_not_there() {
+    let mut it = Dialogue::about(Kind::Pxelinux, search());
+    assert_eq!(
+        it.oack("tsize 0 blksize 1408"),
+        ["RRQ cfg/C0A8 tsize 0 blksize 1408"]
+    );
+}
