@@ -10,6 +10,8 @@ server_port=''
 start_server() {
     server_log=$1
     shift
+    # The background job may create the file later than we first look into it.
+    : > "$server_log"
     "$@" 2> "$server_log" &
     server_pid=$!
     local deadline=$((SECONDS + 20))

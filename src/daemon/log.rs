@@ -113,11 +113,8 @@ impl Log {
     }
 
     /// Writes down that the operator wants the server to stop.
-    pub fn stopping(&self, running: usize, patience: Duration) {
-        info!(
-            "stopping: {running} transfers may finish within {} s",
-            patience.as_secs()
-        );
+    pub fn stopping(&self, serving: usize) {
+        info!("stopping: {serving} transfers may finish");
     }
 
     /// Writes down what the server did in its life.

@@ -162,7 +162,10 @@ impl Daemon {
                         match signal {
                             Signal::HangUp => {}
                             Signal::Stop if self.server.is_stopping() => return Turn::Stop,
-                            Signal::Stop => self.server.stop(now, &mut self.world),
+                            Signal::Stop => {
+                                self.server.stop(now, &mut self.world);
+                                self.world.log.stopping(self.server.serving());
+                            }
                         }
                     }
                 }

@@ -214,7 +214,7 @@ pub struct Server {
     clients: Slab<Client>,
     by_peer: HashMap<Peer, usize>,
     /// Those who wait, by host, oldest first.
-    waiting_of: HashMap<IpAddr, Vec<usize>>,
+    waiting_of: HashMap<(IpAddr, u32), Vec<usize>>,
     queue: Queue,
     wheel: Wheel,
     /// Those who may have something to send, each once.
@@ -268,10 +268,18 @@ impl Server {
             self.stats.stopping += 1;
             return;
         }
+        self.wheel.skip_idle(now);
         let mut buffer = [0; NAME_MAX];
         let name = match self.check(&request, &mut buffer) {
             Ok(name) => name,
-            Err(refusal) => return self.refuse(io, peer, local, &request, refusal),
+            Err(_) if self.is_stopping() => {
+                self.stats.stopping += 1;
+                return;
+            }
+            Err(refusal) => {
+                self.stats.requests += 1;
+                return self.refuse(io, peer, local, &request, refusal);
+            }
         };
         let wanted = Wanted::new(request.options());
         if let Some(known) = known
@@ -429,7 +437,7 @@ impl Server {
         );
         self.queue.join(place, id);
         self.waiting_of
-            .entry(arrival.peer.address)
+            .entry(host_of(arrival.peer))
             .or_default()
             .push(id);
         self.set_timer(id);
@@ -438,7 +446,7 @@ impl Server {
     /// The waiting client of the same host and file whose place a request takes, with that place and the
     /// time of its arrival.
     fn superseded_by(&self, now: Moment, arrival: &Arrival<'_>) -> Option<(usize, Place, Moment)> {
-        let waiting_there = self.waiting_of.get(&arrival.peer.address)?;
+        let waiting_there = self.waiting_of.get(&host_of(arrival.peer))?;
         waiting_there
             .iter()
             .take(SUPERSEDED_EXAMINED)
@@ -700,6 +708,11 @@ impl Server {
         self.queue.len()
     }
 
+    /// Clients that are being served, with a slot or without.
+    pub fn serving(&self) -> usize {
+        self.clients.len() - self.queue.len()
+    }
+
     /// Clients that hold a slot.
     pub fn running(&self) -> usize {
         self.running
@@ -749,11 +762,11 @@ impl Server {
             return;
         };
         self.queue.leave(waiting.place);
-        let address = client.peer.address;
-        if let Some(waiting_there) = self.waiting_of.get_mut(&address) {
+        let host = host_of(client.peer);
+        if let Some(waiting_there) = self.waiting_of.get_mut(&host) {
             waiting_there.retain(|&other| other != id);
             if waiting_there.is_empty() {
-                self.waiting_of.remove(&address);
+                self.waiting_of.remove(&host);
             }
         }
     }
@@ -768,7 +781,6 @@ impl Server {
         request: &Request<'_>,
         refusal: Refusal,
     ) {
-        self.stats.requests += 1;
         self.stats.refused += 1;
         io.refuse(peer, local, refusal);
         io.report(Event::Refused {
@@ -814,6 +826,11 @@ impl Server {
             self.ready.push_back(id);
         }
     }
+}
+
+/// What tells one host from another: its address, and the interface where it is link-local.
+fn host_of(peer: Peer) -> (IpAddr, u32) {
+    (peer.address, peer.scope)
 }
 
 /// A request that passed the first checks.

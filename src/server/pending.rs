@@ -91,7 +91,7 @@ impl Waiting {
     /// firmware changes the port with every repeat, and this port will not be heard again. A client
     /// that repeats as expected keeps its place; it is another one behind the same address.
     pub(super) fn may_be_superseded(&self, now: Moment) -> bool {
-        now.since(self.heard_at) > self.last_gap.unwrap_or(SUPERSEDED_AFTER)
+        now.since(self.heard_at) > self.last_gap.unwrap_or_default().max(SUPERSEDED_AFTER)
     }
 }
 

@@ -50,6 +50,13 @@ impl Wheel {
         }
     }
 
+    /// Skips the time in which nothing was filed: no need to turn the wheel through an idle month.
+    pub(super) fn skip_idle(&mut self, now: Moment) {
+        if self.entries.is_empty() {
+            self.advance(now);
+        }
+    }
+
     /// Files `owner` to come up by `deadline`, never later than that plus [`TICK`]; earlier where the
     /// deadline lies beyond the horizon. Returns the filing's serial number and when it comes up.
     pub(super) fn file(&mut self, owner: usize, deadline: Moment) -> (u64, Moment) {

@@ -219,14 +219,26 @@ impl Transfer {
         self.timeouts = 0;
         self.progress_at = now;
         self.retransmit_at = None;
-        if !whole_window {
-            self.rewound_at = Some(now);
-        }
         if self.window.is_complete() {
-            Step::End(Outcome::Complete)
-        } else {
-            Step::Send
+            return Step::End(Outcome::Complete);
         }
+        if !whole_window && self.may_begin_anew(now) {
+            self.rewound_at = Some(now);
+            return self.repeat();
+        }
+        if !self.window.is_at_base() {
+            self.retransmit_at = Some(now + self.rto());
+        }
+        Step::Send
+    }
+
+    /// A window begins anew at the client's wish once per round trip: every packet that it did not expect
+    /// draws the same ACK from it.
+    fn may_begin_anew(&self, now: Moment) -> bool {
+        let guard = self.retransmit.srtt().unwrap_or(UNMEASURED);
+        self.rewound_at
+            .is_none_or(|rewound_at| now.since(rewound_at) >= guard)
+            && !self.window.follows_a_repeat()
     }
 
     /// The block before the outstanding one was acknowledged again.
@@ -240,12 +252,10 @@ impl Transfer {
         };
         let round_trip = self.retransmit.srtt();
         let again = if self.window.size() == 1 {
-            let overdue = round_trip.map_or(REPEAT_AFTER, |srtt| REPEAT_AFTER.max(2 * srtt));
+            let overdue = round_trip.map_or(UNMEASURED, |srtt| REPEAT_AFTER.max(2 * srtt));
             now.since(sent_at) >= overdue
         } else {
-            let guard = round_trip.unwrap_or(REPEAT_AFTER);
-            self.rewound_at
-                .is_none_or(|rewound_at| now.since(rewound_at) >= guard)
+            self.may_begin_anew(now)
         };
         if !again || self.window.is_at_base() {
             return Step::Wait;
@@ -269,10 +279,10 @@ impl Transfer {
     /// [`Transfer::deadline`] passed.
     pub fn on_deadline(&mut self, now: Moment) -> Step {
         if now >= self.progress_at + self.patience {
-            return Step::End(if self.answered {
-                Outcome::TimedOut
-            } else {
-                Outcome::NoAnswer
+            return Step::End(match (self.answered, self.is_unconfirmed()) {
+                (false, _) => Outcome::NoAnswer,
+                (true, false) => Outcome::TimedOut,
+                (true, true) => Outcome::CompleteUnconfirmed,
             });
         }
         if self.retransmit_at.is_none_or(|at| now < at) {
@@ -385,6 +395,9 @@ pub const SENDINGS: u8 = 3;
 /// A packet younger than this is not sent again at the client's wish: firmware repeats requests within
 /// 5-9 ms, and PXELINUX its ACKs within 110 ms.
 const REPEAT_AFTER: Duration = Duration::from_millis(100);
+
+/// What a round trip may take before one was measured.
+const UNMEASURED: Duration = Duration::from_secs(1);
 
 /// Least time before a block is repeated around the wrap from 65,535 to 0: iPXE files a stale block there
 /// 65,536 blocks too high, and its download never ends.

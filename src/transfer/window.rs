@@ -13,6 +13,8 @@ pub(super) struct Window {
     /// One above the highest block ever sent.
     fresh: u64,
     size: u16,
+    /// One above the highest block that had been sent when the window last began anew.
+    repeated_to: Option<u64>,
     /// The block that ends the file, once it is known.
     last: Option<u64>,
 }
@@ -37,6 +39,7 @@ impl Window {
             next: first,
             fresh: first,
             size,
+            repeated_to: None,
             last,
         }
     }
@@ -82,7 +85,7 @@ impl Window {
             return Acknowledged::Stranger;
         }
         self.base += ahead;
-        self.next = self.base;
+        self.next = self.next.max(self.base);
         if ahead == out {
             Acknowledged::All
         } else {
@@ -93,6 +96,13 @@ impl Window {
     /// Begins again with the lowest block that is not acknowledged.
     pub(super) fn rewind(&mut self) {
         self.next = self.base;
+        self.repeated_to = Some(self.fresh);
+    }
+
+    /// The blocks before the outstanding one were the last to be sent twice. A client may acknowledge
+    /// each copy, and all of them name the block before this window.
+    pub(super) fn follows_a_repeat(&self) -> bool {
+        self.repeated_to == Some(self.base)
     }
 
     pub(super) fn base(&self) -> u64 {

@@ -75,6 +75,38 @@ fn one_that_owes_only_its_last_ack_and_repeats_an_old_one_is_given_up_as_well() 
 }
 
 #[test]
+fn retries_are_counted_for_each_step_and_not_for_the_whole_transfer() {
+    // Every packet is lost twice.
+    for options in [&[][..], &[("blksize", "600")]] {
+        let mut lab = Lab::with_slots(1);
+        lab.settle(&[request_with(client(1), "medium", "octet", options)]);
+        while lab.world.ended.is_empty() && lab.now < Moment::START + seconds(200) {
+            let sendings = lab.world.sendings_to(client(1));
+            let last = sendings.last().expect("the first packet left").packet;
+            let times = sendings.iter().filter(|sent| sent.packet == last).count();
+            if times == 3 {
+                lab.ack_last(client(1));
+            } else {
+                lab.pass(millis(50));
+            }
+        }
+        assert_eq!(lab.world.outcomes_of(client(1)), [Outcome::Complete]);
+    }
+}
+
+#[test]
+fn a_slow_client_that_makes_progress_is_never_given_up() {
+    let mut lab = lab_with_patience(seconds(35));
+    lab.ask(client(1), "large");
+    for _ in 0..60 {
+        lab.ack_last(client(1));
+        lab.pass(seconds(34));
+    }
+    assert_eq!(lab.world.ended, []);
+    assert_eq!(lab.server.running(), 1);
+}
+
+#[test]
 fn stopping_forgets_those_who_wait_and_lets_the_others_finish() {
     let mut lab = Lab::with_slots(2);
     for number in 1..=4 {
@@ -131,6 +163,25 @@ fn a_request_to_a_server_that_stops_gets_no_answer() {
 }
 
 #[test]
+fn a_faulty_request_of_one_who_is_served_gets_no_answer_while_stopping() {
+    let faults = [
+        (2, "small", "octet"),
+        (1, "small", "mail"),
+        (1, "../small", "octet"),
+    ];
+    for (opcode, name, mode) in faults {
+        let mut lab = Lab::with_slots(1);
+        lab.ask(client(1), "large");
+        lab.ack(client(1), 1);
+        lab.stop();
+        let datagram = request_datagram(opcode, name, mode, &[]);
+        lab.settle(&[Arrival::Request(client(1), datagram)]);
+        assert_eq!(lab.world.refusals, [], "{name} {mode}");
+        assert_eq!(lab.world.served(), [client(1)]);
+    }
+}
+
+#[test]
 fn a_first_packet_that_was_lost_is_repeated_while_stopping() {
     let mut lab = Lab::with_slots(1);
     lab.ask(client(1), "small");
@@ -163,12 +214,14 @@ fn stopping_ends_after_the_operators_time_whatever_runs() {
     lab.pass(seconds(3));
     let stopped_at = lab.now;
     lab.stop();
-    // It makes progress all the time.
-    while !lab.server.is_stopped() {
+    // It makes progress all the time, and its own timers come up later than the end.
+    while lab.now < stopped_at + seconds(10) - millis(100) {
         lab.ack_last(client(1));
         lab.pass(millis(100));
-        assert!(lab.now < stopped_at + seconds(30), "it never stops");
     }
+    lab.ack_last(client(1));
+    lab.pass(seconds(10));
+    assert!(lab.server.is_stopped());
     assert_eq!(lab.world.outcomes_of(client(1)), [Outcome::ShutDown]);
     assert_on_time(lab.world.ended[0].at, stopped_at + seconds(10));
     assert_eq!(lab.world.open_now(), 0);
@@ -222,6 +275,24 @@ fn a_server_that_waits_for_one_client_is_woken_a_few_times_only() {
 }
 
 #[test]
+fn timers_that_were_brought_forward_leave_nothing_behind() {
+    let mut lab = Lab::with_slots(1);
+    lab.ask(client(1), "large");
+    lab.ack(client(1), 1);
+    lab.pass(millis(20));
+    // Each silence makes the RTO grow, and each ACK after it makes it short again.
+    for _ in 0..50 {
+        lab.ack_last(client(1));
+        lab.pass(millis(20));
+        lab.ack_last(client(1));
+        lab.pass(seconds(2));
+    }
+    lab.ack_last(client(1));
+    let woken = lab.wakeups_until_asleep();
+    assert!(woken <= 30, "woken {woken} times in 35 s");
+}
+
+#[test]
 fn a_long_sleep_leaves_the_timers_right() {
     let mut lab = Lab::with_slots(1);
     lab.ask(client(1), "small");
@@ -242,6 +313,23 @@ fn a_long_sleep_leaves_the_timers_right() {
     assert_on_time(sent_at[1], begin + seconds(1));
     assert_on_time(sent_at[2], sent_at[1] + seconds(2));
     assert_eq!(lab.world.outcomes_of(client(2)), [Outcome::NoAnswer]);
+}
+
+#[test]
+fn a_long_sleep_is_not_made_up_for_turn_by_turn_of_the_wheel() {
+    let mut lab = Lab::with_slots(1);
+    lab.ask(client(1), "small");
+    lab.ack(client(1), 1);
+    lab.wakeups_until_asleep();
+    // A month without a request: the loop sleeps all the while.
+    lab.oversleep(seconds(30 * 24 * 3600));
+    lab.deliver(&request(client(2), "small"));
+    let wakeup = lab.server.next_wakeup().expect("a transfer has begun");
+    assert!(
+        lab.now < wakeup,
+        "a timer filed at {:?} comes up at {wakeup:?}",
+        lab.now
+    );
 }
 
 #[test]

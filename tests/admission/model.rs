@@ -80,7 +80,7 @@ impl Waiter {
 
     fn gives_way(&self, now: Moment, peer: Peer, wish: Wish) -> bool {
         let same_host = self.peer.address == peer.address && self.wish.file == wish.file;
-        same_host && now.since(self.heard_at) > self.gap.unwrap_or(millis(900))
+        same_host && now.since(self.heard_at) > self.gap.unwrap_or_default().max(millis(900))
     }
 }
 
@@ -362,7 +362,9 @@ impl Model {
         assert_eq!(waited, served.waited);
         let is_out_of_patience = served.progress_at + self.limits.patience <= now;
         let is_right = match outcome {
-            Outcome::TimedOut => served.answered && is_out_of_patience,
+            Outcome::TimedOut => {
+                served.answered && is_out_of_patience && !served.owes_only_its_last_ack()
+            }
             Outcome::NoAnswer => {
                 let first_sent_at = served.first_sent_at;
                 let was_sent_thrice =
@@ -371,7 +373,8 @@ impl Model {
             }
             Outcome::CompleteUnconfirmed => {
                 let port_closed = world.closed_ports.contains(&peer);
-                served.owes_only_its_last_ack() && (served.sendings >= 3 || port_closed)
+                served.owes_only_its_last_ack()
+                    && (served.sendings >= 3 || port_closed || is_out_of_patience)
             }
             Outcome::PortClosed => world.closed_ports.contains(&peer),
             Outcome::Refused(Refusal::ReadFailed) => {

@@ -523,6 +523,26 @@ fn another_file_or_another_address_supersedes_nobody() {
 }
 
 #[test]
+fn the_same_link_local_address_on_two_interfaces_is_two_hosts() {
+    let on = |scope| Peer {
+        address: "fe80::1".parse().unwrap(),
+        port: 2070,
+        scope,
+    };
+    let mut lab = Lab::with_slots(1);
+    lab.ask(client(1), "large");
+    lab.ack(client(1), 1);
+    lab.ask(on(2), "large");
+    lab.pass(seconds(3));
+    lab.ask(on(3), "large");
+    assert_eq!(lab.server.pending(), 2);
+    assert_eq!(lab.world.ended, []);
+    lab.settle(&[error(client(1), 0)]);
+    lab.settle(&[error(on(2), 0)]);
+    assert_eq!(lab.world.served(), [client(1), on(2), on(3)]);
+}
+
+#[test]
 fn a_port_change_is_heard_even_where_the_queue_is_full() {
     let mut lab = Lab::new(Limits {
         max_transfers: 1,

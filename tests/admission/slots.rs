@@ -223,8 +223,11 @@ fn running_out_of_descriptors_makes_requests_wait_and_loses_none() {
             lab.world.exhausted_reported.len()
         );
         lab.world.exhausted = false;
-        lab.pass(millis(104));
+        let better_since = lab.now;
+        // Nobody is heard of, and still the server tries again soon.
+        lab.pass(seconds(5));
         assert_eq!(lab.server.running(), slots);
+        assert!(lab.world.opens[0].at <= better_since + millis(104));
         for &peer in &arrived {
             lab.ack(peer, 1);
         }
@@ -357,6 +360,28 @@ fn a_full_socket_waits_until_it_is_writable_and_loses_nothing() {
     // A second notice means nothing.
     lab.settle(&[Arrival::Writable(client(1))]);
     assert_eq!(lab.world.packets_to(client(1)), all);
+}
+
+#[test]
+fn large_windows_leave_in_bursts_in_turn() {
+    let mut lab = Lab::with_slots(3);
+    let options = [("windowsize", "64")];
+    let peers = [1, 2, 3].map(client);
+    for peer in peers {
+        lab.settle(&[request_with(peer, "large", "octet", &options)]);
+    }
+    let sent_before = lab.world.sent.len();
+    lab.turn(&peers.map(|peer| ack(peer, 0)));
+    // After one turn each has had its share, and none its whole window.
+    let shares = peers.map(|peer| lab.world.packets_to(peer).len() - 1);
+    assert!(
+        shares
+            .iter()
+            .all(|&share| share == shares[0] && 1 <= share && share <= 32),
+        "{shares:?}"
+    );
+    lab.settle(&[]);
+    assert_eq!(lab.world.sent.len(), sent_before + 3 * 64);
 }
 
 #[test]

@@ -1,0 +1,213 @@
+//! When something is sent again by itself, and when a client is given up.
+
+use ripple_tftpd::transfer::Outcome;
+
+use crate::talk::Talk;
+
+#[test]
+fn the_rto_is_1_s_before_anything_was_measured() {
+    let mut talk = Talk::new("blksize 1024", 5000);
+    talk.at(0.0).begins().sends_oack().waits_until(1.0);
+}
+
+#[test]
+fn the_rto_is_never_below_250_ms() {
+    let mut talk = Talk::new("blksize 1024", 1 << 20);
+    talk.at(0.0).begins().sends_oack();
+    talk.at(0.000_1).ack(0).sends(1..=1).waits_until(0.250_1);
+    talk.at(0.000_2).ack(1).sends(2..=2).waits_until(0.250_2);
+}
+
+/// RFC 6298 section 2.2 and 2.3.
+#[test]
+fn the_rto_follows_the_round_trips() {
+    let mut talk = Talk::new("blksize 1024", 1 << 20);
+    talk.at(0.0).begins().sends_oack();
+    // First 0.4 s: SRTT 0.4, RTTVAR 0.2.
+    talk.at(0.4).ack(0).sends(1..=1).waits_until(0.4 + 1.2);
+    // Then 0.2 s: RTTVAR 3/4 x 0.2 + 1/4 x 0.2 = 0.2, SRTT 7/8 x 0.4 + 1/8 x 0.2 = 0.375.
+    talk.at(0.6).ack(1).sends(2..=2).waits_until(0.6 + 1.175);
+    // Then 0.375 s: RTTVAR 0.15, SRTT 0.375.
+    talk.at(0.975)
+        .ack(2)
+        .sends(3..=3)
+        .waits_until(0.975 + 0.975);
+}
+
+#[test]
+fn a_round_trip_of_nothing_is_one_too() {
+    let mut talk = Talk::new("blksize 1024", 1 << 20);
+    talk.at(0.0).begins().sends_oack();
+    talk.at(0.0).ack(0).sends(1..=1).waits_until(0.25);
+    talk.at(0.0).ack(1).sends(2..=2).waits_until(0.25);
+}
+
+#[test]
+fn silence_doubles_the_rto_up_to_5_s_and_ends_after_35() {
+    let mut talk = Talk::under_way("blksize 1024", 1 << 20);
+    talk.sends(1..=1);
+    talk.due(0.251).sends(1..=1);
+    talk.due(0.751).sends(1..=1);
+    talk.due(1.751).sends(1..=1);
+    talk.due(3.751).sends(1..=1);
+    talk.due(7.751).sends(1..=1);
+    talk.due(12.751).sends(1..=1);
+    talk.due(17.751).sends(1..=1);
+    talk.due(22.751).sends(1..=1);
+    talk.due(27.751).sends(1..=1);
+    talk.due(32.751).sends(1..=1);
+    talk.due(35.001).ends(Outcome::TimedOut);
+    assert_eq!(talk.transfer.retransmissions(), 10);
+    assert_eq!(talk.transfer.acknowledged_bytes(), 0);
+}
+
+#[test]
+fn a_short_agreed_timeout_bounds_the_rto() {
+    let mut talk = Talk::under_way("timeout 2", 1 << 20);
+    talk.sends(1..=1);
+    talk.due(0.251).sends(1..=1);
+    talk.due(0.751).sends(1..=1);
+    talk.due(1.751).sends(1..=1);
+    talk.due(3.751).sends(1..=1);
+    talk.due(5.751).sends(1..=1);
+    talk.due(7.751).sends(1..=1);
+}
+
+#[test]
+fn a_long_agreed_timeout_lets_the_rto_grow_past_5_s() {
+    let mut talk = Talk::under_way("timeout 20", 1 << 20);
+    talk.sends(1..=1);
+    talk.due(0.251).sends(1..=1);
+    talk.due(0.751).sends(1..=1);
+    talk.due(1.751).sends(1..=1);
+    talk.due(3.751).sends(1..=1);
+    talk.due(7.751).sends(1..=1);
+    talk.due(15.751).sends(1..=1);
+    talk.due(31.751).sends(1..=1);
+    talk.due(35.001).ends(Outcome::TimedOut);
+}
+
+#[test]
+fn a_slow_path_does_not_lift_the_rto_past_its_bound() {
+    let mut talk = Talk::new("blksize 1024", 1 << 20);
+    talk.at(0.0).begins().sends_oack();
+    talk.due(1.0).sends_oack();
+    talk.at(2.9).ack(0).sends(1..=1);
+    // The first block takes 0.9 s, the second 2.6 s: 1.1125 + 4 x 0.7625 = 4.1625 s.
+    talk.at(3.8).ack(1).sends(2..=2).waits_until(3.8 + 2.7);
+    talk.at(6.4).ack(2).sends(3..=3).waits_until(6.4 + 4.1625);
+    // And the third 4.1 s: beyond 5 s.
+    talk.at(10.5).ack(3).sends(4..=4).waits_until(10.5 + 5.0);
+}
+
+#[test]
+fn progress_undoes_the_doubling() {
+    let mut talk = Talk::under_way("blksize 1024", 1 << 20);
+    talk.sends(1..=1);
+    talk.due(0.251).sends(1..=1);
+    talk.due(0.751).sends(1..=1);
+    talk.at(1.0).ack(1).sends(2..=2);
+    talk.due(1.25).sends(2..=2);
+    talk.due(1.75).sends(2..=2);
+}
+
+/// Karn's rule: an ACK of something sent twice tells nothing about the round trip.
+#[test]
+fn a_repeated_block_measures_nothing() {
+    let mut talk = Talk::new("blksize 1024", 1 << 20);
+    talk.at(0.0).begins().sends_oack();
+    talk.at(0.4).ack(0).sends(1..=1);
+    talk.due(1.6).sends(1..=1);
+    talk.at(1.600_001).ack(1).sends(2..=2);
+    // Had the microsecond been taken for a round trip, it would be 350 + 4 x 250 ms = 1.35 s.
+    talk.waits_until(1.600_001 + 1.2);
+    // The next one was sent once and counts: RTTVAR 0.2, SRTT 0.375.
+    talk.at(1.800_001).ack(2).sends(3..=3);
+    talk.waits_until(1.800_001 + 1.175);
+}
+
+/// Servers that allow a number of retries for a whole transfer fail on long files over bad links.
+#[test]
+fn patience_begins_anew_with_each_block() {
+    let mut talk = Talk::under_way("blksize 8", 8 * 100);
+    let mut now = 0.001;
+    for block in 1..=101_u16 {
+        let sent = u64::from(block);
+        talk.sends(sent..=sent);
+        let unconfirmed = block == 101;
+        talk.due(now + 0.25).sends(sent..=sent);
+        if unconfirmed {
+            talk.due(now + 2.25).sends(sent..=sent);
+        } else {
+            talk.due(now + 0.75).sends(sent..=sent);
+        }
+        now += 3.0;
+        if !unconfirmed {
+            talk.due(now - 3.0 + 1.75).sends(sent..=sent);
+        }
+        talk.at(now).ack(block);
+    }
+    talk.ends(Outcome::Complete);
+    assert_eq!(talk.transfer.retransmissions(), 302);
+}
+
+/// GRUB and U-Boot with lwIP never send anything again by themselves and wait for up to 34 s.
+#[test]
+fn a_client_that_comes_back_after_34_s_is_still_served() {
+    let mut talk = Talk::under_way("blksize 1024", 1 << 20);
+    talk.sends(1..=1);
+    for due in [
+        0.251, 0.751, 1.751, 3.751, 7.751, 12.751, 17.751, 22.751, 27.751, 32.751,
+    ] {
+        talk.due(due).sends(1..=1);
+    }
+    talk.at(34.0).ack(1).sends(2..=2);
+    talk.at(34.001).ack(2).sends(3..=3);
+}
+
+#[test]
+fn the_operators_patience_decides() {
+    let mut talk = Talk::with_patience("blksize 1024", 1 << 20, 1.0);
+    talk.at(0.0).begins().sends_oack();
+    talk.at(0.001).ack(0).sends(1..=1);
+    talk.due(0.251).sends(1..=1);
+    talk.due(0.751).sends(1..=1);
+    talk.due(1.001).ends(Outcome::TimedOut);
+}
+
+/// Only progress restarts the clock: nothing that a client can repeat for ever does.
+#[test]
+fn repeated_old_acks_do_not_keep_a_transfer_alive() {
+    let mut talk = Talk::under_way("blksize 1024", 1 << 20);
+    talk.sends(1..=1);
+    talk.at(0.002).ack(1).sends(2..=2);
+    // Each repeat is overdue and draws the block again, a little before the RTO would.
+    for fifth in 1..=174 {
+        let now = 0.001 + f64::from(fifth) * 0.2;
+        talk.at(now).ack(1).sends(2..=2);
+        talk.at(now + 0.01).ack(0).nothing();
+        talk.at(now + 0.02).ack(1).nothing();
+    }
+    talk.at(34.95).ack(1).sends(2..=2);
+    talk.due(35.002).ends(Outcome::TimedOut);
+}
+
+#[test]
+fn repeated_old_acks_do_not_keep_a_window_alive() {
+    let mut talk = Talk::under_way("windowsize 4", 1 << 20);
+    talk.sends(1..=4);
+    for fifth in 1..=174 {
+        talk.at(0.001 + f64::from(fifth) * 0.2).ack(0).sends(1..=4);
+    }
+    talk.at(34.95).ack(0).sends(1..=4);
+    talk.due(35.001).ends(Outcome::TimedOut);
+}
+
+/// A socket that takes nothing more must not stop the clock.
+#[test]
+fn a_blocked_socket_does_not_keep_a_transfer_alive() {
+    let mut talk = Talk::under_way("blksize 1024", 1 << 20);
+    talk.sends(1..=1);
+    talk.at(0.002).socket_takes(0).ack(1).nothing();
+    talk.due(35.002).ends(Outcome::TimedOut);
+}

@@ -1,0 +1,210 @@
+//! Where the server listens, and that answers come from the very address that was asked. The client itself checks the latter
+//! for each packet it hears.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::process::Command;
+
+use crate::client::{Client, fetch_bytes};
+use crate::download::{Download, Wish};
+use crate::machine::{in_own_network, run};
+use crate::root::{Root, assert_same};
+use crate::server::{PROGRAM, Server, program};
+
+/// A file and a miss, so that a transfer's own socket and the listening socket both have to answer. Neither client is the
+/// one that the other's answer is for.
+fn serves_and_refuses(mut client: Client, mut other: Client, bytes: &[u8]) {
+    client.request(&Wish::octet("file"));
+    assert_same(
+        &client
+            .complete(Download::new(&Wish::octet("file")))
+            .unwrap()
+            .bytes,
+        bytes,
+    );
+    other.request(&Wish::octet("missing"));
+    other.expect_error(1);
+}
+
+#[test]
+fn several_listening_addresses() {
+    let (root, bytes) = Root::with_file(5_000);
+    let server = Server::with(
+        root.path(),
+        &["-a", "127.0.0.1:0", "-a", "127.0.0.3:0", "-a", "[::1]:0"],
+    );
+    let addresses = server.addresses();
+    let hosts = addresses
+        .iter()
+        .map(|address| address.ip().to_string())
+        .collect::<Vec<_>>();
+    assert_eq!(hosts, ["127.0.0.1", "127.0.0.3", "::1"]);
+    for &address in addresses {
+        assert_ne!(address.port(), 0);
+        serves_and_refuses(Client::new(address), Client::new(address), &bytes);
+    }
+}
+
+#[test]
+fn a_wildcard_listener_answers_from_the_address_asked() {
+    let (root, bytes) = Root::with_file(5_000);
+    let server = Server::with(root.path(), &["-a", "0.0.0.0:0"]);
+    for host in [
+        Ipv4Addr::LOCALHOST,
+        Ipv4Addr::new(127, 0, 0, 2),
+        Ipv4Addr::new(127, 11, 12, 13),
+    ] {
+        let asked = SocketAddr::from((host, server.address().port()));
+        serves_and_refuses(Client::new(asked), Client::new(asked), &bytes);
+        // A client of the same machine with an address of its own.
+        let local = Ipv4Addr::new(127, 9, 9, 9);
+        serves_and_refuses(Client::at(local, asked), Client::at(local, asked), &bytes);
+    }
+}
+
+/// Nobody may send from a broadcast address, so the answer comes from the address of the interface it came in by.
+#[test]
+fn a_request_to_the_broadcast_address_is_answered() {
+    let (root, bytes) = Root::with_file(5_000);
+    for listener in ["0.0.0.0:0", "[::]:0"] {
+        let server = Server::with(root.path(), &["-a", listener]);
+        let everybody =
+            SocketAddr::from((Ipv4Addr::new(127, 255, 255, 255), server.address().port()));
+        let client = || Client::broadcasting(everybody, Ipv4Addr::LOCALHOST);
+        serves_and_refuses(client(), client(), &bytes);
+    }
+}
+
+#[test]
+fn ipv6() {
+    let (root, bytes) = Root::with_file(5_000);
+    let server = Server::with(root.path(), &["-a", "[::1]:0"]);
+    assert!(server.address().is_ipv6());
+    serves_and_refuses(
+        Client::new(server.address()),
+        Client::new(server.address()),
+        &bytes,
+    );
+}
+
+#[test]
+fn one_listener_for_both_families() {
+    let (root, bytes) = Root::with_file(5_000);
+    let server = Server::with(root.path(), &["-a", "[::]:0"]);
+    let port = server.address().port();
+    for asked in [
+        SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2), port)),
+    ] {
+        serves_and_refuses(Client::new(asked), Client::new(asked), &bytes);
+    }
+    // A client is called by the name it has, not by its name in IPv6.
+    server.wait_for_log(&["127.0.0.1:", "\"file\": complete"]);
+    assert!(
+        !server.log_lines().iter().any(|line| line.contains("ffff:")),
+        "{:?}",
+        server.log_lines()
+    );
+}
+
+#[test]
+fn without_ipv6_the_default_is_all_of_ipv4() {
+    in_own_network(|| {
+        let no_ipv6 = "/proc/sys/net/ipv6/conf/all/disable_ipv6";
+        std::fs::write(no_ipv6, "1").unwrap();
+        let (root, bytes) = Root::with_file(5_000);
+        let mut command = program(PROGRAM);
+        command.arg("-r").arg(root.path());
+        let server = Server::launch(command, 1);
+        assert_eq!(server.address().port(), 69);
+        assert_same(
+            &fetch_bytes("127.0.0.1:69".parse().unwrap(), "file"),
+            &bytes,
+        );
+    });
+}
+
+#[test]
+fn the_default_is_port_69_of_both_families() {
+    in_own_network(|| {
+        let (root, bytes) = Root::with_file(5_000);
+        let mut command = program(PROGRAM);
+        command.arg("-r").arg(root.path());
+        let server = Server::launch(command, 1);
+        assert_eq!(server.address(), "[::]:69".parse().unwrap());
+        for asked in ["127.0.0.1:69", "[::1]:69"] {
+            assert_same(&fetch_bytes(asked.parse().unwrap(), "file"), &bytes);
+        }
+    });
+}
+
+#[test]
+fn an_address_without_a_port_means_port_69() {
+    in_own_network(|| {
+        let (root, bytes) = Root::with_file(5_000);
+        let server = Server::with(root.path(), &["-a", "127.0.0.1", "-a", "[::1]"]);
+        for asked in ["127.0.0.1:69", "[::1]:69"] {
+            assert!(server.addresses().contains(&asked.parse().unwrap()));
+            assert_same(&fetch_bytes(asked.parse().unwrap(), "file"), &bytes);
+        }
+    });
+}
+
+/// The kernel would choose the first address of the interface, which is not the one the client waits for.
+#[test]
+fn secondary_addresses() {
+    in_own_network(|| {
+        run("ip", "address add 192.0.2.1/24 dev lo");
+        run("ip", "address add 192.0.2.2/24 dev lo");
+        run("ip", "address add 2001:db8::1/64 dev lo nodad");
+        run("ip", "address add 2001:db8::2/64 dev lo nodad");
+        let (root, bytes) = Root::with_file(5_000);
+        for listener in ["0.0.0.0:0", "[::]:0"] {
+            let server = Server::with(root.path(), &["-a", listener]);
+            for host in ["192.0.2.1", "192.0.2.2"] {
+                let asked = SocketAddr::new(host.parse().unwrap(), server.address().port());
+                let client = || Client::at(Ipv4Addr::new(192, 0, 2, 1), asked);
+                serves_and_refuses(client(), client(), &bytes);
+            }
+        }
+        let server = Server::with(root.path(), &["-a", "[::]:0"]);
+        for host in ["2001:db8::1", "2001:db8::2"] {
+            let asked = SocketAddr::new(host.parse().unwrap(), server.address().port());
+            let client = || Client::at("2001:db8::1".parse::<Ipv6Addr>().unwrap(), asked);
+            serves_and_refuses(client(), client(), &bytes);
+        }
+    });
+}
+
+/// The address of a link says nothing without the link, and the answer must go back by the same one.
+#[test]
+fn link_local_clients() {
+    in_own_network(|| {
+        run("ip", "link add name left type veth peer name right");
+        run("ip", "address add fe80::1/64 dev left nodad");
+        run("ip", "address add fe80::2/64 dev right nodad");
+        run("ip", "link set left up");
+        run("ip", "link set right up");
+        let (root, bytes) = Root::with_file(5_000);
+        let server = Server::with(root.path(), &["-a", "[::]:0"]);
+        let scope = interface_index("left");
+        let asked = SocketAddrV6::new(
+            "fe80::1".parse().unwrap(),
+            server.address().port(),
+            0,
+            scope,
+        );
+        let client = || Client::on_link("fe80::1".parse().unwrap(), scope, asked.into());
+        serves_and_refuses(client(), client(), &bytes);
+    });
+}
+
+/// By `ip`, since /sys may still show the network this process began in.
+fn interface_index(name: &str) -> u32 {
+    let output = Command::new("ip")
+        .args(["-o", "link", "show", name])
+        .output()
+        .unwrap();
+    let line = String::from_utf8(output.stdout).unwrap();
+    line.split_once(':').unwrap().0.parse().unwrap()
+}

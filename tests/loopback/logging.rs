@@ -1,0 +1,241 @@
+//! The log: what an operator reads, and that it never stops the server.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Child, ChildStderr, Stdio};
+
+use crate::client::{Client, fetch, fetch_bytes};
+use crate::download::{Download, Wish};
+use crate::root::{Root, assert_same};
+use crate::server::{PROGRAM, Server, listening_address, program};
+
+#[test]
+fn one_line_for_a_transfer() {
+    let (root, _) = Root::with_file(42_430);
+    let server = Server::start(root.path());
+    let wish = Wish::octet("/file")
+        .option("blksize", 1408)
+        .option("windowsize", 2);
+    let mut client = Client::new(server.address());
+    client.request(&wish);
+    client.complete(Download::new(&wish)).unwrap();
+    let line = server.wait_for_log(&["complete"]);
+    let start = format!(
+        "INFO 127.0.0.1:{} \"file\": complete; 42430 bytes, pending 0.",
+        client.port()
+    );
+    assert!(line.starts_with(&start), "{line}");
+    assert!(
+        line.contains(" s, running 0.") && line.contains(" MB/s, "),
+        "{line}"
+    );
+    assert!(
+        line.ends_with(", blksize 1408, windowsize 2, 0 retransmissions"),
+        "{line}"
+    );
+}
+
+#[test]
+fn one_line_for_a_refusal() {
+    let (root, _) = Root::with_file(10);
+    let server = Server::start(root.path());
+    for (name, why) in [("missing", "no such file"), ("../file", "")] {
+        let mut client = Client::new(server.address());
+        client.request(&Wish::octet(name));
+        client.receive();
+        let line = server.wait_for_log(&[&format!(
+            "127.0.0.1:{} \"{name}\": refused: {why}",
+            client.port()
+        )]);
+        assert!(line.starts_with("WARN "), "{line}");
+    }
+}
+
+#[test]
+fn names_cannot_forge_lines() {
+    let root = Root::new();
+    let name = b"a\nINFO forged \x1b[31m\xe9\"";
+    root.write(OsStr::from_bytes(name), 10);
+    let server = Server::start(root.path());
+    fetch_bytes(server.address(), name);
+    let line = server.wait_for_log(&["complete"]);
+    assert!(
+        line.contains("\\x1b[31m") && line.to_ascii_lowercase().contains("\\xe9"),
+        "{line}"
+    );
+    assert!(
+        line.bytes()
+            .all(|byte| byte.is_ascii_graphic() || byte == b' '),
+        "{line}"
+    );
+    let long = "n".repeat(1000);
+    fetch(server.address(), &Wish::octet(&long)).unwrap_err();
+    assert!(
+        server
+            .log_lines()
+            .iter()
+            .all(|line| line.len() < 1024 && !line.starts_with("INFO forged"))
+    );
+}
+
+#[test]
+fn more_words_on_demand() {
+    let (root, _) = Root::with_file(10);
+    let quiet = Server::start(root.path());
+    let loud = Server::with(root.path(), &["-v"]);
+    let most = Server::with(root.path(), &["-vv"]);
+    for server in [&quiet, &loud, &most] {
+        fetch_bytes(server.address(), "file");
+        server.wait_for_log(&["complete"]);
+    }
+    assert!(
+        !quiet
+            .log_lines()
+            .iter()
+            .any(|line| line.starts_with("DEBUG")),
+        "{:?}",
+        quiet.log_lines()
+    );
+    for server in [&loud, &most] {
+        assert!(
+            server
+                .log_lines()
+                .iter()
+                .any(|line| line.starts_with("DEBUG")),
+            "{:?}",
+            server.log_lines()
+        );
+    }
+}
+
+#[test]
+fn rust_log_is_heard_unless_overridden() {
+    let (root, _) = Root::with_file(10);
+    let with = |level: &str, options: &[&str]| {
+        let mut command = program(PROGRAM);
+        command
+            .env("RUST_LOG", level)
+            .arg("-r")
+            .arg(root.path())
+            .args(["-a", "127.0.0.1:0"])
+            .args(options);
+        command
+    };
+    let debug = Server::launch(with("debug", &[]), 1);
+    assert!(
+        debug
+            .log_lines()
+            .iter()
+            .any(|line| line.starts_with("DEBUG")),
+        "{:?}",
+        debug.log_lines()
+    );
+    let overridden = Server::launch(with("off", &["-v"]), 1);
+    assert!(
+        overridden
+            .log_lines()
+            .iter()
+            .any(|line| line.starts_with("DEBUG"))
+    );
+}
+
+/// A server whose standard error is a pipe that takes 4096 bytes and that is read up to the line that tells the address.
+fn with_a_small_pipe(root: &Root) -> (Running, BufReader<ChildStderr>, SocketAddr) {
+    let mut command = program(PROGRAM);
+    let mut child = Running(
+        command
+            .arg("-r")
+            .arg(root.path())
+            .args(["-a", "127.0.0.1:0"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    let mut log = BufReader::new(child.0.stderr.take().unwrap());
+    // SAFETY: the descriptor is open, and no memory is handed over.
+    assert!(unsafe { libc::fcntl(log.get_ref().as_raw_fd(), libc::F_SETPIPE_SZ, 4096) } >= 4096);
+    let mut line = String::new();
+    let address = loop {
+        line.clear();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "it ended");
+        if let Some(address) = listening_address(&line) {
+            break address;
+        }
+    };
+    (child, log, address)
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Seen in other servers: the disk or the reader of the log stops, and so does all service.
+#[test]
+fn a_standard_error_that_nobody_reads() {
+    let (root, bytes) = Root::with_file(600);
+    let (mut child, mut log, address) = with_a_small_pipe(&root);
+    for _ in 0..200 {
+        assert_same(&fetch_bytes(address, "file"), &bytes);
+    }
+    assert!(child.0.try_wait().unwrap().is_none());
+
+    // When it is read again, lines come again, and the lost ones are counted.
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    while !lines.iter().any(|line: &String| line.contains("dropped")) {
+        assert!(lines.len() < 300, "{lines:?}");
+        fetch_bytes(address, "file");
+        line.clear();
+        log.read_line(&mut line).unwrap();
+        assert!(
+            line.starts_with("INFO ") || line.starts_with("WARN "),
+            "a line cut in two: {line}"
+        );
+        lines.push(line.clone());
+    }
+    let lost: u32 = lines
+        .last()
+        .unwrap()
+        .split_whitespace()
+        .find_map(|word| word.parse().ok())
+        .unwrap();
+    assert!((100..300).contains(&lost), "{lost} lost");
+}
+
+#[test]
+fn a_standard_error_whose_reader_is_gone() {
+    let (root, bytes) = Root::with_file(600);
+    let (mut child, log, address) = with_a_small_pipe(&root);
+    drop(log);
+    for _ in 0..10 {
+        assert_same(&fetch_bytes(address, "file"), &bytes);
+    }
+    assert!(child.0.try_wait().unwrap().is_none());
+}
+
+/// Nothing but records: whatever comes in, each line begins with a level.
+#[test]
+fn every_line_begins_with_its_level() {
+    let (root, _) = Root::with_file(600);
+    let mut server = Server::with(root.path(), &["-vv"]);
+    fetch_bytes(server.address(), "file");
+    fetch(server.address(), &Wish::octet("missing")).unwrap_err();
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    server.wait(crate::client::PATIENCE);
+    server.wait_for_log(&["stopped"]);
+    for line in server.log_lines() {
+        let level = line.split(' ').next().unwrap();
+        assert!(
+            ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"].contains(&level),
+            "{line}"
+        );
+    }
+}

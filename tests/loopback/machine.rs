@@ -1,0 +1,225 @@
+//! What tests need from the machine: what a process uses, limits, a network of their own, and saying that something cannot be
+//! tested here.
+
+use std::collections::HashSet;
+use std::fs;
+use std::hash::Hash;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::panic::resume_unwind;
+use std::process::{Command, Stdio};
+use std::str::FromStr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Says why something is not tested here. Not by `eprintln`, which the harness hides when a test succeeds.
+pub(crate) fn skipped(why: &str) {
+    let test = thread::current();
+    let _ = writeln!(
+        std::io::stderr(),
+        "skipped: {}: {why}",
+        test.name().unwrap_or("a test")
+    );
+}
+
+pub(crate) fn is_root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+pub(crate) fn has_program(name: &str, harmless: &str) -> bool {
+    Command::new(name)
+        .arg(harmless)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok()
+}
+
+/// Asks again until there is an answer.
+#[track_caller]
+pub(crate) fn eventually<T>(
+    what: &str,
+    within: Duration,
+    mut answer: impl FnMut() -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + within;
+    loop {
+        if let Some(answer) = answer() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {within:?}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A figure from /proc/PID/status, such as `VmRSS` in KiB.
+pub(crate) fn status(process: u32, field: &str) -> u64 {
+    figure(&format!("/proc/{process}/status"), field)
+}
+
+/// Signals sent to a process that have not been delivered, as a bit mask.
+pub(crate) fn pending_signals(process: u32) -> u64 {
+    let mask = field(&format!("/proc/{process}/status"), "ShdPnd");
+    u64::from_str_radix(&mask, 16).unwrap()
+}
+
+pub(crate) fn open_files(process: u32) -> usize {
+    fs::read_dir(format!("/proc/{process}/fd")).unwrap().count()
+}
+
+pub(crate) fn descriptors(process: u32) -> HashSet<u64> {
+    numbers_in(&format!("/proc/{process}/fd"))
+}
+
+/// The names in a directory of /proc that are numbers.
+fn numbers_in<T: FromStr + Eq + Hash>(directory: &str) -> HashSet<T> {
+    let entries = fs::read_dir(directory).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name());
+    names
+        .filter_map(|name| name.to_str()?.parse().ok())
+        .collect()
+}
+
+pub(crate) fn threads(process: u32) -> HashSet<u32> {
+    numbers_in(&format!("/proc/{process}/task"))
+}
+
+/// Whether it waits for something to happen.
+pub(crate) fn is_asleep(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.starts_with('S')
+}
+
+/// How often the threads of a process have gone to sleep; each time but the last they were woken.
+pub(crate) fn sleeps(process: u32) -> u64 {
+    threads(process)
+        .iter()
+        .map(|thread| {
+            figure(
+                &format!("/proc/{process}/task/{thread}/status"),
+                "voluntary_ctxt_switches",
+            )
+        })
+        .sum()
+}
+
+/// Processor time used so far, in hundredths of a second (USER_HZ, which is 100 on all architectures that matter).
+pub(crate) fn processor_ticks(process: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    // The name of the program, in parentheses, may hold anything; field 3 follows it.
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|field| field.parse::<u64>().unwrap())
+        .sum()
+}
+
+fn figure(path: &str, name: &str) -> u64 {
+    field(path, name).parse().unwrap()
+}
+
+/// The first word behind a name in a file of /proc.
+fn field(path: &str, name: &str) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let value = |line: &str| {
+        line.strip_prefix(name)?
+            .strip_prefix(':')
+            .map(str::to_owned)
+    };
+    let value = text.lines().find_map(value).unwrap();
+    value.split_whitespace().next().unwrap().to_owned()
+}
+
+/// Lets another process have so many files open and no more (its hard limit stays).
+pub(crate) fn limit_open_files(process: u32, files: u64) {
+    let process = process.try_into().unwrap();
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: both calls get a pointer to a live `rlimit`, or null where nothing is to be written or read.
+    let results = unsafe {
+        let got = libc::prlimit(
+            process,
+            libc::RLIMIT_NOFILE,
+            std::ptr::null(),
+            &raw mut limit,
+        );
+        limit.rlim_cur = files.min(limit.rlim_max);
+        [
+            got,
+            libc::prlimit(
+                process,
+                libc::RLIMIT_NOFILE,
+                &raw const limit,
+                std::ptr::null_mut(),
+            ),
+        ]
+    };
+    assert_eq!(
+        results,
+        [0, 0],
+        "prlimit: {}",
+        std::io::Error::last_os_error()
+    );
+}
+
+/// Lets the tests themselves have as many files open as they may.
+pub(crate) fn raise_own_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+}
+
+/// Runs a test in a network that holds nothing but its own loopback interface, which may be set up at will. The server a
+/// test starts inherits it. It is gone with the last of them.
+pub(crate) fn in_own_network(test: impl FnOnce() + Send + 'static) {
+    if !is_root() || !has_program("ip", "-V") {
+        return skipped("a network of its own needs root and `ip`");
+    }
+    let name = thread::current().name().unwrap_or_default().to_owned();
+    let inside = move || {
+        // SAFETY: no pointers; it concerns this thread only, which does nothing else.
+        if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+            return skipped(&format!(
+                "no network of its own: {}",
+                std::io::Error::last_os_error()
+            ));
+        }
+        run("ip", "link set lo up");
+        test();
+    };
+    if let Err(panic) = thread::Builder::new()
+        .name(name)
+        .spawn(inside)
+        .unwrap()
+        .join()
+    {
+        resume_unwind(panic);
+    }
+}
+
+/// Runs a program that must succeed.
+#[track_caller]
+pub(crate) fn run(program: &str, arguments: &str) {
+    let output = Command::new(program)
+        .args(arguments.split(' '))
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{program} {arguments}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Held by tests that measure, or that load the machine: one of them at a time.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    // A test that failed says so itself; the lock guards nothing, so it does not matter that it is poisoned.
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,35 @@
+//! The real program on ports of its own, driven by a client written from the RFCs. Nothing of the server's own code for packets is
+//! used here.
+//!
+//! Read `packet`, `download` and `client` for the client, `root`, `server` and `machine` for the surroundings; the other modules
+//! are tests by subject. A test that cannot run here says `skipped: ...` on the standard error.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test ends where something unexpected happens"
+)]
+
+mod client;
+mod crowd;
+mod download;
+mod machine;
+mod packet;
+mod root;
+mod server;
+
+mod addresses;
+mod admission;
+mod changing_files;
+mod client_check;
+mod command_line;
+mod descriptors;
+mod idle;
+mod logging;
+mod names;
+mod netascii;
+mod options;
+mod seen_elsewhere;
+mod signals;
+mod socket_errors;
+mod storm;
+mod transfers;

@@ -1,0 +1,211 @@
+//! Routine errors of sockets, and floods: they concern one client at most, and never the server.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::client::{Client, PATIENCE, fetch_bytes};
+use crate::download::{Download, Wish};
+use crate::machine::{alone, eventually, has_program, in_own_network, open_files, run, skipped};
+use crate::packet;
+use crate::root::{Root, assert_same};
+use crate::server::Server;
+
+fn halfway(client: &mut Client, wish: &Wish) -> Download {
+    client.request(wish);
+    let mut download = Download::new(wish);
+    while download.blocks < 3 {
+        let answer = download.on_packet(client.receive()).unwrap();
+        client.send(&answer);
+    }
+    download
+}
+
+/// The ICMP messages that come back for its ERRORs and first blocks are none of the listening socket's business.
+#[test]
+fn hundreds_of_clients_that_are_gone_before_the_answer() {
+    let (root, bytes) = Root::with_file(5_000);
+    let mut server = Server::start(root.path());
+    let before = open_files(server.process());
+    for _ in 0..150 {
+        for name in ["missing", "file"] {
+            drop({
+                let client = Client::new(server.address());
+                client.request(&Wish::octet(name));
+                client
+            });
+        }
+    }
+    assert_same(&fetch_bytes(server.address(), "file"), &bytes);
+    eventually("all sockets closed", PATIENCE, || {
+        (open_files(server.process()) == before).then_some(())
+    });
+    assert!(server.is_running());
+}
+
+/// EPERM from a firewall: as if the packets were lost, no more.
+#[test]
+fn a_firewall_that_forbids_sending() {
+    in_own_network(|| {
+        if !has_program("nft", "--version") {
+            return skipped("there is no nft");
+        }
+        let (root, bytes) = Root::with_file(20_000);
+        let mut server = Server::start(root.path());
+        let mut client = Client::new(server.address());
+        let download = halfway(&mut client, &Wish::octet("file"));
+
+        run("nft", "add table inet wall");
+        run(
+            "nft",
+            "add chain inet wall out { type filter hook output priority 0 ; }",
+        );
+        // What the server sends to its clients, not what they send to it: it may not even refuse.
+        run(
+            "nft",
+            &format!("add rule inet wall out udp dport {} drop", client.port()),
+        );
+        let mut forbidden = Client::new(server.address());
+        run(
+            "nft",
+            &format!("add rule inet wall out udp dport {} drop", forbidden.port()),
+        );
+        forbidden.request(&Wish::octet("missing"));
+        forbidden.request(&Wish::octet("file"));
+
+        assert_same(&fetch_bytes(server.address(), "file"), &bytes);
+        assert!(server.is_running());
+        forbidden.expect_nothing_yet();
+        run("nft", "flush ruleset");
+        assert_same(&client.complete(download).unwrap().bytes, &bytes);
+    });
+}
+
+/// ENETUNREACH and EHOSTUNREACH: a route may come back.
+#[test]
+fn a_route_that_is_gone_for_a_while() {
+    in_own_network(|| {
+        run("ip", "address add 192.0.2.7/32 dev lo");
+        let (root, bytes) = Root::with_file(20_000);
+        let mut server = Server::start(root.path());
+        let port = server.address().port();
+        let asked = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut client = Client::at(Ipv4Addr::new(192, 0, 2, 7), asked);
+        let download = halfway(&mut client, &Wish::octet("file"));
+
+        run("ip", "address del 192.0.2.7/32 dev lo");
+        assert_same(&fetch_bytes(server.address(), "file"), &bytes);
+        assert!(server.is_running());
+        run("ip", "address add 192.0.2.7/32 dev lo");
+        assert_same(&client.complete(download).unwrap().bytes, &bytes);
+    });
+}
+
+/// The interface itself goes down and up again.
+#[test]
+fn a_network_that_is_down_for_a_while() {
+    in_own_network(|| {
+        let (root, bytes) = Root::with_file(20_000);
+        let mut server = Server::start(root.path());
+        let mut client = Client::new(server.address());
+        let download = halfway(&mut client, &Wish::octet("file"));
+        run("ip", "link set lo down");
+        assert!(server.is_running());
+        run("ip", "link set lo up");
+        // The ACK or the block was lost; the server sends it again.
+        assert_same(&client.complete(download).unwrap().bytes, &bytes);
+        assert_same(&fetch_bytes(server.address(), "file"), &bytes);
+    });
+}
+
+/// A flood of requests that are refused, and of rubbish, does not starve a transfer under way.
+#[test]
+fn a_flood_at_the_listener_starves_no_transfer() {
+    let _turn = alone();
+    let (root, bytes) = Root::with_file(1_000_000);
+    let mut server = Server::start(root.path());
+    let wish = Wish::octet("file").option("blksize", 1408);
+    let mut client = Client::new(server.address());
+    let download = halfway(&mut client, &wish);
+    let (over, count) = (AtomicBool::new(false), AtomicU32::new(0));
+    let fetched = thread::scope(|scope| {
+        let flood = |datagram: Vec<u8>| {
+            let (over, count, address) = (&over, &count, server.address());
+            move || {
+                let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+                while !over.load(Ordering::Relaxed) {
+                    let sent = socket.send_to(&datagram, address).is_ok();
+                    count.fetch_add(u32::from(sent), Ordering::Relaxed);
+                }
+            }
+        };
+        scope.spawn(flood(packet::read_request(b"missing", "octet", &[])));
+        scope.spawn(flood(vec![0xaa; 600]));
+        let enough = || (count.load(Ordering::Relaxed) > 5_000).then_some(());
+        eventually("a flood", PATIENCE, enough);
+        let fetched = client.complete(download);
+        over.store(true, Ordering::Relaxed);
+        fetched
+    });
+    assert_same(&fetched.unwrap().bytes, &bytes);
+    assert!(server.is_running());
+    // And afterwards it is as before, once a request finds room in the receive buffer again.
+    eventually("an answer after the flood", PATIENCE, || {
+        let mut probe = Client::new(server.address());
+        probe.request(&Wish::octet("missing"));
+        probe.receive_within(Duration::from_millis(100)).map(drop)
+    });
+    assert_same(&fetch_bytes(server.address(), "file"), &bytes);
+    let warnings = server
+        .log_lines()
+        .iter()
+        .filter(|line| line.starts_with("WARN"))
+        .count();
+    assert!(
+        (1..2000).contains(&warnings),
+        "{warnings} warnings for a flood of misses"
+    );
+}
+
+/// A flood at the port of one transfer is that client's own trouble.
+#[test]
+fn a_flood_of_one_client_starves_no_other() {
+    let _turn = alone();
+    let (root, bytes) = Root::with_file(300_000);
+    let server = Server::start(root.path());
+    let mut noisy = Client::new(server.address());
+    let wish = Wish::octet("file");
+    halfway(&mut noisy, &wish);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                noisy.ack(0);
+            }
+        });
+        let mut client = Client::new(server.address());
+        let download = halfway(&mut client, &wish);
+        let fetched = client.complete(download);
+        over.store(true, Ordering::Relaxed);
+        assert_same(&fetched.unwrap().bytes, &bytes);
+    });
+}
+
+/// Old ACKs for ever are no progress: the slot comes free after the timeout, not never.
+#[test]
+fn a_client_that_repeats_an_old_ack_for_ever() {
+    let (root, bytes) = Root::with_file(20_000);
+    let server = Server::with(root.path(), &["-n", "1", "-t", "2"]);
+    let mut stuck = Client::new(server.address());
+    halfway(&mut stuck, &Wish::octet("file"));
+    let mut next = Client::new(server.address());
+    next.request(&Wish::octet("file"));
+    let first = (0..200).find_map(|_| {
+        stuck.ack(1);
+        stuck.ack(2);
+        next.receive_within(Duration::from_millis(50))
+    });
+    assert_same(&first.expect("the slot")[4..], &bytes[..512]);
+    server.wait_for_log(&["timed out"]);
+}

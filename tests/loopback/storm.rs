@@ -1,0 +1,103 @@
+//! Many machines at once. Each gets its file whole, nobody gets a packet twice, and afterwards nothing is left of it.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use crate::client::{PATIENCE, fetch};
+use crate::crowd::Crowd;
+use crate::download::Wish;
+use crate::machine::{alone, eventually, open_files, raise_own_file_limit, status};
+use crate::root::{Root, assert_same};
+use crate::server::Server;
+
+/// What the allocator may keep of a storm, in KiB.
+const KEPT: u64 = 2 << 10;
+
+#[test]
+fn five_hundred_clients_at_once_through_32_slots() {
+    let _turn = alone();
+    raise_own_file_limit();
+    let (root, bytes) = Root::with_file(1_000_000);
+    let server = Server::with(root.path(), &["-n", "32"]);
+    let wish = |number: usize| match number % 3 {
+        0 => Wish::octet("file")
+            .option("blksize", 8192)
+            .option("windowsize", 4)
+            .option("tsize", 0),
+        1 => Wish::octet("file")
+            .option("blksize", 1408)
+            .option("windowsize", 16),
+        _ => Wish::octet("file")
+            .option("tsize", 0)
+            .option("blksize", 4096),
+    };
+    (0..3).for_each(|number| drop(fetch(server.address(), &wish(number)).unwrap()));
+    server.wait_for_lines("complete", 3, |line| line.contains(": complete"));
+    let files = open_files(server.process());
+    let memory = status(server.process(), "VmRSS");
+
+    let mut crowd = Crowd::new(server.address());
+    (0..500).for_each(|number| crowd.add(wish(number)));
+    crowd.complete(Duration::from_secs(60));
+
+    for member in crowd.members() {
+        assert_same(&member.download.bytes, &bytes);
+    }
+    let duplicates: u64 = crowd
+        .members()
+        .iter()
+        .map(|member| member.download.duplicates)
+        .sum();
+    assert_eq!(duplicates, 0, "DATA packets that came twice");
+    let requests: u32 = crowd.members().iter().map(|member| member.requests).sum();
+    assert!(requests > 500, "nobody asked twice: this was no storm");
+
+    let lines = server.wait_for_lines("complete", 503, |line| line.contains(": complete"));
+    assert_eq!(lines.len(), 503, "one transfer for each client");
+    eventually("all files closed", PATIENCE, || {
+        (open_files(server.process()) == files).then_some(())
+    });
+    let after = status(server.process(), "VmRSS");
+    assert!(
+        after <= memory + KEPT,
+        "{memory} KiB before, {after} KiB after"
+    );
+}
+
+#[test]
+fn no_more_slots_than_asked_for() {
+    let _turn = alone();
+    let (root, _) = Root::with_file(10_000);
+    let server = Server::with(root.path(), &["-n", "7"]);
+    let mut crowd = Crowd::new(server.address());
+    (0..30).for_each(|_| crowd.add(Wish::octet("file")));
+    crowd.begin(7);
+    // All have asked; their requests are dealt with before that of a miss.
+    assert_eq!(
+        fetch(server.address(), &Wish::octet("missing"))
+            .unwrap_err()
+            .0,
+        1
+    );
+    assert_eq!(crowd.begun(), 7);
+    crowd.complete(PATIENCE);
+}
+
+#[test]
+fn memory_of_a_thousand_transfers_under_way() {
+    let _turn = alone();
+    raise_own_file_limit();
+    let (root, _) = Root::with_file(200_000);
+    let server = Server::with(root.path(), &["-n", "1000"]);
+    let before = status(server.process(), "RssAnon");
+    let mut crowd = Crowd::new(server.address());
+    for _ in 0..1000 {
+        crowd.add(Wish::octet("file"));
+    }
+    crowd.begin(1000);
+    let each = (status(server.process(), "RssAnon") - before) * 1024 / 1000;
+    assert!(each < 16 << 10, "{each} bytes for each transfer");
+    let ports: HashSet<_> = crowd.tids().into_keys().collect();
+    assert_eq!(ports.len(), 1000, "each transfer has a port of its own");
+    crowd.complete(PATIENCE);
+}
