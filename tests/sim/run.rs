@@ -24,7 +24,7 @@ use ripple_tftpd::firmware::{Chain, Destination, Machine, Packet, Reaction, Role
 /// Where the server breaks one of its promises, a machine got a wrong byte, or the budget of virtual
 /// time is used up.
 pub(crate) fn run(world: &World, server: impl ServerUnderTest) -> Results {
-    Run::new(world, server).to_the_end()
+    Run::new(world, server).finish()
 }
 
 struct Run<'w, S> {
@@ -170,7 +170,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
 
     // Time.
 
-    fn to_the_end(mut self) -> Results {
+    fn finish(mut self) -> Results {
         while let Some(at) = self.next_at() {
             if self.under_way == 0 && self.is_at_rest() {
                 break;
@@ -202,8 +202,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
     }
 
     fn is_at_rest(&self) -> bool {
-        !self.server.must_come_to_rest()
-            || self.network.is_paired() && self.network.unread.is_empty()
+        !self.server.is_ours() || self.network.is_paired() && self.network.unread.is_empty()
     }
 
     fn next_at(&self) -> Option<u64> {
@@ -246,7 +245,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
         }
         self.server.glance();
         self.turns += 1;
-        if self.turns % self.audit_every() == 0 {
+        if self.turns.is_multiple_of(self.audit_every()) {
             self.server.audit(now);
         }
         self.turns_now += 1;
@@ -298,7 +297,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
                 port,
                 from,
                 content,
-            } => self.to_machine(machine, port, from, content),
+            } => self.deliver(machine, port, from, content),
             Event::MachineUnreachable { machine, port } => {
                 let seat = &mut self.seats[machine as usize];
                 if !seat.is_off {
@@ -311,7 +310,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
                 port,
                 to,
                 reply,
-            } => return self.to_transfer(host, port, to, reply),
+            } => return self.deliver_reply(host, port, to, reply),
             Event::ToListener { host, port, bytes } => {
                 self.network.hear(host, port, bytes);
                 return true;
@@ -332,7 +331,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
         false
     }
 
-    fn to_transfer(&mut self, host: u32, port: u16, to: u16, reply: Reply) -> bool {
+    fn deliver_reply(&mut self, host: u32, port: u16, to: u16, reply: Reply) -> bool {
         let now = self.network.moment();
         let mut buffer = [0; 256];
         let length = match reply {
@@ -386,7 +385,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
         self.attend(machine);
     }
 
-    fn to_machine(&mut self, machine: u32, port: u16, from: u16, content: Content) {
+    fn deliver(&mut self, machine: u32, port: u16, from: u16, content: Content) {
         let now = self.network.moment();
         let seat = &mut self.seats[machine as usize];
         self.digest.add(u64::from(machine));
@@ -416,8 +415,8 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
                 else {
                     panic!("only blocks hold bytes");
                 };
-                let wanted = self.chains[seat.group][step].expect("that file does not exist");
-                if (file, offset, sent) == (wanted.number, position, length) {
+                let wanted = self.chains[seat.group][step].map(|file| file.number);
+                if (Some(file), offset, sent) == (wanted, position, length) {
                     seat.file(step, position, length);
                 } else {
                     seat.is_spoiled = true;
@@ -490,6 +489,12 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
         let seat = &mut self.seats[machine as usize];
         let kind = seat.machine.kind();
         match seat.machine.status() {
+            // Two transfers for one request can do that; ours must not.
+            Status::Booted if seat.is_spoiled && !self.server.is_ours() => {
+                seat.fate = Fate::GaveUp;
+                self.under_way -= 1;
+                self.tally.gave_up(kind);
+            }
             Status::Booted => {
                 seat.fate = Fate::Booted;
                 seat.must_hold_all(machine, &self.chains[seat.group]);

@@ -22,8 +22,8 @@ pub(crate) trait ServerUnderTest {
         true
     }
 
-    /// A run ends only when everything that it opened is closed again.
-    fn must_come_to_rest(&self) -> bool {
+    /// It is held to all promises: no wrong byte, and everything that was opened is closed in the end.
+    fn is_ours(&self) -> bool {
         false
     }
 
@@ -64,7 +64,7 @@ impl ServerUnderTest for Production {
         "ours"
     }
 
-    fn must_come_to_rest(&self) -> bool {
+    fn is_ours(&self) -> bool {
         true
     }
 

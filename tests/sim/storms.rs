@@ -11,7 +11,7 @@ use crate::measure::Results;
 use crate::random::Chance;
 use crate::run::run;
 use crate::world::{Arrival, FAST_ETHERNET, GIGABIT, TEN_GIGABIT, World};
-use crate::{judge, ours, seeds};
+use crate::{few_seeds, judge, judge_all, ours, seeds};
 
 /// The full sizes are asked for.
 fn is_full() -> bool {
@@ -32,14 +32,14 @@ fn ideal(results: &Results) {
 
 #[test]
 fn ten_thousand_machines_boot() {
-    let world = World {
+    let world = |seed| World {
         uplink: TEN_GIGABIT,
         arrival: Arrival::Within(Duration::from_secs(2)),
-        ..World::new("10,000 machines", 1).with_mix(10_000, 200)
+        ..World::new("10,000 machines", seed).with_mix(10_000, 200)
     };
-    let results = run(&world, ours());
-    println!("{}\n{results}", Results::HEAD);
-    results.all_booted_but(&COUNTED_APART);
+    judge_all(few_seeds(), world, |results| {
+        results.all_booted_but(&COUNTED_APART)
+    });
 }
 
 /// Loss ends no boot in a storm that it would not have ended on an idle server.
@@ -101,25 +101,21 @@ mod long {
     #[test]
     fn three_hundred_old_roms_through_100_megabit() {
         let chain = Chain::one_file("boot.img", 4 << 20);
-        let world = World {
+        let world = |seed| World {
             uplink: FAST_ETHERNET,
-            ..World::new("300 old ROMs", 1).with(Kind::OldRom, 300, &chain)
+            ..World::new("300 old ROMs", seed).with(Kind::OldRom, 300, &chain)
         };
-        let results = run(&world, ours());
-        println!("{}\n{results}", Results::HEAD);
-        ideal(&results);
+        judge_all(few_seeds(), world, ideal);
     }
 
     #[test]
     fn three_hundred_old_roms_that_change_ports_through_100_megabit() {
         let chain = Chain::one_file("boot.img", 4 << 20);
-        let world = World {
+        let world = |seed| World {
             uplink: FAST_ETHERNET,
-            ..World::new("300 old ROMs, new ports", 1).with(Kind::OldRomNewPorts, 300, &chain)
+            ..World::new("300 old ROMs, new ports", seed).with(Kind::OldRomNewPorts, 300, &chain)
         };
-        let results = run(&world, ours());
-        println!("{}\n{results}", Results::HEAD);
-        ideal(&results);
+        judge_all(few_seeds(), world, ideal);
     }
 
     /// The same shape at a tenth of the size: a tenth of the bytes through a tenth of the rate.
@@ -129,25 +125,23 @@ mod long {
             true => (GIGABIT, 1),
             false => (FAST_ETHERNET, 10),
         };
-        let world = World {
+        let world = |seed| World {
             uplink,
             budget: Duration::from_secs(3600),
-            ..World::new("1,000 mixed boots", 1).with_mix(1000, divisor)
+            ..World::new("1,000 mixed boots", seed).with_mix(1000, divisor)
         };
-        let results = run(&world, ours());
-        println!("{}\n{results}\n{:?}", Results::HEAD, results.failed);
-        ideal(&results);
+        judge_all(few_seeds(), world, ideal);
     }
 
     #[test]
     fn ten_thousand_machines_through_a_gigabit() {
-        let world = World {
+        let world = |seed| World {
             uplink: GIGABIT,
             arrival: Arrival::Within(Duration::from_secs(5)),
-            ..World::new("10,000 through 1 Gbit/s", 1).with_mix(10_000, 100)
+            ..World::new("10,000 through 1 Gbit/s", seed).with_mix(10_000, 100)
         };
-        let results = run(&world, ours());
-        println!("{}\n{results}\n{:?}", Results::HEAD, results.failed);
-        results.all_booted_but(&COUNTED_APART);
+        judge_all(few_seeds(), world, |results| {
+            results.all_booted_but(&COUNTED_APART)
+        });
     }
 }
