@@ -7,7 +7,9 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use super::Reason;
-use super::datagram::{Datagram, Destination, Packet};
+use super::adaptive::Adaptive;
+use super::datagram::{Destination, Packet};
+use super::outbox::{Content, Outbox, Outgoing};
 use super::profile::{
     Answer, Blksize, Empty, Numbering, Patience, Profile, Resend, Stranger, Value,
 };
@@ -572,14 +574,14 @@ impl Exchange {
         });
     }
 
-    fn options(&self) -> &'static [(&'static str, Value)] {
+    pub(super) fn options(&self) -> &'static [(&'static str, Value)] {
         match &self.profile.probe {
             Some(probe) if self.setting.probing => probe.options,
             Some(_) | None => self.profile.options,
         }
     }
 
-    fn value(&self, value: Value) -> u64 {
+    pub(super) fn value(&self, value: Value) -> u64 {
         match value {
             Value::Is(number) => number.into(),
             Value::KnownSize => self.setting.known_size,
@@ -588,101 +590,6 @@ impl Exchange {
                 let chosen = usize::try_from(self.setting.phase % count).unwrap_or(0);
                 numbers[chosen].into()
             }
-        }
-    }
-}
-
-/// iPXE's timer. It follows four times the round-trip time and doubles when it runs out. What it
-/// doubled to stays: as many packets as it ran out before pass until it measures again.
-#[derive(Debug, Default)]
-struct Adaptive {
-    timeout: Duration,
-    expirations: u32,
-    started: Option<Moment>,
-}
-
-impl Adaptive {
-    fn start(&mut self, now: Moment) -> Moment {
-        self.timeout = self.timeout.max(ADAPTIVE_MIN);
-        self.started = Some(now);
-        now + self.timeout
-    }
-
-    /// A packet was sent because one came; the timer learns from how long that took.
-    fn restart(&mut self, now: Moment) {
-        let Some(started) = self.started.take() else {
-            return;
-        };
-        if 0 < self.expirations {
-            self.expirations -= 1;
-        } else {
-            self.timeout = self.timeout * 7 / 8 + now.since(started) / 2;
-        }
-    }
-
-    /// The timer ran out; false if it has grown past all patience.
-    fn expired(&mut self) -> bool {
-        self.started = None;
-        self.expirations += 1;
-        self.timeout *= 2;
-        self.timeout <= ADAPTIVE_MAX
-    }
-}
-
-/// What a machine has to send, until the driver fetches it.
-#[derive(Debug, Default)]
-pub(super) struct Outbox {
-    waiting: [Option<Outgoing>; OUTBOX_MAX],
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Outgoing {
-    from_port: u16,
-    to: Destination,
-    content: Content,
-    /// The window to tell behind an ACK.
-    window: Option<u32>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Content {
-    Request,
-    Ack(u16),
-    Error(u16),
-}
-
-impl Outbox {
-    fn push(&mut self, outgoing: Outgoing) {
-        let free = self.waiting.iter_mut().find(|place| place.is_none());
-        *free.expect("the driver fetches what a call left here before the next call") =
-            Some(outgoing);
-    }
-
-    pub(super) fn pop(&mut self) -> Option<Outgoing> {
-        let first = self.waiting[0].take();
-        self.waiting.rotate_left(1);
-        first
-    }
-}
-
-impl Outgoing {
-    /// The bytes of it. Only a request needs the file's name and its exchange, which is the current one.
-    pub(super) fn datagram(&self, name: &str, exchange: Option<&Exchange>) -> Datagram {
-        let datagram = Datagram::new(self.from_port, self.to);
-        match self.content {
-            Content::Request => {
-                let request = datagram.request(name);
-                let options = exchange.map_or(&[][..], Exchange::options);
-                let value = |value| exchange.map_or(0, |exchange| exchange.value(value));
-                options.iter().fold(request, |request, (name, asked)| {
-                    request.option(name, value(*asked))
-                })
-            }
-            Content::Ack(block) => match self.window {
-                Some(window) => datagram.ack(block).byte(window.to_le_bytes()[0]),
-                None => datagram.ack(block),
-            },
-            Content::Error(code) => datagram.error(code),
         }
     }
 }
@@ -701,10 +608,3 @@ fn decimal(text: &[u8]) -> Option<u64> {
 const BLKSIZE_DEFAULT: u32 = 512;
 
 const NOT_FOUND: u16 = 1;
-
-/// No call leaves more than this: two ACKs, or an ACK or ERROR and the next request.
-const OUTBOX_MAX: usize = 3;
-
-/// The bounds of iPXE's timer.
-const ADAPTIVE_MIN: Duration = Duration::from_millis(250);
-const ADAPTIVE_MAX: Duration = Duration::from_secs(10);

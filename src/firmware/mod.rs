@@ -5,13 +5,16 @@
 //! fetches what it sends with [`Machine::next_datagram`] and asks for its next
 //! [`deadline`](Machine::deadline).
 //!
-//! Read `profile` for what sets the kinds apart (one table per kind), `exchange` for how one
-//! request and its transfer go (one engine for all), `chain` for what a boot consists of; this
-//! file joins them.
+//! Read `profile` for what can set kinds apart, `kinds` for one table per kind, `exchange` for how a
+//! request and its transfer go (one engine for all), `chain` for what a boot consists of; this file
+//! joins them.
 
+mod adaptive;
 pub mod chain;
 mod datagram;
 mod exchange;
+mod kinds;
+mod outbox;
 mod profile;
 mod random;
 
@@ -20,8 +23,9 @@ use std::time::Duration;
 use crate::moment::Moment;
 pub use chain::{Chain, Role, Step};
 pub use datagram::{Datagram, Destination, Packet};
-use exchange::{Effect, End, Exchange, Outbox};
-pub use profile::Kind;
+use exchange::{Effect, End, Exchange};
+pub use kinds::Kind;
+use outbox::Outbox;
 use profile::{Ports, Profile, Restart};
 use random::Random;
 
@@ -103,7 +107,9 @@ pub enum Reason {
 /// What became of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reaction {
-    /// The payload was filed: these bytes of the file of this step of the chain.
+    /// The payload was filed: these bytes of the file of this step of the chain. A position that is
+    /// not that of the bytes sent is a fault of the firmware (GRUB after a late OACK, iPXE at the wrap), or
+    /// of the server.
     Filed {
         /// Index into [`Chain::steps`].
         step: usize,
