@@ -175,6 +175,10 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
             if self.under_way == 0 && self.is_at_rest() {
                 break;
             }
+            if at > nanos(self.world.budget) && !self.server.is_ours() {
+                self.lose_the_rest();
+                break;
+            }
             assert!(
                 at <= nanos(self.world.budget),
                 "{} machines are still under way when the time is used up",
@@ -199,6 +203,17 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
             self.network.counts,
             self.network.events.happened,
         )
+    }
+
+    /// Another's machines that boot again and again without an end.
+    fn lose_the_rest(&mut self) {
+        for seat in &mut self.seats {
+            if seat.fate == Fate::UnderWay {
+                seat.fate = Fate::GaveUp;
+                self.under_way -= 1;
+                self.tally.gave_up(seat.machine.kind());
+            }
+        }
     }
 
     fn is_at_rest(&self) -> bool {

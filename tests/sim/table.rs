@@ -5,6 +5,7 @@
 
 use std::fmt::Write;
 use std::path::Path as FilePath;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use ripple_tftpd::firmware::{Chain, Kind};
@@ -47,8 +48,15 @@ fn worlds() -> Vec<World> {
         buffer: 64 << 10,
         ..FAST_ETHERNET
     };
+    // So short a way that hardly a packet is on it: whoever finds the buffer full finds it full again.
+    let short = Path {
+        latency: Duration::from_micros(10),
+        jitter: Duration::from_micros(10),
+        ..Path::CLEAN
+    };
     let roms = |name, kind| World {
         uplink,
+        path: short,
         ..World::new(name, 1).with(kind, 300, &rom)
     };
     let lossy = |name, per_mille| World {
@@ -61,14 +69,18 @@ fn worlds() -> Vec<World> {
     };
     vec![
         roms("300 old ROMs x 4 MiB, 100 Mbit/s", Kind::OldRom),
+        World {
+            path: Path::CLEAN,
+            ..roms("the same, five times as far away", Kind::OldRom)
+        },
         roms(
-            "the same, a new port for every repeat",
+            "300 old ROMs, a new port for every repeat",
             Kind::OldRomNewPorts,
         ),
         World {
             tries_again: true,
             budget: Duration::from_secs(3600),
-            ..roms("the same ROMs, trying again", Kind::OldRom)
+            ..roms("300 old ROMs, trying again", Kind::OldRom)
         },
         World {
             arrival: Arrival::AtOnce,
@@ -88,15 +100,20 @@ fn worlds() -> Vec<World> {
     ]
 }
 
+/// What came out of them: every test looks at the same runs.
+fn results() -> &'static [Vec<Results>] {
+    static RESULTS: OnceLock<Vec<Vec<Results>>> = OnceLock::new();
+    RESULTS.get_or_init(|| worlds().iter().map(compare).collect())
+}
+
 #[test]
 fn the_table_is_as_it_was() {
     let mut table = String::new();
     let mut curves = String::new();
-    for world in worlds() {
-        let rows = compare(&world);
+    for (world, rows) in worlds().iter().zip(results()) {
         writeln!(table, "{}\n{}", world.name, Results::HEAD).expect("memory takes it");
         writeln!(curves, "# {}", world.name).expect("memory takes it");
-        for row in &rows {
+        for row in rows {
             writeln!(table, "{row}").expect("memory takes it");
             curves.push_str(&row.curve());
         }
@@ -121,15 +138,14 @@ mod long {
 
     #[test]
     fn none_boots_more_in_the_worlds_of_the_table() {
-        for world in worlds() {
-            ours_boots_most(&compare(&world));
+        for rows in results() {
+            ours_boots_most(rows);
         }
     }
 
     #[test]
-    fn under_loss_ours_is_hardly_slower_than_the_best() {
-        for world in worlds().split_off(5) {
-            let rows = compare(&world);
+    fn ours_is_hardly_slower_than_any_that_boots_as_many() {
+        for rows in results() {
             let (ours, others) = rows.split_last().expect("ours is there");
             let complete = others.iter().filter(|other| other.booted >= ours.booted);
             let best = complete.map(|other| other.makespan).min();
@@ -144,7 +160,7 @@ mod long {
 
     #[test]
     fn none_boots_more_in_any_world() {
-        for seed in seeds() {
+        for seed in seeds().step_by(3) {
             ours_boots_most(&compare(&any_world(seed)));
         }
     }
@@ -180,7 +196,7 @@ fn any_world(seed: u64) -> World {
         reboots: Chance::per_mille(one_of(&[0, 0, 50])),
         vanishes: Chance::per_mille(one_of(&[0, 0, 50])),
         tries_again: one_of(&[0, 1]) == 1,
-        budget: Duration::from_secs(7200),
+        budget: Duration::from_secs(1800),
         ..World::new("any", seed)
     };
     // Enough for a minute or two of storm.
