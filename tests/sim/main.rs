@@ -98,16 +98,16 @@ fn all_boot(results: &Results) {
 
 /// A crowd that any link carries within everybody's patience.
 fn small_crowd(name: &'static str, seed: u64) -> World {
-    World::new(name, seed).with_each(&HARDY, 4, 100)
+    World::new(name, seed).with_each(&HARDY, 4, 30)
 }
 
-/// Firmware that gets over lost and repeated packets.
-const HARDY: [Kind; 7] = [
+/// Firmware that gets over lost and repeated packets. U-Boot is not among it: it answers no repeated
+/// block, so each lost ACK costs it 5 s, and the tenth of a file its boot.
+const HARDY: [Kind; 6] = [
     Kind::Ipxe,
     Kind::Edk2,
     Kind::Pxelinux,
     Kind::Grub,
-    Kind::UBoot,
     Kind::Busybox,
     Kind::OldRom,
 ];
@@ -161,9 +161,7 @@ fn a_packet_that_comes_twice_ends_no_boot() {
         ..small_crowd("duplicates", seed)
     };
     judge(world, |results| {
-        // Two requests of U-Boot within a millisecond leave from one port: the copy of the ERROR for
-        // one name is taken for the answer to the next.
-        results.all_booted_but(&[Kind::UBoot]);
+        results.all_booted();
         assert!(results.overhead() <= 1.1, "an apprentice: {results}");
     });
 }

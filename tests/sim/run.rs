@@ -636,7 +636,11 @@ struct Replay {
 impl Drop for Replay {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{} failed at {:?}", self.what, moment(self.now));
+            eprintln!(
+                "{} failed at {:?}; TFTPD_SEED replays it",
+                self.what,
+                moment(self.now)
+            );
         }
     }
 }
@@ -663,3 +667,37 @@ const CUT_WITHIN: u64 = 400;
 /// How long a machine is off, from its power to the first request of its next boot.
 const OFF_MIN: Duration = Duration::from_secs(1);
 const OFF_SPREAD: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_complete_when_every_byte_came() {
+        let file = File {
+            number: 0,
+            size: 1000,
+        };
+        let mut held = Held::default();
+        assert!(held.add(0, 400));
+        assert!(!held.add(0, 400), "a copy brings nothing new");
+        assert!(held.add(800, 1000), "a piece may come early");
+        assert!(!held.is_all_of(file));
+        assert!(held.add(400, 800));
+        assert!(held.is_all_of(file));
+        assert!(held.add(1000, 1000), "an empty last block");
+        assert!(!held.add(1000, 1000));
+    }
+
+    #[test]
+    fn a_hole_is_seen() {
+        let mut held = Held::default();
+        for (begin, end) in [(0, 10), (20, 30), (30, 40)] {
+            held.add(begin, end);
+        }
+        assert!(!held.is_all_of(File {
+            number: 0,
+            size: 40
+        }));
+    }
+}
