@@ -9,9 +9,8 @@ use ripple_tftpd::firmware::{Chain, Kind};
 use crate::link::Path;
 use crate::measure::Results;
 use crate::random::Chance;
-use crate::run::run;
 use crate::world::{Arrival, FAST_ETHERNET, GIGABIT, TEN_GIGABIT, World};
-use crate::{few_seeds, judge, judge_all, ours, seeds};
+use crate::{few_seeds, judge, judge_all, run_ours, seeds, small_crowd};
 
 /// The full sizes are asked for.
 fn is_full() -> bool {
@@ -58,8 +57,8 @@ fn loss_costs_no_boot_that_an_idle_server_would_have_had() {
         let mut lost = [(0, 0); Kind::ALL.len()];
         for seed in seeds() {
             let alone = Arrival::Staggered(Duration::from_secs(60));
-            let idle = run(&world(seed, alone), ours());
-            let storm = run(&world(seed, Arrival::AtOnce), ours());
+            let idle = run_ours(&world(seed, alone));
+            let storm = run_ours(&world(seed, Arrival::AtOnce));
             for (kind, lost) in Kind::ALL.into_iter().zip(&mut lost) {
                 lost.0 += idle.lost_of(kind);
                 lost.1 += storm.lost_of(kind);
@@ -97,6 +96,15 @@ fn a_thousand_at_the_same_moment_are_heard() {
 /// Longer than the patience of those who hear nothing.
 mod long {
     use super::*;
+
+    #[test]
+    fn machines_that_vanish_do_not_keep_their_slots() {
+        let world = |seed| World {
+            vanishes: Chance::per_mille(300),
+            ..small_crowd("vanishing, few slots", seed)
+        };
+        judge(world, Results::all_booted);
+    }
 
     #[test]
     fn three_hundred_old_roms_through_100_megabit() {

@@ -16,13 +16,13 @@ use crate::policies::{Other, POLICIES};
 use crate::random::{Chance, Random};
 use crate::run::run;
 use crate::world::{Arrival, FAST_ETHERNET, World};
-use crate::{ours, seeds};
+use crate::{run_ours, seeds};
 
 /// One world with every policy in it.
 fn compare(world: &World) -> Vec<Results> {
     let other = |policy| run(world, Other::new(policy));
     let mut rows: Vec<Results> = POLICIES.into_iter().map(other).collect();
-    rows.push(run(world, ours()));
+    rows.push(run_ours(world));
     rows
 }
 
