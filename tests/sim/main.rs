@@ -235,6 +235,7 @@ fn slow_machines_do_not_hold_up_the_others() {
 fn a_machine_that_is_switched_off_and_on_boots() {
     let world = |seed| World {
         reboots: Chance::per_mille(300),
+        slots: 32,
         ..small_crowd("power cuts", seed)
     };
     judge(world, |results| {

@@ -98,6 +98,15 @@ mod long {
     use super::*;
 
     #[test]
+    fn machines_that_are_switched_off_and_on_do_not_keep_their_slots() {
+        let world = |seed| World {
+            reboots: Chance::per_mille(300),
+            ..small_crowd("power cuts, few slots", seed)
+        };
+        judge(world, Results::all_booted);
+    }
+
+    #[test]
     fn machines_that_vanish_do_not_keep_their_slots() {
         let world = |seed| World {
             vanishes: Chance::per_mille(300),

@@ -1,7 +1,8 @@
 //! The table: every policy in the same worlds, ours last.
 //!
 //! It is kept in `table.txt`, so that a change of behaviour shows in review. `TFTPD_WRITE_TABLE=1` writes
-//! it anew, and beside it when how many machines were up, from which the picture is drawn.
+//! it anew, and into Cargo's directory for tests when how many machines were up: `curves.txt`, a line for
+//! each point (policy, machines, seconds), from which a picture can be drawn.
 
 use std::fmt::Write;
 use std::path::Path as FilePath;
@@ -123,7 +124,9 @@ fn the_table_is_as_it_was() {
     let file = directory.join("table.txt");
     if std::env::var_os("TFTPD_WRITE_TABLE").is_some() {
         std::fs::write(&file, &table).expect("the table is written");
-        std::fs::write(directory.join("curves.txt"), &curves).expect("the curves are written");
+        let file = FilePath::new(env!("CARGO_TARGET_TMPDIR")).join("curves.txt");
+        std::fs::write(&file, &curves).expect("the curves are written");
+        println!("curves: {}", file.display());
     }
     let kept = std::fs::read_to_string(&file).expect("the table is kept");
     assert!(
