@@ -246,7 +246,9 @@ impl Exchange {
                 self.server = Some(from);
                 self.end_probe(outbox)
             }
-            Packet::Data { block: 1, length } if !self.profile.oack.required => {
+            Packet::Data { block: 1, length }
+                if !self.profile.oack.required && u32::from(length) <= BLKSIZE_DEFAULT =>
+            {
                 self.server = Some(from);
                 self.on_data(now, 1, length, outbox)
             }
@@ -298,7 +300,7 @@ impl Exchange {
             .map(|(_, value)| self.value(*value));
         let named = |wanted: &[u8]| name.eq_ignore_ascii_case(wanted);
         let Some(asked) = asked else {
-            if named(b"timeout") && rules.adopts_timeout {
+            if named(b"timeout") && rules.adopts_timeout && 0 < value {
                 self.adopted_timeout = Some(value32);
                 return Ok(());
             }
@@ -378,8 +380,7 @@ impl Exchange {
     fn on_awaited(&mut self, now: Moment, length: u16, outbox: &mut Outbox) -> Verdict {
         let position = self.received;
         let effect = Effect::Filed { position, length };
-        let is_last = |length: u64, blksize: u32| length < u64::from(blksize);
-        let mut ended = is_last(length.into(), self.blksize);
+        let mut ended = u32::from(length) < self.blksize;
         self.received += u64::from(length);
         self.awaited += 1;
         self.copies = 0;

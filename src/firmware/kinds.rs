@@ -290,7 +290,8 @@ const GRUB: Profile = Profile {
     ..PLAIN
 };
 
-/// 131 s of patience for everything, then five minutes of a message before it reboots.
+/// 131 s of patience for everything, then five minutes of a message before it reboots. That it sends
+/// ACK 0 only when it first reads the file is left out: that is a matter of milliseconds.
 const PXELINUX: Profile = Profile {
     options: &[("tsize", Value::Is(0)), ("blksize", Value::Is(1408))],
     ports: Ports::Counted(49152),
@@ -383,7 +384,6 @@ const RASPBERRY_PI_4: Profile = Profile {
     asks: Resend::Table(&[2000; 16]),
     acks: Resend::Table(&[2000; 16]),
     patience: Patience::WholeFile(30_000),
-    oack_is_fresh: false,
     old_block: Answer::AckNext,
     numbering: Numbering::NoWrap,
     restart: Restart::After {

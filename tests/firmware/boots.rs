@@ -281,6 +281,94 @@ fn a_missing_file_that_is_needed_fails_the_boot_for_every_kind() {
     }
 }
 
+/// A machine that has the first of many blocks, and the port it receives at.
+fn receiving(kind: Kind) -> (Machine, u16) {
+    let now = Moment::START;
+    let mut machine = Machine::new(kind, Chain::one_file("image", 1 << 20), 1);
+    machine.power_on(now);
+    let mut port = machine.next_datagram().unwrap().from_port;
+    let sends_no_options = [Kind::TftpHpa, Kind::OldRom, Kind::OldRomNewPorts].contains(&kind);
+    if !sends_no_options {
+        machine.on_packet(now, port, 30_000, Packet::Oack(b""));
+        while machine.next_datagram().is_some() {}
+        if let Status::Thinking = machine.status() {
+            // That was the probe.
+            machine.on_deadline(machine.deadline().unwrap());
+            port = machine.next_datagram().unwrap().from_port;
+            machine.on_packet(now, port, 30_000, Packet::Oack(b""));
+        }
+    }
+    let data = Packet::Data {
+        block: 1,
+        length: 512,
+    };
+    let reaction = machine.on_packet(now, port, 30_000, data);
+    assert!(matches!(reaction, Reaction::Filed { .. }), "{kind:?}");
+    while machine.next_datagram().is_some() {}
+    (machine, port)
+}
+
+#[test]
+fn an_error_ends_every_transfer_but_those_of_grub_and_pxelinux() {
+    for kind in Kind::ALL {
+        let (mut machine, port) = receiving(kind);
+        machine.on_packet(Moment::START, port, 30_000, Packet::Error { code: 0 });
+        let deaf = [Kind::Grub, Kind::Pxelinux, Kind::Lpxelinux].contains(&kind);
+        let expected = if deaf {
+            Status::Receiving
+        } else {
+            Status::Failed(Reason::ServerError(0))
+        };
+        assert_eq!(machine.status(), expected, "{kind:?}");
+    }
+}
+
+#[test]
+fn only_uefi_firmware_heeds_a_port_reported_closed() {
+    for kind in Kind::ALL {
+        let (mut machine, port) = receiving(kind);
+        machine.on_unreachable(Moment::START, port.wrapping_add(1));
+        assert_eq!(machine.status(), Status::Receiving);
+        machine.on_unreachable(Moment::START, port);
+        let expected = if [Kind::Edk2, Kind::Shim].contains(&kind) {
+            Status::Failed(Reason::Unreachable)
+        } else {
+            Status::Receiving
+        };
+        assert_eq!(machine.status(), expected, "{kind:?}");
+    }
+}
+
+#[test]
+fn most_firmware_starts_again_within_a_minute_and_programs_do_not() {
+    for kind in Kind::ALL {
+        let mut machine = Machine::new(kind, Chain::one_file("image", 9), 1);
+        let mut again = Vec::new();
+        for _ in 0..20 {
+            machine.power_on(Moment::START);
+            let port = machine.next_datagram().unwrap().from_port;
+            machine.on_packet(Moment::START, port, 69, Packet::Error { code: 2 });
+            assert_eq!(machine.status(), Status::Failed(Reason::ServerError(2)));
+            again.extend(
+                machine
+                    .deadline()
+                    .map(|at| at.since(Moment::START).as_secs()),
+            );
+        }
+        let bounds = match kind {
+            Kind::Grub | Kind::TftpHpa | Kind::Curl | Kind::Atftp | Kind::Tftpy => None,
+            Kind::Pxelinux | Kind::Lpxelinux => Some(300..=300),
+            Kind::RaspberryPi4 => Some(45..=75),
+            _ => Some(5..=60),
+        };
+        assert_eq!(again.is_empty(), bounds.is_none(), "{kind:?}");
+        assert!(
+            again.iter().all(|at| bounds.as_ref().unwrap().contains(at)),
+            "{kind:?}"
+        );
+    }
+}
+
 #[test]
 fn a_leftover_block_is_no_answer_to_a_request() {
     for kind in Kind::ALL {
@@ -294,6 +382,66 @@ fn a_leftover_block_is_no_answer_to_a_request() {
         let reaction = machine.on_packet(Moment::START, port, 30_000, late);
         assert_eq!(reaction, Reaction::Ignored);
         assert_eq!(machine.status(), Status::Asking);
+    }
+}
+
+/// A generator for the test's own choices.
+fn random(state: &mut u64) -> u64 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    *state
+}
+
+#[test]
+fn no_server_however_odd_makes_a_machine_panic_or_stand_still() {
+    let options: [&[u8]; 8] = [
+        b"blksize\x001024\0windowsize\x004\0",
+        b"blksize\x000\0",
+        b"timeout\x000\0",
+        b"timeout\x00200\0",
+        b"tsize\x0099999999999999999999\0",
+        b"windowsize\x0070000\0msftwindow\x001\0",
+        b"\0\0\0",
+        b"blksize",
+    ];
+    for kind in Kind::ALL {
+        let mut state = 88_172_645_463_325_252;
+        let mut machine = Machine::new(kind, Chain::usual(kind).scaled(5000), 4);
+        let mut now = Moment::START;
+        machine.power_on(now);
+        let mut port = 0;
+        let mut filed = 0;
+        for round in 0..20_000 {
+            while let Some(datagram) = machine.next_datagram() {
+                port = datagram.from_port;
+                assert!(4 <= datagram.bytes().len());
+            }
+            now = now + Duration::from_micros(random(&mut state) % 20_000);
+            let block = u16::try_from(random(&mut state) % 6).unwrap();
+            let from = 30_000 + u16::from(random(&mut state).is_multiple_of(50));
+            let packet = match random(&mut state) % 40 {
+                0 => Packet::Error { code: block },
+                1..4 => Packet::Oack(options[usize::from(block)]),
+                4..=8 => Packet::Data {
+                    block: u16::MAX - block,
+                    length: 512,
+                },
+                9..20 => Packet::Data { block, length: 512 },
+                _ => Packet::Data { block, length: 100 },
+            };
+            let reaction = machine.on_packet(now, port, from, packet);
+            filed += u32::from(matches!(reaction, Reaction::Filed { .. }));
+            if machine.status() == Status::Booted || round % 100 == 99 {
+                machine.power_on(now);
+            }
+            if let Some(due) = machine.deadline().filter(|due| *due <= now) {
+                while machine.next_datagram().is_some() {}
+                machine.on_deadline(now);
+                assert!(machine.deadline().is_none_or(|next| due < next), "{kind:?}");
+            }
+        }
+        assert!(0 < filed, "some of it made sense to {kind:?}");
     }
 }
 

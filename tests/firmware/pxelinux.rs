@@ -50,6 +50,13 @@ fn any_error_for_a_configuration_means_the_next_name() {
 }
 
 #[test]
+fn lpxelinux_takes_a_repeated_error_for_the_answer_to_the_next_name() {
+    let mut it = Dialogue::about(Kind::Lpxelinux, search());
+    assert_eq!(it.error(1), ["RRQ cfg/C0A8 tsize 0 blksize 1408"]);
+    assert_eq!(it.error(1), ["RRQ cfg/default tsize 0 blksize 1408"]);
+}
+
+#[test]
 fn silence_for_a_configuration_means_the_next_name_too() {
     let mut it = Dialogue::about(Kind::Pxelinux, search());
     let said = it.wait(130.9);
@@ -141,8 +148,10 @@ fn refuses_options_it_does_not_know_and_odd_block_sizes() {
         let mut it = Dialogue::with(Kind::Pxelinux);
         assert_eq!(it.oack(options), ["ERROR 8"]);
     }
-    let mut it = Dialogue::with(Kind::Pxelinux);
-    assert_eq!(it.oack("blksize 2048"), ["ACK 0"]);
+    for options in ["blksize 2048", "blksize 64"] {
+        let mut it = Dialogue::with(Kind::Pxelinux);
+        assert_eq!(it.oack(options), ["ACK 0"]);
+    }
 }
 
 #[test]

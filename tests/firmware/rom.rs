@@ -1,6 +1,6 @@
 //! The two old ROMs: no options, 23 s for the first packet, 5 s for each later one.
 
-use ripple_tftpd::firmware::{Chain, Kind, Reaction, Reason, Status};
+use ripple_tftpd::firmware::{Chain, Kind, Reaction, Reason, Status, Step};
 
 use crate::dialogue::{Dialogue, assert_times};
 
@@ -9,6 +9,7 @@ fn asks_five_times_within_23_seconds() {
     let mut it = Dialogue::with(Kind::OldRom);
     assert_eq!(it.first_bytes, b"\x00\x01image\0octet\0");
     let port = it.port;
+    assert_eq!(port, 2070);
     let (times, end, reason) = it.wait_for_failure();
     assert_times(&times, &[1.0, 3.0, 7.0, 15.0]);
     assert_times(&[end], &[23.0]);
@@ -36,10 +37,7 @@ fn one_of_them_changes_its_port_with_every_request() {
 
 #[test]
 fn the_next_file_comes_from_a_port_that_was_not_used_yet() {
-    let chain = Chain::new(vec![
-        ripple_tftpd::firmware::Step::file("one", 10),
-        ripple_tftpd::firmware::Step::file("two", 10),
-    ]);
+    let chain = Chain::new(vec![Step::file("one", 10), Step::file("two", 10)]);
     let mut it = Dialogue::about(Kind::OldRomNewPorts, chain);
     it.wait(1.5);
     let port = it.port;
@@ -88,5 +86,8 @@ fn a_short_block_ends_the_file() {
 fn blocks_of_more_than_512_bytes_are_a_fault() {
     let mut it = Dialogue::with(Kind::OldRom);
     it.data(1, 513);
+    assert_eq!(it.machine.status(), Status::Asking, "a leftover");
+    it.lockstep(1, 1, 512);
+    it.data(2, 513);
     assert_eq!(it.machine.status(), Status::Failed(Reason::BadBlock));
 }

@@ -49,10 +49,11 @@ fn busybox_is_kept_alive_by_anything_and_answers_nothing_old() {
         assert_eq!(it.oack("tsize 99"), [""; 0]);
     }
     it.lockstep(1, 2, 512);
-    for _ in 0..800 {
-        it.wait(0.05);
-        assert_eq!(it.data(1, 512), [""; 0]);
-        assert_eq!(it.data(4, 512), [""; 0]);
+    for stray in [1, 4] {
+        for _ in 0..800 {
+            it.wait(0.05);
+            assert_eq!(it.data(stray, 512), [""; 0]);
+        }
     }
     assert_eq!(it.machine.status(), Status::Receiving);
     assert_eq!(it.wait(0.12), ["0.10 ACK 2"]);
@@ -197,6 +198,7 @@ fn curl_answers_the_last_block_again_and_ends_at_a_stranger() {
         it.wait(1.0);
         assert_eq!(it.data(4, 512), ["ACK 4"]);
     }
+    assert_eq!(it.data(3, 512), [""; 0]);
     assert_eq!(it.data(6, 512), [""; 0]);
     it.data_from(STRANGER, 5, 512);
     assert_eq!(it.machine.status(), Status::Failed(Reason::Stranger));
@@ -208,6 +210,25 @@ fn curl_cannot_take_an_empty_file() {
     let mut it = Dialogue::with(Kind::Curl);
     it.oack("tsize 0 blksize 512");
     assert_eq!(it.machine.status(), Status::Failed(Reason::BadOption));
+}
+
+#[test]
+fn larger_blocks_than_asked_for_are_refused() {
+    let cases = [(Kind::Curl, "blksize 513"), (Kind::Barebox, "blksize 513")];
+    for (kind, options) in cases {
+        let mut it = Dialogue::with(kind);
+        assert_eq!(it.oack(options), ["ERROR 8"]);
+        assert_eq!(it.machine.status(), Status::Failed(Reason::BadOption));
+    }
+}
+
+#[test]
+fn what_was_not_asked_for_does_not_matter_to_tools() {
+    for kind in [Kind::Busybox, Kind::Curl, Kind::Atftp, Kind::Tftpy] {
+        let mut it = Dialogue::with(kind);
+        assert_eq!(it.oack("windowsize 4 surprise 1"), ["ACK 0"]);
+        it.lockstep(1, 3, 512);
+    }
 }
 
 #[test]

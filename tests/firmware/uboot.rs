@@ -94,6 +94,7 @@ fn lwip_asks_six_times_in_six_seconds() {
     let mut it = Dialogue::with(Kind::UBootLwip);
     assert_eq!(it.request(), "RRQ image tsize 0 blksize 1468");
     let port = it.port;
+    assert_eq!(port, 49_152);
     let (times, end, reason) = it.wait_for_failure();
     assert_times(&times, &[1.0, 2.0, 3.0, 4.0, 5.0]);
     assert_times(&[end], &[6.0]);

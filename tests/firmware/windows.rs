@@ -40,6 +40,13 @@ fn is_taken_to_wait_ten_seconds() {
     assert_times(&times, &[2.0, 4.0, 6.0, 8.0]);
     assert_times(&[end], &[10.0]);
     assert_eq!(reason, Reason::NoReply);
+
+    let mut it = Dialogue::granted(Kind::WindowsBootmgr, "blksize 1456");
+    it.lockstep(1, 2, 1456);
+    let (times, end, reason) = it.wait_for_failure();
+    assert_times(&times, &[2.0, 4.0, 6.0, 8.0]);
+    assert_times(&[end], &[10.0]);
+    assert_eq!(reason, Reason::Silence);
 }
 
 #[test]
@@ -52,6 +59,7 @@ fn acknowledges_windows_and_reports_a_gap_once() {
     assert_eq!(it.data(6, 1456), ["ACK 4"]);
     assert_eq!(it.data(7, 1456), [""; 0]);
     assert_eq!(it.data(5, 1456), [""; 0]);
+    assert_eq!(it.data(3, 1456), ["ACK 5"]);
     assert_eq!(it.data(6, 12), ["ACK 6"]);
     assert_ne!(it.machine.status(), Status::Receiving);
 }
