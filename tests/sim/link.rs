@@ -128,3 +128,59 @@ impl Lane {
 pub(crate) fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wire_takes_what_its_rate_and_buffer_allow() {
+        let mut link = Link::new(Capacity {
+            rate: 100_000_000,
+            buffer: 3_000,
+        });
+        // 1,250 bytes take 100 microseconds.
+        assert_eq!(link.take(0, 1_250), Some(100_000));
+        assert_eq!(link.take(0, 1_250), Some(200_000));
+        assert_eq!(link.take(0, 1_250), None, "the buffer is full");
+        assert_eq!(link.take(100_000, 1_250), Some(300_000));
+        assert_eq!(link.take(900_000, 1_250), Some(1_000_000));
+    }
+
+    #[test]
+    fn ethernet_has_a_least_frame_and_long_datagrams_are_cut_up() {
+        assert_eq!(wire_bytes(4), 84);
+        assert_eq!(wire_bytes(4 + 512), 582);
+        assert_eq!(wire_bytes(1472), 1538);
+        assert_eq!(wire_bytes(1473), 1473 + 8 + 2 * 58);
+    }
+
+    #[test]
+    fn packets_keep_their_order_unless_they_are_told_not_to() {
+        let path = Path {
+            jitter: Duration::from_millis(3),
+            ..Path::CLEAN
+        };
+        let mut random = Random::new(1, 1);
+        let mut lane = Lane::default();
+        let mut arrivals = Vec::new();
+        for left in (0..1000).map(|packet| packet * 1000) {
+            arrivals.extend(lane.travel(&path, &mut random, left).into_iter().flatten());
+        }
+        assert_eq!(arrivals.len(), 1000);
+        assert!(arrivals.is_sorted());
+        let mut lossy = Path {
+            loss: Chance::per_mille(500),
+            ..path
+        };
+        let lost = (0..1000).filter(|_| lane.travel(&lossy, &mut random, 0) == [None, None]);
+        assert!((400..600).contains(&lost.count()));
+        lossy.loss = Chance::NEVER;
+        lossy.duplicate = Chance::per_mille(1000);
+        assert!(
+            lane.travel(&lossy, &mut random, 0)
+                .iter()
+                .all(Option::is_some)
+        );
+    }
+}

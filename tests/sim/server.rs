@@ -22,6 +22,11 @@ pub(crate) trait ServerUnderTest {
         true
     }
 
+    /// It is held to all promises: no wrong byte, and everything that was opened is closed in the end.
+    fn is_ours(&self) -> bool {
+        false
+    }
+
     fn on_request(&mut self, now: Moment, io: &mut Network, peer: Peer, local: Local, bytes: &[u8]);
     fn on_reply(&mut self, now: Moment, io: &mut Network, client: usize, bytes: &[u8]);
     fn on_port_closed(&mut self, now: Moment, io: &mut Network, client: usize);
@@ -57,6 +62,10 @@ impl Production {
 impl ServerUnderTest for Production {
     fn name(&self) -> &'static str {
         "ours"
+    }
+
+    fn is_ours(&self) -> bool {
+        true
     }
 
     fn on_request(

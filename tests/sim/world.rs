@@ -15,6 +15,8 @@ pub(crate) struct World {
     /// The machines.
     pub(crate) groups: Vec<Group>,
     pub(crate) arrival: Arrival,
+    /// Of our server.
+    pub(crate) slots: usize,
     /// From the server to the switch.
     pub(crate) uplink: Capacity,
     /// From the switch to each machine.
@@ -59,6 +61,7 @@ impl World {
             seed,
             groups: Vec::new(),
             arrival: Arrival::Within(Duration::from_secs(1)),
+            slots: 32,
             uplink: GIGABIT,
             downlink: GIGABIT,
             path: Path::CLEAN,
