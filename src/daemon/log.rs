@@ -9,6 +9,7 @@ use std::time::Duration;
 use env_logger::{Builder, Target};
 use log::{LevelFilter, debug, info, warn};
 
+use crate::config::Settings;
 use crate::moment::Moment;
 use crate::os::process::LogLines;
 use crate::server::{Event, Limits, Report, Stats};
@@ -115,14 +116,19 @@ impl Log {
         }
     }
 
+    /// Writes down what the operator wants.
+    pub fn starting(&self, settings: &Settings) {
+        debug!("{settings:?}");
+    }
+
     /// Writes down that an address is listened on, and with what buffer; `wanted` bytes were asked for.
     pub fn listening(&self, address: SocketAddr, buffer: usize, wanted: usize) {
+        info!("listening on {address}");
         let bytes = format!("{address}: receive buffer of {buffer} bytes");
         match buffer < wanted {
             true => warn!("{bytes}, {wanted} were asked for: a storm may lose requests"),
             false => info!("{bytes}"),
         }
-        info!("listening on {address}");
     }
 
     /// Writes down that fewer descriptors may be open than could be needed.

@@ -104,6 +104,7 @@ impl Daemon {
         trying("epoll", poll.add(&signals, Source::Signals))?;
         let server = Server::new(now, settings.limits, files.root_prefixes());
         let mut world = World::new(poll, files, Log::new(now), now, settings.mtu_clamp);
+        world.log.starting(settings);
         ensure_descriptors(settings, &world.log)?;
         for listener in bind_all(&settings.listen)? {
             let source = Source::Listener(world.listeners.len());

@@ -156,7 +156,7 @@ fn a_root_that_is_none() {
             assert!(message.contains(path) && message.contains(why), "{message}");
         }
     }
-    complaint(&["-r", ""], 1);
+    complaint(&["-r", ""], 2);
 }
 
 #[test]
