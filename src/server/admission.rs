@@ -5,16 +5,22 @@
 
 use std::time::Duration;
 
-use super::client::{Phase, Served, Stage};
+use super::client::{Client, Phase, Served, Stage};
 use super::pending::Size;
 use super::{Event, Io, Opened, Opening, PACKET_OVERHEAD, Server, Unopened};
 use crate::moment::Moment;
 use crate::transfer::{Outcome, Step, Terms, Transfer, Wanted};
 
 impl Server {
-    /// Gives free slots to those who are next.
+    /// Gives free slots to those who are next, and idle ones where none is free.
     pub(super) fn admit(&mut self, now: Moment, io: &mut impl Io) {
-        while let Some(id) = self.next_in_line(now) {
+        loop {
+            let Some(id) = self.next_in_line(now) else {
+                if self.queue.is_empty() || !self.take_idle_slot_back(now) {
+                    return;
+                }
+                continue;
+            };
             match &self.clients[id].stage {
                 Stage::Served(_) => {
                     self.leave_queue(id);
@@ -135,7 +141,7 @@ impl Server {
             Step::Send
         };
         match served.phase {
-            Phase::Running => self.take_idle_slot_back(now, id),
+            Phase::Running => self.note_idle_slot(now, id),
             // Whoever does not answer gives way until it does.
             Phase::Held if served.transfer.timeouts() > 0 => self.leave_queue(id),
             Phase::Held | Phase::Finishing => {}
@@ -145,25 +151,39 @@ impl Server {
 
     // Slots taken back and given back.
 
-    /// A running client whose slot lies idle while others wait becomes held: retransmission goes on, and
-    /// with its next ACK it stands in line again, by its boot before those who came later.
-    fn take_idle_slot_back(&mut self, now: Moment, id: usize) {
-        let others_wait = self.others_wait();
+    /// A running client that makes no progress has a slot that others may have.
+    fn note_idle_slot(&mut self, now: Moment, id: usize) {
         let Some(served) = self.clients[id].served_mut() else {
             return;
         };
         let is_idle = served.idle_at() <= now || served.transfer.timeouts() >= TIMEOUTS_WITH_SLOT;
-        if is_idle && others_wait {
-            served.feed_at = now;
-            self.enter(now, id, Phase::Held);
-        } else if is_idle {
-            served.look_at = now + LOOK_AGAIN;
+        if !self.limits.reclaim || !is_idle || served.is_idle() {
+            return;
+        }
+        served.mark_idle(now);
+        self.idle.push_back(id);
+        if self.idle.len() > 2 * self.limits.max_transfers {
+            let is_idle = |id: &usize| self.clients.get(*id).is_some_and(Client::has_idle_slot);
+            self.idle.retain(is_idle);
         }
     }
 
-    /// Somebody waits for a slot that lies idle.
-    pub(super) fn others_wait(&self) -> bool {
-        self.limits.reclaim && !self.queue.is_empty()
+    /// The client whose slot lies idle longest becomes held: retransmission goes on, and with its next
+    /// ACK it stands in line again, by its boot before those who came later. Tells whether there was one.
+    fn take_idle_slot_back(&mut self, now: Moment) -> bool {
+        while let Some(id) = self.idle.pop_front() {
+            if let Some(client) = self
+                .clients
+                .get_mut(id)
+                .filter(|client| client.has_idle_slot())
+                && let Some(served) = client.served_mut()
+            {
+                served.feed_at = now;
+                self.enter(now, id, Phase::Held);
+                return true;
+            }
+        }
+        false
     }
 
     /// A client that had given way and answers is in line again.
@@ -285,9 +305,6 @@ const HELD_WINDOWSIZE: u16 = 4;
 
 /// Timeouts in a row after which a client that runs gives way to others.
 const TIMEOUTS_WITH_SLOT: u8 = 2;
-
-/// When an idle slot is looked at again where nobody waits for it.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// When holding a client is tried again after descriptors ran out.
 const HOLD_AGAIN: Duration = Duration::from_secs(1);

@@ -27,9 +27,8 @@ impl Server {
         let timer = client
             .timer
             .expect("every client has an entry in the wheel");
-        // Whether others wait may have changed since it was filed: the next ACK or timeout sees that.
         assert!(
-            timer.comes_up < client.deadline(false) + TICK,
+            timer.comes_up < client.deadline(self.limits.reclaim) + TICK,
             "a timer comes up too late"
         );
         if let Some(served) = client.served() {

@@ -57,8 +57,8 @@ pub(super) struct Served {
     began_at: Moment,
     /// Held: when it is fed next.
     pub(super) feed_at: Moment,
-    /// Running: when it is to be seen whether its slot lies idle.
-    pub(super) look_at: Moment,
+    /// Running: when its slot was last found to lie idle.
+    idle_from: Option<Moment>,
 }
 
 /// What a served client holds.
@@ -89,7 +89,7 @@ impl Served {
             running: Duration::ZERO,
             began_at: now,
             feed_at: now,
-            look_at: now,
+            idle_from: None,
         }
     }
 
@@ -118,17 +118,28 @@ impl Served {
         may && self.transfer.datagrams(1).is_some()
     }
 
-    /// When something is to be done if nothing comes; `others_wait` for its slot, and `will_send` says
+    /// When something is to be done if nothing comes; `reclaims`: an idle slot is noted, and `will_send` says
     /// that it need not be reminded of what it may send.
-    fn deadline(&self, others_wait: bool, will_send: bool) -> Moment {
+    fn deadline(&self, reclaims: bool, will_send: bool) -> Moment {
         let deadline = self.transfer.deadline();
         match self.phase {
             Phase::Held if !will_send && self.transfer.datagrams(1).is_some() => {
                 deadline.min(self.feed_at)
             }
-            Phase::Running if others_wait => deadline.min(self.idle_at().max(self.look_at)),
+            Phase::Running if reclaims && !self.is_idle() => deadline.min(self.idle_at()),
             Phase::Held | Phase::Running | Phase::Finishing => deadline,
         }
+    }
+
+    /// Its slot was found to lie idle, and it made no progress since.
+    pub(super) fn is_idle(&self) -> bool {
+        let last = self.transfer.progress_at().max(self.since);
+        self.phase == Phase::Running && self.idle_from.is_some_and(|from| last < from)
+    }
+
+    /// Its slot is found to lie idle.
+    pub(super) fn mark_idle(&mut self, now: Moment) {
+        self.idle_from = Some(now);
     }
 
     /// When its slot lies idle unless it makes progress.
@@ -161,17 +172,22 @@ impl Client {
         self.served().map(|served| served.phase)
     }
 
+    /// It has a slot that lies idle.
+    pub(super) fn has_idle_slot(&self) -> bool {
+        self.served().is_some_and(Served::is_idle)
+    }
+
     /// It was sent nothing yet, or has not answered.
     pub(super) fn is_unanswered(&self) -> bool {
         self.transfer()
             .is_none_or(|transfer| !transfer.is_answered())
     }
 
-    /// When something is to be done for it if nothing comes; `others_wait` for a slot.
-    pub(super) fn deadline(&self, others_wait: bool) -> Moment {
+    /// When something is to be done for it if nothing comes; `reclaims`: an idle slot is noted.
+    pub(super) fn deadline(&self, reclaims: bool) -> Moment {
         match &self.stage {
             Stage::Pending(waiting) => waiting.deadline(),
-            Stage::Served(served) => served.deadline(others_wait, self.is_ready || self.is_blocked),
+            Stage::Served(served) => served.deadline(reclaims, self.is_ready || self.is_blocked),
         }
     }
 

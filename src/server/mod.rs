@@ -130,6 +130,8 @@ pub struct Server {
     keepalive: Keepalive,
     /// Those who may have something to send, each once.
     ready: VecDeque<usize>,
+    /// Those whose slots may lie idle, longest first.
+    idle: VecDeque<usize>,
     count: Count,
     /// Requests that ever got a place in the queue.
     arrivals: u64,
@@ -164,6 +166,7 @@ impl Server {
             wheel: Wheel::new(now),
             keepalive: Keepalive::new(now, limits.keepalive_share),
             ready: VecDeque::new(),
+            idle: VecDeque::new(),
             count: Count::default(),
             arrivals: 0,
             paused_until: None,
@@ -226,14 +229,13 @@ impl Server {
     /// Does what is due at `now` and gives free slots to those who wait. Called in every turn.
     pub fn on_wakeup(&mut self, now: Moment, io: &mut impl Io) {
         while let Some(due) = self.wheel.pop(now) {
-            let others_wait = self.others_wait();
             let current =
                 |client: &&mut Client| client.timer.is_some_and(|timer| timer.serial == due.serial);
             let Some(client) = self.clients.get_mut(due.owner).filter(current) else {
                 continue;
             };
             client.timer = None;
-            if now < client.deadline(others_wait) {
+            if now < client.deadline(self.limits.reclaim) {
                 self.set_timer(due.owner);
                 continue;
             }
@@ -428,9 +430,8 @@ impl Server {
 
     /// Files a client's deadline unless its entry in the wheel comes up by then anyway.
     fn set_timer(&mut self, id: usize) {
-        let others_wait = self.others_wait();
         let client = &mut self.clients[id];
-        let deadline = client.deadline(others_wait);
+        let deadline = client.deadline(self.limits.reclaim);
         if client.timer.is_none_or(|timer| deadline < timer.comes_up) {
             let (serial, comes_up) = self.wheel.file(id, deadline);
             client.timer = Some(Timer { serial, comes_up });
