@@ -357,8 +357,10 @@ impl Transfer {
     /// After how much time without progress the client's slot lies idle: well before the packet is
     /// sent again, since a slot can be given away and taken back for nothing.
     pub fn overdue_after(&self) -> Duration {
-        let usual = self.retransmit.unbounded_rto().map(|rto| 2 * rto);
-        usual.map_or(OVERDUE_MAX, |usual| usual.clamp(OVERDUE_MIN, OVERDUE_MAX))
+        let overdue = self.retransmit.usual().map(|usual| OVERDUE_FACTOR * usual);
+        overdue.map_or(OVERDUE_MAX, |overdue| {
+            overdue.clamp(OVERDUE_MIN, OVERDUE_MAX)
+        })
     }
 
     /// The options agreed on.
@@ -416,6 +418,7 @@ const REPEAT_AFTER: Duration = Duration::from_millis(100);
 
 /// Bounds of the time after which a client that makes no progress has lost a packet rather than been
 /// slow.
+const OVERDUE_FACTOR: u32 = 4;
 const OVERDUE_MIN: Duration = Duration::from_millis(20);
 const OVERDUE_MAX: Duration = Duration::from_secs(1);
 /// What a round trip may take before one was measured.

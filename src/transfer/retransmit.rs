@@ -18,6 +18,9 @@ pub(super) struct Retransmit {
 struct Estimate {
     srtt: Duration,
     rttvar: Duration,
+    /// As `srtt`, but one long round trip moves it little: where an ACK was lost and the client sent it
+    /// again by itself, that looks like a round trip of a quarter of a second.
+    usual: Duration,
 }
 
 impl Retransmit {
@@ -36,10 +39,16 @@ impl Retransmit {
             None => Estimate {
                 srtt: round_trip,
                 rttvar: round_trip / 2,
+                usual: round_trip,
             },
-            Some(Estimate { srtt, rttvar }) => Estimate {
+            Some(Estimate {
+                srtt,
+                rttvar,
+                usual,
+            }) => Estimate {
                 rttvar: (rttvar * 3 + srtt.abs_diff(round_trip)) / 4,
                 srtt: (srtt * 7 + round_trip) / 8,
+                usual: (usual * 7 + round_trip.min(2 * usual + USUAL_STEP)) / 8,
             },
         });
     }
@@ -55,14 +64,17 @@ impl Retransmit {
     }
 
     pub(super) fn rto(&self) -> Duration {
-        let base = self.unbounded_rto().unwrap_or(RTO_INITIAL);
+        let base = self
+            .estimate
+            .map_or(RTO_INITIAL, |Estimate { srtt, rttvar, .. }| {
+                srtt + 4 * rttvar
+            });
         (base.max(RTO_MIN) * (1 << self.backoff)).min(self.most)
     }
 
-    /// What was measured says so much, whatever firmware can bear; none before anything was measured.
-    pub(super) fn unbounded_rto(&self) -> Option<Duration> {
-        self.estimate
-            .map(|Estimate { srtt, rttvar }| srtt + 4 * rttvar)
+    /// What a round trip usually takes, once something was measured.
+    pub(super) fn usual(&self) -> Option<Duration> {
+        self.estimate.map(|estimate| estimate.usual)
     }
 
     pub(super) fn srtt(&self) -> Option<Duration> {
@@ -78,6 +90,9 @@ const RTO_MIN: Duration = Duration::from_millis(250);
 
 /// Where no `timeout` was agreed: GRUB and U-Boot with lwIP never repeat anything themselves.
 const RTO_MAX: Duration = Duration::from_secs(5);
+
+/// How far one long round trip moves the usual one at most, times eight.
+const USUAL_STEP: Duration = Duration::from_millis(10);
 
 /// Doublings after which the RTO is past every bound, so that it cannot overflow.
 const BACKOFF_MAX: u32 = 10;
