@@ -109,13 +109,22 @@ impl Served {
         }
     }
 
+    /// It had a slot at some time.
+    pub(super) fn has_run(&self) -> bool {
+        self.phase != Phase::Held || self.running > Duration::ZERO
+    }
+
+    /// It is held and did what it could: the next block is ours to send, when its time comes.
+    pub(super) fn is_kept_waiting(&self) -> bool {
+        self.phase == Phase::Held
+            && self.transfer.datagrams(1).is_some()
+            && !self.transfer.is_repeating()
+    }
+
     /// Something goes out when this client is asked now.
     pub(super) fn has_to_send(&self, now: Moment) -> bool {
-        let may = match self.phase {
-            Phase::Held => self.feed_at <= now || self.transfer.is_repeating(),
-            Phase::Running | Phase::Finishing => true,
-        };
-        may && self.transfer.datagrams(1).is_some()
+        let must_wait = self.is_kept_waiting() && now < self.feed_at;
+        !must_wait && self.transfer.datagrams(1).is_some()
     }
 
     /// When something is to be done if nothing comes; `reclaims`: an idle slot is noted, and `will_send` says
@@ -123,9 +132,7 @@ impl Served {
     fn deadline(&self, reclaims: bool, will_send: bool) -> Moment {
         let deadline = self.transfer.deadline();
         match self.phase {
-            Phase::Held if !will_send && self.transfer.datagrams(1).is_some() => {
-                deadline.min(self.feed_at)
-            }
+            Phase::Held if !will_send && self.is_kept_waiting() => self.feed_at,
             Phase::Running if reclaims && !self.is_idle() => deadline.min(self.idle_at()),
             Phase::Held | Phase::Running | Phase::Finishing => deadline,
         }

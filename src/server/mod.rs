@@ -34,7 +34,7 @@ use crate::moment::Moment;
 use crate::name::RootPrefixes;
 use crate::transfer::{Datagrams, Outcome, Step, Terms, Transfer};
 use crate::wire::{Malformed, Peer, Refusal, Reply};
-use client::{Client, Phase, Stage, Timer};
+use client::{Client, Served, Stage, Timer};
 use hosts::{Hosts, host_of};
 pub use io::{Event, Io, Opened, Opening, Report, Unopened, Unsent};
 use keepalive::Keepalive;
@@ -286,6 +286,7 @@ impl Server {
     }
 
     fn send_burst(&mut self, now: Moment, io: &mut impl Io, id: usize) {
+        self.ends_its_wait(now, id);
         let Some(transfer) = self.transfer_of(id) else {
             return;
         };
@@ -315,12 +316,13 @@ impl Server {
 
     // The end of it.
 
-    /// Stops: nobody is admitted any more, those who wait are forgotten, and what runs may finish
-    /// within the time that the operator allows for silence.
+    /// Stops: nobody new is admitted, those who wait for their first slot are forgotten, and what runs, or
+    /// ran and lost its slot for a moment, may finish within the time that the operator allows for
+    /// silence.
     pub fn stop(&mut self, now: Moment, io: &mut impl Io) {
         self.stop_at = Some(now + self.limits.patience);
         self.end_all(now, io, |client| {
-            matches!(client.phase(), None | Some(Phase::Held))
+            !client.served().is_some_and(Served::has_run)
         });
     }
 

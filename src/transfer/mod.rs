@@ -124,6 +124,8 @@ pub struct Transfer {
     patience: Duration,
     /// When the client last made progress; at first, when the transfer began.
     progress_at: Moment,
+    /// When the client last made progress, or was sent what it had been kept waiting for.
+    patient_from: Moment,
     /// When the last packet left.
     sent_at: Option<Moment>,
     /// When the first packet of the current window left, if none of it was repeated (Karn's rule).
@@ -155,6 +157,7 @@ impl Transfer {
             retransmissions: 0,
             patience,
             progress_at: now,
+            patient_from: now,
             sent_at: None,
             timed_from: None,
             retransmit_at: None,
@@ -219,6 +222,7 @@ impl Transfer {
         self.answered = true;
         self.timeouts = 0;
         self.progress_at = now;
+        self.patient_from = now;
         self.retransmit_at = None;
         if self.window.is_complete() {
             return Step::End(Outcome::Complete);
@@ -265,6 +269,11 @@ impl Transfer {
         self.repeat()
     }
 
+    /// The client had to wait for us until now: that was no silence of its own.
+    pub fn was_kept_waiting(&mut self, now: Moment) {
+        self.patient_from = now;
+    }
+
     /// The client repeated its request in the handshake: its first packet may be lost.
     pub fn on_repeated_request(&mut self, now: Moment) -> Step {
         let recently = self
@@ -279,7 +288,7 @@ impl Transfer {
 
     /// [`Transfer::deadline`] passed.
     pub fn on_deadline(&mut self, now: Moment) -> Step {
-        if now >= self.progress_at + self.patience {
+        if now >= self.patient_from + self.patience {
             return Step::End(match (self.answered, self.is_unconfirmed()) {
                 (false, _) => Outcome::NoAnswer,
                 (true, false) => Outcome::TimedOut,
@@ -309,7 +318,7 @@ impl Transfer {
 
     /// When [`Transfer::on_deadline`] wants to be called.
     pub fn deadline(&self) -> Moment {
-        let give_up_at = self.progress_at + self.patience;
+        let give_up_at = self.patient_from + self.patience;
         self.retransmit_at
             .map_or(give_up_at, |at| at.min(give_up_at))
     }
