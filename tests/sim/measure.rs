@@ -73,6 +73,7 @@ fn count<T: PartialEq>(counts: &mut Vec<(T, usize)>, what: T) {
 pub(crate) struct Results {
     /// The world and its seed.
     pub(crate) label: String,
+    pub(crate) seed: u64,
     pub(crate) server: &'static str,
     pub(crate) digest: Digest,
     pub(crate) machines: usize,
@@ -135,6 +136,7 @@ impl Results {
         let last = tally.booted_at.iter().max().copied();
         Results {
             label: world.to_string(),
+            seed: world.seed,
             server: server.name(),
             digest,
             machines: world.population(),
