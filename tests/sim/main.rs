@@ -21,6 +21,7 @@ mod storms;
 mod table;
 mod world;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use ripple_tftpd::firmware::{Chain, Kind};
@@ -33,10 +34,11 @@ use run::run;
 use server::Production;
 use world::{Arrival, FAST_ETHERNET, World};
 
-/// The server of production, with its defaults but for the slots.
+/// The server of production, with its defaults but for what the world says.
 fn ours(world: &World) -> Production {
     Production::new(Limits {
         max_transfers: world.slots,
+        max_pending: world.queue,
         ..Limits::default()
     })
 }
@@ -74,7 +76,7 @@ fn judge_all(
     check: impl Fn(&Results),
 ) {
     let mut worst: Option<Results> = None;
-    for seed in seeds {
+    each_seed(seeds, |seed| {
         let results = run_ours(&world(seed));
         check(&results);
         let badness = |it: &Results| (it.lost(), it.boot_time.most);
@@ -84,9 +86,19 @@ fn judge_all(
         {
             worst = Some(results);
         }
-    }
-    let worst = worst.expect("there is a seed");
-    tell(&worst);
+    });
+    tell(&worst.expect("there is a seed"));
+}
+
+/// Checks every seed, so that a failure of one hides no other; what is wrong with each is printed by
+/// its own panic.
+///
+/// # Panics
+/// Where a check has failed, with the seeds for which it has.
+fn each_seed(seeds: impl Iterator<Item = u64>, mut check: impl FnMut(u64)) {
+    let mut fails = |&seed: &u64| catch_unwind(AssertUnwindSafe(|| check(seed))).is_err();
+    let failed: Vec<u64> = seeds.filter(|seed| fails(seed)).collect();
+    assert!(failed.is_empty(), "these seeds failed: {failed:?}");
 }
 
 /// Says what came out of a run.

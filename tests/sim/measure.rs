@@ -6,12 +6,11 @@ use std::time::Duration;
 use ripple_tftpd::firmware::{Kind, Reason, Step};
 use ripple_tftpd::moment::Moment;
 
-use crate::link::wire_bytes;
-
+use crate::link::{Capacity, wire_bytes};
 use crate::network::Counts;
 use crate::random::Digest;
 use crate::server::ServerUnderTest;
-use crate::world::World;
+use crate::world::{Group, World};
 
 /// What became of a machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +30,8 @@ pub(crate) struct Tally {
     boot_times: Vec<Duration>,
     /// Datagrams that brought something new to a boot that succeeded.
     needed: u64,
+    /// Bytes on the wire of all files of those that booted, once.
+    bytes: u64,
     pub(crate) first_packets: Vec<Duration>,
     /// Machines that gave up, by kind.
     gave_up: Vec<(Kind, usize)>,
@@ -46,10 +47,11 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn booted(&mut self, now: Moment, first_on: Moment, needed: u64) {
+    pub(crate) fn booted(&mut self, now: Moment, first_on: Moment, needed: u64, group: &Group) {
         self.booted_at.push(now);
         self.boot_times.push(now.since(first_on));
         self.needed += needed;
+        self.bytes += wire_bytes_of(group);
     }
 
     pub(crate) fn gave_up(&mut self, kind: Kind) {
@@ -73,6 +75,7 @@ fn count<T: PartialEq>(counts: &mut Vec<(T, usize)>, what: T) {
 pub(crate) struct Results {
     /// The world and its seed.
     pub(crate) label: String,
+    pub(crate) seed: u64,
     pub(crate) server: &'static str,
     pub(crate) digest: Digest,
     pub(crate) machines: usize,
@@ -89,7 +92,8 @@ pub(crate) struct Results {
     pub(crate) first_packet: Spread,
     /// When the last machine was up.
     pub(crate) makespan: Duration,
-    /// How long the uplink takes for all files of all machines, once.
+    /// How long the uplink takes for all files of those that booted, once: what the others got was sent
+    /// in vain.
     pub(crate) ideal: Duration,
     pub(crate) counts: Counts,
     pub(crate) needed: u64,
@@ -135,6 +139,7 @@ impl Results {
         let last = tally.booted_at.iter().max().copied();
         Results {
             label: world.to_string(),
+            seed: world.seed,
             server: server.name(),
             digest,
             machines: world.population(),
@@ -149,7 +154,7 @@ impl Results {
             first_packet: Spread::new(tally.first_packets),
             booted_at: tally.booted_at,
             makespan: last.unwrap_or(Moment::START).since(Moment::START),
-            ideal: ideal(world),
+            ideal: time_on(world.uplink, tally.bytes),
             counts,
             needed: tally.needed,
             events,
@@ -205,8 +210,9 @@ impl Results {
         self.gave_up.iter().map(|&(_, times)| times).sum()
     }
 
-    /// The head of the table that [`Results`] are the lines of.
-    pub(crate) const HEAD: &'static str = "policy               booted gave up  cuts again  \
+    /// The head of the table that [`Results`] are the lines of. In brackets, how many of those that gave up
+    /// are Raspberry Pis: they give a whole file 30 s.
+    pub(crate) const HEAD: &'static str = "policy               booted gave up  (Pi)  cuts again  \
         boot p50     p90     p99     max  makespan  ideal  ratio  sent/needed  first p50    p99  fair   drops unheard";
 
     /// When each percent of the machines was up, in seconds: the picture is drawn from it.
@@ -231,10 +237,11 @@ impl fmt::Display for Results {
         let seconds = |time: Duration| time.as_secs_f64();
         write!(
             f,
-            "{:20} {:6} {:7} {:5} {:5}  {:8.2} {:7.2} {:7.2} {:7.2}  {:8.2} {:6.2} {:6.2}  {:11.3}  {:9.3} {:6.2}  {:4.2} {:7} {:7}",
+            "{:20} {:6} {:7} {:5} {:5} {:5}  {:8.2} {:7.2} {:7.2} {:7.2}  {:8.2} {:6.2} {:6.2}  {:11.3}  {:9.3} {:6.2}  {:4.2} {:7} {:7}",
             self.server,
             self.booted,
             self.lost(),
+            self.lost_of(Kind::RaspberryPi4),
             self.power_cuts,
             self.restarts,
             seconds(self.boot_time.half),
@@ -254,23 +261,19 @@ impl fmt::Display for Results {
     }
 }
 
-/// How long the uplink takes to carry all files of all machines once, in the blocks of each kind.
-fn ideal(world: &World) -> Duration {
-    let bytes: u64 = world
-        .groups
-        .iter()
-        .map(|group| {
-            let of_step = |step: &Step| {
-                let size = step.size?;
-                let blksize = blksize(step.by.unwrap_or(group.kind));
-                let whole = size / blksize * wire_bytes(4 + blksize);
-                Some(whole + wire_bytes(4 + size % blksize))
-            };
-            let of_chain: u64 = group.chain.steps().iter().filter_map(of_step).sum();
-            group.count as u64 * of_chain
-        })
-        .sum();
-    let nanos = u128::from(bytes) * 8_000_000_000 / u128::from(world.uplink.rate);
+/// Bytes on the wire of all files of one machine, in the blocks of its kind.
+fn wire_bytes_of(group: &Group) -> u64 {
+    let of_step = |step: &Step| {
+        let size = step.size?;
+        let blksize = blksize(step.by.unwrap_or(group.kind));
+        let whole = size / blksize * wire_bytes(4 + blksize);
+        Some(whole + wire_bytes(4 + size % blksize))
+    };
+    group.chain.steps().iter().filter_map(of_step).sum()
+}
+
+fn time_on(wire: Capacity, bytes: u64) -> Duration {
+    let nanos = u128::from(bytes) * 8_000_000_000 / u128::from(wire.rate);
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 

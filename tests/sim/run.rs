@@ -515,7 +515,8 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
                 seat.must_hold_all(machine, &self.chains[seat.group]);
                 self.under_way -= 1;
                 let first_on = seat.first_on.expect("it was switched on");
-                self.tally.booted(now, first_on, seat.needed);
+                let group = &self.world.groups[seat.group];
+                self.tally.booted(now, first_on, seat.needed, group);
             }
             Status::Failed(reason) if !seat.has_failed => {
                 seat.has_failed = true;

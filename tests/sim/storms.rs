@@ -1,6 +1,6 @@
 //! Storms: many machines at once, up to the sizes that a release has to bear.
 //!
-//! Those that last longer than the patience of some firmware stand in `long`: silence loses them.
+//! Most of them last longer than the patience of firmware that hears nothing.
 
 use std::time::Duration;
 
@@ -93,72 +93,90 @@ fn a_thousand_at_the_same_moment_are_heard() {
     });
 }
 
-/// Longer than the patience of those who hear nothing.
-mod long {
-    use super::*;
+#[test]
+fn machines_that_are_switched_off_and_on_do_not_keep_their_slots() {
+    let world = |seed| World {
+        reboots: Chance::per_mille(300),
+        ..small_crowd("power cuts, few slots", seed)
+    };
+    judge(world, Results::all_booted);
+}
 
-    #[test]
-    fn machines_that_are_switched_off_and_on_do_not_keep_their_slots() {
-        let world = |seed| World {
-            reboots: Chance::per_mille(300),
-            ..small_crowd("power cuts, few slots", seed)
-        };
-        judge(world, Results::all_booted);
-    }
+#[test]
+fn machines_that_vanish_do_not_keep_their_slots() {
+    let world = |seed| World {
+        vanishes: Chance::per_mille(300),
+        ..small_crowd("vanishing, few slots", seed)
+    };
+    judge(world, Results::all_booted);
+}
 
-    #[test]
-    fn machines_that_vanish_do_not_keep_their_slots() {
-        let world = |seed| World {
-            vanishes: Chance::per_mille(300),
-            ..small_crowd("vanishing, few slots", seed)
-        };
-        judge(world, Results::all_booted);
-    }
+#[test]
+fn three_hundred_old_roms_through_100_megabit() {
+    let chain = Chain::one_file("boot.img", 4 << 20);
+    let world = |seed| World {
+        uplink: FAST_ETHERNET,
+        ..World::new("300 old ROMs", seed).with(Kind::OldRom, 300, &chain)
+    };
+    judge_all(few_seeds(), world, ideal);
+}
 
-    #[test]
-    fn three_hundred_old_roms_through_100_megabit() {
-        let chain = Chain::one_file("boot.img", 4 << 20);
-        let world = |seed| World {
-            uplink: FAST_ETHERNET,
-            ..World::new("300 old ROMs", seed).with(Kind::OldRom, 300, &chain)
-        };
-        judge_all(few_seeds(), world, ideal);
-    }
+#[test]
+fn three_hundred_old_roms_that_change_ports_through_100_megabit() {
+    let chain = Chain::one_file("boot.img", 4 << 20);
+    let world = |seed| World {
+        uplink: FAST_ETHERNET,
+        ..World::new("300 old ROMs, new ports", seed).with(Kind::OldRomNewPorts, 300, &chain)
+    };
+    judge_all(few_seeds(), world, ideal);
+}
 
-    #[test]
-    fn three_hundred_old_roms_that_change_ports_through_100_megabit() {
-        let chain = Chain::one_file("boot.img", 4 << 20);
-        let world = |seed| World {
-            uplink: FAST_ETHERNET,
-            ..World::new("300 old ROMs, new ports", seed).with(Kind::OldRomNewPorts, 300, &chain)
-        };
-        judge_all(few_seeds(), world, ideal);
-    }
+/// The same shape at a tenth of the size: a tenth of the bytes through a tenth of the rate.
+#[test]
+fn a_thousand_mixed_boots_of_50_megabytes() {
+    let (uplink, divisor) = match is_full() {
+        true => (GIGABIT, 1),
+        false => (FAST_ETHERNET, 10),
+    };
+    let world = |seed| World {
+        uplink,
+        budget: Duration::from_secs(3600),
+        ..World::new("1,000 mixed boots", seed).with_mix(1000, divisor)
+    };
+    judge_all(few_seeds(), world, ideal);
+}
 
-    /// The same shape at a tenth of the size: a tenth of the bytes through a tenth of the rate.
-    #[test]
-    fn a_thousand_mixed_boots_of_50_megabytes() {
-        let (uplink, divisor) = match is_full() {
-            true => (GIGABIT, 1),
-            false => (FAST_ETHERNET, 10),
-        };
-        let world = |seed| World {
-            uplink,
-            budget: Duration::from_secs(3600),
-            ..World::new("1,000 mixed boots", seed).with_mix(1000, divisor)
-        };
-        judge_all(few_seeds(), world, ideal);
+/// It takes longer than most firmware waits in silence, so everybody must be in the queue.
+fn ten_thousand_through_a_gigabit(seed: u64) -> World {
+    World {
+        uplink: GIGABIT,
+        arrival: Arrival::Within(Duration::from_secs(5)),
+        ..World::new("10,000 through 1 Gbit/s", seed).with_mix(10_000, 100)
     }
+}
 
-    #[test]
-    fn ten_thousand_machines_through_a_gigabit() {
-        let world = |seed| World {
-            uplink: GIGABIT,
-            arrival: Arrival::Within(Duration::from_secs(5)),
-            ..World::new("10,000 through 1 Gbit/s", seed).with_mix(10_000, 100)
-        };
-        judge_all(few_seeds(), world, |results| {
-            results.all_booted_but(&COUNTED_APART)
-        });
-    }
+#[test]
+fn ten_thousand_machines_through_a_gigabit() {
+    let world = |seed| World {
+        queue: 10_000,
+        ..ten_thousand_through_a_gigabit(seed)
+    };
+    judge_all(few_seeds(), world, |results| {
+        results.all_booted_but(&COUNTED_APART)
+    });
+}
+
+/// Whoever finds no place in the queue is not heard and may give up: for 10,000 machines `-q` wants to
+/// be raised. Those who did find one boot all the same.
+#[test]
+fn a_queue_that_is_too_short_boots_those_it_holds() {
+    let world = |seed| World {
+        name: "10,000 through 1 Gbit/s, default queue",
+        ..ten_thousand_through_a_gigabit(seed)
+    };
+    judge_all(few_seeds(), world, |results| {
+        let holds = world(results.seed);
+        assert!(results.booted >= holds.slots + holds.queue, "{results}");
+        assert!(results.lost() > 0, "the default is enough: {results}");
+    });
 }

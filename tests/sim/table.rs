@@ -17,7 +17,7 @@ use crate::policies::{Other, POLICIES};
 use crate::random::{Chance, Random};
 use crate::run::run;
 use crate::world::{Arrival, FAST_ETHERNET, World};
-use crate::{run_ours, seeds};
+use crate::{each_seed, run_ours, seeds};
 
 /// One world with every policy in it.
 fn compare(world: &World) -> Vec<Results> {
@@ -135,38 +135,59 @@ fn the_table_is_as_it_was() {
     );
 }
 
-/// Silence loses these.
-mod long {
-    use super::*;
-
-    #[test]
-    fn none_boots_more_in_the_worlds_of_the_table() {
-        for rows in results() {
-            ours_boots_most(rows);
-        }
+#[test]
+fn none_boots_more_in_the_worlds_of_the_table() {
+    for rows in results() {
+        ours_boots_most(rows);
     }
+}
 
-    #[test]
-    fn ours_is_hardly_slower_than_any_that_boots_as_many() {
-        for rows in results() {
-            let (ours, others) = rows.split_last().expect("ours is there");
-            let complete = others.iter().filter(|other| other.booted >= ours.booted);
-            let best = complete.map(|other| other.makespan).min();
-            assert!(
-                best.is_none_or(|best| ours.makespan <= best.mul_f64(1.05)),
-                "{}: the best took {best:?}\n{}\n{ours}",
-                ours.label,
-                Results::HEAD
+/// Which packet is lost decides when the last machine is up, so worlds with loss are judged by the
+/// medians of several seeds.
+#[test]
+fn ours_is_hardly_slower_than_any_that_boots_as_many() {
+    for (world, rows) in worlds().iter().zip(results()) {
+        let mut runs = vec![rows.clone()];
+        if world.path.loss != Chance::NEVER {
+            let with = |seed| World {
+                seed,
+                ..world.clone()
+            };
+            runs.extend((2..=SEEDS_UNDER_LOSS).map(|seed| compare(&with(seed))));
+        }
+        let median = |place: usize| {
+            let mut makespans: Vec<Duration> = runs.iter().map(|it| it[place].makespan).collect();
+            makespans.sort_unstable();
+            makespans[makespans.len() / 2]
+        };
+        let booted = |place: usize| runs.iter().map(|it| it[place].booted).sum::<usize>();
+        let last = POLICIES.len();
+        let best = (0..last)
+            .filter(|&other| booted(other) >= booted(last))
+            .min_by_key(|&other| median(other));
+        let ours = median(last);
+        let Some(best) = best else {
+            println!(
+                "{}: {ours:.2?}, and none of the others boots as many",
+                world.name
             );
-        }
+            continue;
+        };
+        let (name, best) = (rows[best].server, median(best));
+        println!("{}: {ours:.2?}, \"{name}\" {best:.2?}", world.name);
+        assert!(
+            ours <= best.mul_f64(1.05),
+            "{}: {ours:.2?}, but \"{name}\" takes {best:.2?}",
+            world.name
+        );
     }
+}
 
-    #[test]
-    fn none_boots_more_in_any_world() {
-        for seed in seeds().step_by(3) {
-            ours_boots_most(&compare(&any_world(seed)));
-        }
-    }
+#[test]
+fn none_boots_more_in_any_world() {
+    each_seed(seeds().step_by(3), |seed| {
+        ours_boots_most(&compare(&any_world(seed)));
+    });
 }
 
 /// A world as the seed wants it.
@@ -217,3 +238,6 @@ fn any_world(seed: u64) -> World {
     let divisor = (49_000_000 / bytes_each).clamp(20, 2000);
     world.with_each(&kinds, usize::try_from(machines / 7).unwrap_or(1), divisor)
 }
+
+/// Odd, so that there is one in the middle.
+const SEEDS_UNDER_LOSS: u64 = 5;

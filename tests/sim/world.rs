@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::link::{Capacity, Path};
 use crate::random::Chance;
 use ripple_tftpd::firmware::{Chain, Kind};
+use ripple_tftpd::server::Limits;
 
 /// The options of a world.
 #[derive(Clone, Debug)]
@@ -15,8 +16,10 @@ pub(crate) struct World {
     /// The machines.
     pub(crate) groups: Vec<Group>,
     pub(crate) arrival: Arrival,
-    /// Of our server.
+    /// Of our server (`-n`).
     pub(crate) slots: usize,
+    /// How many may wait at our server (`-q`).
+    pub(crate) queue: usize,
     /// From the server to the switch.
     pub(crate) uplink: Capacity,
     /// From the switch to each machine.
@@ -61,7 +64,8 @@ impl World {
             seed,
             groups: Vec::new(),
             arrival: Arrival::Within(Duration::from_secs(1)),
-            slots: 32,
+            slots: Limits::default().max_transfers,
+            queue: Limits::default().max_pending,
             uplink: GIGABIT,
             downlink: GIGABIT,
             path: Path::CLEAN,
