@@ -104,6 +104,8 @@ impl Server {
         phase: Phase,
     ) -> Served {
         let mut terms = self.limits.terms;
+        let bound = self.windows.most(self.count.running);
+        terms.max_windowsize = terms.max_windowsize.min(bound);
         if phase == Phase::Held {
             terms = Terms {
                 max_windowsize: terms.max_windowsize.min(HELD_WINDOWSIZE),

@@ -137,6 +137,7 @@ impl Server {
         self.arrivals += 1;
         let boot_began = self.hosts.heard(now, host_of(arrival.peer));
         let place = Place {
+            can_wait: !arrival.wanted.is_raspberry_pi(),
             boot_began,
             arrival: self.arrivals,
         };

@@ -10,8 +10,8 @@
 //!
 //! Read `io` (what is asked of the world), `client` (one client and its stages), `arrival` (what becomes
 //! of a request), `admission` (who gets a slot, and who loses it), then the helpers: `pending` (the
-//! queue), `hosts` (boots), `keepalive` (how often the held are fed), `wheel` (the timers). `audit` says
-//! what must hold.
+//! queue), `hosts` (boots), `keepalive` (how often the held are fed), `windows` (how large a window is
+//! granted), `wheel` (the timers). `audit` says what must hold.
 
 mod admission;
 mod arrival;
@@ -23,6 +23,7 @@ mod keepalive;
 mod pending;
 mod stats;
 mod wheel;
+mod windows;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -41,6 +42,7 @@ use keepalive::Keepalive;
 use pending::Queue;
 pub use stats::Stats;
 use wheel::Wheel;
+use windows::Windows;
 
 /// The bounds of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -128,6 +130,7 @@ pub struct Server {
     queue: Queue,
     wheel: Wheel,
     keepalive: Keepalive,
+    windows: Windows,
     /// Those who may have something to send, each once.
     ready: VecDeque<usize>,
     /// Those whose slots may lie idle, longest first.
@@ -165,6 +168,7 @@ impl Server {
             queue: Queue::default(),
             wheel: Wheel::new(now),
             keepalive: Keepalive::new(now, limits.keepalive_share),
+            windows: Windows::new(limits.max_transfers),
             ready: VecDeque::new(),
             idle: VecDeque::new(),
             count: Count::default(),
@@ -296,7 +300,14 @@ impl Server {
         match io.send(id, datagrams) {
             Ok(departed) => {
                 let packet = u64::from(transfer.negotiated().blksize) + PACKET_OVERHEAD;
+                let repeated_before = transfer.retransmissions();
                 transfer.sent(now, departed);
+                // A first packet that nobody answers tells nothing about the path.
+                let repeated = match transfer.is_answered() {
+                    true => transfer.retransmissions() - repeated_before,
+                    false => 0,
+                };
+                self.windows.sent(departed.packets.into(), repeated);
                 self.keepalive
                     .sent(now, packet * u64::from(departed.packets));
                 self.was_fed(now, id);

@@ -130,6 +130,8 @@ pub struct Transfer {
     sent_at: Option<Moment>,
     /// When the first packet of the current window left, if none of it was repeated (Karn's rule).
     timed_from: Option<Moment>,
+    /// Something was sent again since the last progress.
+    is_repeated: bool,
     /// When to send again what is not acknowledged.
     retransmit_at: Option<Moment>,
     /// When the window last began anew at the client's wish.
@@ -160,6 +162,7 @@ impl Transfer {
             patient_from: now,
             sent_at: None,
             timed_from: None,
+            is_repeated: false,
             retransmit_at: None,
             rewound_at: None,
         }
@@ -217,6 +220,11 @@ impl Transfer {
             && whole_window
         {
             self.retransmit.sample(now.since(from));
+        }
+        if std::mem::take(&mut self.is_repeated)
+            && let Some(sent_at) = self.sent_at
+        {
+            self.retransmit.repeat_answered(now.since(sent_at));
         }
         self.retransmit.restart();
         self.answered = true;
@@ -312,6 +320,7 @@ impl Transfer {
 
     fn repeat(&mut self) -> Step {
         self.timed_from = None;
+        self.is_repeated = true;
         self.window.rewind();
         Step::Send
     }
