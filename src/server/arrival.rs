@@ -288,7 +288,7 @@ impl Server {
             is_blocked: false,
         });
         self.by_peer.insert(arrival.peer, id);
-        self.hosts.add_unanswered(host_of(arrival.peer), id);
+        self.hosts.add_client(host_of(arrival.peer), id);
         self.count(id);
         self.set_timer(id);
         id

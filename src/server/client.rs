@@ -117,13 +117,19 @@ impl Served {
     /// It is held and did what it could: the next block is ours to send, when its time comes.
     pub(super) fn is_kept_waiting(&self) -> bool {
         self.phase == Phase::Held
+            && self.transfer.is_answered()
             && self.transfer.datagrams(1).is_some()
             && !self.transfer.is_repeating()
     }
 
     /// Something goes out when this client is asked now.
     pub(super) fn has_to_send(&self, now: Moment) -> bool {
-        let must_wait = self.is_kept_waiting() && now < self.feed_at;
+        // Only what the timer repeats goes out of turn: a client that asks again and again must not get
+        // more than its share.
+        let is_fed = self.phase == Phase::Held
+            && self.transfer.is_answered()
+            && self.transfer.timeouts() == 0;
+        let must_wait = is_fed && now < self.feed_at;
         !must_wait && self.transfer.datagrams(1).is_some()
     }
 
@@ -133,6 +139,9 @@ impl Served {
         let deadline = self.transfer.deadline();
         match self.phase {
             Phase::Held if !will_send && self.is_kept_waiting() => self.feed_at,
+            Phase::Held if !will_send && self.transfer.datagrams(1).is_some() => {
+                deadline.min(self.feed_at)
+            }
             Phase::Running if reclaims && !self.is_idle() => deadline.min(self.idle_at()),
             Phase::Held | Phase::Running | Phase::Finishing => deadline,
         }
@@ -182,6 +191,14 @@ impl Client {
     /// It has a slot that lies idle.
     pub(super) fn has_idle_slot(&self) -> bool {
         self.served().is_some_and(Served::is_idle)
+    }
+
+    /// When it was last known to be alive.
+    pub(super) fn heard_at(&self) -> Moment {
+        match &self.stage {
+            Stage::Pending(waiting) => waiting.heard_at(),
+            Stage::Served(served) => served.transfer.progress_at(),
+        }
     }
 
     /// It was sent nothing yet, or has not answered.

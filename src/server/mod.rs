@@ -399,11 +399,10 @@ impl Server {
         if client.is_unanswered() {
             self.hosts.remove_unanswered(host_of(client.peer), id);
         }
-        if let Some(transfer) = client.transfer() {
-            if transfer.is_answered() {
-                self.hosts
-                    .went_on(now, host_of(client.peer), client.place.boot_began);
-            }
+        let host = host_of(client.peer);
+        self.hosts
+            .is_gone(client.heard_at(), host, client.place.boot_began);
+        if client.transfer().is_some() {
             io.close(id);
             self.paused_until = None;
         }

@@ -118,6 +118,11 @@ impl Waiting {
         self.heard_at = now;
     }
 
+    /// When its last request came.
+    pub(super) fn heard_at(&self) -> Moment {
+        self.heard_at
+    }
+
     /// When the client is taken for gone unless it repeats its request. The factor bears firmware that
     /// doubles its gaps.
     pub(super) fn expires_at(&self) -> Moment {

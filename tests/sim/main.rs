@@ -239,7 +239,7 @@ fn a_small_buffer_is_not_flooded() {
             rate: 100_000_000,
             buffer: 32 << 10,
         },
-        ..World::new("flood", seed).with_mix(200, 25)
+        ..World::new("flood", seed).with_mix(60, 100)
     };
     judge(world, |results| {
         assert!(results.overhead() <= 1.05, "{results}");
