@@ -213,9 +213,7 @@ fn who_does_not_use_the_slot_loses_it_and_completes_later() {
     stalled.ack(block);
     while got.len().is_multiple_of(512) {
         match stalled.receive() {
-            packet::Packet::Data {
-                block: repeated, ..
-            } if repeated == 21 => {}
+            packet::Packet::Data { block: 21, .. } => {}
             packet::Packet::Data { block: new, bytes } => {
                 block += 1;
                 assert_eq!(new, block);
