@@ -47,6 +47,8 @@ pub(crate) struct Answering {
     seen: usize,
     due: BTreeMap<(Moment, u64), (Peer, u64)>,
     serial: u64,
+    /// They acknowledge every so many blocks, and never between; below 2, whatever left together.
+    pub(crate) windowsize: u64,
     /// Turns that a timer of the server asked for.
     pub(crate) wakeups: u64,
 }
@@ -108,9 +110,11 @@ impl Answering {
                 Packet::Data(block) => block,
                 Packet::Error(_) => continue,
             };
-            if let Some(after) = round_trip(one.peer)
-                && !sent.get(index + 1).is_some_and(goes_on)
-            {
+            let is_last = match self.windowsize {
+                0 | 1 => !sent.get(index + 1).is_some_and(goes_on),
+                windowsize => block % windowsize == 0,
+            };
+            if let Some(after) = round_trip(one.peer).filter(|_| is_last) {
                 self.serial += 1;
                 self.due
                     .insert((one.at + after, self.serial), (one.peer, block));

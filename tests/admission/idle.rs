@@ -202,6 +202,54 @@ fn who_lost_its_slot_and_answers_is_kept_alive_while_it_waits() {
     assert_eq!((lab.server.running(), lab.server.held()), (1, 1));
 }
 
+/// Its window is larger than what is sent to keep a client alive, and it acknowledges whole windows only.
+#[test]
+fn who_lost_its_slot_and_has_a_large_window_is_kept_alive_and_stays_in_line() {
+    let mut lab = lab_with(slots(1));
+    let mut answering = Answering::from_now(&lab);
+    answering.windowsize = 64;
+    let options = [("windowsize", "64")];
+    lab.settle(&[request_with(client(1), "kernel", "octet", &options)]);
+    answering.live(&mut lab, seconds(1), |_| Some(millis(10)));
+    lab.settle(&[request_with(client(2), "kernel", "octet", &options)]);
+    // Client 2 has the slot when client 1 was silent for a moment, and keeps it.
+    let second = |peer| (peer == client(2)).then_some(millis(10));
+    answering.live(&mut lab, millis(500), second);
+    assert!(lab.world.client_of(client(2)).is_some());
+    assert_eq!((lab.server.running(), lab.server.held()), (1, 1));
+    lab.ack_last(client(1));
+    let from = lab.now;
+    answering.live(&mut lab, seconds(30), |_| Some(millis(10)));
+    let sendings = lab.world.sendings_to(client(1));
+    let held: Vec<&Sent> = sendings.iter().filter(|sent| from <= sent.at).collect();
+    let Some(Packet::Data(newest)) = held.iter().map(|sent| sent.packet).max_by_key(number) else {
+        panic!("it was sent nothing");
+    };
+    let first = held.iter().map(|sent| sent.packet).min_by_key(number);
+    let Some(Packet::Data(first)) = first else {
+        panic!("it was sent nothing");
+    };
+    assert!(
+        newest - first >= 64,
+        "{first} to {newest}: no window in 30 s"
+    );
+    let repeated = held.len() as u64 - (newest - first + 1);
+    assert!(repeated <= 64, "{repeated} of {} were repeats", held.len());
+    assert!(newest - first <= 64 * 31, "more than a window a second");
+    // The slot comes free, and it is in line.
+    lab.ask(client(3), "kernel");
+    lab.settle(&[error(client(2), 0)]);
+    assert_eq!(lab.world.client_of(client(3)), None);
+    assert_eq!((lab.server.running(), lab.server.pending()), (1, 1));
+}
+
+fn number(packet: &Packet) -> u64 {
+    match packet {
+        Packet::Data(block) => *block,
+        Packet::Oack | Packet::Error(_) => 0,
+    }
+}
+
 #[test]
 fn steady_clients_keep_their_slots_however_slow_they_are() {
     for round_trip in [millis(1), millis(50), millis(400), millis(900)] {
