@@ -140,8 +140,10 @@ impl Server {
         let Some(served) = client.served_mut() else {
             return;
         };
-        let is_kept_waiting = served.is_kept_waiting() && !will_be_told;
-        let step = if served.transfer.deadline() <= now && !is_kept_waiting {
+        let step = if served.is_kept_waiting() && !will_be_told {
+            served.transfer.was_kept_waiting(now);
+            Step::Send
+        } else if served.transfer.deadline() <= now {
             served.transfer.on_deadline(now)
         } else {
             Step::Send
@@ -240,11 +242,12 @@ impl Server {
         }
     }
 
-    /// A held client was sent a block, or a window: the next one has time.
+    /// A held client was sent a block, or its whole window: the next one has time.
     pub(super) fn was_fed(&mut self, now: Moment, id: usize) {
         let interval = self.keepalive.interval();
         if let Some(served) = self.clients[id].served_mut()
             && served.feed_at <= now
+            && served.transfer.datagrams(1).is_none()
         {
             served.feed_at = now + interval;
         }
@@ -306,7 +309,7 @@ impl Server {
             .filter(|served| served.phase == Phase::Held);
         held.map_or(0, |served| {
             let negotiated = served.transfer.negotiated();
-            let packets = u64::from(negotiated.windowsize.min(HELD_WINDOWSIZE));
+            let packets = u64::from(negotiated.windowsize);
             packets * (u64::from(negotiated.blksize) + PACKET_OVERHEAD)
         })
     }

@@ -116,10 +116,7 @@ impl Served {
 
     /// It is held and did what it could: the next block is ours to send, when its time comes.
     pub(super) fn is_kept_waiting(&self) -> bool {
-        self.phase == Phase::Held
-            && self.transfer.is_answered()
-            && self.transfer.datagrams(1).is_some()
-            && !self.transfer.is_repeating()
+        self.phase == Phase::Held && self.transfer.is_answered() && self.transfer.has_nothing_out()
     }
 
     /// Something goes out when this client is asked now.

@@ -232,7 +232,10 @@ impl Server {
 
     /// Does what is due at `now` and gives free slots to those who wait. Called in every turn.
     pub fn on_wakeup(&mut self, now: Moment, io: &mut impl Io) {
-        while let Some(due) = self.wheel.pop(now) {
+        for _ in 0..self.wheel.len() {
+            let Some(due) = self.wheel.pop(now) else {
+                break;
+            };
             let current =
                 |client: &&mut Client| client.timer.is_some_and(|timer| timer.serial == due.serial);
             let Some(client) = self.clients.get_mut(due.owner).filter(current) else {

@@ -362,9 +362,9 @@ impl Transfer {
         self.progress_at
     }
 
-    /// What would be sent now was sent before.
-    pub fn is_repeating(&self) -> bool {
-        !self.window.is_fresh()
+    /// All that was sent was acknowledged.
+    pub fn has_nothing_out(&self) -> bool {
+        self.window.is_at_base() && self.window.is_fresh()
     }
 
     /// Timeouts since the client last made progress.

@@ -20,8 +20,7 @@ pub(super) struct Retransmit {
 struct Estimate {
     srtt: Duration,
     rttvar: Duration,
-    /// As `srtt`, but one long round trip moves it little: where an ACK was lost and the client sent it
-    /// again by itself, that looks like a round trip of a quarter of a second.
+    /// As `srtt`, but one long round trip hardly moves it.
     usual: Duration,
 }
 
@@ -37,22 +36,29 @@ impl Retransmit {
     }
 
     /// A packet that was sent once was answered after `round_trip` (RFC 6298 section 2).
+    ///
+    /// Where an ACK was lost and the client sent it again by itself, that looks like a round trip of a
+    /// quarter of a second, so one that is far longer than usual counts as less.
     pub(super) fn sample(&mut self, round_trip: Duration) {
-        self.estimate = Some(match self.estimate {
-            None => Estimate {
-                srtt: round_trip,
-                rttvar: round_trip / 2,
-                usual: round_trip,
-            },
-            Some(Estimate {
+        let Some(Estimate {
+            srtt,
+            rttvar,
+            usual,
+        }) = self.estimate
+        else {
+            let (srtt, rttvar, usual) = (round_trip, round_trip / 2, round_trip);
+            self.estimate = Some(Estimate {
                 srtt,
                 rttvar,
                 usual,
-            }) => Estimate {
-                rttvar: (rttvar * 3 + srtt.abs_diff(round_trip)) / 4,
-                srtt: (srtt * 7 + round_trip) / 8,
-                usual: (usual * 7 + round_trip.min(2 * usual + USUAL_STEP)) / 8,
-            },
+            });
+            return;
+        };
+        let counted = round_trip.min(OUTLIER_FACTOR * usual + OUTLIER_SLACK);
+        self.estimate = Some(Estimate {
+            rttvar: (rttvar * 3 + srtt.abs_diff(counted)) / 4,
+            srtt: (srtt * 7 + counted) / 8,
+            usual: (usual * 7 + round_trip.min(2 * usual + USUAL_STEP)) / 8,
         });
     }
 
@@ -108,6 +114,10 @@ const RTO_MIN_LOSSY: Duration = Duration::from_millis(100);
 
 /// Where no `timeout` was agreed: GRUB and U-Boot with lwIP never repeat anything themselves.
 const RTO_MAX: Duration = Duration::from_secs(5);
+
+/// More than the usual round trip, four times and this, is an outlier.
+const OUTLIER_FACTOR: u32 = 4;
+const OUTLIER_SLACK: Duration = Duration::from_millis(100);
 
 /// How far one long round trip moves the usual one at most, times eight.
 const USUAL_STEP: Duration = Duration::from_millis(10);
