@@ -41,7 +41,7 @@ pub use io::{Event, Io, Opened, Opening, Report, Unopened, Unsent};
 use keepalive::Keepalive;
 use pending::Queue;
 pub use stats::Stats;
-use wheel::Wheel;
+use wheel::{Due, Wheel};
 use windows::Windows;
 
 /// The bounds of a server.
@@ -129,6 +129,8 @@ pub struct Server {
     hosts: Hosts,
     queue: Queue,
     wheel: Wheel,
+    /// Room for the timers of one turn.
+    due: Vec<Due>,
     keepalive: Keepalive,
     windows: Windows,
     /// Those who may have something to send, each once.
@@ -167,6 +169,7 @@ impl Server {
             hosts: Hosts::default(),
             queue: Queue::default(),
             wheel: Wheel::new(now),
+            due: Vec::new(),
             keepalive: Keepalive::new(now, limits.keepalive_share),
             windows: Windows::new(limits.max_transfers),
             ready: VecDeque::new(),
@@ -232,10 +235,11 @@ impl Server {
 
     /// Does what is due at `now` and gives free slots to those who wait. Called in every turn.
     pub fn on_wakeup(&mut self, now: Moment, io: &mut impl Io) {
-        for _ in 0..self.wheel.len() {
-            let Some(due) = self.wheel.pop(now) else {
-                break;
-            };
+        // All that is due is taken out first: whatever is filed again comes up in a later turn.
+        let mut due_now = std::mem::take(&mut self.due);
+        due_now.extend(std::iter::from_fn(|| self.wheel.pop(now)));
+        self.wheel.advance(now);
+        for due in due_now.drain(..) {
             let current =
                 |client: &&mut Client| client.timer.is_some_and(|timer| timer.serial == due.serial);
             let Some(client) = self.clients.get_mut(due.owner).filter(current) else {
@@ -251,7 +255,7 @@ impl Server {
                 Stage::Served(_) => self.on_served_deadline(now, io, due.owner),
             }
         }
-        self.wheel.advance(now);
+        self.due = due_now;
         self.paused_until = self.paused_until.filter(|&until| now < until);
         if self.stop_at.is_some_and(|stop_at| stop_at <= now) {
             self.end_all(now, io, |_| true);

@@ -91,11 +91,6 @@ impl Wheel {
         Some(entry.due)
     }
 
-    /// How many entries there are.
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// Moves the wheel on to `now`, after everything due has been taken out.
     pub(super) fn advance(&mut self, now: Moment) {
         self.cursor = self.cursor.max(tick_before(now));
