@@ -256,7 +256,7 @@ pub fn help() -> String {
     let mut text = String::from(
         "Usage: tftpd -r DIR [options]\n\n\
          Serves the files of a directory over TFTP to machines that boot: a bounded number of\n\
-         transfers at a time; everybody else waits in silence.\n\nOptions:\n",
+         transfers at a time; everybody else waits and is kept alive.\n\nOptions:\n",
     );
     let names = |flag: &Flag| {
         let short = flag

@@ -137,18 +137,20 @@ fn of_help(help: &str) -> Vec<Described> {
         .collect()
 }
 
-/// A row of the table: `` | `-n, --max-transfers N` | hard cap on transfers | 32 | ``
+/// A row of the table: `` | `-n, --max-transfers N` | hard cap on transfers | 32 | ``. A bar within a cell
+/// is written `\|`.
 fn of_readme(readme: &str) -> Vec<Described> {
     let lines = readme.lines().filter(|line| line.starts_with("| `-"));
     lines
         .map(|line| {
-            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let bars_hidden = line.replace(r"\|", "\0");
+            let cells: Vec<&str> = bars_hidden.split('|').map(str::trim).collect();
             let &["", names, _, default, ""] = cells.as_slice() else {
                 panic!("a row has three cells: {line}");
             };
             let default = Some(default).filter(|default| !default.is_empty());
             (
-                names.trim_matches('`').to_owned(),
+                names.trim_matches('`').replace('\0', "|"),
                 default.map(str::to_owned),
             )
         })

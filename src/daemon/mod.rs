@@ -349,10 +349,10 @@ fn lacks_ipv6(error: &Error) -> bool {
     matches!(code, Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL))
 }
 
-/// Each client needs a socket, and one that runs a file where it cannot be mapped.
+/// Each client needs a socket, and a file of its own where nobody else is sent the same.
 fn ensure_descriptors(settings: &Settings, log: &Log) -> Result<(), Failure> {
     let limits = &settings.limits;
-    let needed = limits.max_sockets() + limits.max_transfers + settings.listen.len();
+    let needed = 2 * limits.max_sockets() + settings.listen.len();
     let needed = u64::try_from(needed + DESCRIPTORS_BESIDE).unwrap_or(u64::MAX);
     let limit = trying("RLIMIT_NOFILE", raise_descriptor_limit(needed))?;
     if limit < needed {

@@ -16,7 +16,7 @@ impl Server {
     pub(super) fn admit(&mut self, now: Moment, io: &mut impl Io) {
         loop {
             let Some(id) = self.next_in_line(now) else {
-                if self.queue.is_empty() || !self.take_idle_slot_back(now) {
+                if self.is_paused(now) || !self.take_idle_slot_back(now) {
                     return;
                 }
                 continue;
@@ -24,6 +24,7 @@ impl Server {
             match &self.clients[id].stage {
                 Stage::Served(_) => {
                     self.leave_queue(id);
+                    self.ends_its_wait(now, id);
                     self.enter(now, id, Phase::Running);
                 }
                 Stage::Pending(_) => self.open(now, io, id, Phase::Running),
@@ -103,6 +104,8 @@ impl Server {
         phase: Phase,
     ) -> Served {
         let mut terms = self.limits.terms;
+        let bound = self.windows.most(self.count.running);
+        terms.max_windowsize = terms.max_windowsize.min(bound);
         if phase == Phase::Held {
             terms = Terms {
                 max_windowsize: terms.max_windowsize.min(HELD_WINDOWSIZE),
@@ -132,10 +135,13 @@ impl Server {
 
     /// A packet is overdue, a held client is to be fed, or a slot may lie idle.
     pub(super) fn on_served_deadline(&mut self, now: Moment, io: &mut impl Io, id: usize) {
-        let Some(served) = self.clients[id].served_mut() else {
+        let client = &mut self.clients[id];
+        let will_be_told = client.is_blocked;
+        let Some(served) = client.served_mut() else {
             return;
         };
-        let step = if served.transfer.deadline() <= now {
+        let is_kept_waiting = served.is_kept_waiting() && !will_be_told;
+        let step = if served.transfer.deadline() <= now && !is_kept_waiting {
             served.transfer.on_deadline(now)
         } else {
             Step::Send
@@ -168,22 +174,32 @@ impl Server {
         }
     }
 
-    /// The client whose slot lies idle longest becomes held: retransmission goes on, and with its next
-    /// ACK it stands in line again, by its boot before those who came later. Tells whether there was one.
+    /// Of those whose slots the next in line could have, the one that lies idle longest becomes held:
+    /// retransmission goes on, and with its next ACK it stands in line again, by its boot before those
+    /// who came later. Tells whether there was one.
     fn take_idle_slot_back(&mut self, now: Moment) -> bool {
-        while let Some(id) = self.idle.pop_front() {
-            if let Some(client) = self
-                .clients
-                .get_mut(id)
-                .filter(|client| client.has_idle_slot())
-                && let Some(served) = client.served_mut()
-            {
-                served.feed_at = now;
-                self.enter(now, id, Phase::Held);
-                return true;
-            }
+        if self.queue.is_empty() {
+            return false;
         }
-        false
+        let any_will_do = !self.queue.is_empty_for(Size::Small);
+        let is_meant = |id: &usize| {
+            let client = self
+                .clients
+                .get(*id)
+                .filter(|client| client.has_idle_slot());
+            client.is_some_and(|client| any_will_do || client.size == Size::Bulk)
+        };
+        let Some(place) = self.idle.iter().position(is_meant) else {
+            return false;
+        };
+        let Some(id) = self.idle.remove(place) else {
+            return false;
+        };
+        if let Some(served) = self.clients[id].served_mut() {
+            served.feed_at = now;
+        }
+        self.enter(now, id, Phase::Held);
+        true
     }
 
     /// A client that had given way and answers is in line again.
@@ -214,6 +230,15 @@ impl Server {
     }
 
     // Keeping alive.
+
+    /// A held client is about to be sent something new.
+    pub(super) fn ends_its_wait(&mut self, now: Moment, id: usize) {
+        if let Some(served) = self.clients[id].served_mut()
+            && served.is_kept_waiting()
+        {
+            served.transfer.was_kept_waiting(now);
+        }
+    }
 
     /// A held client was sent a block, or a window: the next one has time.
     pub(super) fn was_fed(&mut self, now: Moment, id: usize) {

@@ -137,6 +137,7 @@ impl Server {
         self.arrivals += 1;
         let boot_began = self.hosts.heard(now, host_of(arrival.peer));
         let place = Place {
+            can_wait: !arrival.wanted.is_raspberry_pi(),
             boot_began,
             arrival: self.arrivals,
         };
@@ -287,7 +288,7 @@ impl Server {
             is_blocked: false,
         });
         self.by_peer.insert(arrival.peer, id);
-        self.hosts.add_unanswered(host_of(arrival.peer), id);
+        self.hosts.add_client(host_of(arrival.peer), id);
         self.count(id);
         self.set_timer(id);
         id

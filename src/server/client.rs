@@ -109,13 +109,28 @@ impl Served {
         }
     }
 
+    /// It had a slot at some time.
+    pub(super) fn has_run(&self) -> bool {
+        self.phase != Phase::Held || self.running > Duration::ZERO
+    }
+
+    /// It is held and did what it could: the next block is ours to send, when its time comes.
+    pub(super) fn is_kept_waiting(&self) -> bool {
+        self.phase == Phase::Held
+            && self.transfer.is_answered()
+            && self.transfer.datagrams(1).is_some()
+            && !self.transfer.is_repeating()
+    }
+
     /// Something goes out when this client is asked now.
     pub(super) fn has_to_send(&self, now: Moment) -> bool {
-        let may = match self.phase {
-            Phase::Held => self.feed_at <= now || self.transfer.is_repeating(),
-            Phase::Running | Phase::Finishing => true,
-        };
-        may && self.transfer.datagrams(1).is_some()
+        // Only what the timer repeats goes out of turn: a client that asks again and again must not get
+        // more than its share.
+        let is_fed = self.phase == Phase::Held
+            && self.transfer.is_answered()
+            && self.transfer.timeouts() == 0;
+        let must_wait = is_fed && now < self.feed_at;
+        !must_wait && self.transfer.datagrams(1).is_some()
     }
 
     /// When something is to be done if nothing comes; `reclaims`: an idle slot is noted, and `will_send` says
@@ -123,6 +138,7 @@ impl Served {
     fn deadline(&self, reclaims: bool, will_send: bool) -> Moment {
         let deadline = self.transfer.deadline();
         match self.phase {
+            Phase::Held if !will_send && self.is_kept_waiting() => self.feed_at,
             Phase::Held if !will_send && self.transfer.datagrams(1).is_some() => {
                 deadline.min(self.feed_at)
             }
@@ -175,6 +191,14 @@ impl Client {
     /// It has a slot that lies idle.
     pub(super) fn has_idle_slot(&self) -> bool {
         self.served().is_some_and(Served::is_idle)
+    }
+
+    /// When it was last known to be alive.
+    pub(super) fn heard_at(&self) -> Moment {
+        match &self.stage {
+            Stage::Pending(waiting) => waiting.heard_at(),
+            Stage::Served(served) => served.transfer.progress_at(),
+        }
     }
 
     /// It was sent nothing yet, or has not answered.

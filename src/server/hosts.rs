@@ -39,7 +39,9 @@ pub(super) struct Hosts {
 struct Known {
     boot_began: Moment,
     heard_at: Moment,
-    /// Clients of this host that have not answered yet, oldest first.
+    /// Its clients that wait or are served.
+    clients: usize,
+    /// Those of them that have not answered yet, oldest first.
     unanswered: Vec<usize>,
 }
 
@@ -50,9 +52,12 @@ impl Hosts {
         self.touch(now, host, now)
     }
 
-    /// A transfer that belongs to a boot ended: the boot goes on.
-    pub(super) fn went_on(&mut self, now: Moment, host: Host, boot_began: Moment) {
-        self.touch(now, host, boot_began);
+    /// A client of `host`, which was last heard at `heard_at`, is gone; its boot may go on.
+    pub(super) fn is_gone(&mut self, heard_at: Moment, host: Host, boot_began: Moment) {
+        if let Some(known) = self.known.get_mut(&host) {
+            known.clients -= 1;
+        }
+        self.touch(heard_at, host, boot_began);
     }
 
     fn touch(&mut self, now: Moment, host: Host, boot_began: Moment) -> Moment {
@@ -61,19 +66,21 @@ impl Hosts {
             Known {
                 boot_began,
                 heard_at: now,
+                clients: 0,
                 unanswered: Vec::new(),
             }
         });
-        if now.since(known.heard_at) > BOOT_PAUSE && known.unanswered.is_empty() {
+        if now.since(known.heard_at) > BOOT_PAUSE && known.clients == 0 {
             known.boot_began = boot_began;
         }
-        known.heard_at = now;
+        known.heard_at = known.heard_at.max(now);
         known.boot_began
     }
 
     /// A client of `host` waits for its first packet, or has been sent it.
-    pub(super) fn add_unanswered(&mut self, host: Host, client: usize) {
+    pub(super) fn add_client(&mut self, host: Host, client: usize) {
         if let Some(known) = self.known.get_mut(&host) {
+            known.clients += 1;
             known.unanswered.push(client);
         }
     }
@@ -113,7 +120,7 @@ impl Hosts {
                 continue;
             };
             let forget_at = known.heard_at + BOOT_PAUSE;
-            if known.unanswered.is_empty() && (forget_at < now || is_full) {
+            if known.clients == 0 && (forget_at < now || is_full) {
                 self.known.remove(&host);
             } else {
                 self.line.push_back((forget_at.max(now + LOOK_AGAIN), host));
@@ -156,9 +163,12 @@ mod tests {
         let mut hosts = Hosts::default();
         assert_eq!(hosts.heard(at(5), host(1)), at(5));
         assert_eq!(hosts.heard(at(64), host(1)), at(5));
-        hosts.went_on(at(120), host(1), at(5));
+        hosts.add_client(host(1), 7);
+        hosts.is_gone(at(120), host(1), at(5));
         assert_eq!(hosts.heard(at(180), host(1)), at(5));
         assert_eq!(hosts.heard(at(241), host(1)), at(241));
+        hosts.add_client(host(1), 7);
+        assert_eq!(hosts.heard(at(999), host(1)), at(241));
     }
 
     #[test]

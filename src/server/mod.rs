@@ -10,8 +10,8 @@
 //!
 //! Read `io` (what is asked of the world), `client` (one client and its stages), `arrival` (what becomes
 //! of a request), `admission` (who gets a slot, and who loses it), then the helpers: `pending` (the
-//! queue), `hosts` (boots), `keepalive` (how often the held are fed), `wheel` (the timers). `audit` says
-//! what must hold.
+//! queue), `hosts` (boots), `keepalive` (how often the held are fed), `windows` (how large a window is
+//! granted), `wheel` (the timers). `audit` says what must hold.
 
 mod admission;
 mod arrival;
@@ -23,6 +23,7 @@ mod keepalive;
 mod pending;
 mod stats;
 mod wheel;
+mod windows;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -34,13 +35,14 @@ use crate::moment::Moment;
 use crate::name::RootPrefixes;
 use crate::transfer::{Datagrams, Outcome, Step, Terms, Transfer};
 use crate::wire::{Malformed, Peer, Refusal, Reply};
-use client::{Client, Phase, Stage, Timer};
+use client::{Client, Served, Stage, Timer};
 use hosts::{Hosts, host_of};
 pub use io::{Event, Io, Opened, Opening, Report, Unopened, Unsent};
 use keepalive::Keepalive;
 use pending::Queue;
 pub use stats::Stats;
 use wheel::Wheel;
+use windows::Windows;
 
 /// The bounds of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -128,6 +130,7 @@ pub struct Server {
     queue: Queue,
     wheel: Wheel,
     keepalive: Keepalive,
+    windows: Windows,
     /// Those who may have something to send, each once.
     ready: VecDeque<usize>,
     /// Those whose slots may lie idle, longest first.
@@ -165,6 +168,7 @@ impl Server {
             queue: Queue::default(),
             wheel: Wheel::new(now),
             keepalive: Keepalive::new(now, limits.keepalive_share),
+            windows: Windows::new(limits.max_transfers),
             ready: VecDeque::new(),
             idle: VecDeque::new(),
             count: Count::default(),
@@ -286,6 +290,7 @@ impl Server {
     }
 
     fn send_burst(&mut self, now: Moment, io: &mut impl Io, id: usize) {
+        self.ends_its_wait(now, id);
         let Some(transfer) = self.transfer_of(id) else {
             return;
         };
@@ -295,7 +300,14 @@ impl Server {
         match io.send(id, datagrams) {
             Ok(departed) => {
                 let packet = u64::from(transfer.negotiated().blksize) + PACKET_OVERHEAD;
+                let repeated_before = transfer.retransmissions();
                 transfer.sent(now, departed);
+                // A first packet that nobody answers tells nothing about the path.
+                let repeated = match transfer.is_answered() {
+                    true => transfer.retransmissions() - repeated_before,
+                    false => 0,
+                };
+                self.windows.sent(departed.packets.into(), repeated);
                 self.keepalive
                     .sent(now, packet * u64::from(departed.packets));
                 self.was_fed(now, id);
@@ -315,12 +327,13 @@ impl Server {
 
     // The end of it.
 
-    /// Stops: nobody is admitted any more, those who wait are forgotten, and what runs may finish
-    /// within the time that the operator allows for silence.
+    /// Stops: nobody new is admitted, those who wait for their first slot are forgotten, and what runs, or
+    /// ran and lost its slot for a moment, may finish within the time that the operator allows for
+    /// silence.
     pub fn stop(&mut self, now: Moment, io: &mut impl Io) {
         self.stop_at = Some(now + self.limits.patience);
         self.end_all(now, io, |client| {
-            matches!(client.phase(), None | Some(Phase::Held))
+            !client.served().is_some_and(Served::has_run)
         });
     }
 
@@ -386,11 +399,10 @@ impl Server {
         if client.is_unanswered() {
             self.hosts.remove_unanswered(host_of(client.peer), id);
         }
-        if let Some(transfer) = client.transfer() {
-            if transfer.is_answered() {
-                self.hosts
-                    .went_on(now, host_of(client.peer), client.place.boot_began);
-            }
+        let host = host_of(client.peer);
+        self.hosts
+            .is_gone(client.heard_at(), host, client.place.boot_began);
+        if client.transfer().is_some() {
             io.close(id);
             self.paused_until = None;
         }

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use crate::moment::Moment;
 
-/// Where a request stands: the machine that began its boot first goes first, so that boots are finished
-/// rather than begun; within a boot, and for machines that have just been switched on, by arrival.
+/// Where a request stands: whoever cannot be kept alive while it waits goes before the others. Then the
+/// machine that began its boot first goes first, so that boots are finished rather than begun; within a
+/// boot, and for machines that have just been switched on, by arrival.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Place {
+    pub(super) can_wait: bool,
     pub(super) boot_began: Moment,
     pub(super) arrival: u64,
 }
@@ -116,6 +118,11 @@ impl Waiting {
         self.heard_at = now;
     }
 
+    /// When its last request came.
+    pub(super) fn heard_at(&self) -> Moment {
+        self.heard_at
+    }
+
     /// When the client is taken for gone unless it repeats its request. The factor bears firmware that
     /// doubles its gaps.
     pub(super) fn expires_at(&self) -> Moment {
@@ -176,6 +183,7 @@ mod tests {
     #[test]
     fn who_began_to_boot_first_goes_first_and_small_files_have_slots_of_their_own() {
         let place = |boot, arrival| Place {
+            can_wait: true,
             boot_began: at(boot),
             arrival,
         };
@@ -188,5 +196,11 @@ mod tests {
         assert_eq!(Vec::from_iter(queue.iter(false)), [2, 4]);
         queue.leave(place(3, 3), Size::Bulk);
         assert_eq!(Vec::from_iter(queue.iter(true)), [1, 2, 4]);
+        let hurried = Place {
+            can_wait: false,
+            ..place(10, 5)
+        };
+        queue.join(hurried, Size::Bulk, 5);
+        assert_eq!(Vec::from_iter(queue.iter(true)), [5, 1, 2, 4]);
     }
 }

@@ -124,10 +124,14 @@ pub struct Transfer {
     patience: Duration,
     /// When the client last made progress; at first, when the transfer began.
     progress_at: Moment,
+    /// When the client last made progress, or was sent what it had been kept waiting for.
+    patient_from: Moment,
     /// When the last packet left.
     sent_at: Option<Moment>,
     /// When the first packet of the current window left, if none of it was repeated (Karn's rule).
     timed_from: Option<Moment>,
+    /// Something was sent again since the last progress.
+    is_repeated: bool,
     /// When to send again what is not acknowledged.
     retransmit_at: Option<Moment>,
     /// When the window last began anew at the client's wish.
@@ -155,8 +159,10 @@ impl Transfer {
             retransmissions: 0,
             patience,
             progress_at: now,
+            patient_from: now,
             sent_at: None,
             timed_from: None,
+            is_repeated: false,
             retransmit_at: None,
             rewound_at: None,
         }
@@ -215,10 +221,16 @@ impl Transfer {
         {
             self.retransmit.sample(now.since(from));
         }
+        if std::mem::take(&mut self.is_repeated)
+            && let Some(sent_at) = self.sent_at
+        {
+            self.retransmit.repeat_answered(now.since(sent_at));
+        }
         self.retransmit.restart();
         self.answered = true;
         self.timeouts = 0;
         self.progress_at = now;
+        self.patient_from = now;
         self.retransmit_at = None;
         if self.window.is_complete() {
             return Step::End(Outcome::Complete);
@@ -265,6 +277,11 @@ impl Transfer {
         self.repeat()
     }
 
+    /// The client had to wait for us until now: that was no silence of its own.
+    pub fn was_kept_waiting(&mut self, now: Moment) {
+        self.patient_from = now;
+    }
+
     /// The client repeated its request in the handshake: its first packet may be lost.
     pub fn on_repeated_request(&mut self, now: Moment) -> Step {
         let recently = self
@@ -279,7 +296,7 @@ impl Transfer {
 
     /// [`Transfer::deadline`] passed.
     pub fn on_deadline(&mut self, now: Moment) -> Step {
-        if now >= self.progress_at + self.patience {
+        if now >= self.patient_from + self.patience {
             return Step::End(match (self.answered, self.is_unconfirmed()) {
                 (false, _) => Outcome::NoAnswer,
                 (true, false) => Outcome::TimedOut,
@@ -303,13 +320,14 @@ impl Transfer {
 
     fn repeat(&mut self) -> Step {
         self.timed_from = None;
+        self.is_repeated = true;
         self.window.rewind();
         Step::Send
     }
 
     /// When [`Transfer::on_deadline`] wants to be called.
     pub fn deadline(&self) -> Moment {
-        let give_up_at = self.progress_at + self.patience;
+        let give_up_at = self.patient_from + self.patience;
         self.retransmit_at
             .map_or(give_up_at, |at| at.min(give_up_at))
     }

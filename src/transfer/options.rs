@@ -152,6 +152,15 @@ impl Wanted {
         asked.unwrap_or(BLKSIZE_DEFAULT)
     }
 
+    /// Asked as the loader of the Raspberry Pi 4 asks. It gives up a file that is not complete 30 s after
+    /// its first request, however lively the transfer is; others that ask so lose nothing by being
+    /// taken for one.
+    pub fn is_raspberry_pi(&self) -> bool {
+        let mut asked = self.options.iter().flatten().map(|option| option.value);
+        let first_three = [asked.next(), asked.next(), asked.next()];
+        first_three == [Some(Known::Tsize), Some(Known::Blksize(1024)), None]
+    }
+
     /// Grants what can be granted for a file of `size` bytes (none: not known, as in netascii) over a
     /// path that carries `payload_max` bytes in one packet, header included.
     pub fn negotiate(

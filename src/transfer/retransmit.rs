@@ -11,6 +11,8 @@ pub(super) struct Retransmit {
     estimate: Option<Estimate>,
     /// Timeouts since the last progress: each doubles the RTO.
     backoff: u32,
+    /// This path has lost a packet.
+    is_lossy: bool,
     most: Duration,
 }
 
@@ -29,6 +31,7 @@ impl Retransmit {
         Retransmit {
             estimate: None,
             backoff: 0,
+            is_lossy: false,
             most: agreed.unwrap_or(RTO_MAX),
         }
     }
@@ -63,13 +66,25 @@ impl Retransmit {
         self.backoff = (self.backoff + 1).min(BACKOFF_MAX);
     }
 
+    /// What was sent again was acknowledged so long after its last sending. About a round trip means that
+    /// a packet was lost, and that waiting longer next time gains nothing; any other time may be that of
+    /// a client that was busy and answers the first sending.
+    pub(super) fn repeat_answered(&mut self, after: Duration) {
+        self.is_lossy |= self.usual().is_some_and(|usual| after <= 2 * usual);
+    }
+
     pub(super) fn rto(&self) -> Duration {
         let base = self
             .estimate
             .map_or(RTO_INITIAL, |Estimate { srtt, rttvar, .. }| {
                 srtt + 4 * rttvar
             });
-        (base.max(RTO_MIN) * (1 << self.backoff)).min(self.most)
+        let least = if self.is_lossy {
+            RTO_MIN_LOSSY
+        } else {
+            RTO_MIN
+        };
+        (base.max(least) * (1 << self.backoff)).min(self.most)
     }
 
     /// What a round trip usually takes, once something was measured.
@@ -87,6 +102,9 @@ const RTO_INITIAL: Duration = Duration::from_secs(1);
 
 /// A premature repeat harms some firmware more than a short wait does.
 const RTO_MIN: Duration = Duration::from_millis(250);
+
+/// The same once the path has been seen to lose packets: in lockstep each of them costs the RTO.
+const RTO_MIN_LOSSY: Duration = Duration::from_millis(100);
 
 /// Where no `timeout` was agreed: GRUB and U-Boot with lwIP never repeat anything themselves.
 const RTO_MAX: Duration = Duration::from_secs(5);
@@ -116,6 +134,20 @@ mod tests {
             retransmit.sample(MILLISECOND);
         }
         assert_eq!(retransmit.rto(), RTO_MIN);
+    }
+
+    #[test]
+    fn a_proven_loss_lowers_the_bound_and_a_busy_client_does_not() {
+        let mut retransmit = Retransmit::new(None);
+        retransmit.repeat_answered(Duration::ZERO);
+        assert_eq!(retransmit.rto(), RTO_INITIAL);
+        retransmit.sample(MILLISECOND);
+        retransmit.repeat_answered(3 * MILLISECOND);
+        assert_eq!(retransmit.rto(), RTO_MIN);
+        retransmit.repeat_answered(2 * MILLISECOND);
+        assert_eq!(retransmit.rto(), RTO_MIN_LOSSY);
+        retransmit.sample(101 * MILLISECOND);
+        assert!(retransmit.rto() > RTO_MIN_LOSSY, "the round trip decides");
     }
 
     #[test]

@@ -293,7 +293,7 @@ impl History {
         self.tell(&arrival);
         self.lab.deliver(&arrival);
         let deeds = self.take_deeds();
-        self.model.on_end(self.lab.now, peer, outcome, deeds);
+        self.model.on_end(peer, outcome, deeds);
     }
 
     fn someone_is_refused(&mut self) {

@@ -3,16 +3,20 @@
 //!
 //! `world` is the fake world and the loop around the server; read it first. `queue` is about those who
 //! wait, `peers` about requests from peers that are known, `slots` about how a slot is taken and given
-//! back, `endings` about stopping, silence and sleep; `histories` compares thousands of random days with
-//! the simple `model`.
+//! back, `endings` about stopping, silence and sleep. These know a server that waits in silence; `held`
+//! is about those who are kept alive while they wait, `boots` about who is next, `idle` about slots that
+//! nobody uses. `histories` compares thousands of random days with the simple `model`.
 
 #![allow(
     clippy::unwrap_used,
     reason = "what a test expects to be there is there, or the test fails"
 )]
 
+mod boots;
 mod endings;
+mod held;
 mod histories;
+mod idle;
 mod model;
 mod peers;
 mod queue;

@@ -173,7 +173,8 @@ impl Model {
             }
             let waited = now.since(waiter.arrived_at);
             deeds.expect(Deed::Ended(peer, Outcome::MovedOn, waited));
-            self.waiting.retain(|one| one.peer != peer);
+            let place = self.waiting.iter().position(|one| one.peer == peer);
+            self.forget_waiter(place.expect("it waits"));
         }
         if let Some(&served) = self.served.iter().find(|one| one.peer == peer) {
             let outcome = if served.wish != wish {
@@ -184,7 +185,7 @@ impl Model {
                 Outcome::Restarted
             };
             deeds.expect(Deed::Ended(peer, outcome, served.waited));
-            self.forget_served(now, peer);
+            self.forget_served(peer);
         }
         if self.stop_at.is_some() {
             return deeds.none_left();
@@ -247,19 +248,19 @@ impl Model {
     }
 
     /// A boot ends with a pause of more than a minute, unless a request of its host still waits or is
-    /// not answered.
+    /// served.
     fn boot_goes_on(&mut self, now: Moment, peer: Peer, boot_began: Moment) -> Moment {
         let waits = self
             .waiting
             .iter()
             .any(|one| one.peer.address == peer.address);
-        let unanswered = |one: &Served| one.peer.address == peer.address && !one.answered;
-        let is_expected = waits || self.served.iter().any(unanswered);
+        let is_its_own = |one: &Served| one.peer.address == peer.address;
+        let is_expected = waits || self.served.iter().any(is_its_own);
         let boot = self.boots.entry(peer.address).or_insert((boot_began, now));
         if now.since(boot.1) > seconds(60) && !is_expected {
             boot.0 = boot_began;
         }
-        boot.1 = now;
+        boot.1 = boot.1.max(now);
         boot.0
     }
 
@@ -280,8 +281,9 @@ impl Model {
         if served.block == block && served.sent_at.is_some() {
             if served.block == served.last() {
                 served.answered = true;
+                served.progress_at = now;
                 deeds.expect(Deed::Ended(peer, Outcome::Complete, served.waited));
-                self.forget_served(now, peer);
+                self.forget_served(peer);
                 return deeds.none_left();
             }
             served.answered = true;
@@ -295,7 +297,7 @@ impl Model {
     }
 
     /// An ERROR or an ICMP message.
-    pub(crate) fn on_end(&mut self, now: Moment, peer: Peer, outcome: Outcome, deeds: Vec<Deed>) {
+    pub(crate) fn on_end(&mut self, peer: Peer, outcome: Outcome, deeds: Vec<Deed>) {
         let mut deeds = Deeds(deeds.into());
         if let Some(served) = self.served.iter().find(|one| one.peer == peer) {
             let outcome = match outcome {
@@ -303,7 +305,7 @@ impl Model {
                 _ => outcome,
             };
             deeds.expect(Deed::Ended(peer, outcome, served.waited));
-            self.forget_served(now, peer);
+            self.forget_served(peer);
         }
         deeds.none_left();
     }
@@ -313,7 +315,7 @@ impl Model {
         for _ in 0..self.waiting.len() {
             let (peer, outcome, waited) = deeds.ended();
             let place = self.waiting.iter().position(|one| one.peer == peer);
-            let waiter = self.waiting.remove(place.expect("it waited"));
+            let waiter = self.forget_waiter(place.expect("it waited"));
             assert_eq!(
                 (outcome, waited),
                 (Outcome::ShutDown, now.since(waiter.arrived_at))
@@ -389,7 +391,7 @@ impl Model {
                 Outcome::Refused(refusal) => assert_eq!(refused, Some((peer, refusal))),
                 _ => panic!("{peer} waited and ended as {outcome:?}"),
             }
-            self.waiting.remove(place);
+            self.forget_waiter(place);
             return;
         }
         let served = self.served.iter().find(|one| one.peer == peer);
@@ -419,7 +421,7 @@ impl Model {
             _ => false,
         };
         assert!(is_right, "{outcome:?} without a cause: {served:?}");
-        self.forget_served(now, peer);
+        self.forget_served(peer);
     }
 
     fn judge_packet(&mut self, now: Moment, peer: Peer, packet: Packet) {
@@ -465,12 +467,16 @@ impl Model {
         });
     }
 
-    fn forget_served(&mut self, now: Moment, peer: Peer) {
+    fn forget_waiter(&mut self, place: usize) -> Waiter {
+        let waiter = self.waiting.remove(place);
+        self.boot_goes_on(waiter.heard_at, waiter.peer, waiter.boot_began);
+        waiter
+    }
+
+    fn forget_served(&mut self, peer: Peer) {
         let place = self.served.iter().position(|one| one.peer == peer);
         let served = self.served.remove(place.expect("it was served"));
-        if served.answered {
-            self.boot_goes_on(now, peer, served.boot_began);
-        }
+        self.boot_goes_on(served.progress_at, peer, served.boot_began);
         self.paused_until = None;
     }
 

@@ -51,6 +51,28 @@ fn requests_of_one_turn_are_served_in_the_order_of_their_arrival() {
     }
 }
 
+/// The loader of the Raspberry Pi gives up a file 30 s after it asked: a block now and then does not help.
+#[test]
+fn a_raspberry_pi_goes_before_those_who_can_be_kept_alive() {
+    let mut lab = Lab::with_slots(1);
+    lab.ask(client(1), "large");
+    lab.ask(client(2), "large");
+    for (number, options) in [
+        (3, [("tsize", "0"), ("blksize", "1024")]),
+        (4, [("blksize", "1024"), ("tsize", "0")]),
+        (5, [("tsize", "0"), ("blksize", "1468")]),
+        (6, [("tsize", "0"), ("blksize", "1024")]),
+    ] {
+        lab.settle(&[request_with(client(number), "large", "octet", &options)]);
+    }
+    let mut served = vec![client(1)];
+    for next in [3, 6, 2, 4, 5] {
+        lab.settle(&[error(served[served.len() - 1], 0)]);
+        served.push(client(next));
+        assert_eq!(lab.world.served(), served);
+    }
+}
+
 #[test]
 fn a_request_never_overtakes_those_who_wait_when_a_slot_comes_free_in_the_same_turn() {
     let mut lab = Lab::with_slots(1);

@@ -158,6 +158,10 @@ impl Desk {
     pub(crate) fn new(max_transfers: usize) -> Desk {
         let limits = Limits {
             max_transfers,
+            // Here the rules of a transfer are at stake, and not who waits for whom.
+            hold: None,
+            reclaim: false,
+            small_file: 0,
             ..Limits::default()
         };
         Desk {

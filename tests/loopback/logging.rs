@@ -187,11 +187,15 @@ fn a_standard_error_that_nobody_reads() {
     }
     assert!(child.0.try_wait().unwrap().is_none());
 
-    // When it is read again, lines come again, and the lost ones are counted.
-    let mut lines = Vec::new();
+    // When it is read again, lines come again, and the lost ones are counted. One or two may have been
+    // lost at the start, before the pipe was read for the first time.
+    let count_lost = |line: &str| -> u32 {
+        let number = line.split_whitespace().find_map(|word| word.parse().ok());
+        number.filter(|_| line.contains("dropped")).unwrap_or(0)
+    };
+    let mut lost = 0;
     let mut line = String::new();
-    while !lines.iter().any(|line: &String| line.contains("dropped")) {
-        assert!(lines.len() < 300, "{lines:?}");
+    for _ in 0..300 {
         fetch_bytes(address, "file");
         line.clear();
         log.read_line(&mut line).unwrap();
@@ -199,14 +203,11 @@ fn a_standard_error_that_nobody_reads() {
             line.starts_with("INFO ") || line.starts_with("WARN "),
             "a line cut in two: {line}"
         );
-        lines.push(line.clone());
+        lost = count_lost(&line);
+        if lost > 10 {
+            break;
+        }
     }
-    let lost: u32 = lines
-        .last()
-        .unwrap()
-        .split_whitespace()
-        .find_map(|word| word.parse().ok())
-        .unwrap();
     assert!((100..300).contains(&lost), "{lost} lost");
 }
 

@@ -23,6 +23,7 @@ mod changing_files;
 mod client_check;
 mod command_line;
 mod descriptors;
+mod held;
 mod idle;
 mod logging;
 mod names;

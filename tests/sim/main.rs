@@ -231,6 +231,22 @@ fn a_small_buffer_drops_packets_and_ends_no_boot() {
     judge(world, all_boot);
 }
 
+/// Windows of all who run together would be several times what the buffer holds.
+#[test]
+fn a_small_buffer_is_not_flooded() {
+    let world = |seed| World {
+        uplink: Capacity {
+            rate: 100_000_000,
+            buffer: 32 << 10,
+        },
+        ..World::new("flood", seed).with_mix(60, 100)
+    };
+    judge(world, |results| {
+        assert!(results.overhead() <= 1.05, "{results}");
+        assert!(results.stretch() <= 1.05, "{results}");
+    });
+}
+
 #[test]
 fn slow_machines_do_not_hold_up_the_others() {
     let world = |seed| World {

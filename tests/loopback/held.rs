@@ -1,0 +1,392 @@
+//! Those who wait are kept alive, over real sockets: answered after a while, trickled, passed on to the slot, which nobody keeps
+//! who does not use it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::client::{Client, PATIENCE, fetch};
+use crate::crowd::Crowd;
+use crate::download::{Download, Wish};
+use crate::machine::{
+    alone, eventually, open_files, processor_ticks, raise_own_file_limit, status,
+};
+use crate::packet;
+use crate::root::{Root, assert_same};
+use crate::server::Server;
+
+/// More than counts as small, and for a slow client more than a minute.
+const LENGTH: usize = 600 * 512 + 100;
+
+/// How long a slow client takes over a block, from the first one on: its slot is not idle because of that.
+const PACE: Duration = Duration::from_millis(150);
+
+/// A client that has the slot and uses it slowly, until it is told to be quick.
+struct Slow {
+    may_be_quick: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<u8>>,
+}
+
+impl Slow {
+    fn start(server: SocketAddr) -> Self {
+        let may_be_quick = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&may_be_quick);
+        let mut client = Client::new(server);
+        client.request(&Wish::octet("file"));
+        let mut bytes = client.expect_data(1);
+        let fetch_rest = move || {
+            let mut block = 1;
+            loop {
+                if !told.load(Ordering::Relaxed) {
+                    thread::sleep(PACE);
+                }
+                client.ack(block);
+                if !bytes.len().is_multiple_of(512) {
+                    return bytes;
+                }
+                block += 1;
+                bytes.extend(client.expect_data(block));
+            }
+        };
+        Self {
+            may_be_quick,
+            thread: thread::spawn(fetch_rest),
+        }
+    }
+
+    /// It fetches the rest at full speed, and its slot is free.
+    fn finish(self) -> Vec<u8> {
+        assert!(!self.thread.is_finished(), "it was slow until now");
+        self.may_be_quick.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+/// A client with an address of its own that answers all it gets.
+struct Member {
+    client: Client,
+    download: Download,
+    begun_at: Option<Instant>,
+    complete_at: Option<Instant>,
+    /// When blocks came.
+    blocks_at: Vec<Instant>,
+}
+
+impl Member {
+    fn ask(host: u8, server: SocketAddr, wish: &Wish) -> Self {
+        let client = Client::at(Ipv4Addr::new(127, 3, 0, host), server);
+        client.request(wish);
+        Self {
+            client,
+            download: Download::new(wish),
+            begun_at: None,
+            complete_at: None,
+            blocks_at: Vec::new(),
+        }
+    }
+
+    /// Takes what is there and answers it.
+    fn take_part(&mut self) {
+        while !self.download.is_over()
+            && let Some(datagram) = self.client.receive_within(Duration::ZERO)
+        {
+            let now = Instant::now();
+            self.begun_at.get_or_insert(now);
+            let before = self.download.blocks;
+            if let Some(answer) = self.download.on_packet(packet::parse(&datagram)) {
+                self.client.send(&answer);
+            }
+            if self.download.blocks > before {
+                self.blocks_at.push(now);
+            }
+            if self.download.is_over() {
+                self.complete_at = Some(now);
+            }
+        }
+    }
+}
+
+fn all_take_part(members: &mut [Member]) {
+    members.iter_mut().for_each(Member::take_part);
+}
+
+#[test]
+fn those_who_wait_are_answered_trickled_and_promoted() {
+    let _turn = alone();
+    let (root, bytes) = Root::with_file(LENGTH);
+    // A generous share, so that the slow one's small output keeps nobody waiting longer than a second.
+    let options = ["-n", "1", "--hold", "1", "--keepalive-share", "100"];
+    let server = Server::with(root.path(), &options);
+    let slow = Slow::start(server.address());
+    let wishes = [
+        Wish::octet("file"),
+        Wish::octet("file").option("windowsize", 16),
+        Wish::octet("file").option("blksize", 1024),
+    ];
+    let asked_at = Instant::now();
+    let mut members: Vec<Member> = (1..)
+        .zip(&wishes)
+        .map(|(host, wish)| Member::ask(host, server.address(), wish))
+        .collect();
+    let trickled = |member: &Member| member.download.blocks >= 2 * member.window();
+    eventually("a trickle", PATIENCE, || {
+        all_take_part(&mut members);
+        members.iter().all(trickled).then_some(())
+    });
+    let trickled_for = asked_at.elapsed();
+    for member in &members {
+        let begun_at = member.begun_at.unwrap();
+        assert!(
+            begun_at.duration_since(asked_at) >= Duration::from_millis(990),
+            "answered too early"
+        );
+        // The first window comes within the first interval, then one a second.
+        let windows = member.download.blocks / member.window();
+        assert!(
+            windows <= 1 + trickled_for.as_secs(),
+            "{windows} windows in {trickled_for:?}"
+        );
+    }
+    assert_eq!(members[1].download.option("windowsize"), Some("4"));
+
+    assert_same(&slow.finish(), &bytes);
+    let promoted_at = Instant::now();
+    eventually("all complete", PATIENCE, || {
+        all_take_part(&mut members);
+        let is_over = |member: &Member| member.complete_at.is_some();
+        members.iter().all(is_over).then_some(())
+    });
+    for member in &members {
+        assert_same(&member.download.bytes, &bytes);
+        assert_eq!(member.download.duplicates, 0);
+    }
+    // At a window a second it would have taken minutes.
+    assert!(promoted_at.elapsed() < Duration::from_secs(10));
+    // One after the other: whoever came later got most of its file after the one before was complete.
+    for pair in members.windows(2) {
+        let (before, after) = (&pair[0], &pair[1]);
+        let complete_at = before.complete_at.unwrap();
+        let until_then = after.blocks_at.iter().filter(|&&at| at <= complete_at);
+        assert!(
+            until_then.count() < after.blocks_at.len() / 4,
+            "two at full speed"
+        );
+    }
+    server.wait_for_lines("complete", 4, |line| line.contains("\"file\": complete"));
+}
+
+impl Member {
+    /// Blocks that it gets in an interval.
+    fn window(&self) -> u64 {
+        let granted = self.download.option("windowsize");
+        granted.map_or(1, |granted| granted.parse().unwrap())
+    }
+}
+
+#[test]
+fn who_does_not_use_the_slot_loses_it_and_completes_later() {
+    let (root, bytes) = Root::with_file(LENGTH);
+    let server = Server::with(root.path(), &["-n", "1", "--hold", "never"]);
+    let mut stalled = Client::new(server.address());
+    stalled.request(&Wish::octet("file"));
+    let mut got = Vec::new();
+    for block in 1..=20 {
+        got.extend(stalled.expect_data(block));
+        stalled.ack(block);
+    }
+    // Nobody else wants the slot: block 21 came, and comes again.
+    for _ in 0..3 {
+        assert_same(&stalled.expect_data(21), &bytes[20 * 512..21 * 512]);
+    }
+    let mut other = Client::at(Ipv4Addr::new(127, 3, 1, 1), server.address());
+    let wish = Wish::octet("file");
+    other.request(&wish);
+    let download = other.complete(Download::new(&wish)).unwrap();
+    assert_same(&download.bytes, &bytes);
+    server.wait_for_log(&["127.3.1.1:", "complete"]);
+
+    // It wakes up and has its slot again.
+    let mut block = 21;
+    got.extend_from_slice(&bytes[20 * 512..21 * 512]);
+    stalled.ack(block);
+    while got.len().is_multiple_of(512) {
+        match stalled.receive() {
+            packet::Packet::Data { block: 21, .. } => {}
+            packet::Packet::Data { block: new, bytes } => {
+                block += 1;
+                assert_eq!(new, block);
+                got.extend(bytes);
+                stalled.ack(block);
+            }
+            other => panic!("DATA expected, not {other:?}"),
+        }
+    }
+    assert_same(&got, &bytes);
+    server.wait_for_log(&["127.0.0.1:", "complete"]);
+}
+
+#[test]
+fn a_slot_that_the_client_stops_using_while_others_wait_is_taken_within_a_second_or_so() {
+    let _turn = alone();
+    let (root, bytes) = Root::with_file(LENGTH);
+    let server = Server::with(root.path(), &["-n", "1", "--hold", "never"]);
+    let mut stalled = Client::new(server.address());
+    stalled.request(&Wish::octet("file"));
+    stalled.expect_data(1);
+    let wish = Wish::octet("file");
+    let mut other = Client::at(Ipv4Addr::new(127, 3, 2, 1), server.address());
+    other.request(&wish);
+    for block in 1..=20 {
+        stalled.ack(block);
+        stalled.expect_data(block + 1);
+    }
+    other.expect_nothing_yet();
+    // From here on the first one is silent.
+    let datagram = other
+        .receive_within(Duration::from_secs(5))
+        .expect("the slot, long before the first one is given up");
+    let mut download = Download::new(&wish);
+    let answer = download.on_packet(packet::parse(&datagram)).unwrap();
+    other.send(&answer);
+    let download = other.complete(download).unwrap();
+    assert_same(&download.bytes, &bytes);
+}
+
+#[test]
+fn with_hold_never_those_who_wait_hear_nothing() {
+    let (root, bytes) = Root::with_file(LENGTH);
+    let server = Server::with(root.path(), &["-n", "1", "--hold", "never"]);
+    let slow = Slow::start(server.address());
+    let wish = Wish::octet("file");
+    let mut waiting: Vec<Client> = (1..=3)
+        .map(|host| Client::at(Ipv4Addr::new(127, 3, 3, host), server.address()))
+        .collect();
+    for client in &waiting {
+        client.request(&wish);
+    }
+    for client in &mut waiting {
+        assert_eq!(client.receive_within(Duration::from_secs(1)), None);
+        client.request(&wish);
+    }
+    waiting.iter_mut().for_each(Client::expect_nothing_yet);
+    assert_same(&slow.finish(), &bytes);
+    for client in &mut waiting {
+        let download = client.complete(Download::new(&wish)).unwrap();
+        assert_same(&download.bytes, &bytes);
+    }
+}
+
+/// A ROM that asks from a new port whenever it asks again, and hears only that one.
+#[test]
+fn a_machine_that_changes_its_port_while_it_is_held_has_one_transfer_in_the_end() {
+    let (root, bytes) = Root::with_file(LENGTH);
+    let server = Server::with(root.path(), &["-n", "1", "--hold", "1", "-vv"]);
+    let slow = Slow::start(server.address());
+    let wish = Wish::octet("file");
+    let port = || Client::at(Ipv4Addr::new(127, 3, 4, 1), server.address());
+    let mut old = port();
+    old.request(&wish);
+    // Its first packet, and the same again after a second without an answer.
+    old.expect_data(1);
+    old.expect_data(1);
+    let mut new = port();
+    new.request(&wish);
+    assert_same(&new.expect_data(1), &bytes[..512]);
+    old.expect_nothing_yet();
+    new.ack(1);
+    assert_same(&slow.finish(), &bytes);
+    let mut got = bytes[..512].to_vec();
+    let mut block = 1;
+    while got.len().is_multiple_of(512) {
+        block += 1;
+        got.extend(new.expect_data(block));
+        new.ack(block);
+    }
+    assert_same(&got, &bytes);
+    let lines = server.wait_for_lines("ends", 2, |line| line.contains("127.3.4.1:"));
+    let complete = lines.iter().filter(|line| line.contains(": complete"));
+    assert_eq!(complete.count(), 1);
+    old.expect_nothing_yet();
+}
+
+#[test]
+fn a_small_file_does_not_wait_behind_large_ones() {
+    let (root, _) = Root::with_file(LENGTH);
+    let small = root.write("small", 10_000);
+    let server = Server::with(root.path(), &["-n", "2", "--hold", "never"]);
+    let slow = Slow::start(server.address());
+    let mut waiting = Client::at(Ipv4Addr::new(127, 3, 5, 1), server.address());
+    waiting.request(&Wish::octet("file"));
+    for _ in 0..5 {
+        let download = fetch(server.address(), &Wish::octet("small")).unwrap();
+        assert_same(&download.bytes, &small);
+    }
+    waiting.expect_nothing_yet();
+    slow.finish();
+    waiting.expect_data(1);
+}
+
+const HELD: usize = 1000;
+
+/// A server with one slow client and a thousand others that wait and were answered.
+fn a_thousand_held(server: &Server) -> (Slow, Crowd) {
+    raise_own_file_limit();
+    let slow = Slow::start(server.address());
+    let mut crowd = Crowd::new(server.address());
+    (0..HELD).for_each(|_| crowd.add(Wish::octet("file")));
+    eventually("a thousand held", PATIENCE, || {
+        crowd.listen(Duration::from_millis(20));
+        (crowd.begun() == HELD).then_some(())
+    });
+    (slow, crowd)
+}
+
+#[test]
+fn memory_and_descriptors_of_a_thousand_held() {
+    let _turn = alone();
+    let (root, _) = Root::with_file(LENGTH);
+    let server = Server::with(root.path(), &["-n", "1", "--hold", "1"]);
+    fetch(server.address(), &Wish::octet("file")).unwrap();
+    server.wait_for_log(&["complete"]);
+    let files = open_files(server.process());
+    let before = status(server.process(), "RssAnon");
+    let (slow, crowd) = a_thousand_held(&server);
+    assert!(open_files(server.process()) >= files + HELD);
+    let each = (status(server.process(), "RssAnon") - before) * 1024 / HELD as u64;
+    eprintln!("{each} bytes for each held client");
+    assert!(each < 4 << 10, "{each} bytes for each held client");
+
+    // They are switched off all at once.
+    drop(crowd);
+    slow.finish();
+    eventually("all files closed", PATIENCE, || {
+        (open_files(server.process()) == files).then_some(())
+    });
+}
+
+#[test]
+fn a_thousand_held_take_next_to_no_processor_time() {
+    let _turn = alone();
+    let (root, _) = Root::with_file(LENGTH);
+    let server = Server::with(root.path(), &["-n", "1", "--hold", "1"]);
+    let (_slow, mut crowd) = a_thousand_held(&server);
+    let blocks = |crowd: &Crowd| {
+        let blocks = crowd.members().iter().map(|member| member.download.blocks);
+        blocks.sum::<u64>()
+    };
+    let (before, ticks) = (blocks(&crowd), processor_ticks(server.process()));
+    crowd.listen(Duration::from_secs(4));
+    let (sent, ticks) = (
+        blocks(&crowd) - before,
+        processor_ticks(server.process()) - ticks,
+    );
+    eprintln!("{ticks} hundredths of a second for {sent} blocks in 4 s");
+    assert!(sent >= 400, "{sent} blocks: nobody was kept alive");
+    assert!(
+        sent <= 2 * HELD as u64 + 100,
+        "{sent} blocks are no trickle"
+    );
+    assert!(ticks < 100, "{ticks} hundredths of a second out of 400");
+}
