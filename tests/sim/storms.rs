@@ -97,6 +97,7 @@ fn a_thousand_at_the_same_moment_are_heard() {
 fn machines_that_are_switched_off_and_on_do_not_keep_their_slots() {
     let world = |seed| World {
         reboots: Chance::per_mille(300),
+        slots: 3,
         ..small_crowd("power cuts, few slots", seed)
     };
     judge(world, Results::all_booted);
@@ -106,6 +107,7 @@ fn machines_that_are_switched_off_and_on_do_not_keep_their_slots() {
 fn machines_that_vanish_do_not_keep_their_slots() {
     let world = |seed| World {
         vanishes: Chance::per_mille(300),
+        slots: 3,
         ..small_crowd("vanishing, few slots", seed)
     };
     judge(world, Results::all_booted);
