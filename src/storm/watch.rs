@@ -1,0 +1,240 @@
+//! What the rehearsal costs: our own processor time, and that of a server on this machine with its
+//! memory and its children, from /proc (proc(5)).
+
+use std::collections::HashMap;
+use std::time::Duration;
+use std::{fs, io};
+
+use ripple_tftpd::moment::Moment;
+use ripple_tftpd::os::process::processor_time;
+
+/// Our own processor time, while there was something to do.
+#[derive(Debug)]
+pub(crate) struct OwnTime {
+    at: Moment,
+    used: Duration,
+    received: u64,
+    /// Of the spans in which datagrams came.
+    busy: Duration,
+    busy_used: Duration,
+    total_used: Duration,
+}
+
+impl OwnTime {
+    pub(crate) fn start(now: Moment) -> io::Result<OwnTime> {
+        Ok(OwnTime {
+            at: now,
+            used: processor_time()?,
+            received: 0,
+            busy: Duration::ZERO,
+            busy_used: Duration::ZERO,
+            total_used: Duration::ZERO,
+        })
+    }
+
+    pub(crate) fn sample(&mut self, now: Moment, received: u64) -> io::Result<()> {
+        let used = processor_time()?;
+        let span_used = used.saturating_sub(self.used);
+        self.total_used += span_used;
+        if self.received < received {
+            self.busy += now.since(self.at);
+            self.busy_used += span_used;
+        }
+        (self.at, self.used, self.received) = (now, used, received);
+        Ok(())
+    }
+
+    /// Processor time from the first to the last moment.
+    pub(crate) fn total(&self) -> Duration {
+        self.total_used
+    }
+
+    /// The share of one processor while datagrams came.
+    pub(crate) fn share(&self) -> f64 {
+        if self.busy.is_zero() {
+            return 0.0;
+        }
+        self.busy_used.as_secs_f64() / self.busy.as_secs_f64()
+    }
+
+    /// A faster computer would have made the storm shorter.
+    pub(crate) fn was_bottleneck(&self) -> bool {
+        BUSY_MAX < self.share()
+    }
+}
+
+/// A server's process and its children, now and then.
+#[derive(Debug)]
+pub(crate) struct ServerProcess {
+    root: u32,
+    sampled: Option<Moment>,
+    /// Processor time that each process has used, in ticks, as last seen.
+    seen: HashMap<u32, u64>,
+    /// What was used before we began.
+    before: u64,
+    with_reaped: u64,
+    pub(crate) peak_memory: u64,
+    pub(crate) peak_processes: usize,
+}
+
+/// What /proc/PID/stat says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Process {
+    id: u32,
+    parent: u32,
+    /// Own, in ticks.
+    used: u64,
+    /// Of children that have ended and were waited for, in ticks.
+    reaped: u64,
+}
+
+impl ServerProcess {
+    /// Begins with what it has used so far.
+    pub(crate) fn look_at(root: u32) -> io::Result<ServerProcess> {
+        let mut process = ServerProcess {
+            root,
+            sampled: None,
+            seen: HashMap::new(),
+            before: 0,
+            with_reaped: 0,
+            peak_memory: 0,
+            peak_processes: 0,
+        };
+        process.look();
+        if process.peak_processes == 0 {
+            let why = format!("there is no process {root}");
+            return Err(io::Error::new(io::ErrorKind::NotFound, why));
+        }
+        process.before = process.ticks();
+        Ok(process)
+    }
+
+    /// Looks again, if the last look is long enough ago: it has a cost that grows with the processes.
+    pub(crate) fn sample(&mut self, now: Moment) {
+        if self.sampled.is_none_or(|at| LOOK <= now.since(at)) {
+            self.sampled = Some(now);
+            self.look();
+        }
+    }
+
+    /// Looks once more, and tells the processor time that was used since the beginning.
+    pub(crate) fn processor_time(&mut self) -> Duration {
+        self.look();
+        let ticks = self.ticks().saturating_sub(self.before);
+        Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
+    }
+
+    /// Children that are gone are counted as last seen, or as their parent counts them, whichever is
+    /// more: some servers never ask what became of them.
+    fn ticks(&self) -> u64 {
+        self.seen.values().sum::<u64>().max(self.with_reaped)
+    }
+
+    fn look(&mut self) {
+        let family = family(self.root, &all());
+        let Some(root) = family.first() else { return };
+        if root.id != self.root {
+            return;
+        }
+        self.with_reaped = family.iter().map(|it| it.used + it.reaped).sum();
+        self.seen.extend(family.iter().map(|it| (it.id, it.used)));
+        let sizes: Vec<(u64, u64)> = family.iter().filter_map(|it| memory(it.id)).collect();
+        // What is shared is there once.
+        let own: u64 = sizes
+            .iter()
+            .map(|(resident, shared)| resident.saturating_sub(*shared))
+            .sum();
+        let shared = sizes.iter().map(|&(_, shared)| shared).max().unwrap_or(0);
+        self.peak_memory = self.peak_memory.max((own + shared) * PAGE);
+        self.peak_processes = self.peak_processes.max(family.len());
+    }
+}
+
+/// A process, the first, and all that descend from it.
+fn family(root: u32, all: &[Process]) -> Vec<Process> {
+    let mut family: Vec<Process> = all.iter().filter(|it| it.id == root).copied().collect();
+    let mut place = 0;
+    while let Some(parent) = family.get(place).map(|it| it.id) {
+        family.extend(
+            all.iter()
+                .filter(|it| it.parent == parent && it.id != parent),
+        );
+        place += 1;
+    }
+    family
+}
+
+fn all() -> Vec<Process> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let processes = entries.filter_map(|entry| {
+        let name = entry.ok()?.file_name();
+        let id: u32 = name.to_str()?.parse().ok()?;
+        process(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?)
+    });
+    processes.collect()
+}
+
+/// `PID (name) state parent ...`, where the name may hold anything.
+fn process(stat: &str) -> Option<Process> {
+    let id = stat.split(' ').next()?.parse().ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    // The fields are numbered from 1, and the third one, the state, is our first.
+    let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+    Some(Process {
+        id,
+        parent: u32::try_from(field(4)?).ok()?,
+        used: field(14)? + field(15)?,
+        reaped: field(16)? + field(17)?,
+    })
+}
+
+/// Pages resident, and of these pages shared.
+fn memory(id: u32) -> Option<(u64, u64)> {
+    let text = fs::read_to_string(format!("/proc/{id}/statm")).ok()?;
+    let mut fields = text.split_whitespace().skip(1);
+    let resident = fields.next()?.parse().ok()?;
+    Some((resident, fields.next()?.parse().ok()?))
+}
+
+/// Above this share of a processor, the storm was as fast as we were.
+const BUSY_MAX: f64 = 0.9;
+const LOOK: Duration = Duration::from_millis(400);
+/// As every Linux counts for user space.
+const TICKS_PER_SECOND: u64 = 100;
+const PAGE: u64 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        let stat = "7 (a) b) (c) S 3 7 7 0 -1 0 0 0 0 0 11 12 13 14 20 0 1 0 0 0";
+        let expected = Process {
+            id: 7,
+            parent: 3,
+            used: 23,
+            reaped: 27,
+        };
+        assert_eq!(process(stat), Some(expected));
+        assert_eq!(process("7 (short) S 3"), None);
+    }
+
+    #[test]
+    fn a_family_is_everybody_who_descends() {
+        let of = |id, parent| Process {
+            id,
+            parent,
+            used: 0,
+            reaped: 0,
+        };
+        let all = [of(1, 0), of(2, 1), of(3, 2), of(4, 1), of(5, 9)];
+        let ids: Vec<u32> = family(2, &all).iter().map(|it| it.id).collect();
+        assert_eq!(ids, [2, 3]);
+        assert_eq!(family(1, &all).len(), 4);
+        assert!(family(8, &all).is_empty());
+    }
+}
