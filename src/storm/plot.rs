@@ -124,9 +124,9 @@ impl Scene {
     fn legend(&self, svg: &mut Svg) {
         let mut x = self.left;
         let entries = [
-            ("waiting", "waiting for an answer", 156.0),
-            ("kept", "answered, a block now and then", 208.0),
-            ("moving", "transferring", 106.0),
+            ("waiting", "waiting for an answer", 172.0),
+            ("kept", "answered, a block now and then", 242.0),
+            ("moving", "transferring", 118.0),
         ];
         let y = TOP - 22.0;
         for (class, text, width) in entries {

@@ -163,6 +163,9 @@ impl Seat {
         if let Use::New(bytes) = usage {
             self.bytes += bytes;
         }
+        if self.machine.status() == Status::Thinking && files_done == self.machine.files_done() {
+            self.track.paused(now);
+        }
         if files_done < self.machine.files_done() {
             self.track.completed(now);
             if verifies {

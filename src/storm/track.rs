@@ -75,6 +75,11 @@ impl Track {
         self.begin(now, Phase::Transferring);
     }
 
+    /// The machine is busy with itself.
+    pub(crate) fn paused(&mut self, now: Moment) {
+        self.end(now, false);
+    }
+
     /// A file is complete.
     pub(crate) fn completed(&mut self, now: Moment) {
         self.end(now, true);
@@ -179,6 +184,26 @@ mod tests {
                 (Phase::Waiting, 0, 2000),
                 (Phase::KeptAlive, 2000, 2000),
                 (Phase::Transferring, 2000, 2009)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_machine_that_thinks_does_not_wait() {
+        let mut track = Track::default();
+        track.asked(at(0));
+        track.answered(at(10));
+        track.paused(at(10));
+        track.asked(at(40));
+        track.received(at(50));
+        track.completed(at(50));
+        assert_eq!(
+            told(&track),
+            [
+                (Phase::Waiting, 0, 10),
+                (Phase::KeptAlive, 10, 10),
+                (Phase::Waiting, 40, 50),
+                (Phase::Transferring, 50, 50)
             ]
         );
     }
