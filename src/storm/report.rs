@@ -81,9 +81,10 @@ impl Display for Results<'_> {
             )?;
         }
         let own = format!(
-            "{:.2} s of CPU, {:.0} % of a processor while datagrams came",
+            "{:.2} s of CPU; while datagrams came {:.0} % of a processor, and {:.0} % waiting for one",
             self.own.seconds,
-            100.0 * self.own.share
+            100.0 * self.own.share,
+            100.0 * self.own.share_waited
         );
         row(f, "tftp-storm", own)?;
         if let Some(process) = &self.process {
@@ -122,11 +123,13 @@ impl Results<'_> {
                 wrong.file
             )?;
         }
-        if self.own.was_bottleneck {
-            writeln!(
-                f,
-                "\nWarning: tftp-storm itself was the bottleneck. The server may be faster than this."
-            )?;
+        if self.own.was_bottleneck() {
+            let who = if self.own.share < self.own.share_waited {
+                "this computer was too busy"
+            } else {
+                "tftp-storm itself was the bottleneck"
+            };
+            writeln!(f, "\nWarning: {who}. The server may be faster than this.")?;
         }
         if 0 < self.counts.troubles {
             writeln!(

@@ -38,8 +38,17 @@ pub(crate) struct Results<'r> {
 /// What this program used up.
 pub(crate) struct Own {
     pub(crate) seconds: f64,
+    /// Of a processor, while datagrams came.
     pub(crate) share: f64,
-    pub(crate) was_bottleneck: bool,
+    /// Of that time, waiting for a processor that others had.
+    pub(crate) share_waited: f64,
+}
+
+impl Own {
+    /// A faster computer, or an idle one, would have made the storm shorter.
+    pub(crate) fn was_bottleneck(&self) -> bool {
+        BUSY_MAX < self.share + self.share_waited
+    }
 }
 
 /// What the server used up.
@@ -123,7 +132,7 @@ impl<'r> Results<'r> {
             own: Own {
                 seconds: run.own.total().as_secs_f64(),
                 share: run.own.share(),
-                was_bottleneck: run.own.was_bottleneck(),
+                share_waited: run.own.share_waited(),
             },
             process,
         }
@@ -181,7 +190,8 @@ impl<'r> Results<'r> {
             },
             "own_cpu_seconds": self.own.seconds,
             "own_cpu_share": self.own.share,
-            "was_bottleneck": self.own.was_bottleneck,
+            "own_cpu_share_waited": self.own.share_waited,
+            "was_bottleneck": self.own.was_bottleneck(),
             "server_process": self.process.as_ref().map(|process| json!({
                 "cpu_seconds": process.seconds,
                 "peak_memory_bytes": process.peak_memory,
@@ -251,6 +261,9 @@ impl Failure {
         reason.to_owned()
     }
 }
+
+/// Above this, the storm was as fast as we were.
+const BUSY_MAX: f64 = 0.9;
 
 #[cfg(test)]
 mod tests {

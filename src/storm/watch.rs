@@ -17,7 +17,10 @@ pub(crate) struct OwnTime {
     /// Of the spans in which datagrams came.
     busy: Duration,
     busy_used: Duration,
+    busy_waited: Duration,
     total_used: Duration,
+    /// Ready to run, but somebody else had the processor.
+    waited: Duration,
 }
 
 impl OwnTime {
@@ -28,19 +31,22 @@ impl OwnTime {
             received: 0,
             busy: Duration::ZERO,
             busy_used: Duration::ZERO,
+            busy_waited: Duration::ZERO,
+            waited: waited_for_processor(),
             total_used: Duration::ZERO,
         })
     }
 
     pub(crate) fn sample(&mut self, now: Moment, received: u64) -> io::Result<()> {
-        let used = processor_time()?;
+        let (used, waited) = (processor_time()?, waited_for_processor());
         let span_used = used.saturating_sub(self.used);
         self.total_used += span_used;
         if self.received < received {
             self.busy += now.since(self.at);
             self.busy_used += span_used;
+            self.busy_waited += waited.saturating_sub(self.waited);
         }
-        (self.at, self.used, self.received) = (now, used, received);
+        (self.at, self.used, self.waited, self.received) = (now, used, waited, received);
         Ok(())
     }
 
@@ -51,16 +57,30 @@ impl OwnTime {
 
     /// The share of one processor while datagrams came.
     pub(crate) fn share(&self) -> f64 {
+        self.of_busy(self.busy_used)
+    }
+
+    /// The share of that time in which there was none to be had.
+    pub(crate) fn share_waited(&self) -> f64 {
+        self.of_busy(self.busy_waited)
+    }
+
+    fn of_busy(&self, part: Duration) -> f64 {
         if self.busy.is_zero() {
             return 0.0;
         }
-        self.busy_used.as_secs_f64() / self.busy.as_secs_f64()
+        part.as_secs_f64() / self.busy.as_secs_f64()
     }
+}
 
-    /// A faster computer would have made the storm shorter.
-    pub(crate) fn was_bottleneck(&self) -> bool {
-        BUSY_MAX < self.share()
-    }
+/// For how long this thread was ready to run and did not; nothing where the kernel does not count that.
+fn waited_for_processor() -> Duration {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let nanos = text
+        .split(' ')
+        .nth(1)
+        .and_then(|number| number.parse().ok());
+    Duration::from_nanos(nanos.unwrap_or(0))
 }
 
 /// A server's process and its children, now and then.
@@ -199,8 +219,6 @@ fn memory(id: u32) -> Option<(u64, u64)> {
     Some((resident, fields.next()?.parse().ok()?))
 }
 
-/// Above this share of a processor, the storm was as fast as we were.
-const BUSY_MAX: f64 = 0.9;
 const LOOK: Duration = Duration::from_millis(400);
 /// As every Linux counts for user space.
 const TICKS_PER_SECOND: u64 = 100;

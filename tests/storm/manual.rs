@@ -22,7 +22,7 @@ fn the_synopsis_names_every_option() {
         let long = names.split("--").nth(1).unwrap();
         let long = long.split(' ').next().unwrap();
         // The two that only print have letters, and are told by them.
-        let name = match names.split_once(',') {
+        let name = match names.split_once(", ") {
             Some((letter, _)) => letter.trim_start_matches('-').to_owned(),
             None => format!("-{long}"),
         };
