@@ -33,6 +33,11 @@ fn order(seat: &Seat) -> (u8, Moment, Moment) {
     (group, ended, seat.planned.on_at)
 }
 
+/// What stands before a row.
+fn name(seat: &Seat) -> String {
+    format!("{} {}", seat.planned.kind.name(), seat.planned.address)
+}
+
 /// Where everything lies, in pixels.
 struct Scene {
     /// Seconds from left to right.
@@ -57,7 +62,12 @@ impl Scene {
         Scene {
             seconds: ended.since(Moment::START).as_secs_f64().max(0.001),
             ended,
-            left: if has_labels { 158.0 } else { 64.0 },
+            left: if has_labels {
+                let longest = seats.iter().map(|seat| name(seat).chars().count()).max();
+                MARGIN + LETTER * longest.unwrap_or(0) as f64
+            } else {
+                64.0
+            },
             pitch,
             height: (pitch * count).max(HEIGHT_MIN),
             has_labels,
@@ -125,7 +135,7 @@ impl Scene {
         let mut x = self.left;
         let entries = [
             ("waiting", "waiting for an answer", 172.0),
-            ("kept", "answered, a block now and then", 242.0),
+            ("kept", "answered, hardly any data", 200.0),
             ("moving", "transferring", 118.0),
         ];
         let y = TOP - 22.0;
@@ -161,7 +171,7 @@ impl Scene {
 
     /// All spans of a phase are one path: a picture of a thousand machines stays small.
     fn rows(&self, svg: &mut Svg, seats: &[&Seat]) {
-        let thickness = if self.pitch < 4.0 {
+        let thickness = if self.is_dense() {
             // A little more than the pitch, lest the background shines through.
             self.pitch * 1.15
         } else {
@@ -180,7 +190,8 @@ impl Scene {
                 for span in spans.filter(|span| span.phase == phase) {
                     let (from, to) = (self.x(span.from), self.x(span.to));
                     let width = (to - from).max(match phase {
-                        Phase::Transferring => HAIR,
+                        Phase::Transferring if self.is_dense() => HAIR,
+                        Phase::Transferring => 4.0 * HAIR,
                         Phase::Waiting | Phase::KeptAlive => 0.0,
                     });
                     if HAIR / 2.0 < width {
@@ -195,13 +206,21 @@ impl Scene {
         let radius = (self.pitch * 0.3).clamp(2.2, 4.5);
         for (row, seat) in seats.iter().enumerate() {
             for &(at, _) in &seat.failures {
-                svg.line_of_text(&cross(self.x(at), self.row_y(row), radius));
+                let mark = cross(self.x(at), self.row_y(row), radius);
+                if !self.is_dense() {
+                    svg.line_of_text(&mark.replace(r#"class="failed""#, r#"class="halo""#));
+                }
+                svg.line_of_text(&mark);
             }
             if self.has_labels {
-                let name = format!("{}  {}", seat.planned.kind.name(), seat.planned.address);
-                svg.end_label("row", self.left - 8.0, self.row_y(row) + 3.5, &name);
+                svg.end_label("row", self.left - 8.0, self.row_y(row) + 3.5, &name(seat));
             }
         }
+    }
+
+    /// Rows are mere lines.
+    fn is_dense(&self) -> bool {
+        self.pitch < DENSE_PITCH
     }
 
     fn row_y(&self, row: usize) -> f64 {
@@ -242,9 +261,9 @@ impl Scene {
         if !failed.is_empty() {
             let line = line_of(&mut failed);
             svg.path("failing", &line);
-            let at = y(failed.len() as f64) - 6.0;
+            let at = (y(failed.len() as f64) - 6.0).max(TOP + 14.0);
             let text = format!("{} failed", failed.len());
-            svg.end_label("small failed-text", CURVE_RIGHT - 4.0, at, &text);
+            svg.end_label("small failed-text", CURVE_RIGHT - 12.0, at, &text);
         }
         svg.path(
             "axis",
@@ -384,6 +403,7 @@ path { fill: none; }
 .waiting-fill { fill: #f0c987; }
 .kept-fill { fill: #a9cbe4; }
 .moving-fill { fill: #1f6aa5; }
+.halo { stroke: #ffffff; stroke-width: 4.5; stroke-linecap: round; }
 .failed { stroke: #c62f2f; stroke-width: 2; }
 .failed-text { fill: #c62f2f; }
 .curve { stroke: #2c7a4b; stroke-width: 2; }
@@ -402,5 +422,8 @@ const HEIGHT_MIN: f64 = 160.0;
 const PITCH_MAX: f64 = 20.0;
 /// Rows that are lower leave no room for a label.
 const LABEL_PITCH: f64 = 11.0;
+/// As wide as a letter of a label, on average.
+const LETTER: f64 = 6.5;
+const DENSE_PITCH: f64 = 4.0;
 /// A transfer is never thinner than this.
 const HAIR: f64 = 0.4;
