@@ -75,24 +75,31 @@ impl OwnTime {
 
 /// For how long this thread was ready to run and did not; nothing where the kernel does not count that.
 fn waited_for_processor() -> Duration {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanos = text
-        .split(' ')
-        .nth(1)
-        .and_then(|number| number.parse().ok());
+    schedstat("/proc/thread-self/schedstat", WAITED)
+}
+
+/// A field of a thread's statistics, or nothing.
+fn schedstat(path: &str, field: usize) -> Duration {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let nanos = text.split_whitespace().nth(field);
+    let nanos = nanos.and_then(|number| number.parse().ok());
     Duration::from_nanos(nanos.unwrap_or(0))
 }
+
+/// In nanoseconds, as the next one.
+const RUN: usize = 0;
+const WAITED: usize = 1;
 
 /// A server's process and its children, now and then.
 #[derive(Debug)]
 pub(crate) struct ServerProcess {
     root: u32,
     sampled: Option<Moment>,
-    /// Processor time that each process has used, in ticks, as last seen.
-    seen: HashMap<u32, u64>,
+    /// Processor time that each process has used, as last seen.
+    seen: HashMap<u32, Duration>,
     /// What was used before we began.
-    before: u64,
-    with_reaped: u64,
+    before: Duration,
+    with_reaped: Duration,
     pub(crate) peak_memory: u64,
     pub(crate) peak_processes: usize,
 }
@@ -102,10 +109,9 @@ pub(crate) struct ServerProcess {
 struct Process {
     id: u32,
     parent: u32,
-    /// Own, in ticks.
-    used: u64,
-    /// Of children that have ended and were waited for, in ticks.
-    reaped: u64,
+    used: Duration,
+    /// By children that have ended and were waited for.
+    reaped: Duration,
 }
 
 impl ServerProcess {
@@ -115,8 +121,8 @@ impl ServerProcess {
             root,
             sampled: None,
             seen: HashMap::new(),
-            before: 0,
-            with_reaped: 0,
+            before: Duration::ZERO,
+            with_reaped: Duration::ZERO,
             peak_memory: 0,
             peak_processes: 0,
         };
@@ -125,7 +131,7 @@ impl ServerProcess {
             let why = format!("there is no process {root}");
             return Err(io::Error::new(io::ErrorKind::NotFound, why));
         }
-        process.before = process.ticks();
+        process.before = process.used();
         Ok(process)
     }
 
@@ -140,18 +146,22 @@ impl ServerProcess {
     /// Looks once more, and tells the processor time that was used since the beginning.
     pub(crate) fn processor_time(&mut self) -> Duration {
         self.look();
-        let ticks = self.ticks().saturating_sub(self.before);
-        Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
+        self.used().saturating_sub(self.before)
     }
 
     /// Children that are gone are counted as last seen, or as their parent counts them, whichever is
     /// more: some servers never ask what became of them.
-    fn ticks(&self) -> u64 {
-        self.seen.values().sum::<u64>().max(self.with_reaped)
+    fn used(&self) -> Duration {
+        self.seen.values().sum::<Duration>().max(self.with_reaped)
     }
 
     fn look(&mut self) {
-        let family = family(self.root, &all());
+        let mut family = family(self.root, &all());
+        for process in &mut family {
+            // Finer than ticks, but of the first thread only. Children that live shortly use less than a tick.
+            let path = format!("/proc/{}/schedstat", process.id);
+            process.used = process.used.max(schedstat(&path, RUN));
+        }
         let Some(root) = family.first() else { return };
         if root.id != self.root {
             return;
@@ -203,11 +213,16 @@ fn process(stat: &str) -> Option<Process> {
     let fields: Vec<&str> = rest.split_whitespace().collect();
     // The fields are numbered from 1, and the third one, the state, is our first.
     let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
+    let ticks = |number| {
+        Some(Duration::from_millis(
+            field(number)? * 1000 / TICKS_PER_SECOND,
+        ))
+    };
     Some(Process {
         id,
         parent: u32::try_from(field(4)?).ok()?,
-        used: field(14)? + field(15)?,
-        reaped: field(16)? + field(17)?,
+        used: ticks(14)? + ticks(15)?,
+        reaped: ticks(16)? + ticks(17)?,
     })
 }
 
@@ -234,8 +249,8 @@ mod tests {
         let expected = Process {
             id: 7,
             parent: 3,
-            used: 23,
-            reaped: 27,
+            used: Duration::from_millis(230),
+            reaped: Duration::from_millis(270),
         };
         assert_eq!(process(stat), Some(expected));
         assert_eq!(process("7 (short) S 3"), None);
@@ -246,8 +261,8 @@ mod tests {
         let of = |id, parent| Process {
             id,
             parent,
-            used: 0,
-            reaped: 0,
+            used: Duration::ZERO,
+            reaped: Duration::ZERO,
         };
         let all = [of(1, 0), of(2, 1), of(3, 2), of(4, 1), of(5, 9)];
         let ids: Vec<u32> = family(2, &all).iter().map(|it| it.id).collect();
