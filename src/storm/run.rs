@@ -56,7 +56,7 @@ pub(crate) fn run(order: &Order) -> io::Result<Run> {
             break;
         }
         if glance_at <= now {
-            run.glance(now, &mut progress)?;
+            run.glance(&clock, &mut progress)?;
             glance_at = now + GLANCE;
         }
         let wake_at = run.fleet.next_wakeup().unwrap_or(end);
@@ -83,16 +83,16 @@ pub(crate) fn run(order: &Order) -> io::Result<Run> {
         }
     }
     run.ended = clock.now();
-    run.glance(run.ended, &mut progress)?;
+    run.glance(&clock, &mut progress)?;
     progress.finish();
     Ok(run)
 }
 
 impl Run {
-    fn glance(&mut self, now: Moment, progress: &mut Progress) -> io::Result<()> {
-        self.own.sample(now, self.fleet.counts.received)?;
+    fn glance(&mut self, clock: &Clock, progress: &mut Progress) -> io::Result<()> {
+        self.own.sample(clock.now(), self.fleet.counts.received)?;
         if let Some(process) = &mut self.process {
-            process.sample(now);
+            process.sample(clock);
         }
         progress.show(&self.fleet);
         Ok(())

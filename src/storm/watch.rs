@@ -6,6 +6,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use ripple_tftpd::moment::Moment;
+use ripple_tftpd::os::clock::Clock;
 use ripple_tftpd::os::process::processor_time;
 
 /// Our own processor time, while there was something to do.
@@ -94,7 +95,7 @@ const WAITED: usize = 1;
 #[derive(Debug)]
 pub(crate) struct ServerProcess {
     root: u32,
-    sampled: Option<Moment>,
+    look_at: Moment,
     /// Processor time that each process has used, as last seen.
     seen: HashMap<u32, Duration>,
     /// What was used before we began.
@@ -119,7 +120,7 @@ impl ServerProcess {
     pub(crate) fn look_at(root: u32) -> io::Result<ServerProcess> {
         let mut process = ServerProcess {
             root,
-            sampled: None,
+            look_at: Moment::START,
             seen: HashMap::new(),
             before: Duration::ZERO,
             with_reaped: Duration::ZERO,
@@ -135,11 +136,14 @@ impl ServerProcess {
         Ok(process)
     }
 
-    /// Looks again, if the last look is long enough ago: it has a cost that grows with the processes.
-    pub(crate) fn sample(&mut self, now: Moment) {
-        if self.sampled.is_none_or(|at| LOOK <= now.since(at)) {
-            self.sampled = Some(now);
+    /// Looks again, if the last look is long enough ago. A look at thousands of processes takes long, and must
+    /// not become what we do most of the time.
+    pub(crate) fn sample(&mut self, clock: &Clock) {
+        let now = clock.now();
+        if self.look_at <= now {
             self.look();
+            let cost = clock.now().since(now);
+            self.look_at = now + (cost * LOOK_SHARE).max(LOOK);
         }
     }
 
@@ -235,6 +239,8 @@ fn memory(id: u32) -> Option<(u64, u64)> {
 }
 
 const LOOK: Duration = Duration::from_millis(400);
+/// At most one part in so many of our time is spent on it.
+const LOOK_SHARE: u32 = 20;
 /// As every Linux counts for user space.
 const TICKS_PER_SECOND: u64 = 100;
 const PAGE: u64 = 4096;
