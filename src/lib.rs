@@ -17,6 +17,7 @@
 //! | [`cli`] | arguments → settings | act on them |
 //! | [`daemon`] | the loop that joins them | know the protocol |
 //! | [`firmware`] | machines that boot, to judge the server by | run in the server, use its `wire` |
+//! | `storm` | `tftp-storm`, a program of its own: those machines over real sockets | name anything of the server |
 //!
 //! [`server`] and [`os`] do not know each other; only `daemon::io` knows both. The first five rooms
 //! have no socket, clock, file, log or randomness: time is an argument, so tests and simulations run

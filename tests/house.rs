@@ -72,6 +72,11 @@ const ROOMS: &[Room] = &[
         because: "the machines that judge the server read the RFCs for themselves",
     },
     Room {
+        name: "storm",
+        may_name: &["moment", "firmware", "os"],
+        because: "the rehearsal knows machines and sockets, and judges any server alike",
+    },
+    Room {
         name: "main",
         may_name: &["cli", "config", "daemon"],
         because: "the program starts here and does nothing itself",
@@ -129,11 +134,13 @@ impl Confined {
 }
 
 const OS: &[&str] = &["os"];
+const OS_AND_STORM: &[&str] = &["os", "storm"];
 const OS_AND_DAEMON: &[&str] = &["os", "daemon"];
 const DAEMON_AND_MAIN: &[&str] = &["daemon", "main"];
 
 const NO_CLOCK: &str = "time comes in as an argument, so that it can be virtual";
 const ALL_SYSTEM_CALLS: &str = "all system calls are in one room";
+const FILES: &str = "the server's files are opened in one room; the rehearsal writes reports";
 const ONE_LOG: &str = "every log line is in one room";
 const EQUAL_RUNS: &str = "equal seeds must give equal runs";
 const NO_WORLD: &str = "the core reaches the world only through its trait Io";
@@ -143,7 +150,7 @@ const CONFINED: &[Confined] = &[
     Confined::only(Sign::Word("Instant"), OS, NO_CLOCK),
     Confined::only(Sign::Word("SystemTime"), OS, NO_CLOCK),
     Confined::only(Sign::Word("UdpSocket"), OS, ALL_SYSTEM_CALLS),
-    Confined::only(Sign::Path(&["std", "fs"]), OS, ALL_SYSTEM_CALLS),
+    Confined::only(Sign::Path(&["std", "fs"]), OS_AND_STORM, FILES),
     Confined::only(Sign::Word("libc"), OS, ALL_SYSTEM_CALLS),
     Confined::only(Sign::Word("memmap2"), OS, ALL_SYSTEM_CALLS),
     Confined::only(Sign::Word("socket2"), OS, ALL_SYSTEM_CALLS),
@@ -663,6 +670,8 @@ src/os/socket.rs      | type S = crate::server::Server;                 | must n
 src/config.rs         | use crate::os::files;                           | must not name os
 src/cli.rs            | use crate::{config::Config, wire};              | must not name wire
 src/daemon/io.rs      | use crate::cli::OPTIONS;                        | must not name cli
+src/storm/fleet.rs    | use ripple_tftpd::server::Server;               | must not name server
+src/storm/fleet.rs    | use ripple_tftpd::wire::Peer;                   | must not name wire
 src/main.rs           | use ripple_tftpd::{cli, os};                    | must not name os
 src/server/mod.rs     | use std::time::{Duration, Instant};             | Instant has no place
 src/daemon/mod.rs     | let t = std::time::SystemTime::now();           | SystemTime has no place
@@ -784,6 +793,7 @@ src/os/mapping.rs   | use std::fs::File; unsafe { libc::mmap() }
 src/os/files.rs     | fn f() -> impl Iterator<Item = u8> + use<'_> { nix::fcntl::open() }
 src/config.rs       | use std::path::Path; use crate::{server::Limits, transfer::Terms};
 src/main.rs         | use ripple_tftpd::{cli, config, daemon}; fn main() { eprintln!("x"); }
+src/storm/run.rs    | use ripple_tftpd::{firmware::Machine, os::poll::Poll}; std::fs::read(p)
 src/lib.rs          | pub mod cli; pub mod os; pub use server::Server;
 "##;
 

@@ -257,6 +257,16 @@ impl Machine {
         self.step
     }
 
+    /// The port that is open, where one is.
+    pub fn port(&self) -> Option<u16> {
+        self.exchange.as_ref().map(Exchange::port)
+    }
+
+    /// Whether its stack answers with ICMP port unreachable where a port is closed.
+    pub fn answers_closed_ports(&self) -> bool {
+        self.profile().closed_port_answers
+    }
+
     /// The kind of the machine; single steps may be fetched by another program ([`Step::by`]).
     pub fn kind(&self) -> Kind {
         self.kind
@@ -280,7 +290,7 @@ impl Machine {
     }
 
     fn closed_port(&self) -> Reaction {
-        if self.status != Status::Off && self.profile().closed_port_answers {
+        if self.status != Status::Off && self.answers_closed_ports() {
             Reaction::PortUnreachable
         } else {
             Reaction::Ignored

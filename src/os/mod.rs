@@ -13,6 +13,8 @@ mod control;
 pub mod files;
 pub mod listener;
 pub mod poll;
+#[cfg(feature = "storm")]
+pub mod port;
 pub mod process;
 pub mod receive;
 pub mod socket;

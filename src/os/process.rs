@@ -2,11 +2,17 @@
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+#[cfg(feature = "storm")]
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+#[cfg(feature = "storm")]
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SigSet, Signal as Number};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+#[cfg(feature = "storm")]
+use nix::sys::time::TimeValLike;
 
 /// Signals, as something to poll.
 #[derive(Debug)]
@@ -72,6 +78,20 @@ pub fn raise_descriptor_limit(needed: u64) -> io::Result<u64> {
         setrlimit(Resource::RLIMIT_NOFILE, needed.min(hard), hard)?;
     }
     Ok(getrlimit(Resource::RLIMIT_NOFILE)?.0)
+}
+
+/// The processor time that this process has used up.
+///
+/// # Errors
+/// None that can be expected.
+#[cfg(feature = "storm")]
+pub fn processor_time() -> io::Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    let micros = [usage.user_time(), usage.system_time()]
+        .iter()
+        .map(|time| u64::try_from(time.num_microseconds()).unwrap_or(0))
+        .sum();
+    Ok(Duration::from_micros(micros))
 }
 
 /// Standard error for log lines: what does not leave at once is dropped and counted.

@@ -1,0 +1,33 @@
+//! The files as they should be, to compare with what comes.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// The files of a directory, each read once, when it is first needed.
+#[derive(Debug)]
+pub(crate) struct Library {
+    directory: PathBuf,
+    files: HashMap<Box<str>, Option<Rc<[u8]>>>,
+}
+
+impl Library {
+    pub(crate) fn new(directory: PathBuf) -> Library {
+        Library {
+            directory,
+            files: HashMap::new(),
+        }
+    }
+
+    /// What a file holds; `None` where it cannot be read.
+    pub(crate) fn file(&mut self, name: &str) -> Option<Rc<[u8]>> {
+        if let Some(known) = self.files.get(name) {
+            return known.clone();
+        }
+        let path = self.directory.join(name.trim_start_matches('/'));
+        let content = fs::read(path).ok().map(Rc::from);
+        self.files.insert(name.into(), content.clone());
+        content
+    }
+}

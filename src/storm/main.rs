@@ -1,0 +1,84 @@
+//! `tftp-storm`: rehearses a power-on against any TFTP server, over real sockets.
+//!
+//! Arguments → [`options::Order`] → [`run::run`] → [`results::Results`] → table, JSON, picture, exit status.
+//! The machines are those of the simulator (`firmware`); nothing of our own server is used. Read `plan`,
+//! `chains`, `seat`, `fleet`, `run`.
+
+mod chains;
+mod chance;
+mod coverage;
+mod fleet;
+mod library;
+mod options;
+mod plan;
+mod plot;
+mod progress;
+mod report;
+mod results;
+mod run;
+mod seat;
+mod track;
+mod watch;
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use options::{Command, Order};
+use results::Results;
+
+fn main() -> ExitCode {
+    match options::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Help) => print(&options::help(), true),
+        Ok(Command::Version) => print(&options::version(), true),
+        Ok(Command::Rehearse(order)) => rehearse(&order).unwrap_or_else(|message| {
+            complain(&message);
+            ExitCode::FAILURE
+        }),
+        Err(message) => {
+            complain(&format!("{message}\nTry 'tftp-storm --help'."));
+            ExitCode::from(WRONG_USAGE)
+        }
+    }
+}
+
+fn rehearse(order: &Order) -> Result<ExitCode, String> {
+    if let Some(directory) = &order.verify {
+        fs::read_dir(directory).map_err(|error| about(directory, &error))?;
+    }
+    let mut run = run::run(order).map_err(|error| error.to_string())?;
+    let results = Results::of(order, &mut run);
+    let status = print(&results.to_string(), results.all_booted());
+    if let Some(path) = &order.json {
+        write(path, &format!("{:#}\n", results.json()))?;
+    }
+    if let Some(path) = &order.plot {
+        write(path, &plot::drawing(&results))?;
+    }
+    Ok(status)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    fs::write(path, text).map_err(|error| about(path, &error))
+}
+
+fn about(path: &Path, error: &io::Error) -> String {
+    format!("{}: {error}", path.display())
+}
+
+/// Prints to standard output; fails where that is closed or full, or where all is not well.
+fn print(text: &str, is_well: bool) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) if is_well => ExitCode::SUCCESS,
+        Ok(()) | Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Tells the operator, if anybody listens.
+fn complain(message: &str) {
+    let _ = writeln!(io::stderr(), "tftp-storm: {message}");
+}
+
+/// A wrong command line, as POSIX utilities tell it.
+const WRONG_USAGE: u8 = 2;

@@ -1,0 +1,190 @@
+//! Storms of real size, their plans, and what is told of them.
+
+use std::net::UdpSocket;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::rehearsal::{Directory, Rehearsal, Server, json, program};
+
+const EVERYBODY: &str = "ipxe,edk2,shim,u-boot,u-boot-lwip,grub,pxelinux,lpxelinux,busybox,barebox,\
+                         raspberry-pi-4,windows-bootmgr,tftp-hpa,curl,atftp,tftpy,old-rom,\
+                         old-rom-new-ports";
+
+#[test]
+fn all_kinds_boot_with_every_byte() {
+    let root = Directory::new();
+    root.file("kernel", 300_000).file("initrd", 70_001);
+    let server = Server::start(&root);
+    let run = server.rehearse(
+        "kernel initrd --clients 90 --arrival 200ms",
+        &["--mix", EVERYBODY, "--verify", &root.at("")],
+    );
+    run.must_be_well();
+    assert_eq!(run.row("booted"), "90");
+    assert!(run.row("machines").contains("old ROM, new ports 5"));
+    assert_eq!(run.row("goodput").split(" of ").next(), Some("33.3 MB"));
+}
+
+#[test]
+fn a_thousand_machines_boot() {
+    // Each program needs a socket for each machine, and whoever may raises the limit.
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    if setrlimit(Resource::RLIMIT_NOFILE, soft, hard.max(4_000)).is_err() {
+        eprintln!("skipped: a storm of 1,000 machines needs more than {hard} descriptors");
+        return;
+    }
+    let root = Directory::new();
+    root.file("kernel", 20_000);
+    let server = Server::start(&root);
+    let run = server.rehearse(
+        "kernel --clients 1000 --arrival 0s",
+        &["--verify", &root.at("")],
+    );
+    run.must_be_well();
+    assert_eq!(run.row("booted"), "1000");
+}
+
+#[test]
+fn machines_that_share_an_address_boot() {
+    let root = Directory::new();
+    root.file("kernel", 20_000);
+    let server = Server::start(&root);
+    let run = server.rehearse(
+        "kernel --clients 50 --mix lpxelinux --arrival 0s --from 127.9.9.9",
+        &["--verify", &root.at("")],
+    );
+    run.must_be_well();
+}
+
+#[test]
+fn loss_is_made_up_for() {
+    let root = Directory::new();
+    root.file("kernel", 100_000);
+    let server = Server::start(&root);
+    let run = server.rehearse(
+        "kernel --clients 20 --mix ipxe --arrival 0s --loss 1%",
+        &["--verify", &root.at("")],
+    );
+    run.must_be_well();
+    assert!(run.row("lost").contains("datagrams on purpose"), "{run:?}");
+}
+
+#[test]
+fn equal_seeds_give_equal_plans() {
+    let root = Directory::new();
+    root.file("kernel", 5_000);
+    let server = Server::start(&root);
+    let plan = |seed: &str| -> Vec<Value> {
+        let run = server.rehearse(
+            "kernel --clients 40 --arrival 50ms",
+            &["--seed", seed, "--json", &root.at("out.json")],
+        );
+        run.must_be_well();
+        let results = json(&root, "out.json");
+        let machines = results["machines"].as_array().unwrap();
+        let planned = |machine: &Value| {
+            Value::from(vec![
+                machine["kind"].clone(),
+                machine["address"].clone(),
+                machine["switched_on"].clone(),
+            ])
+        };
+        machines.iter().map(planned).collect()
+    };
+    let first = plan("7");
+    assert_eq!(first.len(), 40);
+    assert_eq!(first, plan("7"));
+    assert_ne!(first, plan("8"));
+}
+
+#[test]
+fn the_server_process_is_measured() {
+    let root = Directory::new();
+    root.file("kernel", 5_000);
+    let server = Server::start(&root);
+    let run = server.rehearse(
+        "kernel --clients 4 --arrival 0s",
+        &["--pid", &server.process(), "--json", &root.at("out.json")],
+    );
+    assert!(
+        run.must_be_well().row("server").contains("in 1 process"),
+        "{run:?}"
+    );
+    let process = &json(&root, "out.json")["server_process"];
+    assert!(process["peak_memory_bytes"].as_u64().unwrap() > 100_000);
+    assert_eq!(process["peak_processes"], 1);
+}
+
+#[test]
+fn a_silent_server_fails_everybody() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let run = Rehearsal::run(&[
+        &address,
+        "kernel",
+        "--clients",
+        "3",
+        "--mix",
+        "tftpy=1,ipxe=2",
+        "--arrival",
+        "0s",
+        "--limit",
+        "500ms",
+    ]);
+    assert_eq!(run.status, Some(1), "{run:?}");
+    assert_eq!(run.row("unfinished"), "3");
+    assert_eq!(run.row("first data"), "-");
+}
+
+#[test]
+fn a_closed_port_is_noticed_by_who_listens_for_it() {
+    // The port was free a moment ago, and stays ours in the kernel's choice for a while.
+    let address = UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let run = Rehearsal::run(&[
+        &address.to_string(),
+        "kernel",
+        "--clients",
+        "3",
+        "--mix",
+        "edk2",
+        "--arrival",
+        "0s",
+    ]);
+    assert_eq!(run.status, Some(1));
+    assert_eq!(run.row("failed"), "3: server port unreachable 3");
+}
+
+#[test]
+fn an_interrupt_tells_what_there_is() {
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let child = program(&[
+        &address,
+        "kernel",
+        "--clients",
+        "1",
+        "--mix",
+        "pxelinux",
+        "--arrival",
+        "0s",
+    ])
+    .spawn()
+    .unwrap();
+    // Its first request shows that it is under way.
+    silent.recv_from(&mut [0; 600]).unwrap();
+    let process = Pid::from_raw(child.id().try_into().unwrap());
+    kill(process, Signal::SIGINT).unwrap();
+    let run = Rehearsal::of(child.wait_with_output().unwrap());
+    assert_eq!(run.status, Some(1), "{run:?}");
+    assert!(
+        run.table.lines().next().unwrap().contains("interrupted"),
+        "{run:?}"
+    );
+    assert_eq!(run.row("unfinished"), "1");
+}
