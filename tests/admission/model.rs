@@ -411,7 +411,7 @@ impl Model {
             Outcome::CompleteUnconfirmed => {
                 let port_closed = world.closed_ports.contains(&peer);
                 served.owes_only_its_last_ack()
-                    && (served.sendings >= 3 || port_closed || is_out_of_patience)
+                    && (served.sendings >= 6 || port_closed || is_out_of_patience)
             }
             Outcome::PortClosed => world.closed_ports.contains(&peer),
             Outcome::Refused(Refusal::ReadFailed) => {

@@ -156,8 +156,11 @@ fn a_missing_last_ack_is_a_success_with_a_footnote() {
     desk.at(0.01).acks(PORT, 0).data(PORT, 1, 100).serves(0, 1);
     desk.at(0.3).data(PORT, 1, 100);
     desk.at(2.3).data(PORT, 1, 100);
-    desk.at(6.2).nothing();
-    desk.at(6.3)
+    for again in [6.3, 12.3, 20.3] {
+        desk.at(again).data(PORT, 1, 100);
+    }
+    desk.at(30.2).nothing();
+    desk.at(30.3)
         .ended(PORT, Outcome::CompleteUnconfirmed, 100)
         .serves(0, 0);
     assert_eq!(desk.server.stats().completed, 1);
