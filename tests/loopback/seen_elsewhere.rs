@@ -176,7 +176,7 @@ fn a_stranger_who_ends_a_transfer() {
 #[test]
 fn a_missing_last_ack_that_fails_the_transfer() {
     let (root, bytes) = Root::with_file(300);
-    let server = Server::with(root.path(), &["-n", "1"]);
+    let server = Server::with(root.path(), &["-n", "1", "-t", "4"]);
     let wish = Wish::octet("file").option("blksize", 200);
     let mut client = Client::new(server.address());
     client.request(&wish);
