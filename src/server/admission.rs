@@ -244,12 +244,12 @@ impl Server {
 
     /// A held client was sent a block, or its whole window: the next one has time.
     pub(super) fn was_fed(&mut self, now: Moment, id: usize) {
-        let interval = self.keepalive.interval();
         if let Some(served) = self.clients[id].served_mut()
+            && served.phase == Phase::Held
             && served.feed_at <= now
             && served.transfer.datagrams(1).is_none()
         {
-            served.feed_at = now + interval;
+            served.feed_at = now + self.keepalive.interval();
         }
     }
 
