@@ -248,7 +248,8 @@ impl Server {
     }
 
     /// The client of the same host and file that waits for its first packet or has not answered it, and
-    /// whose place a request takes.
+    /// whose place a request takes. One that was sent an OACK does not give way: its ACK may be lost and
+    /// the newcomer be its neighbour behind the same address, and some firmware says nothing after it.
     fn superseded_by(&self, now: Moment, arrival: &Arrival<'_>) -> Option<usize> {
         let unanswered = self.hosts.unanswered(host_of(arrival.peer)).iter();
         unanswered.take(SUPERSEDED_EXAMINED).copied().find(|&id| {
@@ -257,6 +258,7 @@ impl Server {
                 Stage::Pending(waiting) => waiting.may_be_superseded(now),
                 Stage::Served(served) => {
                     served.phase == Phase::Held
+                        && !served.transfer.negotiated().has_oack()
                         && now.since(served.transfer.progress_at()) > SUPERSEDED_AFTER
                 }
             };

@@ -103,6 +103,14 @@ impl Served {
         length_of(self.wish.file).expect("only files that exist are served") / blksize + 1
     }
 
+    /// How often its first packet is sent, and for how long an answer to it is awaited.
+    fn handshake(&self) -> (u32, Duration) {
+        match self.wish.with_oack {
+            true => (5, seconds(17)),
+            false => (3, seconds(7)),
+        }
+    }
+
     fn owes_only_its_last_ack(&self) -> bool {
         self.answered && self.block == self.last() && self.sent_at.is_some()
     }
@@ -404,9 +412,10 @@ impl Model {
             }
             Outcome::NoAnswer => {
                 let first_sent_at = served.first_sent_at;
-                let was_sent_thrice =
-                    served.sendings >= 3 && first_sent_at.is_some_and(|at| at + seconds(7) <= now);
-                !served.answered && (was_sent_thrice || is_out_of_patience)
+                let (sendings, patience) = served.handshake();
+                let was_sent_all = served.sendings >= sendings
+                    && first_sent_at.is_some_and(|at| at + patience <= now);
+                !served.answered && (was_sent_all || is_out_of_patience)
             }
             Outcome::CompleteUnconfirmed => {
                 let port_closed = world.closed_ports.contains(&peer);
@@ -496,8 +505,10 @@ impl Model {
             let give_up_at = served.progress_at + self.limits.patience;
             assert!(now < give_up_at + TICK, "overdue: {served:?}");
             let is_on_schedule = !served.answered && !served.was_full;
+            let (sendings, patience) = served.handshake();
+            let late = sendings * TICK + self.overslept;
             assert!(
-                !is_on_schedule || now < served.since + seconds(7) + 3 * TICK + self.overslept,
+                !is_on_schedule || now < served.since + patience + late,
                 "overdue: {served:?}"
             );
         }

@@ -169,30 +169,34 @@ fn a_repeat_in_the_handshake_sends_the_first_packet_again_after_100_milliseconds
 }
 
 #[test]
-fn an_unanswered_first_packet_is_sent_three_times_and_given_up_after_7_seconds() {
-    for options in [&[][..], &[("tsize", "0")]] {
+fn an_unanswered_first_packet_is_sent_again_and_then_given_up() {
+    let data = (&[][..], &[0, 1, 3][..], 7);
+    let oack = (&[("tsize", "0")][..], &[0, 1, 3, 7, 12][..], 17);
+    for (options, seconds_sent, given_up) in [data, oack] {
         let mut lab = Lab::with_slots(1);
         lab.pass(millis(123));
         let begin = lab.now;
         lab.settle(&[request_with(client(1), "medium", "octet", options)]);
+        lab.pass(seconds(given_up - 2));
         lab.ask(client(2), "small");
-        lab.pass(seconds(6));
+        lab.pass(seconds(1));
         assert_eq!(lab.server.running(), 1);
         lab.pass(seconds(2));
         let sendings = lab.world.sendings_to(client(1));
-        assert_eq!(sendings.len(), 3);
-        for (sent, second) in sendings.iter().zip([0, 1, 3]) {
+        assert_eq!(sendings.len(), seconds_sent.len());
+        for (sent, &second) in sendings.iter().zip(seconds_sent) {
             assert_eq!(sent.packet, sendings[0].packet);
             assert!(
                 begin + seconds(second) <= sent.at
-                    && sent.at <= begin + seconds(second) + millis(12),
+                    && sent.at <= begin + seconds(second) + millis(20),
                 "{sendings:?}"
             );
         }
         assert_eq!(lab.world.outcomes_of(client(1)), [Outcome::NoAnswer]);
         let ended = lab.world.ended[0].at;
+        let expected = begin + seconds(given_up);
         assert!(
-            begin + seconds(7) <= ended && ended <= begin + seconds(7) + millis(12),
+            expected <= ended && ended <= expected + millis(20),
             "given up at {ended:?}"
         );
         // Its slot goes to the next in the same turn.

@@ -44,13 +44,14 @@ fn a_lost_oack_is_sent_again_after_1_s_then_2_s() {
 }
 
 #[test]
-fn an_oack_that_nobody_answers_is_given_up_after_3_sendings() {
+fn an_oack_that_nobody_answers_is_given_up_after_5_sendings() {
     let mut talk = Talk::new("blksize 1024", 600);
     talk.at(0.0).begins().sends_oack();
-    talk.due(1.0).sends_oack();
-    talk.due(3.0).sends_oack();
-    talk.due(7.0).ends(Outcome::NoAnswer);
-    assert_eq!(talk.packets, 3);
+    for second in [1.0, 3.0, 7.0, 12.0] {
+        talk.due(second).sends_oack();
+    }
+    talk.due(17.0).ends(Outcome::NoAnswer);
+    assert_eq!(talk.packets, 5);
 }
 
 #[test]
@@ -89,9 +90,10 @@ fn a_file_of_one_block_that_nobody_answers_is_no_success() {
 fn one_packet_is_all_before_the_first_ack() {
     let mut talk = Talk::new("windowsize 64", 1 << 20);
     talk.at(0.0).begins().sends_oack();
-    talk.due(1.0).sends_oack();
-    talk.due(3.0).sends_oack();
-    talk.due(7.0).ends(Outcome::NoAnswer);
+    for second in [1.0, 3.0, 7.0, 12.0] {
+        talk.due(second).sends_oack();
+    }
+    talk.due(17.0).ends(Outcome::NoAnswer);
 
     let mut talk = Talk::new("", 1 << 20);
     talk.at(0.0).begins().sends(1..=1);
@@ -176,7 +178,11 @@ fn repeated_requests_do_not_prolong_the_handshake() {
     for second in [3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 6.999_999] {
         talk.at(second).asks_again().sends_oack();
     }
-    talk.due(7.0).ends(Outcome::NoAnswer);
+    talk.due(7.0).sends_oack();
+    talk.at(11.9).asks_again().sends_oack();
+    talk.due(12.0).sends_oack();
+    talk.at(16.9).asks_again().sends_oack();
+    talk.due(17.0).ends(Outcome::NoAnswer);
 }
 
 #[test]
@@ -187,14 +193,15 @@ fn a_request_repeated_after_the_first_ack_draws_nothing() {
     talk.due(0.251).sends(1..=1);
 }
 
-/// The handshake has its own schedule: 1 s, then 2 s. An agreed `timeout` bounds it from above only.
+/// The handshake has its own schedule: 1 s, then 2 s, and so on. An agreed `timeout` is its upper bound.
 #[test]
 fn a_long_agreed_timeout_does_not_slow_the_handshake() {
     let mut talk = Talk::new("timeout 255", 600);
     talk.at(0.0).begins().sends_oack();
-    talk.due(1.0).sends_oack();
-    talk.due(3.0).sends_oack();
-    talk.due(7.0).ends(Outcome::NoAnswer);
+    for second in [1.0, 3.0, 7.0, 15.0] {
+        talk.due(second).sends_oack();
+    }
+    talk.due(31.0).ends(Outcome::NoAnswer);
 }
 
 #[test]

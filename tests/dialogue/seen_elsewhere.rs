@@ -154,7 +154,10 @@ fn a_lost_oack_comes_again() {
     desk.at(1.1).oack(PORT, "blksize 1024");
     desk.at(3.1).oack(PORT, "blksize 1024");
     desk.at(6.9).nothing();
-    desk.at(7.1).ended(PORT, Outcome::NoAnswer, 0).serves(0, 0);
+    desk.at(7.1).oack(PORT, "blksize 1024");
+    desk.at(12.1).oack(PORT, "blksize 1024");
+    desk.at(16.9).nothing();
+    desk.at(17.1).ended(PORT, Outcome::NoAnswer, 0).serves(0, 0);
 }
 
 /// A server that answers ERROR to ERROR talks to another of its kind for ever.

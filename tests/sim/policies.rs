@@ -348,8 +348,11 @@ impl ServerUnderTest for Other {
                 self.set_timer(id);
                 continue;
             }
+            let is_ignored = !running.transfer.is_answered()
+                && now.since(running.begun_at) >= HANDSHAKE_PATIENCE;
             let step = match running.dead_until {
                 Some(_) => Step::End(Outcome::Cancelled),
+                None if is_ignored => Step::End(Outcome::NoAnswer),
                 None => running.transfer.on_deadline(now),
             };
             self.take(now, io, id, step);
@@ -413,5 +416,8 @@ impl ServerUnderTest for Other {
 
 /// How long each of them tries, about as tftpd-hpa does.
 const PATIENCE: Duration = Duration::from_secs(25);
+
+/// How long each of them tries in a handshake: longer would keep the places of those that are gone.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(7);
 
 const BURST: u16 = 16;
