@@ -25,8 +25,9 @@ pub(super) struct Wheel {
     entries: Slab<Entry>,
     /// First entry of each tick's list, or [`NONE`].
     heads: Box<[usize]>,
-    /// One bit per tick whose list is not empty.
+    /// One bit per tick whose list is not empty, and one per word of those that is not 0.
     occupied: [u64; WORDS],
+    words: u64,
     /// The next tick to look at; everything before it has come up.
     cursor: u64,
     serial: u64,
@@ -45,6 +46,7 @@ impl Wheel {
             entries: Slab::new(),
             heads: vec![NONE; TICKS].into(),
             occupied: [0; WORDS],
+            words: 0,
             cursor: tick_before(now),
             serial: 0,
         }
@@ -72,6 +74,7 @@ impl Wheel {
             next: self.heads[place],
         });
         self.occupied[place / 64] |= 1 << (place % 64);
+        self.words |= 1 << (place / 64);
         (self.serial, begin_of(tick))
     }
 
@@ -87,6 +90,9 @@ impl Wheel {
         self.heads[place] = entry.next;
         if entry.next == NONE {
             self.occupied[place / 64] &= !(1 << (place % 64));
+            if self.occupied[place / 64] == 0 {
+                self.words &= !(1 << (place / 64));
+            }
         }
         Some(entry.due)
     }
@@ -101,20 +107,24 @@ impl Wheel {
         self.next_tick().map(begin_of)
     }
 
-    /// The first tick from the cursor on with an entry: at most one look at each word of the map.
+    /// The first tick from the cursor on with an entry.
     fn next_tick(&self) -> Option<u64> {
-        if self.entries.is_empty() {
+        if self.words == 0 {
             return None;
         }
         let begin = place_of(self.cursor);
-        let masked = self.occupied[begin / 64] & (u64::MAX << (begin % 64));
-        let word = |step: usize| match step {
-            0 => masked,
-            WORDS => self.occupied[begin / 64] & !(u64::MAX << (begin % 64)),
-            _ => self.occupied[(begin / 64 + step) % WORDS],
+        let rest_of_word = self.occupied[begin / 64] & (u64::MAX << (begin % 64));
+        let (word, bits) = if rest_of_word != 0 {
+            (begin / 64, rest_of_word)
+        } else {
+            // The word after this one comes first, this one last.
+            let after = (begin / 64 + 1) % WORDS;
+            let turned = u32::try_from(after).expect("smaller than WORDS");
+            let steps = self.words.rotate_right(turned).trailing_zeros() as usize;
+            let word = (after + steps) % WORDS;
+            (word, self.occupied[word])
         };
-        let step = (0..=WORDS).find(|&step| word(step) != 0)?;
-        let place = (begin / 64 + step) % WORDS * 64 + word(step).trailing_zeros() as usize;
+        let place = word * 64 + bits.trailing_zeros() as usize;
         let ahead = (place + TICKS - begin) % TICKS;
         Some(self.cursor + ahead as u64)
     }
@@ -124,9 +134,11 @@ impl Wheel {
 pub(super) const TICK: Duration = Duration::from_micros(TICK_MICROS);
 
 /// Ticks in a turn of the wheel: a horizon of 4 s, which holds nearly every RTO.
-const TICKS: usize = 1024;
+const TICKS: usize = 4096;
+/// As many as one word has bits.
 const WORDS: usize = TICKS / 64;
-const TICK_MICROS: u64 = 4000;
+/// As fine as epoll_wait(2) sleeps: under loss every repeat is late by half a tick.
+const TICK_MICROS: u64 = 1000;
 const NONE: usize = usize::MAX;
 
 /// The last tick that begins at `moment` or before.
@@ -172,10 +184,10 @@ mod tests {
             let (_, comes_up) = wheel.file(owner, at(millis));
             assert!(at(millis) <= comes_up && comes_up < at(millis) + TICK);
         }
-        assert_eq!(wheel.next_wakeup(), Some(at(12)));
-        assert_eq!(owners_due(&mut wheel, at(11)), []);
-        assert_eq!(owners_due(&mut wheel, at(12)), [1]);
-        assert_eq!(owners_due(&mut wheel, at(251)), []);
+        assert_eq!(wheel.next_wakeup(), Some(at(10)));
+        assert_eq!(owners_due(&mut wheel, at(9)), []);
+        assert_eq!(owners_due(&mut wheel, at(10)), [1]);
+        assert_eq!(owners_due(&mut wheel, at(249)), []);
         assert_eq!(owners_due(&mut wheel, at(5000)), [2, 3, 4]);
         assert_eq!(wheel.next_wakeup(), None);
     }
@@ -197,8 +209,8 @@ mod tests {
 
     #[test]
     fn every_place_of_the_wheel_is_found_from_every_cursor() {
-        for cursor in (0..2 * TICKS as u64).step_by(7) {
-            for ahead in (0..TICKS as u64).step_by(13) {
+        for cursor in (0..2 * TICKS as u64).step_by(37) {
+            for ahead in (0..TICKS as u64).step_by(61) {
                 let mut wheel = Wheel::new(begin_of(cursor));
                 wheel.file(1, begin_of(cursor + ahead));
                 assert_eq!(wheel.next_wakeup(), Some(begin_of(cursor + ahead)));

@@ -452,7 +452,7 @@ const REPEAT_AFTER: Duration = Duration::from_millis(100);
 /// Bounds of the time after which a client that makes no progress has lost a packet rather than been
 /// slow.
 const OVERDUE_FACTOR: u32 = 4;
-const OVERDUE_MIN: Duration = Duration::from_millis(20);
+const OVERDUE_MIN: Duration = Duration::from_millis(5);
 const OVERDUE_MAX: Duration = Duration::from_secs(1);
 /// What a round trip may take before one was measured.
 const UNMEASURED: Duration = Duration::from_secs(1);

@@ -47,8 +47,8 @@ fn sent_since(lab: &Lab, peer: Peer, since: Moment) -> Vec<Packet> {
 #[test]
 fn a_slot_lies_idle_after_a_few_round_trips_and_goes_to_who_waits() {
     for (round_trip, least, most) in [
-        (Duration::from_micros(200), millis(20), millis(40)),
-        (millis(1), millis(20), millis(60)),
+        (Duration::from_micros(200), millis(5), millis(10)),
+        (millis(1), millis(5), millis(50)),
         (millis(30), millis(60), millis(400)),
         (millis(100), millis(200), seconds(1)),
         (millis(600), seconds(1), seconds(1)),

@@ -606,7 +606,7 @@ pub(crate) fn assert_on_time(happened: Moment, expected: Moment) {
 }
 
 /// How coarse the server's timers may be.
-pub(crate) const TICK: Duration = Duration::from_millis(4);
+pub(crate) const TICK: Duration = Duration::from_millis(1);
 
 /// Turns in one test: far more than any needs.
 const TURNS_MAX: u64 = 2_000_000;
