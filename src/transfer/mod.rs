@@ -265,7 +265,9 @@ impl Transfer {
         };
         let round_trip = self.retransmit.srtt();
         let again = if self.window.size() == 1 {
-            let overdue = round_trip.map_or(UNMEASURED, |srtt| REPEAT_AFTER.max(2 * srtt));
+            let overdue = round_trip.map_or(UNMEASURED, |srtt| {
+                (2 * srtt).clamp(REPEAT_AFTER, UNMEASURED)
+            });
             now.since(sent_at) >= overdue
         } else {
             self.may_begin_anew(now)
@@ -454,7 +456,8 @@ const REPEAT_AFTER: Duration = Duration::from_millis(100);
 const OVERDUE_FACTOR: u32 = 4;
 const OVERDUE_MIN: Duration = Duration::from_millis(5);
 const OVERDUE_MAX: Duration = Duration::from_secs(1);
-/// What a round trip may take before one was measured.
+/// What a round trip may take before one was measured. What was measured may have been the client's own
+/// pause instead, where its ACK was lost and it sent another: an old ROM asks four times, 1 s apart.
 const UNMEASURED: Duration = Duration::from_secs(1);
 
 /// Least time before a block is repeated around the wrap from 65,535 to 0: iPXE files a stale block there
