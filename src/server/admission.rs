@@ -51,7 +51,11 @@ impl Server {
         self.count.running < self.limits.max_transfers
             && match size {
                 Size::Small => true,
-                Size::Bulk => self.count.running_bulk + small_slots < self.limits.max_transfers,
+                Size::Bulk => {
+                    let running = self.count.running_bulk + small_slots;
+                    running < self.limits.max_transfers
+                        && self.count.running_bulk < self.congestion.max_running()
+                }
             }
     }
 
@@ -104,7 +108,7 @@ impl Server {
         phase: Phase,
     ) -> Served {
         let mut terms = self.limits.terms;
-        let bound = self.windows.most(self.count.running);
+        let bound = self.congestion.max_windowsize(self.count.running);
         terms.max_windowsize = terms.max_windowsize.min(bound);
         if phase == Phase::Held {
             terms = Terms {

@@ -10,20 +10,20 @@
 //!
 //! Read `io` (what is asked of the world), `client` (one client and its stages), `arrival` (what becomes
 //! of a request), `admission` (who gets a slot, and who loses it), then the helpers: `pending` (the
-//! queue), `hosts` (boots), `keepalive` (how often the held are fed), `windows` (how large a window is
-//! granted), `wheel` (the timers). `audit` says what must hold.
+//! queue), `hosts` (boots), `keepalive` (how often the held are fed), `congestion` (how much may be
+//! under way), `wheel` (the timers). `audit` says what must hold.
 
 mod admission;
 mod arrival;
 mod audit;
 mod client;
+mod congestion;
 mod hosts;
 mod io;
 mod keepalive;
 mod pending;
 mod stats;
 mod wheel;
-mod windows;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -36,13 +36,13 @@ use crate::name::RootPrefixes;
 use crate::transfer::{Datagrams, Outcome, Step, Terms, Transfer};
 use crate::wire::{Malformed, Peer, Refusal, Reply};
 use client::{Client, Served, Stage, Timer};
+use congestion::Congestion;
 use hosts::{Hosts, host_of};
 pub use io::{Event, Io, Opened, Opening, Report, Unopened, Unsent};
 use keepalive::Keepalive;
 use pending::Queue;
 pub use stats::Stats;
 use wheel::{Due, Wheel};
-use windows::Windows;
 
 /// The bounds of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -132,7 +132,7 @@ pub struct Server {
     /// Room for the timers of one turn.
     due: Vec<Due>,
     keepalive: Keepalive,
-    windows: Windows,
+    congestion: Congestion,
     /// Those who may have something to send, each once.
     ready: VecDeque<usize>,
     /// Those whose slots may lie idle, longest first.
@@ -171,7 +171,7 @@ impl Server {
             wheel: Wheel::new(now),
             due: Vec::new(),
             keepalive: Keepalive::new(now, limits.keepalive_share),
-            windows: Windows::new(limits.max_transfers),
+            congestion: Congestion::new(now, limits.max_transfers),
             ready: VecDeque::new(),
             idle: VecDeque::new(),
             count: Count::default(),
@@ -314,7 +314,9 @@ impl Server {
                     true => transfer.retransmissions() - repeated_before,
                     false => 0,
                 };
-                self.windows.sent(departed.packets.into(), repeated);
+                let round_trip = transfer.usual_round_trip();
+                self.congestion
+                    .sent(now, departed.packets.into(), repeated, round_trip);
                 self.keepalive
                     .sent(now, packet * u64::from(departed.packets));
                 self.was_fed(now, id);

@@ -390,6 +390,11 @@ impl Transfer {
         })
     }
 
+    /// What a round trip to the client usually takes, once something was measured.
+    pub fn usual_round_trip(&self) -> Option<Duration> {
+        self.retransmit.usual()
+    }
+
     /// The options agreed on.
     pub fn negotiated(&self) -> &Negotiated {
         &self.negotiated

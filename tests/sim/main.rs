@@ -232,7 +232,8 @@ fn a_small_buffer_drops_packets_and_ends_no_boot() {
     judge(world, all_boot);
 }
 
-/// Windows of all who run together would be several times what the buffer holds.
+/// Windows of all who run together would be several times what the buffer holds, and one block for each of
+/// them would still be more: whoever lost one would not get through again.
 #[test]
 fn a_small_buffer_is_not_flooded() {
     let world = |seed| World {
@@ -243,8 +244,9 @@ fn a_small_buffer_is_not_flooded() {
         ..World::new("flood", seed).with_mix(200, 25)
     };
     judge(world, |results| {
-        assert!(results.overhead() <= 1.05, "{results}");
-        assert!(results.stretch() <= 1.15, "{results}");
+        assert!(results.overhead() <= 1.03, "{results}");
+        assert!(results.stretch() <= 1.1, "{results}");
+        assert!(results.lost() <= 2, "{results}");
     });
 }
 
