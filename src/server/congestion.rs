@@ -99,7 +99,9 @@ impl Congestion {
     fn is_queueing(&self) -> bool {
         let shortest = self.shortest.min(self.shortest_before);
         let mean = self.round_trips.checked_div(self.counted);
-        mean.is_some_and(|mean| Duration::from_micros(mean) >= QUEUE_FACTOR * shortest)
+        // The shortest may be forgotten already, and then it is longer than any.
+        let queueing = shortest.saturating_mul(QUEUE_FACTOR);
+        mean.is_some_and(|mean| Duration::from_micros(mean) >= queueing)
     }
 
     /// The largest window for one more client beside so many that run.
@@ -166,6 +168,17 @@ mod tests {
             congestion.sent(now, JUDGED_OVER, 0, LONG);
         }
         assert_eq!(congestion.max_windowsize(32), u16::MAX);
+    }
+
+    #[test]
+    fn a_shortest_round_trip_that_was_forgotten_is_no_sign_of_a_queue() {
+        let mut congestion = congestion(32);
+        congestion.sent(Moment::START, 1, 0, LONG);
+        for minute in 1..=3 {
+            congestion.sent(Moment::START + minute * SHORTEST_OVER, 1, 0, None);
+        }
+        congestion.sent(Moment::START + 4 * SHORTEST_OVER, JUDGED_OVER, 100, None);
+        assert_eq!(congestion.max_running(), 32);
     }
 
     #[test]
