@@ -369,8 +369,11 @@ fn a_full_socket_waits_until_it_is_writable_and_loses_nothing() {
 
 #[test]
 fn large_windows_leave_in_bursts_in_turn() {
-    let mut lab = Lab::with_slots(3);
-    let options = [("windowsize", "64")];
+    let mut limits = silent_fifo();
+    limits.max_transfers = 3;
+    limits.terms.max_windowsize = 100;
+    let mut lab = Lab::new(limits);
+    let options = [("windowsize", "100")];
     let peers = [1, 2, 3].map(client);
     for peer in peers {
         lab.settle(&[request_with(peer, "large", "octet", &options)]);
@@ -382,11 +385,11 @@ fn large_windows_leave_in_bursts_in_turn() {
     assert!(
         shares
             .iter()
-            .all(|&share| share == shares[0] && 1 <= share && share <= 32),
+            .all(|&share| share == shares[0] && 1 <= share && share <= 64),
         "{shares:?}"
     );
     lab.settle(&[]);
-    assert_eq!(lab.world.sent.len(), sent_before + 3 * 64);
+    assert_eq!(lab.world.sent.len(), sent_before + 3 * 100);
 }
 
 #[test]
