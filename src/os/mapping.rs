@@ -5,7 +5,7 @@
 //! for the pages ahead of it, and looks whether those it is about to send have come (preadv2(2) with
 //! RWF_NOWAIT, or mincore(2) where the file system does not know that).
 //!
-//! The look is at the first and last byte of [`STEP`] bytes, which the system reads as one. Where neither
+//! The look is at the first and last byte of some 128 KiB or more, which are asked for in order. Where neither
 //! call tells the truth, a stalled disk stalls the server: mincore(2) claims that all is there if the file is
 //! neither ours nor writable. tmpfs has nothing to wait for.
 
@@ -74,15 +74,10 @@ impl Mapping {
         self.look.get() != Look::Pages || is_page_resident(&self.bytes, offset)
     }
 
-    /// Asks for pages. Where the system does not listen, nothing is lost.
-    fn will_need(&self, begin: usize, end: usize) {
-        let begin = begin.min(self.bytes.len());
-        let end = end.min(self.bytes.len());
-        if begin < end && self.look.get() != Look::Never {
-            let _ = self
-                .bytes
-                .advise_range(Advice::WillNeed, begin, end - begin);
-        }
+    /// Asks for the pages from `begin` on. Where the system does not listen, nothing is lost.
+    fn will_need(&self, begin: usize) {
+        let count = READ_AHEAD.min(self.bytes.len() - begin);
+        let _ = self.bytes.advise_range(Advice::WillNeed, begin, count);
     }
 }
 
@@ -92,6 +87,8 @@ pub struct Mapped {
     mapping: Rc<Mapping>,
     /// All before it was found to be in memory.
     resident_to: usize,
+    /// How many bytes are looked at together: twice as many each time, while all are there.
+    step: usize,
 }
 
 impl Mapped {
@@ -99,6 +96,7 @@ impl Mapped {
         Mapped {
             mapping,
             resident_to: 0,
+            step: READ_AHEAD,
         }
     }
 
@@ -109,23 +107,38 @@ impl Mapped {
     /// A file that was cut within a page leaves zeros in its place, without an error, so the end of it
     /// is given out only if it is still there.
     pub(super) fn prepare(&mut self, begin: u64, end: u64) -> io::Result<()> {
-        let mapping = &*self.mapping;
-        let length = mapping.bytes.len();
+        let length = self.mapping.bytes.len();
         let place = |offset| usize::try_from(offset).unwrap_or(usize::MAX).min(length);
         let (begin, end) = (place(begin), place(end));
-        if end > self.resident_to {
-            let ahead = (end.max(begin + STEP)).min(length);
-            if !mapping.is_resident(begin) || !mapping.is_resident(ahead - 1) {
-                mapping.will_need(begin, ahead + STEP);
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            mapping.will_need(ahead, ahead + STEP);
-            self.resident_to = ahead;
+        if end > self.resident_to && !self.look_ahead(begin, end) {
+            return Err(io::ErrorKind::WouldBlock.into());
         }
-        if end == length && mapping.file.metadata()?.len() < length as u64 {
+        if end == length && self.mapping.file.metadata()?.len() < length as u64 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(())
+    }
+
+    /// Whether the bytes from `begin` to `end` are in memory; asks for them, or for those behind them.
+    fn look_ahead(&mut self, begin: usize, end: usize) -> bool {
+        let mapping = &*self.mapping;
+        let end_of = |step| end.max(begin + step).min(mapping.bytes.len());
+        let is_there = |step| mapping.is_resident(begin) && mapping.is_resident(end_of(step) - 1);
+        if !is_there(self.step) {
+            self.step = READ_AHEAD;
+            if !is_there(self.step) {
+                mapping.will_need(begin);
+                return false;
+            }
+        }
+        self.resident_to = end_of(self.step);
+        self.step = (2 * self.step).min(STEP_MAX);
+        let next = (self.resident_to + self.step).min(mapping.bytes.len());
+        if self.resident_to < next && !mapping.is_resident(next - 1) {
+            self.step = READ_AHEAD;
+            mapping.will_need(self.resident_to);
+        }
+        true
     }
 
     pub(super) fn bytes(&self, offset: u64, most: u16) -> &[u8] {
@@ -176,8 +189,12 @@ fn is_page_resident(bytes: &Mmap, offset: usize) -> bool {
     result != 0 || state & 1 != 0
 }
 
-/// What is looked at, and asked for, at once.
-const STEP: usize = 1 << 20;
+/// What one madvise(2) reads at most, unless the device says otherwise. No more is asked for at once: who has
+/// too many requests under way waits in that call.
+const READ_AHEAD: usize = 128 << 10;
+
+/// Where all is in memory, three looks for so many bytes cost nothing.
+const STEP_MAX: usize = 1 << 20;
 
 /// No system that we run on has smaller pages.
 const PAGE_MIN: usize = 4096;
