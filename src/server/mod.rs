@@ -161,6 +161,9 @@ struct Count {
 impl Server {
     /// A server without clients. `root` says by which absolute names its directory is known.
     pub fn new(now: Moment, limits: Limits, root: RootPrefixes) -> Server {
+        // All that a packet may add to has its room from the beginning.
+        let running = limits.max_transfers + limits.max_finishing();
+        let timers = TIMERS_EACH * running.max(TIMERS_MIN / TIMERS_EACH);
         Server {
             limits,
             root,
@@ -168,12 +171,12 @@ impl Server {
             by_peer: HashMap::new(),
             hosts: Hosts::default(),
             queue: Queue::default(),
-            wheel: Wheel::new(now),
-            due: Vec::new(),
+            wheel: Wheel::new(now, timers),
+            due: Vec::with_capacity(timers),
             keepalive: Keepalive::new(now, limits.keepalive_share),
             congestion: Congestion::new(now, limits.max_transfers),
-            ready: VecDeque::new(),
-            idle: VecDeque::new(),
+            ready: VecDeque::with_capacity(running),
+            idle: VecDeque::with_capacity(2 * limits.max_transfers + 1),
             count: Count::default(),
             arrivals: 0,
             paused_until: None,
@@ -496,6 +499,12 @@ const BURST_MAX: u16 = 16;
 
 /// As many as one system call can send.
 const BURST_MAX_WIDE: u16 = 64;
+
+/// Entries of one client in the wheel: each time its deadline moves closer there is one more, until the old
+/// ones have come up.
+const TIMERS_EACH: usize = 4;
+/// A single client may have many while its round trips become shorter.
+const TIMERS_MIN: usize = 1024;
 
 /// After what time a file is asked again for bytes that it did not have in memory.
 const ABSENT_AGAIN: Duration = Duration::from_millis(5);
