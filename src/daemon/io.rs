@@ -2,6 +2,7 @@
 //!
 //! The only file that knows both the protocol core and the operating system.
 
+use std::array;
 use std::io::{self, ErrorKind, IoSlice};
 
 use nix::errno::Errno;
@@ -14,7 +15,7 @@ use crate::os::content::Content;
 use crate::os::files::{Files, Unavailable};
 use crate::os::listener::Listener;
 use crate::os::poll::{Poll, Source};
-use crate::os::socket::ClientSocket;
+use crate::os::socket::{ClientSocket, DATAGRAMS_MAX, Pieces, is_unsegmentable};
 use crate::server::{Event, Io, Local, Opened, Opening, Unopened, Unsent};
 use crate::transfer::options::{BLKSIZE_DEFAULT, OACK_MAX};
 use crate::transfer::{Blocks, Datagrams, Departed};
@@ -35,6 +36,8 @@ pub(super) struct World {
     /// By the client's number.
     connections: Vec<Option<Connection>>,
     mtu_clamp: bool,
+    /// The kernel can cut a buffer into packets.
+    segments: bool,
 }
 
 /// What is open for a client.
@@ -44,6 +47,8 @@ pub(super) struct Connection {
     pub socket: ClientSocket,
     content: Content,
     wants_writable: bool,
+    /// The kernel cuts a window into packets for us.
+    segments: bool,
 }
 
 impl World {
@@ -58,7 +63,14 @@ impl World {
             files,
             connections: Vec::new(),
             mtu_clamp,
+            segments: false,
         }
+    }
+
+    /// One more socket takes requests.
+    pub(super) fn add_listener(&mut self, listener: Listener) {
+        self.segments = listener.has_segments();
+        self.listeners.push(listener);
     }
 
     /// What is open for `client`, if anything is.
@@ -130,6 +142,7 @@ impl Io for World {
             socket,
             content,
             wants_writable: false,
+            segments: self.segments,
         });
         Ok(opened)
     }
@@ -192,53 +205,105 @@ impl Connection {
         })
     }
 
+    /// Sends blocks in runs that one call can take.
     fn send_blocks(&mut self, blocks: Blocks) -> Result<Departed, Unsent> {
-        let Blocks {
-            first,
-            count,
-            blksize,
-            oldest,
-        } = blocks;
-        let oldest = blocks.offset(oldest.max(1));
+        let packet = usize::from(blocks.blksize) + DataHeader::LENGTH;
+        let run_max = (RUN_BYTES_MAX / packet).clamp(1, DATAGRAMS_MAX);
+        let run_max = u16::try_from(run_max).unwrap_or(1);
         let mut departed = Departed {
             packets: 0,
             end: None,
         };
-        for block in first..first + u64::from(count) {
-            let offset = blocks.offset(block);
-            let result = self.send_block(block, offset, blksize, oldest);
+        while departed.packets < blocks.count && departed.end.is_none() {
+            let count = run_max.min(blocks.count - departed.packets);
+            let first = blocks.first + u64::from(departed.packets);
+            let run = Blocks {
+                first,
+                count,
+                ..blocks
+            };
+            let result = match count {
+                1 => self.send_run::<1>(run),
+                _ => self.send_run::<DATAGRAMS_MAX>(run),
+            };
             match result {
-                Ok(length) => {
-                    departed.packets += 1;
-                    if length < usize::from(blksize) {
-                        departed.end = Some(offset + length as u64);
+                Ok(part) => {
+                    departed.packets += part.packets;
+                    departed.end = part.end;
+                    if part.packets < count {
                         break;
                     }
                 }
-                Err(Unsent::Full) if departed.packets > 0 => break,
+                Err(Unsent::Full | Unsent::Absent) if departed.packets > 0 => break,
                 Err(unsent) => return Err(unsent),
             }
         }
         Ok(departed)
     }
 
-    /// Sends one block and tells how many bytes of the file it holds.
-    fn send_block(
-        &mut self,
-        block: u64,
-        offset: u64,
-        blksize: u16,
-        oldest: u64,
-    ) -> Result<usize, Unsent> {
-        let header = DataHeader::new(block);
-        let [front, back] = self
-            .content
-            .block(offset, blksize, oldest)
-            .map_err(|_| Unsent::Unreadable)?;
-        let pieces = [&header.0[..], front, back].map(IoSlice::new);
-        let count = if back.is_empty() { 2 } else { 3 };
-        sent(self.socket.send(&pieces[..count]))?;
-        Ok(front.len() + back.len())
+    /// Sends at most `MOST` blocks with one call.
+    fn send_run<const MOST: usize>(&mut self, run: Blocks) -> Result<Departed, Unsent> {
+        let begin = run.offset(run.first);
+        let wanted = u64::from(run.count) * u64::from(run.blksize);
+        let oldest = run.offset(run.oldest.max(1));
+        self.content
+            .prepare(begin, wanted, oldest)
+            .map_err(unprepared)?;
+        let headers: [DataHeader; MOST] = array::from_fn(|place| {
+            let place = u64::try_from(place).unwrap_or(0);
+            DataHeader::new(run.first + place)
+        });
+        let mut packets = [[IoSlice::new(&[]); 3]; MOST];
+        let mut count = 0;
+        let mut end = None;
+        for (packet, header) in packets.iter_mut().zip(&headers).take(run.count.into()) {
+            let offset = begin + u64::from(count) * u64::from(run.blksize);
+            let [front, back] = self.content.bytes(offset, run.blksize);
+            *packet = [&header.0[..], front, back].map(IoSlice::new);
+            count += 1;
+            let length = front.len() + back.len();
+            if length < usize::from(run.blksize) {
+                end = Some(offset + length as u64);
+                break;
+            }
+        }
+        let size = usize::from(run.blksize) + DataHeader::LENGTH;
+        let packets = &packets[..usize::from(count)];
+        let left = send_packets(&self.socket, &mut self.segments, packets, size)?;
+        Ok(Departed {
+            packets: left,
+            end: end.filter(|_| left == count),
+        })
+    }
+}
+
+/// Sends packets that are all of `size` bytes but the last, and tells how many left.
+fn send_packets(
+    socket: &ClientSocket,
+    segments: &mut bool,
+    packets: &[Pieces<'_>],
+    size: usize,
+) -> Result<u16, Unsent> {
+    let all = u16::try_from(packets.len()).unwrap_or(u16::MAX);
+    if let [packet] = packets {
+        sent(socket.send(packet))?;
+        return Ok(1);
+    }
+    if *segments {
+        let size = u16::try_from(size).unwrap_or(u16::MAX);
+        match socket.send_segments(packets, size) {
+            // None of them left, and none of this client's will so.
+            Err(error) if is_unsegmentable(&error) => *segments = false,
+            result => {
+                sent(result)?;
+                return Ok(all);
+            }
+        }
+    }
+    match socket.send_each(packets) {
+        Ok(count) => Ok(u16::try_from(count).unwrap_or(all)),
+        // The first one was lost, and the others have not been tried.
+        Err(error) => sent(Err(error)).map(|()| 1),
     }
 }
 
@@ -257,9 +322,19 @@ fn sent(result: io::Result<()>) -> Result<(), Unsent> {
     }
 }
 
+fn unprepared(error: io::Error) -> Unsent {
+    match error.kind() {
+        ErrorKind::WouldBlock => Unsent::Absent,
+        _ => Unsent::Unreadable,
+    }
+}
+
 fn unopened(unavailable: Unavailable) -> Unopened {
     match unavailable {
         Unavailable::Refused(refusal) => Unopened::Refused(refusal),
         Unavailable::Exhausted => Unopened::Exhausted,
     }
 }
+
+/// What one buffer that is cut into packets may hold: an IPv6 packet with its headers has 65,575 bytes.
+const RUN_BYTES_MAX: usize = 65_000;

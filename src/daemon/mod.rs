@@ -113,7 +113,7 @@ impl Daemon {
             world
                 .log
                 .listening(listener.address(), buffer, RECEIVE_BUFFER);
-            world.listeners.push(listener);
+            world.add_listener(listener);
         }
         Ok(Daemon {
             clock,

@@ -1,5 +1,5 @@
-//! Control messages of UDP sockets: which address a datagram was sent to, and which one to send from
-//! (ip(7), ipv6(7), cmsg(3)).
+//! Control messages of UDP sockets: which address a datagram was sent to, which one to send from, and where
+//! one buffer is cut into datagrams (ip(7), ipv6(7), udp(7), cmsg(3)).
 //!
 //! A plain walk over bytes: headers are as wide as the kernel writes them, and a message that does not
 //! fit ends the walk.
@@ -40,19 +40,29 @@ fn in6_pktinfo(data: &[u8]) -> Option<(IpAddr, u32)> {
     Some((Ipv6Addr::from(octets).to_canonical(), interface))
 }
 
-/// The message that makes a datagram leave from `address`.
+/// A message to go with what is sent.
 #[derive(Debug)]
-pub(super) struct SendFrom {
+pub(super) struct Outgoing {
     bytes: [u8; HEADER + 24],
     length: usize,
 }
 
-impl SendFrom {
-    pub(super) fn new(address: IpAddr, interface: u32) -> SendFrom {
-        let mut message = SendFrom {
-            bytes: [0; HEADER + 24],
-            length: 0,
-        };
+impl Outgoing {
+    const EMPTY: Outgoing = Outgoing {
+        bytes: [0; HEADER + 24],
+        length: 0,
+    };
+
+    /// The kernel cuts what is sent into datagrams of `size` bytes; the last may be shorter.
+    pub(super) fn segments(size: u16) -> Outgoing {
+        let mut message = Outgoing::EMPTY;
+        message.put(libc::SOL_UDP, libc::UDP_SEGMENT, &size.to_ne_bytes());
+        message
+    }
+
+    /// The datagram leaves from `address`.
+    pub(super) fn from(address: IpAddr, interface: u32) -> Outgoing {
+        let mut message = Outgoing::EMPTY;
         match address {
             IpAddr::V4(v4) => {
                 // The interface stays 0: the route decides, as for any other answer.
@@ -124,14 +134,14 @@ mod tests {
     fn what_is_written_can_be_read() {
         for (text, interface) in [("192.0.2.7", 0), ("2001:db8::7", 3)] {
             let address: IpAddr = text.parse().expect("an address");
-            let message = SendFrom::new(address, interface);
+            let message = Outgoing::from(address, interface);
             assert_eq!(destination(message.as_bytes()), Some((address, interface)));
         }
     }
 
     #[test]
     fn broken_messages_end_the_walk() {
-        let message = SendFrom::new(Ipv4Addr::LOCALHOST.into(), 0);
+        let message = Outgoing::from(Ipv4Addr::LOCALHOST.into(), 0);
         for length in 0..message.as_bytes().len() - 4 {
             assert_eq!(destination(&message.as_bytes()[..length]), None);
         }

@@ -13,7 +13,8 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{FileStat, Mode, SFlag};
 
 use super::beneath;
-use super::content::{Content, Mapping, ReadContent, TextContent};
+use super::content::{Content, ReadContent, TextContent};
+use super::mapping::{Mapped, Mapping};
 use crate::name::{FileName, RootPrefixes};
 use crate::wire::Refusal;
 
@@ -112,7 +113,7 @@ impl Files {
             return Ok((Content::Text(TextContent::new(file, length)), length));
         }
         let content = match self.mapping(file, &state) {
-            Ok(mapping) => Content::Mapped(mapping),
+            Ok(mapping) => Content::Mapped(Mapped::new(mapping)),
             Err(file) => Content::Read(ReadContent::new(file, length)),
         };
         Ok((content, length))
@@ -201,7 +202,10 @@ mod tests {
         loop {
             let offset = bytes.len() as u64;
             let before = offset.saturating_sub(u64::from(blksize));
-            let [first, second] = content.block(offset, blksize, before).expect("readable");
+            content
+                .prepare(offset, blksize.into(), before)
+                .expect("readable");
+            let [first, second] = content.bytes(offset, blksize);
             let length = first.len() + second.len();
             bytes.extend([first, second].concat());
             if length < usize::from(blksize) {

@@ -4,10 +4,10 @@ use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use socket2::{Domain, MsgHdr, Protocol, SockAddr, Socket, Type};
 
-use super::control::{self, SendFrom};
+use super::control::{self, Outgoing};
 use super::receive::Received;
 
 /// A socket that takes requests.
@@ -55,6 +55,12 @@ impl Listener {
         self.socket.recv_buffer_size()
     }
 
+    /// Whether this kernel cuts a buffer into datagrams (UDP_SEGMENT, Linux 4.18). One that does not know it
+    /// would send the whole as one.
+    pub fn has_segments(&self) -> bool {
+        getsockopt(&self.socket, sockopt::UdpGsoSegment).is_ok()
+    }
+
     /// The address a datagram was sent to and, where it is needed to answer, the interface it came in
     /// by. Unspecified where the system is to choose, as after a multicast.
     pub fn destination(&self, received: Received<'_>) -> (IpAddr, u32) {
@@ -81,7 +87,7 @@ impl Listener {
         peer: SocketAddr,
         datagram: &[u8],
     ) -> io::Result<()> {
-        let message = SendFrom::new(from, interface);
+        let message = Outgoing::from(from, interface);
         let peer = SockAddr::from(match (self.address, peer) {
             (SocketAddr::V6(_), SocketAddr::V4(v4)) => {
                 SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port()))

@@ -12,6 +12,7 @@ pub mod content;
 mod control;
 pub mod files;
 pub mod listener;
+mod mapping;
 pub mod poll;
 #[cfg(feature = "storm")]
 pub mod port;

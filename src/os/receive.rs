@@ -18,6 +18,8 @@ pub struct Batch {
     buffers: Box<[u8]>,
     /// Bytes of one buffer.
     each: usize,
+    /// How many headers have the lengths of what was received, not those of their buffers.
+    used: usize,
 }
 
 struct Slot {
@@ -48,12 +50,25 @@ impl Batch {
         // SAFETY: all of these are plain data of the C library, for which zeroes are a valid value.
         let (slot, header) =
             unsafe { (|| mem::zeroed::<Slot>(), || mem::zeroed::<libc::mmsghdr>()) };
-        Batch {
+        let mut batch = Batch {
             slots: (0..count).map(|_| slot()).collect(),
             headers: (0..count).map(|_| header()).collect(),
             buffers: vec![0; count * each].into(),
             each,
+            used: count,
+        };
+        let buffers = batch.buffers.chunks_exact_mut(each);
+        let slots = batch.slots.iter_mut().zip(&mut batch.headers).zip(buffers);
+        for ((slot, header), buffer) in slots {
+            slot.vector.iov_base = buffer.as_mut_ptr().cast();
+            slot.vector.iov_len = buffer.len();
+            let message = &mut header.msg_hdr;
+            message.msg_name = ptr::from_mut(&mut slot.from).cast();
+            message.msg_iov = &mut slot.vector;
+            message.msg_iovlen = 1;
+            message.msg_control = slot.control.0.as_mut_ptr().cast();
         }
+        batch
     }
 
     /// How many datagrams one call takes at most.
@@ -67,21 +82,14 @@ impl Batch {
     /// # Errors
     /// `WouldBlock` where nothing is there, or an error that the socket had pending.
     pub fn receive(&mut self, socket: &impl AsFd) -> io::Result<Arrived<'_>> {
-        let buffers = self.buffers.chunks_exact_mut(self.each);
-        for ((slot, header), buffer) in self.slots.iter_mut().zip(&mut *self.headers).zip(buffers) {
-            slot.vector.iov_base = buffer.as_mut_ptr().cast();
-            slot.vector.iov_len = buffer.len();
-            let message = &mut header.msg_hdr;
-            message.msg_name = ptr::from_mut(&mut slot.from).cast();
-            message.msg_namelen = length_of::<libc::sockaddr_storage>();
-            message.msg_iov = &mut slot.vector;
-            message.msg_iovlen = 1;
-            message.msg_control = slot.control.0.as_mut_ptr().cast();
-            message.msg_controllen = control::ROOM as _;
+        for header in &mut self.headers[..self.used] {
+            header.msg_hdr.msg_namelen = length_of::<libc::sockaddr_storage>();
+            header.msg_hdr.msg_controllen = control::ROOM as _;
         }
+        self.used = 0;
         let count = u32::try_from(self.headers.len()).unwrap_or(u32::MAX);
         // SAFETY: each of the `count` headers points at a name, a vector, a buffer and a control buffer
-        // that live in `self`, are not moved during the call, and are as long as the header says.
+        // that lie on the heap, live and are not moved as long as `self`, and are as long as the header says.
         let received = unsafe {
             libc::recvmmsg(
                 socket.as_fd().as_raw_fd(),
@@ -92,6 +100,7 @@ impl Batch {
             )
         };
         let count = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        self.used = count;
         Ok(Arrived { batch: self, count })
     }
 

@@ -4,9 +4,15 @@
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::ptr;
+use std::{mem, ptr};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use nix::errno::Errno;
+use socket2::{Domain, MsgHdr, Protocol, Socket, Type};
+
+use super::control::Outgoing;
+
+/// A datagram in pieces, any of which may be empty.
+pub type Pieces<'a> = [IoSlice<'a>; 3];
 
 /// A connected socket.
 #[derive(Debug)]
@@ -68,6 +74,39 @@ impl ClientSocket {
     pub fn send(&self, pieces: &[IoSlice<'_>]) -> io::Result<()> {
         self.socket.send_vectored(pieces).map(drop)
     }
+
+    /// Sends several datagrams that are all of `size` bytes but the last, which may be shorter, as one
+    /// buffer that the kernel or the network card cuts up (UDP_SEGMENT). All leave, or none.
+    ///
+    /// # Errors
+    /// As [`ClientSocket::send`]; [`is_unsegmentable`] tells those that mean that it cannot be done here.
+    pub fn send_segments(&self, datagrams: &[Pieces<'_>], size: u16) -> io::Result<()> {
+        let control = Outgoing::segments(size);
+        let message = MsgHdr::new()
+            .with_buffers(datagrams.as_flattened())
+            .with_control(control.as_bytes());
+        self.socket.sendmsg(&message, 0).map(drop)
+    }
+
+    /// Sends datagrams one after the other with one call, at most [`DATAGRAMS_MAX`], and tells how many left.
+    ///
+    /// # Errors
+    /// As [`ClientSocket::send`], where the first did not leave.
+    pub fn send_each(&self, datagrams: &[Pieces<'_>]) -> io::Result<usize> {
+        // SAFETY: it is plain data of the C library, for which zeroes are a valid value.
+        let mut headers: [libc::mmsghdr; DATAGRAMS_MAX] = unsafe { mem::zeroed() };
+        let mut count = 0;
+        for (header, pieces) in headers.iter_mut().zip(datagrams) {
+            header.msg_hdr.msg_iov = pieces.as_ptr().cast_mut().cast();
+            header.msg_hdr.msg_iovlen = pieces.len() as _;
+            count += 1;
+        }
+        // SAFETY: each of the first `count` headers points at three `IoSlice`, which have the layout of
+        // iovec, and the call only reads them and what they borrow.
+        let sent =
+            unsafe { libc::sendmmsg(self.socket.as_raw_fd(), headers.as_mut_ptr(), count, 0) };
+        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    }
 }
 
 impl AsFd for ClientSocket {
@@ -81,6 +120,23 @@ impl AsRawFd for ClientSocket {
         self.socket.as_raw_fd()
     }
 }
+
+/// The kernel, the route or its device will not cut datagrams for us: they are larger than a packet, or
+/// nobody there can add their checksums.
+pub fn is_unsegmentable(error: &io::Error) -> bool {
+    let refusals = [
+        Errno::EINVAL,
+        Errno::EIO,
+        Errno::EMSGSIZE,
+        Errno::EOPNOTSUPP,
+    ];
+    error
+        .raw_os_error()
+        .is_some_and(|code| refusals.contains(&Errno::from_raw(code)))
+}
+
+/// Datagrams that one call may send: what a kernel cuts out of one buffer.
+pub const DATAGRAMS_MAX: usize = 64;
 
 /// IPv4 without options, and UDP.
 const IPV4_HEADERS: i32 = 20 + 8;

@@ -288,6 +288,7 @@ impl Server {
             timer: None,
             is_ready: false,
             is_blocked: false,
+            try_again_at: None,
         });
         self.by_peer.insert(arrival.peer, id);
         self.hosts.add_client(host_of(arrival.peer), id);

@@ -32,8 +32,10 @@ pub(super) struct Client {
     pub(super) timer: Option<Timer>,
     /// It stands in the list of those who may have something to send.
     pub(super) is_ready: bool,
-    /// Its socket takes no more for now.
+    /// Its socket takes no more for now, or its file has no bytes.
     pub(super) is_blocked: bool,
+    /// When the file is asked again.
+    pub(super) try_again_at: Option<Moment>,
 }
 
 /// Where a client is on its way.
@@ -208,7 +210,10 @@ impl Client {
     pub(super) fn deadline(&self, reclaims: bool) -> Moment {
         match &self.stage {
             Stage::Pending(waiting) => waiting.deadline(),
-            Stage::Served(served) => served.deadline(reclaims, self.is_ready || self.is_blocked),
+            Stage::Served(served) => {
+                let deadline = served.deadline(reclaims, self.is_ready || self.is_blocked);
+                self.try_again_at.map_or(deadline, |at| at.min(deadline))
+            }
         }
     }
 

@@ -49,6 +49,8 @@ pub enum Unopened {
 pub enum Unsent {
     /// The socket takes no more until it becomes writable.
     Full,
+    /// The bytes are not in memory yet, but on their way.
+    Absent,
     /// The client has closed its port.
     PortClosed,
     /// The file could not be read.

@@ -33,7 +33,7 @@ use slab::Slab;
 
 use crate::moment::Moment;
 use crate::name::RootPrefixes;
-use crate::transfer::{Datagrams, Outcome, Step, Terms, Transfer};
+use crate::transfer::{Datagrams, Negotiated, Outcome, Step, Terms, Transfer};
 use crate::wire::{Malformed, Peer, Refusal, Reply};
 use client::{Client, Served, Stage, Timer};
 use congestion::Congestion;
@@ -161,6 +161,9 @@ struct Count {
 impl Server {
     /// A server without clients. `root` says by which absolute names its directory is known.
     pub fn new(now: Moment, limits: Limits, root: RootPrefixes) -> Server {
+        // All that a packet may add to has its room from the beginning.
+        let running = limits.max_transfers + limits.max_finishing();
+        let timers = TIMERS_EACH * running.max(TIMERS_MIN / TIMERS_EACH);
         Server {
             limits,
             root,
@@ -168,12 +171,12 @@ impl Server {
             by_peer: HashMap::new(),
             hosts: Hosts::default(),
             queue: Queue::default(),
-            wheel: Wheel::new(now),
-            due: Vec::new(),
+            wheel: Wheel::new(now, timers),
+            due: Vec::with_capacity(timers),
             keepalive: Keepalive::new(now, limits.keepalive_share),
             congestion: Congestion::new(now, limits.max_transfers),
-            ready: VecDeque::new(),
-            idle: VecDeque::new(),
+            ready: VecDeque::with_capacity(running),
+            idle: VecDeque::with_capacity(2 * limits.max_transfers + 1),
             count: Count::default(),
             arrivals: 0,
             paused_until: None,
@@ -246,6 +249,11 @@ impl Server {
                 continue;
             };
             client.timer = None;
+            if client.try_again_at.is_some_and(|at| at <= now) {
+                client.try_again_at = None;
+                self.on_writable(due.owner);
+            }
+            let client = &self.clients[due.owner];
             if now < client.deadline(self.limits.reclaim) {
                 self.set_timer(due.owner);
                 continue;
@@ -301,7 +309,7 @@ impl Server {
         let Some(transfer) = self.transfer_of(id) else {
             return;
         };
-        let Some(datagrams) = transfer.datagrams(BURST_MAX) else {
+        let Some(datagrams) = transfer.datagrams(burst_max(transfer.negotiated())) else {
             return;
         };
         match io.send(id, datagrams) {
@@ -325,6 +333,12 @@ impl Server {
                 self.set_timer(id);
             }
             Err(Unsent::Full) => self.clients[id].is_blocked = true,
+            Err(Unsent::Absent) => {
+                let client = &mut self.clients[id];
+                client.is_blocked = true;
+                client.try_again_at = Some(now + ABSENT_AGAIN);
+                self.set_timer(id);
+            }
             Err(Unsent::PortClosed) => self.on_port_closed(now, io, id),
             Err(Unsent::Unreadable) => {
                 // The ERROR is a courtesy: the transfer is over whether it leaves or not.
@@ -471,8 +485,29 @@ impl Server {
     }
 }
 
-/// Packets sent to one client before the next one has its turn: a burst that small receive rings bear.
+/// Packets sent to one client before the next one has its turn. Small receive rings bear sixteen; who asks
+/// for a larger window can take more.
+fn burst_max(negotiated: &Negotiated) -> u16 {
+    if negotiated.windowsize <= BURST_MAX {
+        BURST_MAX
+    } else {
+        BURST_MAX_WIDE
+    }
+}
+
 const BURST_MAX: u16 = 16;
+
+/// As many as one system call can send.
+const BURST_MAX_WIDE: u16 = 64;
+
+/// Entries of one client in the wheel: each time its deadline moves closer there is one more, until the old
+/// ones have come up.
+const TIMERS_EACH: usize = 4;
+/// A single client may have many while its round trips become shorter.
+const TIMERS_MIN: usize = 1024;
+
+/// After what time a file is asked again for bytes that it did not have in memory.
+const ABSENT_AGAIN: Duration = Duration::from_millis(5);
 
 /// Few slots do not mean few machines that are about to end.
 const FINISHING_MIN: usize = 64;

@@ -40,10 +40,10 @@ struct Entry {
 }
 
 impl Wheel {
-    /// An empty wheel that begins at `now`.
-    pub(super) fn new(now: Moment) -> Wheel {
+    /// An empty wheel that begins at `now`, with room for so many entries before it has to ask for more.
+    pub(super) fn new(now: Moment, room: usize) -> Wheel {
         Wheel {
-            entries: Slab::new(),
+            entries: Slab::with_capacity(room),
             heads: vec![NONE; TICKS].into(),
             occupied: [0; WORDS],
             words: 0,
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn entries_come_up_at_their_time_and_not_before() {
-        let mut wheel = Wheel::new(at(0));
+        let mut wheel = Wheel::new(at(0), 0);
         assert_eq!(wheel.next_wakeup(), None);
         for (owner, millis) in [(1, 10), (2, 250), (3, 250), (4, 4000)] {
             let (_, comes_up) = wheel.file(owner, at(millis));
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_deadline_beyond_the_horizon_comes_up_early() {
-        let mut wheel = Wheel::new(at(1000));
+        let mut wheel = Wheel::new(at(1000), 0);
         let (_, comes_up) = wheel.file(7, at(36_000));
         assert!(comes_up < at(6000));
         assert_eq!(owners_due(&mut wheel, comes_up), [7]);
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_deadline_in_the_past_comes_up_at_once() {
-        let mut wheel = Wheel::new(at(9000));
+        let mut wheel = Wheel::new(at(9000), 0);
         wheel.file(1, at(10));
         assert_eq!(owners_due(&mut wheel, at(9000)), [1]);
     }
@@ -211,7 +211,7 @@ mod tests {
     fn every_place_of_the_wheel_is_found_from_every_cursor() {
         for cursor in (0..2 * TICKS as u64).step_by(37) {
             for ahead in (0..TICKS as u64).step_by(61) {
-                let mut wheel = Wheel::new(begin_of(cursor));
+                let mut wheel = Wheel::new(begin_of(cursor), 0);
                 wheel.file(1, begin_of(cursor + ahead));
                 assert_eq!(wheel.next_wakeup(), Some(begin_of(cursor + ahead)));
             }

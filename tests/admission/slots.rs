@@ -369,8 +369,11 @@ fn a_full_socket_waits_until_it_is_writable_and_loses_nothing() {
 
 #[test]
 fn large_windows_leave_in_bursts_in_turn() {
-    let mut lab = Lab::with_slots(3);
-    let options = [("windowsize", "64")];
+    let mut limits = silent_fifo();
+    limits.max_transfers = 3;
+    limits.terms.max_windowsize = 100;
+    let mut lab = Lab::new(limits);
+    let options = [("windowsize", "100")];
     let peers = [1, 2, 3].map(client);
     for peer in peers {
         lab.settle(&[request_with(peer, "large", "octet", &options)]);
@@ -382,11 +385,44 @@ fn large_windows_leave_in_bursts_in_turn() {
     assert!(
         shares
             .iter()
-            .all(|&share| share == shares[0] && 1 <= share && share <= 32),
+            .all(|&share| share == shares[0] && 1 <= share && share <= 64),
         "{shares:?}"
     );
     lab.settle(&[]);
-    assert_eq!(lab.world.sent.len(), sent_before + 3 * 64);
+    assert_eq!(lab.world.sent.len(), sent_before + 3 * 100);
+}
+
+#[test]
+fn a_file_whose_bytes_are_not_there_yet_is_asked_again_and_stops_nobody() {
+    let mut lab = Lab::with_slots(2);
+    lab.world.absent.insert(b"large".to_vec());
+    lab.ask(client(1), "large");
+    lab.ask(client(2), "medium");
+    assert!(!lab.server.has_ready(), "it would spin");
+    lab.fetch_rest(client(2));
+    let before = lab.world.asked_in_vain;
+    lab.pass(seconds(1));
+    let asked = lab.world.asked_in_vain - before;
+    assert!((100..=250).contains(&asked), "{asked} times in a second");
+    assert_eq!(lab.world.packets_to(client(1)), []);
+
+    lab.world.absent.clear();
+    lab.pass(millis(10));
+    assert_eq!(lab.world.packets_to(client(1)), [Packet::Data(1)]);
+    lab.fetch_rest(client(1));
+    assert_eq!(lab.world.outcomes_of(client(1)), [Outcome::Complete]);
+}
+
+#[test]
+fn a_file_whose_bytes_never_come_ends_with_the_patience_for_its_transfer() {
+    let mut lab = Lab::with_slots(1);
+    lab.ask(client(1), "large");
+    lab.world.absent.insert(b"large".to_vec());
+    lab.ack(client(1), 1);
+    lab.pass(seconds(34));
+    assert_eq!(lab.world.outcomes_of(client(1)), []);
+    lab.pass(seconds(2));
+    assert_eq!(lab.world.outcomes_of(client(1)), [Outcome::TimedOut]);
 }
 
 #[test]

@@ -76,6 +76,10 @@ pub(crate) struct World {
     pub(crate) exhausted: bool,
     /// Files that cannot be read any more.
     pub(crate) unreadable: HashSet<Vec<u8>>,
+    /// Files whose bytes are not in memory.
+    pub(crate) absent: HashSet<Vec<u8>>,
+    /// How often one of them was asked for some.
+    pub(crate) asked_in_vain: u64,
     /// Peers to which no socket can be connected.
     pub(crate) unreachable: HashSet<Peer>,
     /// Peers whose port is closed: a send fails.
@@ -246,6 +250,10 @@ impl Io for World {
         let is_error = matches!(datagrams, Datagrams::Error(_));
         if !is_error && self.unreadable.contains(&open.name) {
             return Err(Unsent::Unreadable);
+        }
+        if matches!(datagrams, Datagrams::Data(_)) && self.absent.contains(&open.name) {
+            self.asked_in_vain += 1;
+            return Err(Unsent::Absent);
         }
         let room = self.room.get(&peer).copied();
         if room == Some(0) {

@@ -28,7 +28,7 @@ use std::time::Duration;
 use ripple_tftpd::firmware::{Chain, Kind};
 use ripple_tftpd::server::Limits;
 
-use link::{Capacity, Path};
+use link::{Capacity, Path, wire_bytes};
 use measure::Results;
 use random::Chance;
 use run::run;
@@ -248,6 +248,33 @@ fn a_small_buffer_is_not_flooded() {
         assert!(results.stretch() <= 1.1, "{results}");
         assert!(results.lost() <= 2, "{results}");
     });
+}
+
+/// Network cards of firmware have room for a few packets, and firmware takes them out slowly.
+fn receive_ring(packets: u64, seed: u64) -> World {
+    World {
+        downlink: Capacity {
+            rate: 100_000_000,
+            buffer: packets * wire_bytes(4 + 1468),
+        },
+        ..small_crowd("receive ring", seed).with_each(&[Kind::WindowsBootmgr], 4, 30)
+    }
+}
+
+#[test]
+fn a_receive_ring_of_sixteen_packets_loses_nothing() {
+    judge(
+        |seed| receive_ring(16, seed),
+        |results| {
+            results.all_booted();
+            assert_eq!(results.counts.sent, results.needed, "{results}");
+        },
+    );
+}
+
+#[test]
+fn a_receive_ring_of_four_packets_ends_no_boot() {
+    judge(|seed| receive_ring(4, seed), all_boot);
 }
 
 #[test]

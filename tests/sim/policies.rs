@@ -384,7 +384,7 @@ impl ServerUnderTest for Other {
                     self.take(now, io, id, Step::Send);
                 }
                 Err(Unsent::Full) => running.is_blocked = true,
-                Err(Unsent::PortClosed | Unsent::Unreadable) => {
+                Err(Unsent::PortClosed | Unsent::Unreadable | Unsent::Absent) => {
                     self.end(now, io, id, Outcome::PortClosed);
                 }
             }
