@@ -110,11 +110,12 @@ impl Files {
         let file = File::from(file);
         let length = size_of(&state);
         if as_text {
-            return Ok((Content::Text(TextContent::new(file, length)), length));
+            let text = TextContent::new(file, length);
+            return Ok((Content::Text(Box::new(text)), length));
         }
         let content = match self.mapping(file, &state) {
             Ok(mapping) => Content::Mapped(Mapped::new(mapping)),
-            Err(file) => Content::Read(ReadContent::new(file, length)),
+            Err(file) => Content::Read(Box::new(ReadContent::new(file, length))),
         };
         Ok((content, length))
     }
@@ -240,7 +241,7 @@ mod tests {
         }
         assert!(matches!(mapped, Content::Mapped(_)));
         assert_eq!(bytes_of(mapped, 512), text);
-        assert_eq!(bytes_of(Content::Read(read), 512), text);
+        assert_eq!(bytes_of(Content::Read(Box::new(read)), 512), text);
         fs::remove_dir_all(&directory).expect("clean up");
     }
 
