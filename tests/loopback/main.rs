@@ -24,6 +24,7 @@ mod changing_files;
 mod client_check;
 mod command_line;
 mod descriptors;
+mod faults;
 mod held;
 mod idle;
 mod logging;

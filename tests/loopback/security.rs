@@ -51,7 +51,7 @@ fn over_long_name_or_mode() {
             "{answer:?}"
         );
     }
-    victim.is_unharmed();
+    victim.must_be_unharmed();
 }
 
 /// A message copied out of an ERROR packet that is short, endless or has no NUL (atftpd, CVE-2019-11365).
@@ -80,7 +80,7 @@ fn hostile_error_packet() {
         client.send(runt);
         assert_same(&client.complete(download).unwrap().bytes, &victim.bytes);
     }
-    victim.is_unharmed();
+    victim.must_be_unharmed();
 }
 
 /// Sums of options that outgrow a buffer or a number (tftpd-hpa, CVE-2011-2199; atftpd, CVE-2020-6097 and CVE-2021-41054), and
@@ -135,7 +135,7 @@ fn option_sums_and_oack_size() {
         let answer = victim.answer_to(&request(b"file", b"octet", &options));
         assert_eq!(answer, expected, "{}", options.escape_ascii());
     }
-    victim.is_unharmed();
+    victim.must_be_unharmed();
 }
 
 /// A block size that the server divides by, allocates, or refuses with a pointer to nothing (dnsmasq, CVE-2009-2958).
@@ -176,7 +176,7 @@ fn bad_blksize() {
         let fetched = fetch(victim.address(), &wish).unwrap();
         assert_same(&fetched.bytes, &victim.bytes);
     }
-    victim.is_unharmed();
+    victim.must_be_unharmed();
 }
 
 /// A name that becomes a format (Tftpd32, CVE-2006-0328; Open TFTP Server, CVE-2018-10388).
@@ -200,7 +200,7 @@ fn format_characters_in_names() {
     victim
         .server
         .wait_for_log(&["%s%n%x%08x%1$n%999999d{}{0:?}\\\\n\": refused"]);
-    victim.is_unharmed();
+    victim.must_be_unharmed();
 }
 
 /// A root with a secret beside it, in a directory whose name begins with that of the root.
@@ -274,7 +274,7 @@ fn traversal() {
     }
     // A NUL ends the name for the protocol already.
     assert_eq!(refused(&victim, b"\0\x01..\0/secret\0octet\0"), 4);
-    victim.is_unharmed();
+    victim.must_be_unharmed();
 }
 
 /// Out of the root by a link, also by one that is put in the place of a directory while the server looks.
@@ -339,7 +339,7 @@ fn traversal_by_symlinks() {
         over.store(true, Ordering::Relaxed);
     });
     assert_eq!(seen.len(), 2, "the race was not run: {seen:?}");
-    victim.is_unharmed();
+    victim.must_be_unharmed();
 }
 
 /// Memory or a descriptor lost with each flow (Cisco IOS XE, CVE-2013-6704): each asks from a port of its own and is gone.
@@ -377,7 +377,7 @@ fn resource_leak_per_flow() {
         after_many < after_some + 512,
         "{after_some} KiB after 400 flows, {after_many} KiB after 4,000 more"
     );
-    victim.is_unharmed();
+    victim.must_be_unharmed();
 }
 
 /// Buffers as large as a client claims to need: the largest window of the largest blocks, for everybody at once.
@@ -416,7 +416,7 @@ fn memory_by_claimed_sizes() {
         }
     }
     assert!(most < 16 << 10, "{most} KiB for 32 claims");
-    victim.is_unharmed();
+    victim.must_be_unharmed();
 }
 
 /// Datagrams too short for what they say they are, on both kinds of sockets.
@@ -444,7 +444,7 @@ fn short_packets() {
     assert_same(&client.complete(download).unwrap().bytes, &victim.bytes);
     assert_same(&fetch_bytes(victim.address(), "file"), &victim.bytes);
     silent.expect_nothing_yet();
-    victim.is_unharmed();
+    victim.must_be_unharmed();
 }
 
 /// A request that nobody can be answered for ends another server today: sending to port 0 is an error.
@@ -512,7 +512,7 @@ fn a_datagram_forged_from_the_servers_own_address() {
     assert!(busy < 30, "{busy} hundredths of a second: they go round");
     let lines = victim.server.log_lines().len() + other.log_lines().len();
     assert!(lines < 60, "{lines} lines");
-    victim.is_unharmed();
+    victim.must_be_unharmed();
 }
 
 /// A datagram longer than the buffer it is read into (SolarWinds, CVE-2002-1542).
@@ -542,7 +542,7 @@ fn large_datagrams() {
     assert_same(&client.complete(download).unwrap().bytes, &victim.bytes);
     assert_same(&fetch_bytes(victim.address(), "file"), &victim.bytes);
     silent.expect_nothing_yet();
-    victim.is_unharmed();
+    victim.must_be_unharmed();
 }
 
 /// A read in netascii for a name that is a mode, a device, a line end or nothing (SolarWinds, CVE-2010-2115).
@@ -576,7 +576,7 @@ fn netascii_with_an_odd_name() {
         let download = fetch(victim.address(), &Wish::netascii(name)).unwrap();
         assert_eq!(download.bytes, b"one\r\ntwo\r\0", "{name:?}");
     }
-    victim.is_unharmed();
+    victim.must_be_unharmed();
 }
 
 /// Whatever is wrong, the client is told the same few words, and no path, no user and no error of the system.
@@ -620,7 +620,7 @@ fn error_text_that_leaks_paths() {
         assert!(KNOWN.contains(&&message[..]), "{message}");
         assert!(!message.contains('/') && !words.iter().any(|word| message.contains(word)));
     }
-    victim.is_unharmed();
+    victim.must_be_unharmed();
 }
 
 /// All that an ERROR ever says here.

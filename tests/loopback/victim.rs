@@ -84,7 +84,7 @@ impl Victim {
 
     /// It runs, serves an honest client, and has given back all descriptors and nearly all memory.
     #[track_caller]
-    pub(crate) fn is_unharmed(mut self) {
+    pub(crate) fn must_be_unharmed(mut self) {
         assert!(self.server.is_running(), "the server has ended");
         assert_same(&fetch_bytes(self.address(), "file"), &self.bytes);
         eventually("all descriptors back", PATIENCE, || {
@@ -117,8 +117,12 @@ const GROWN_MAX: u64 = 8 << 10;
 
 /// Sends datagrams of IPv4 with any sender. Only root may, so it says if it cannot.
 pub(crate) fn forger() -> Option<Forger> {
-    match Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP)) {
-        Ok(_) => Some(Forger),
+    match Socket::new(
+        Domain::IPV4,
+        Type::RAW,
+        Some(Protocol::from(libc::IPPROTO_RAW)),
+    ) {
+        Ok(socket) => Some(Forger { socket }),
         Err(error) => {
             skipped(&format!("no raw socket: {error}"));
             None
@@ -126,22 +130,27 @@ pub(crate) fn forger() -> Option<Forger> {
     }
 }
 
-pub(crate) struct Forger;
+pub(crate) struct Forger {
+    socket: Socket,
+}
 
 impl Forger {
-    /// The kernel writes the header of IPv4; its sender is an address of this machine.
     pub(crate) fn send(&self, from: SocketAddrV4, to: SocketAddr, payload: &[u8]) {
+        let SocketAddr::V4(to) = to else {
+            panic!("only IPv4 is forged");
+        };
         let length = u16::try_from(8 + payload.len()).unwrap();
-        let words = [from.port(), to.port(), length, 0];
-        let header = words.map(u16::to_be_bytes).concat();
-        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP)).unwrap();
-        socket
-            .bind(&SocketAddr::from((*from.ip(), 0)).into())
-            .unwrap();
+        // The kernel fills in its length, identification and checksum.
+        let mut datagram = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0];
+        datagram.extend(from.ip().octets());
+        datagram.extend(to.ip().octets());
         // A checksum of 0 means none (RFC 768).
-        let datagram = [&header[..], payload].concat();
-        let sent = socket.send_to(&datagram, &to.into()).unwrap();
-        assert_eq!(sent, datagram.len());
+        for word in [from.port(), to.port(), length, 0] {
+            datagram.extend(word.to_be_bytes());
+        }
+        datagram.extend(payload);
+        let sent = self.socket.send_to(&datagram, &SocketAddr::from(to).into());
+        assert_eq!(sent.unwrap(), datagram.len());
     }
 
     /// The forgery itself is seen to work: without that, a silent server proves nothing.
