@@ -99,7 +99,8 @@ impl Limits {
 
     /// Sockets that are open for clients at once.
     pub fn max_sockets(&self) -> usize {
-        let held = if self.hold.is_some() {
+        // Whoever loses its slot is held as well.
+        let held = if self.hold.is_some() || self.reclaim {
             self.max_pending
         } else {
             0
