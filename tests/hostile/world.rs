@@ -7,7 +7,7 @@ use ripple_tftpd::moment::Moment;
 use ripple_tftpd::name::FileName;
 use ripple_tftpd::server::{Event, Io, Local, Opened, Opening, Unopened, Unsent};
 use ripple_tftpd::transfer::options::{BLKSIZE_MAX, BLKSIZE_MIN, OACK_MAX};
-use ripple_tftpd::transfer::{Blocks, Datagrams, Departed, Outcome, SENDINGS};
+use ripple_tftpd::transfer::{Blocks, DATA_SENDINGS, Datagrams, Departed, OACK_SENDINGS, Outcome};
 use ripple_tftpd::wire::{Mode, Peer, Refusal};
 
 use super::choices::Choices;
@@ -24,9 +24,9 @@ pub(crate) struct Open {
     is_full: bool,
     /// Something came from the client on its socket.
     was_heard: bool,
-    /// Packets sent before that, and those that the client's requests allow.
+    /// Packets sent before that, and requests of the client, each of which may draw one more.
     sent_unheard: u64,
-    allowed_unheard: u64,
+    repeats: u64,
 }
 
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl<C: Choices> World<C> {
     pub(crate) fn expect_request(&mut self, from: Peer) {
         self.refusals_left += 1;
         let same = self.open.values_mut().filter(|open| open.peer == from);
-        same.for_each(|open| open.allowed_unheard += 1);
+        same.for_each(|open| open.repeats += 1);
     }
 
     /// A datagram is about to arrive on the socket of a client.
@@ -152,7 +152,7 @@ impl<C: Choices> Io for World<C> {
             is_full: false,
             was_heard: false,
             sent_unheard: 0,
-            allowed_unheard: SENDINGS.into(),
+            repeats: 0,
         };
         self.open.insert(client, open);
         self.opens += 1;
@@ -195,8 +195,12 @@ impl<C: Choices> Io for World<C> {
         let open = self.open.get_mut(&client).expect("it is open");
         if !open.was_heard && !matches!(datagrams, Datagrams::Error(_)) {
             open.sent_unheard += 1;
+            let sendings = match datagrams {
+                Datagrams::Oack(_) => OACK_SENDINGS,
+                Datagrams::Data(_) | Datagrams::Error(_) => DATA_SENDINGS,
+            };
             assert!(
-                open.sent_unheard <= open.allowed_unheard,
+                open.sent_unheard <= u64::from(sendings) + open.repeats,
                 "too much for a stranger"
             );
         }
