@@ -278,7 +278,7 @@ fn any_limits(choices: &mut impl Choices) -> Limits {
         reclaim: !choices.one_in(4),
         small_file: choices.pick(&[0, 100, 128 * 1024, u64::MAX]),
         keepalive_share: choices.pick(&[1, 10, 100]),
-        patience: seconds(choices.pick(&[1, 35, 35, 3600])),
+        patience: seconds(choices.pick(&[1, 8, 35, 120])),
         terms: Terms {
             max_blksize: choices.pick(&[8, 512, 1428, 65464]),
             max_windowsize: choices.pick(&[1, 4, 64, 64, 1000]),
