@@ -91,7 +91,11 @@ fn a_log_on_a_full_disk() {
     let disk = root.beside("disk");
     fs::create_dir(&disk).unwrap();
     let disk_name = disk.to_str().unwrap();
-    run("mount", &format!("-t tmpfs -o size=16k none {disk_name}"));
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "size=16k", "none", disk_name]);
+    if !mount.status().is_ok_and(|status| status.success()) {
+        return skipped("nothing can be mounted here");
+    }
     let _unmounted = OnDrop(|| run("umount", &format!("--lazy {disk_name}")));
     fs::write(disk.join("ballast"), [0; 4096]).unwrap();
     let log = disk.join("log");
@@ -107,6 +111,7 @@ fn a_log_on_a_full_disk() {
     let count = |line: &&str| line.contains("log lines were dropped");
     let lost: Vec<&str> = text.lines().filter(count).collect();
     assert_eq!(lost.len(), 1, "{lost:?}");
+    assert!(lost[0].starts_with("WARN "), "{lost:?}");
     for line in text.lines() {
         assert!(
             line.starts_with("INFO ") || line.starts_with("WARN "),
@@ -414,7 +419,11 @@ fn an_interface_that_goes_down_and_up() {
     in_own_network(|| {
         let (root, bytes) = Root::with_file(60_000);
         let options = ["-a", "192.0.2.1:69", "-t", "4"];
-        run("ip", "link add here type veth peer name there");
+        let mut cable = Command::new("ip");
+        cable.args("link add here type veth peer name there".split(' '));
+        if !cable.status().is_ok_and(|status| status.success()) {
+            return skipped("there is no veth");
+        }
         run("ip", "address add 192.0.2.1/24 dev here");
         run("ip", "link set here up");
         let mut server = Server::with(root.path(), &options);
