@@ -53,6 +53,10 @@ impl Server {
             timer.comes_up < client.deadline(self.limits.reclaim) + TICK,
             "a timer comes up too late"
         );
+        assert!(
+            client.is_blocked || client.try_again_at.is_none(),
+            "who may send is to be asked to try again"
+        );
         if let Some(served) = client.served() {
             served.transfer.audit();
         }

@@ -230,6 +230,7 @@ impl Server {
             .filter(|client| client.is_blocked)
         {
             blocked.is_blocked = false;
+            blocked.try_again_at = None;
             blocked.is_ready = true;
             self.ready.push_back(client);
         }
@@ -251,7 +252,6 @@ impl Server {
             };
             client.timer = None;
             if client.try_again_at.is_some_and(|at| at <= now) {
-                client.try_again_at = None;
                 self.on_writable(due.owner);
             }
             let client = &self.clients[due.owner];

@@ -247,9 +247,10 @@ const REFUSALS: [Refusal; 6] = [
 ];
 
 /// Every way in which a send fails.
-const UNSENT: [Unsent; 4] = [
+const UNSENT: [Unsent; 5] = [
     Unsent::Full,
     Unsent::Full,
+    Unsent::Absent,
     Unsent::PortClosed,
     Unsent::Unreadable,
 ];
