@@ -1,10 +1,8 @@
-//! What the machine does to a server: full disks, limits, addresses and interfaces that come and go, calls that fail, clocks that
-//! are set. None of it ends the process or costs a slot for ever.
+//! What the machine does to a server: limits, calls that fail, addresses and interfaces that come and go. None of it ends the
+//! process or costs a slot for ever. What happens to its log is in `log_faults`, to its clock in `clock`.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -12,149 +10,12 @@ use std::time::Duration;
 use crate::client::{Client, PATIENCE, fetch, fetch_bytes};
 use crate::download::{Download, Wish};
 use crate::machine::{
-    eventually, has_program, in_own_network, is_root, open_files, packets_without_route, run,
-    skipped, status,
+    eventually, has_program, in_own_network, open_files, packets_without_route, run, skipped,
+    status,
 };
 use crate::root::{Root, assert_same};
 use crate::server::{PROGRAM, Server, program};
 use crate::victim::{Victim, forger, go_halfway};
-
-// The log.
-
-/// A server whose standard error is `stderr`, at an address of its own.
-struct Mute {
-    child: std::process::Child,
-    address: SocketAddr,
-}
-
-impl Mute {
-    /// Where it listens cannot be read from a log that takes nothing.
-    fn start(root: &Path, stderr: Stdio) -> Mute {
-        Mute::launch(program(PROGRAM), root, stderr)
-    }
-
-    fn launch(mut command: Command, root: &Path, stderr: Stdio) -> Mute {
-        let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        drop(free);
-        command
-            .arg("-r")
-            .arg(root)
-            .arg("-a")
-            .arg(address.to_string());
-        let child = command.stdout(Stdio::null()).stderr(stderr).spawn();
-        let child = child.unwrap();
-        let mute = Mute { child, address };
-        eventually("an answer", PATIENCE, || {
-            let mut probe = Client::new(address);
-            probe.request(&Wish::octet("missing"));
-            probe.receive_within(Duration::from_millis(100))
-        });
-        mute
-    }
-
-    #[track_caller]
-    fn serves(&mut self, bytes: &[u8], times: usize) {
-        let before = open_files(self.child.id());
-        for _ in 0..times {
-            assert_same(&fetch_bytes(self.address, "file"), bytes);
-        }
-        assert!(self.child.try_wait().unwrap().is_none(), "it has ended");
-        eventually("descriptors back", PATIENCE, || {
-            (open_files(self.child.id()) <= before).then_some(())
-        });
-    }
-}
-
-impl Drop for Mute {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// ENOSPC for every line.
-#[test]
-fn a_log_on_a_full_device() {
-    let (root, bytes) = Root::with_file(600);
-    let full = fs::File::options().write(true).open("/dev/full").unwrap();
-    Mute::start(root.path(), full.into()).serves(&bytes, 50);
-}
-
-/// A disk that is full takes a part of a line at last. When there is room again, lines are whole again, and the lost ones counted.
-#[test]
-fn a_log_on_a_full_disk() {
-    if !is_root() {
-        return skipped("a small file system needs root");
-    }
-    let (root, bytes) = Root::with_file(600);
-    let disk = root.beside("disk");
-    fs::create_dir(&disk).unwrap();
-    let disk_name = disk.to_str().unwrap();
-    let mut mount = Command::new("mount");
-    mount.args(["-t", "tmpfs", "-o", "size=16k", "none", disk_name]);
-    if !mount.status().is_ok_and(|status| status.success()) {
-        return skipped("nothing can be mounted here");
-    }
-    let _unmounted = OnDrop(|| run("umount", &format!("--lazy {disk_name}")));
-    fs::write(disk.join("ballast"), [0; 4096]).unwrap();
-    let log = disk.join("log");
-    let file = fs::File::options().create(true).append(true).open(&log);
-    let mut mute = Mute::start(root.path(), file.unwrap().into());
-    // Some 130 bytes a line.
-    mute.serves(&bytes, 200);
-    let room = fs::metadata(&log).unwrap().len();
-    assert_eq!(room, 3 * 4096, "the disk is not full");
-    fs::remove_file(disk.join("ballast")).unwrap();
-    mute.serves(&bytes, 5);
-    let text = fs::read_to_string(&log).unwrap();
-    let count = |line: &&str| line.contains("log lines were dropped");
-    let lost: Vec<&str> = text.lines().filter(count).collect();
-    assert_eq!(lost.len(), 1, "{lost:?}");
-    assert!(lost[0].starts_with("WARN "), "{lost:?}");
-    for line in text.lines() {
-        assert!(
-            line.starts_with("INFO ") || line.starts_with("WARN "),
-            "{line}"
-        );
-    }
-    let last = text.lines().last().unwrap();
-    assert!(last.contains("complete;"), "{last}");
-}
-
-/// SIGXFSZ ends a process that writes past `ulimit -f`, unless it is ignored.
-#[test]
-fn a_log_at_the_limit_of_its_size() {
-    let (root, bytes) = Root::with_file(600);
-    let log = fs::File::create(root.beside("log")).unwrap();
-    let mut command = program("sh");
-    command.args(["-c", "ulimit -f 4; exec \"$@\"", "sh", PROGRAM]);
-    let mut mute = Mute::launch(command, root.path(), log.into());
-    mute.serves(&bytes, 100);
-    assert!(fs::metadata(root.beside("log")).unwrap().len() <= 4 * 1024);
-}
-
-/// How systemd connects it to the journal, which may hang.
-#[test]
-fn a_log_socket_that_nobody_reads() {
-    let (root, bytes) = Root::with_file(600);
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    let stderr: std::os::fd::OwnedFd = theirs.into();
-    let mut mute = Mute::start(root.path(), stderr.into());
-    mute.serves(&bytes, 2000);
-    // And then its reader is gone: EPIPE.
-    drop(ours);
-    mute.serves(&bytes, 20);
-}
-
-/// Standard streams that are closed: no socket may take their place and be written log lines to.
-#[test]
-fn standard_streams_that_are_closed() {
-    let (root, bytes) = Root::with_file(600);
-    let mut command = program("sh");
-    command.args(["-c", "exec \"$@\" <&- >&- 2>&-", "sh", PROGRAM]);
-    Mute::launch(command, root.path(), Stdio::null()).serves(&bytes, 50);
-}
 
 // Limits.
 
@@ -294,6 +155,8 @@ fn calls_that_fail_for_want_of_something() {
         // A queue that is full, each third time.
         ("sendmsg:error=ENOBUFS:when=2+3", 3),
         ("sendmsg:error=ENOMEM:when=2+3", 3),
+        // Nobody cuts a window into packets for us.
+        ("sendmsg:error=EIO:when=2+3", 3),
         // The table of files of the whole system is full.
         ("openat2:error=ENFILE:when=1..3", 2),
         ("openat2:error=EMFILE:when=1..3", 2),
@@ -312,8 +175,9 @@ fn calls_that_fail_for_want_of_something() {
             return;
         };
         let before = open_files(server.process());
-        for _ in 0..2 {
-            let fetched = fetch(server.address(), &Wish::octet("file"));
+        let wish = Wish::octet("file");
+        for wish in [wish.clone(), wish.option("windowsize", 4)] {
+            let fetched = fetch(server.address(), &wish);
             assert_same(&fetched.expect(failing).bytes, &bytes);
         }
         assert!(server.is_running(), "{failing}");
@@ -488,120 +352,4 @@ fn at_the_other_end<T: Send + 'static>(
     run("ip", &format!("link set {interface} netns {thread}"));
     go.send(()).unwrap();
     there.join().unwrap()
-}
-
-// The clock.
-
-/// The time of day may be set at any moment, by hours and backwards: nobody reads it. A library in front of the C library makes
-/// it jump with each look, and notes whether anybody looked.
-#[test]
-fn a_clock_that_is_stepped() {
-    let (root, bytes) = Root::with_file(5_000);
-    let Some(library) = wild_clock(&root) else {
-        return;
-    };
-    let mut command = program(PROGRAM);
-    command
-        .env("LD_PRELOAD", library)
-        .env("CLOCK_NOTES", root.beside(""));
-    command.arg("-r").arg(root.path());
-    command.args(["-a", "127.0.0.1:0", "-t", "3"]);
-    let mut server = Server::launch(command, 1);
-    let before = open_files(server.process());
-    let wish = Wish::octet("file");
-    assert_same(&fetch_bytes(server.address(), "file"), &bytes);
-    // Timers run as ever: a block is sent again, and a silent client given up.
-    let (mut client, mut download) = go_halfway(Client::new(server.address()), &wish);
-    let block = client.receive_datagram();
-    assert_eq!(client.receive_datagram(), block, "the same block again");
-    client.send(&download.on_packet(crate::packet::parse(&block)).unwrap());
-    assert_same(&client.complete(download).unwrap().bytes, &bytes);
-    let silent = go_halfway(Client::new(server.address()), &wish);
-    server.wait_for_log(&["timed out"]);
-    drop(silent);
-    eventually("descriptors back", PATIENCE, || {
-        (open_files(server.process()) == before).then_some(())
-    });
-    assert!(server.is_running());
-    assert!(
-        root.beside("monotonic").exists(),
-        "the library had no effect"
-    );
-    assert!(
-        !root.beside("realtime").exists(),
-        "the time of day was read"
-    );
-}
-
-/// The library, built here; none where there is no compiler.
-fn wild_clock(root: &Root) -> Option<std::path::PathBuf> {
-    let (source, library) = (root.beside("clock.c"), root.beside("clock.so"));
-    fs::write(&source, WILD_CLOCK).unwrap();
-    let mut command = Command::new("cc");
-    command.args(["-shared", "-fPIC", "-o"]);
-    match command.arg(&library).arg(&source).output() {
-        Ok(output) if output.status.success() => Some(library),
-        Ok(output) => panic!("{}", String::from_utf8_lossy(&output.stderr)),
-        Err(_) => {
-            skipped("there is no C compiler");
-            None
-        }
-    }
-}
-
-const WILD_CLOCK: &str = r#"
-#define _GNU_SOURCE
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/syscall.h>
-#include <sys/time.h>
-#include <time.h>
-#include <unistd.h>
-
-static void note(const char *what) {
-    char path[4096];
-    const char *directory = getenv("CLOCK_NOTES");
-    snprintf(path, sizeof path, "%s/%s", directory ? directory : "/", what);
-    close(open(path, O_CREAT | O_WRONLY, 0600));
-}
-
-static void step(long *seconds) {
-    static int looks;
-    note("realtime");
-    *seconds += (looks++ % 2 ? 1 : -1) * looks * 3600L;
-}
-
-int clock_gettime(clockid_t clock, struct timespec *time) {
-    int result = syscall(SYS_clock_gettime, clock, time);
-    if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE) {
-        step(&time->tv_sec);
-    } else if (clock == CLOCK_MONOTONIC) {
-        note("monotonic");
-    }
-    return result;
-}
-
-int gettimeofday(struct timeval *restrict time, void *restrict zone) {
-    (void) zone;
-    int result = syscall(SYS_gettimeofday, time, 0);
-    step(&time->tv_sec);
-    return result;
-}
-
-time_t time(time_t *out) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    if (out) *out = now.tv_sec;
-    return now.tv_sec;
-}
-"#;
-
-/// Does something when it goes, also when a test fails.
-struct OnDrop<F: Fn()>(F);
-
-impl<F: Fn()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        (self.0)();
-    }
 }
