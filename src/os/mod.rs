@@ -24,13 +24,15 @@ use std::io;
 
 use nix::errno::Errno;
 
-/// The system ran out of something that others will give back: descriptors, memory, ports.
+/// The system ran out of something that others will give back: descriptors, memory, ports, and what one
+/// user may watch with epoll.
 pub fn is_exhaustion(error: &io::Error) -> bool {
     let lacking = [
         Errno::EMFILE,
         Errno::ENFILE,
         Errno::ENOBUFS,
         Errno::ENOMEM,
+        Errno::ENOSPC,
         Errno::EADDRINUSE,
         Errno::EAGAIN,
     ];

@@ -30,7 +30,8 @@ pub enum Signal {
 }
 
 impl Signals {
-    /// Takes SIGTERM, SIGINT and SIGHUP out of their usual course.
+    /// Takes SIGTERM, SIGINT and SIGHUP out of their usual course. SIGXFSZ, which would end us where a
+    /// log file is as large as it may become, is blocked for good: the write fails instead.
     ///
     /// # Errors
     /// Where no descriptor is left.
@@ -39,7 +40,9 @@ impl Signals {
         for number in [Number::SIGTERM, Number::SIGINT, Number::SIGHUP] {
             set.add(number);
         }
-        set.thread_block()?;
+        let mut blocked = set;
+        blocked.add(Number::SIGXFSZ);
+        blocked.thread_block()?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         Ok(Signals {
             descriptor: SignalFd::with_flags(&set, flags)?,
@@ -98,16 +101,26 @@ pub fn processor_time() -> io::Result<Duration> {
 #[derive(Debug, Default)]
 pub struct LogLines {
     dropped: u64,
+    /// A disk that became full took a part of a line.
+    is_cut: bool,
 }
 
 impl LogLines {
     /// Writes one line if that does not block.
     fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
+        if !takes_a_line()? {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if self.is_cut {
+            io::stderr().write_all(b"\n")?;
+            self.is_cut = false;
+        }
         let line = &line[..line.len().min(LINE_MAX)];
-        if takes_a_line()? {
-            io::stderr().write_all(line)
-        } else {
-            Err(io::ErrorKind::WouldBlock.into())
+        let written = io::stderr().write(line)?;
+        self.is_cut = written < line.len();
+        match self.is_cut {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
         }
     }
 }

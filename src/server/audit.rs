@@ -1,29 +1,51 @@
-//! What must hold between any two calls of a [`Server`]. Tests and the simulator ask after every turn.
+//! What must hold between any two calls of a [`Server`], and what holds once it was woken. Tests, fuzzers
+//! and the simulator ask.
 
 use std::collections::HashSet;
 
 use crate::moment::Moment;
 
-use super::client::{Client, Phase};
+use super::client::{Client, Phase, Served};
 use super::pending::Size;
 use super::wheel::TICK;
 use super::{Count, Server};
 
 impl Server {
-    /// Checks the books, after [`Server::on_wakeup`]. It looks at every client, so it is for tests.
+    /// Checks everything, after [`Server::on_wakeup`]. It looks at every client, so it is for tests.
     ///
     /// # Panics
-    /// Where they are wrong: that is a bug of ours.
+    /// Where something is wrong: that is a bug of ours.
     pub fn audit(&self, now: Moment) {
-        self.audit_slots();
-        self.audit_queue(now);
-        self.audit_indexes();
+        self.audit_books();
+        assert!(
+            self.next_in_line(now).is_none(),
+            "a slot is free and somebody waits"
+        );
         for (_, client) in &self.clients {
-            self.audit_client(now, client);
+            // A held client is fed when its timer comes up.
+            let will_be_asked = client.is_ready || client.is_blocked;
+            let has_to_send = |served: &Served| served.has_to_send(now - TICK);
+            assert!(
+                !client.served().is_some_and(has_to_send) || will_be_asked,
+                "a client with something to send is forgotten"
+            );
         }
     }
 
-    fn audit_client(&self, now: Moment, client: &Client) {
+    /// Checks what must hold after every call, whichever it was.
+    ///
+    /// # Panics
+    /// As [`Server::audit`].
+    pub fn audit_books(&self) {
+        self.audit_slots();
+        self.audit_queue();
+        self.audit_indexes();
+        for (_, client) in &self.clients {
+            self.audit_client(client);
+        }
+    }
+
+    fn audit_client(&self, client: &Client) {
         let timer = client
             .timer
             .expect("every client has an entry in the wheel");
@@ -31,14 +53,12 @@ impl Server {
             timer.comes_up < client.deadline(self.limits.reclaim) + TICK,
             "a timer comes up too late"
         );
+        assert!(
+            client.is_blocked || client.try_again_at.is_none(),
+            "who may send is to be asked to try again"
+        );
         if let Some(served) = client.served() {
             served.transfer.audit();
-            // A held client is fed when its timer comes up.
-            let will_be_asked = client.is_ready || client.is_blocked;
-            assert!(
-                !served.has_to_send(now - TICK) || will_be_asked,
-                "a client with something to send is forgotten"
-            );
         }
     }
 
@@ -81,11 +101,7 @@ impl Server {
         );
     }
 
-    fn audit_queue(&self, now: Moment) {
-        assert!(
-            self.next_in_line(now).is_none(),
-            "a slot is free and somebody waits"
-        );
+    fn audit_queue(&self) {
         let queued: HashSet<usize> = self.queue.iter(true).collect();
         assert_eq!(
             queued.len(),

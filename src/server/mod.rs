@@ -99,7 +99,8 @@ impl Limits {
 
     /// Sockets that are open for clients at once.
     pub fn max_sockets(&self) -> usize {
-        let held = if self.hold.is_some() {
+        // Whoever loses its slot is held as well.
+        let held = if self.hold.is_some() || self.reclaim {
             self.max_pending
         } else {
             0
@@ -230,6 +231,7 @@ impl Server {
             .filter(|client| client.is_blocked)
         {
             blocked.is_blocked = false;
+            blocked.try_again_at = None;
             blocked.is_ready = true;
             self.ready.push_back(client);
         }
@@ -251,7 +253,6 @@ impl Server {
             };
             client.timer = None;
             if client.try_again_at.is_some_and(|at| at <= now) {
-                client.try_again_at = None;
                 self.on_writable(due.owner);
             }
             let client = &self.clients[due.owner];

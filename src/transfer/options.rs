@@ -18,6 +18,10 @@ pub const BLKSIZE_MIN: u16 = 8;
 /// Greatest block size (RFC 2348).
 pub const BLKSIZE_MAX: u16 = 65464;
 
+/// Most bytes in a window of netascii, unless one block is more: so much of it is kept in memory for each
+/// client, whatever it asks for.
+pub const TEXT_WINDOW_MAX: u16 = u16::MAX;
+
 /// What the operator grants at most.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Terms {
@@ -141,15 +145,15 @@ impl Wanted {
 
     /// The block size asked for; the default where none was.
     pub fn blksize(&self) -> u16 {
-        let asked = self
-            .options
-            .iter()
-            .flatten()
-            .find_map(|option| match option.value {
-                Known::Blksize(blksize) => Some(blksize),
-                Known::Timeout(_) | Known::Tsize | Known::Windowsize(_) => None,
-            });
-        asked.unwrap_or(BLKSIZE_DEFAULT)
+        self.asked_blksize().unwrap_or(BLKSIZE_DEFAULT)
+    }
+
+    fn asked_blksize(&self) -> Option<u16> {
+        let mut asked = self.options.iter().flatten();
+        asked.find_map(|option| match option.value {
+            Known::Blksize(blksize) => Some(blksize),
+            Known::Timeout(_) | Known::Tsize | Known::Windowsize(_) => None,
+        })
     }
 
     /// Asked as the loader of the Raspberry Pi 4 asks. It gives up a file that is not complete 30 s after
@@ -169,8 +173,18 @@ impl Wanted {
         size: Option<u64>,
         payload_max: Option<u16>,
     ) -> Negotiated {
+        let fits = payload_max.map_or(BLKSIZE_MAX, |most| most.saturating_sub(4));
+        let blksize = match self.asked_blksize() {
+            Some(asked) => asked.min(terms.max_blksize).min(fits).max(BLKSIZE_MIN),
+            None => BLKSIZE_DEFAULT,
+        };
+        // Text is kept in memory until it is acknowledged, octets are not.
+        let max_windowsize = match size {
+            Some(_) => terms.max_windowsize,
+            None => terms.max_windowsize.min(TEXT_WINDOW_MAX / blksize).max(1),
+        };
         let mut negotiated = Negotiated {
-            blksize: BLKSIZE_DEFAULT,
+            blksize,
             windowsize: 1,
             timeout: None,
             granted: [None; KNOWN],
@@ -178,11 +192,7 @@ impl Wanted {
         for (place, option) in negotiated.granted.iter_mut().zip(self.options) {
             let Some(option) = option else { continue };
             let granted = match option.value {
-                Known::Blksize(asked) => {
-                    let fits = payload_max.map_or(BLKSIZE_MAX, |most| most.saturating_sub(4));
-                    negotiated.blksize = asked.min(terms.max_blksize).min(fits).max(BLKSIZE_MIN);
-                    Some(u64::from(negotiated.blksize))
-                }
+                Known::Blksize(_) => Some(u64::from(blksize)),
                 Known::Timeout(seconds) => {
                     negotiated.timeout = Some(Duration::from_secs(seconds.into()));
                     Some(u64::from(seconds))
@@ -190,7 +200,7 @@ impl Wanted {
                 // curl fails on the size of an empty file, and PXELINUX takes it for a miss.
                 Known::Tsize => size.filter(|&size| size > 0),
                 Known::Windowsize(asked) => {
-                    negotiated.windowsize = asked.min(terms.max_windowsize);
+                    negotiated.windowsize = asked.min(max_windowsize);
                     Some(u64::from(negotiated.windowsize))
                 }
             };

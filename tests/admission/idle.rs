@@ -423,3 +423,23 @@ fn two_clients_that_stall_in_turn_share_one_slot_and_both_complete() {
     }
     assert!(lab.now < Moment::START + seconds(20));
 }
+
+/// Also where nobody is kept alive before its turn: the lab looks whether more sockets are open than the operator was told.
+#[test]
+fn sockets_of_those_who_lost_their_slots_were_counted() {
+    let limits = Limits {
+        hold: None,
+        ..slots(1)
+    };
+    let mut lab = lab_with(limits);
+    for number in 1..=200 {
+        // It is served for one block and falls silent; the next one gets its slot.
+        lab.ask(client(number), "kernel");
+        while lab.world.client_of(client(number)).is_none() {
+            lab.pass(millis(5));
+        }
+        lab.ack_last(client(number));
+    }
+    assert!(lab.server.held() > limits.max_transfers + limits.max_finishing());
+    assert!(lab.world.open_now() <= limits.max_sockets());
+}

@@ -22,9 +22,7 @@ pub(crate) struct Client {
 
 /// Fetches a whole file, or tells the ERROR the server sent.
 pub(crate) fn fetch(server: SocketAddr, wish: &Wish) -> Result<Download, (u16, String)> {
-    let mut client = Client::new(server);
-    client.request(wish);
-    client.complete(Download::new(wish))
+    Client::new(server).fetch(wish)
 }
 
 /// Fetches a plain octet file without options.
@@ -89,6 +87,12 @@ impl Client {
 
     pub(crate) fn request(&self, wish: &Wish) {
         self.send_to_server(&wish.packet());
+    }
+
+    /// Asks for a file and takes part until it is there.
+    pub(crate) fn fetch(&mut self, wish: &Wish) -> Result<Download, (u16, String)> {
+        self.request(wish);
+        self.complete(Download::new(wish))
     }
 
     /// To the port that everybody knows.

@@ -1,7 +1,7 @@
 //! The real program on ports of its own, driven by a client written from the RFCs. Nothing of the server's own code for packets is
 //! used here.
 //!
-//! Read `packet`, `download` and `client` for the client, `root`, `server` and `machine` for the surroundings; the other modules
+//! Read `packet`, `download` and `client` for the client, `root`, `server`, `machine` and `victim` for the surroundings; the other modules
 //! are tests by subject. A test that cannot run here says `skipped: ...` on the standard error.
 
 #![allow(
@@ -16,19 +16,24 @@ mod machine;
 mod packet;
 mod root;
 mod server;
+mod victim;
 
 mod addresses;
 mod admission;
 mod changing_files;
 mod client_check;
+mod clock;
 mod command_line;
 mod descriptors;
+mod faults;
 mod held;
 mod idle;
+mod log_faults;
 mod logging;
 mod names;
 mod netascii;
 mod options;
+mod security;
 mod seen_elsewhere;
 mod segments;
 mod signals;

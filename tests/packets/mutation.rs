@@ -344,7 +344,22 @@ fn grants<'a>(
         done.push(lower);
         granted.extend(value.map(|value| (name, value)));
     }
+    if size.is_none() {
+        lower_windowsize_of_text(&mut granted);
+    }
     granted
+}
+
+/// What a window of netascii holds is kept in memory: one block, or 65,535 bytes at most.
+fn lower_windowsize_of_text(granted: &mut [(&[u8], u128)]) {
+    let is = |wanted: &[u8], name: &[u8]| name.eq_ignore_ascii_case(wanted);
+    let blksize = granted.iter().find(|(name, _)| is(b"blksize", name));
+    let most = 65_535 / blksize.map_or(512, |&(_, blksize)| blksize);
+    for (name, value) in granted {
+        if is(b"windowsize", name) {
+            *value = (*value).min(most.max(1));
+        }
+    }
 }
 
 fn is_number(text: &[u8]) -> bool {

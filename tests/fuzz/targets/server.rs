@@ -1,0 +1,19 @@
+//! The whole server, told by the input what arrives, how much time passes and what fails: the histories
+//! of `tests/hostile`, chosen byte by byte.
+
+#![no_main]
+
+#[path = "../../hostile/choices.rs"]
+#[allow(dead_code, reason = "the ordinary suite chooses by seed")]
+mod choices;
+#[path = "../../hostile/history.rs"]
+mod history;
+#[path = "../../hostile/world.rs"]
+#[allow(dead_code, reason = "the ordinary suite counts what happened")]
+mod world;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| {
+    history::History::new(choices::Bytes::new(input)).play();
+});

@@ -1,0 +1,443 @@
+//! One history: strangers send what they like, clients lie and vanish, time jumps, and the world fails.
+//! The books of the server are checked after every call. At the end the world is good again; then
+//! everything must come to its end, and an honest client must get its file.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use ripple_tftpd::moment::Moment;
+use ripple_tftpd::name::RootPrefixes;
+use ripple_tftpd::server::{Limits, Local, Server};
+use ripple_tftpd::transfer::{Outcome, Terms};
+use ripple_tftpd::wire::{Malformed, Peer};
+
+use super::choices::Choices;
+use super::world::World;
+
+pub(crate) struct History<C> {
+    server: Server,
+    limits: Limits,
+    world: World<C>,
+    /// The request that came last.
+    last: (Peer, Local, Vec<u8>),
+}
+
+impl<C: Choices> History<C> {
+    pub(crate) fn new(choices: C) -> History<C> {
+        let mut world = World::new(choices);
+        let limits = any_limits(&mut world.choices);
+        world.faults = world.choices.pick(&[0, 50, 10, 3]);
+        // A server that has been up for a while is no other.
+        let up = world.choices.pick(&[0, 1, 86_400, 10_000_000]);
+        world.now = Moment::START + Duration::from_secs(up);
+        History {
+            server: Server::new(world.now, limits, RootPrefixes::new([&b"/srv/tftp"[..]])),
+            limits,
+            world,
+            last: (host(1, 2070), local(0), Vec::new()),
+        }
+    }
+
+    /// Plays it to its end and tells what the server counted and how clients ended.
+    pub(crate) fn play(mut self) -> (Server, World<C>) {
+        while !self.world.choices.is_over() {
+            self.step();
+            self.check();
+        }
+        self.world.faults = 0;
+        if !self.server.is_stopping() {
+            self.come_to_rest();
+            self.serve_an_honest_client();
+        }
+        self.stop();
+        self.come_to_rest();
+        assert!(self.server.is_stopped());
+        (self.server, self.world)
+    }
+
+    fn step(&mut self) {
+        match self.world.choices.below(24) {
+            0..6 => self.request_arrives(),
+            6 | 7 => self.request_comes_again(),
+            8..13 => self.reply_arrives(),
+            13 => self.client_fetches_on(),
+            14 => {
+                let client = self.any_client();
+                self.becomes_writable(client);
+            }
+            15..18 => self.turn(),
+            18..22 => self.let_time_pass(),
+            22 if self.world.choices.one_in(4) => self.port_closes(),
+            _ => self.something_rare(),
+        }
+    }
+
+    fn check(&self) {
+        self.server.audit_books();
+        assert!(self.server.running() <= self.limits.max_transfers);
+        assert!(self.world.open.len() <= self.limits.max_sockets());
+        assert_eq!(
+            self.world.opens - self.world.closes,
+            self.world.open.len() as u64
+        );
+        assert_eq!(self.server.serving(), self.world.open.len());
+    }
+
+    // Turns and time.
+
+    fn turn(&mut self) {
+        let now = self.world.now;
+        self.server.on_wakeup(now, &mut self.world);
+        self.check();
+        self.server.audit(now);
+        self.server.send_ready(now, &mut self.world);
+    }
+
+    fn let_time_pass(&mut self) {
+        let choices = &mut self.world.choices;
+        let span = match choices.below(12) {
+            0 => Duration::ZERO,
+            1 | 2 => Duration::from_micros(choices.below(5000)),
+            3..6 => Duration::from_millis(choices.below(5000)),
+            6 => Duration::from_secs(choices.below(120)),
+            // The machine slept, or its clock is broken.
+            7 if choices.one_in(4) => Duration::from_secs(choices.within(1, 10 * 3600)),
+            _ => {
+                let wakeup = self.server.next_wakeup();
+                wakeup.map_or(Duration::ZERO, |wakeup| wakeup.since(self.world.now))
+            }
+        };
+        self.world.now = self.world.now + span;
+        if !self.world.choices.one_in(4) {
+            self.turn();
+        }
+    }
+
+    /// Lets time pass until nothing is ever due again.
+    fn come_to_rest(&mut self) {
+        let clients: Vec<usize> = self.world.open.keys().copied().collect();
+        for client in clients {
+            self.becomes_writable(client);
+        }
+        for _ in 0..TURNS_MAX {
+            self.turn();
+            self.check();
+            if self.server.has_ready() {
+                continue;
+            }
+            match self.server.next_wakeup() {
+                Some(wakeup) => self.world.now = self.world.now.max(wakeup),
+                None => {
+                    assert_eq!(self.world.open.len(), 0, "something stays open for ever");
+                    assert_eq!(self.server.pending(), 0, "somebody waits for ever");
+                    return;
+                }
+            }
+        }
+        panic!("the server does not come to rest");
+    }
+
+    fn serve_an_honest_client(&mut self) {
+        let peer = host(200, 2070);
+        // By then no admission pauses any more for want of descriptors.
+        self.world.now = self.world.now + Duration::from_secs(1);
+        let datagram = b"\0\x01small\0octet\0";
+        let before = self.world.ended.len();
+        self.request(peer, local(0), datagram);
+        self.turn();
+        let of_peer = |(&client, open): (_, &super::world::Open)| {
+            (open.peer == peer && open.block == 1).then_some(client)
+        };
+        let client = self.world.open.iter().find_map(of_peer);
+        let client = client.expect("an honest client is served at once");
+        self.reply(client, b"\0\x04\0\x01");
+        assert_eq!(self.world.ended[before..], [Outcome::Complete]);
+    }
+
+    // What arrives.
+
+    fn request_arrives(&mut self) {
+        let choices = &mut self.world.choices;
+        let peer = any_peer(choices);
+        let at = local(choices.length(2));
+        let datagram = any_request(choices);
+        for _ in 0..choices.pick(&[1, 1, 1, 2, 5]) {
+            self.request(peer, at, &datagram);
+            self.check();
+        }
+        self.last = (peer, at, datagram);
+    }
+
+    /// From the same port or from another one of the same machine.
+    fn request_comes_again(&mut self) {
+        let (mut peer, at, datagram) = self.last.clone();
+        if self.world.choices.one_in(3) {
+            peer.port = 2070 + u16::try_from(self.world.choices.below(4)).expect("small");
+        }
+        self.request(peer, at, &datagram);
+    }
+
+    fn request(&mut self, peer: Peer, at: Local, datagram: &[u8]) {
+        self.world.expect_request(peer);
+        let now = self.world.now;
+        self.server
+            .on_request(now, &mut self.world, peer, at, datagram);
+    }
+
+    fn reply_arrives(&mut self) {
+        let client = self.any_client();
+        let sent = self.world.open.get(&client).map_or(0, |open| open.block);
+        let choices = &mut self.world.choices;
+        let block = match choices.below(10) {
+            0..6 => sent,
+            6 => sent.wrapping_sub(1),
+            7 => sent.wrapping_add(1),
+            8 => sent.wrapping_sub(choices.below(70)),
+            _ => choices.port().into(),
+        };
+        let [.., high, low] = block.to_be_bytes();
+        let mut datagram = match choices.below(12) {
+            0 => vec![0, 5, 0, choices.pick(&[0, 8, 1, 4, 9]), b'%', b'n', 0],
+            1 => any_bytes(choices, 12),
+            _ => vec![0, 4, high, low],
+        };
+        if choices.one_in(10) {
+            spoil(choices, &mut datagram);
+        }
+        self.reply(client, &datagram);
+    }
+
+    /// A client does as it should for a while.
+    fn client_fetches_on(&mut self) {
+        let client = self.any_client();
+        for _ in 0..self.world.choices.within(1, 8) {
+            let Some(open) = self.world.open.get(&client) else {
+                return;
+            };
+            let [.., high, low] = open.block.to_be_bytes();
+            self.reply(client, &[0, 4, high, low]);
+            self.turn();
+            self.check();
+        }
+    }
+
+    fn reply(&mut self, client: usize, datagram: &[u8]) {
+        self.world.expect_reply(client);
+        let now = self.world.now;
+        self.server.on_reply(now, &mut self.world, client, datagram);
+    }
+
+    fn port_closes(&mut self) {
+        let client = self.any_client();
+        let now = self.world.now;
+        self.server.on_port_closed(now, &mut self.world, client);
+    }
+
+    /// Mostly one that is open.
+    fn any_client(&mut self) -> usize {
+        let open = self.world.open.len();
+        if open == 0 || self.world.choices.one_in(10) {
+            return self.world.choices.length(100);
+        }
+        let place = self.world.choices.length(open);
+        let client = self.world.open.keys().nth(place);
+        *client.expect("there are as many")
+    }
+
+    fn becomes_writable(&mut self, client: usize) {
+        self.world.becomes_writable(client);
+        self.server.on_writable(client);
+    }
+
+    fn something_rare(&mut self) {
+        let now = self.world.now;
+        match self.world.choices.below(30) {
+            0 => self.stop(),
+            1 => self.server.abort(now, &mut self.world),
+            2..10 => self.world.faults = self.world.choices.pick(&[0, 50, 10, 3, 1]),
+            10..20 => {
+                self.server.count_malformed(Malformed::Oversized);
+                self.server.count_malformed(Malformed::Unanswerable);
+            }
+            _ => {}
+        }
+    }
+
+    fn stop(&mut self) {
+        let now = self.world.now;
+        self.server.stop(now, &mut self.world);
+    }
+}
+
+fn any_limits(choices: &mut impl Choices) -> Limits {
+    let seconds = Duration::from_secs;
+    Limits {
+        max_transfers: choices.pick(&[1, 2, 3, 8, 32]),
+        max_pending: choices.pick(&[0, 1, 5, 40]),
+        hold: choices.pick(&[None, Some(seconds(0)), Some(seconds(2)), Some(seconds(2))]),
+        reclaim: !choices.one_in(4),
+        small_file: choices.pick(&[0, 100, 128 * 1024, u64::MAX]),
+        keepalive_share: choices.pick(&[1, 10, 100]),
+        patience: seconds(choices.pick(&[1, 8, 35, 120])),
+        terms: Terms {
+            max_blksize: choices.pick(&[8, 512, 1428, 65464]),
+            max_windowsize: choices.pick(&[1, 4, 64, 64, 1000]),
+        },
+    }
+}
+
+// Who sends.
+
+/// A few machines whose ports come again and again, the server itself, or anybody.
+fn any_peer(choices: &mut impl Choices) -> Peer {
+    match choices.below(16) {
+        0..10 => host(choices.within(1, 5).try_into().expect("small"), {
+            2070 + u16::try_from(choices.below(4)).expect("small")
+        }),
+        10..12 => Peer {
+            address: Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 7).into(),
+            port: 2070,
+            scope: choices.within(1, 3).try_into().expect("small"),
+        },
+        // From the server's own address and port.
+        12 => Peer {
+            address: local(0).address,
+            port: 69,
+            scope: 0,
+        },
+        _ => Peer {
+            address: IpAddr::V4(Ipv4Addr::from_bits(
+                choices.below(1 << 32).try_into().expect("32 bits"),
+            )),
+            port: choices.port(),
+            scope: 0,
+        },
+    }
+}
+
+fn host(number: u8, port: u16) -> Peer {
+    Peer {
+        address: Ipv4Addr::new(192, 0, 2, number).into(),
+        port,
+        scope: 0,
+    }
+}
+
+fn local(listener: usize) -> Local {
+    Local {
+        address: Ipv4Addr::new(192, 0, 2, 254).into(),
+        interface: 0,
+        listener,
+    }
+}
+
+// What is sent.
+
+/// Requests good and bad, and what is none.
+fn any_request(choices: &mut impl Choices) -> Vec<u8> {
+    if choices.one_in(16) {
+        return any_bytes(choices, 40);
+    }
+    let opcode = match choices.one_in(16) {
+        true => choices.pick(&[2, 3, 4, 5, 6]),
+        false => 1,
+    };
+    let mut datagram = vec![0, opcode];
+    datagram.extend(match choices.one_in(4) {
+        true => choices.pick(&BAD_NAMES),
+        false => choices.pick(&NAMES),
+    });
+    datagram.push(0);
+    datagram.extend(match choices.one_in(12) {
+        true => choices.pick(&[&b"mail"[..], b"x", b""]),
+        false => choices.pick(&[&b"octet"[..], b"octet", b"OCTET", b"netascii"]),
+    });
+    datagram.push(0);
+    for _ in 0..choices.pick(&[0, 0, 1, 2, 4, 6]) {
+        for text in [choices.pick(&OPTIONS), choices.pick(&VALUES)] {
+            datagram.extend(text);
+            datagram.push(0);
+        }
+    }
+    if choices.one_in(6) {
+        spoil(choices, &mut datagram);
+    }
+    datagram
+}
+
+/// Cuts it short, changes a byte, or puts something in.
+fn spoil(choices: &mut impl Choices, datagram: &mut Vec<u8>) {
+    let at = choices.length(datagram.len() + 1);
+    match choices.below(4) {
+        0 => datagram.truncate(at),
+        1 => {
+            let byte = choices.byte();
+            datagram
+                .iter_mut()
+                .skip(at)
+                .take(1)
+                .for_each(|old| *old = byte);
+        }
+        2 => {
+            let bytes = any_bytes(choices, 8);
+            datagram.splice(at..at, bytes);
+        }
+        _ => {
+            let (byte, count) = (choices.byte(), choices.length(2048));
+            datagram.splice(at..at, std::iter::repeat_n(byte, count));
+        }
+    }
+}
+
+fn any_bytes(choices: &mut impl Choices, end: usize) -> Vec<u8> {
+    let length = choices.length(end);
+    (0..length).map(|_| choices.byte()).collect()
+}
+
+const NAMES: [&[u8]; 8] = [
+    b"empty",
+    b"small",
+    b"even",
+    b"medium",
+    b"large",
+    b"large",
+    b"a/huge",
+    b"/srv/tftp/small\xFF",
+];
+
+const BAD_NAMES: [&[u8]; 6] = [
+    b"missing",
+    b"../small",
+    b"a\\..\\..\\small",
+    b"%s%n",
+    b"\xFF",
+    b"",
+];
+
+const OPTIONS: [&[u8]; 7] = [
+    b"blksize",
+    b"windowsize",
+    b"tsize",
+    b"timeout",
+    b"BLKSIZE",
+    b"multicast",
+    b"",
+];
+
+const VALUES: [&[u8]; 12] = [
+    b"0",
+    b"1",
+    b"8",
+    b"64",
+    b"512",
+    b"1428",
+    b"65464",
+    b"65535",
+    b"65536",
+    b"-1",
+    b"99999999999999999999",
+    b"x",
+];
+
+/// Turns until the last client is given up, with its window sent again and again.
+const TURNS_MAX: u32 = 200_000;
