@@ -12,7 +12,7 @@ use super::{Failure, trying};
 use crate::config::Settings;
 use crate::os::files::Files;
 use crate::os::users::{self, Account};
-use crate::os::{landlock, privileges, seccomp};
+use crate::os::{privileges, sandbox};
 
 /// Who the server is to be; none: who it is.
 ///
@@ -107,15 +107,15 @@ pub(super) fn find_readable(settings: &Settings, files: &Files) -> Result<(), Fa
 
 /// Tells what of it this system has.
 fn enter_sandbox(files: &Files) -> Result<String, Failure> {
-    let level = trying("Landlock", landlock::confine(files.as_fd()))?;
-    let calls = trying("seccomp", seccomp::confine(level > 0))?;
-    let landlock = match level {
+    let level = trying("Landlock", sandbox::confine_files(files.as_fd()))?;
+    let calls = trying("seccomp", sandbox::confine_calls(level > 0))?;
+    let files = match level {
         0 => "no Landlock".into(),
         _ => format!("Landlock ABI {level}"),
     };
     Ok(match calls {
-        0 => format!("{landlock}, no seccomp"),
-        _ => format!("{landlock}, {calls} system calls"),
+        0 => format!("{files}, no seccomp"),
+        _ => format!("{files}, {calls} system calls"),
     })
 }
 

@@ -111,18 +111,22 @@ impl Daemon {
         let server = Server::new(now, settings.limits, files.root_prefixes());
         let mut world = World::new(poll, files, Log::new(now), now, settings.mtu_clamp);
         world.log.starting(settings);
+        let mut buffers = Vec::new();
         for listener in bind_all(&settings.listen)? {
             let source = Source::Listener(world.listeners.len());
             trying("epoll", world.poll.add(&listener, source))?;
-            let buffer = trying("receive buffer", listener.enlarge_buffer(RECEIVE_BUFFER))?;
-            world
-                .log
-                .listening(listener.address(), buffer, RECEIVE_BUFFER);
+            let buffer = listener.enlarge_buffer(RECEIVE_BUFFER);
+            buffers.push(trying("receive buffer", buffer)?);
             world.add_listener(listener);
         }
         ensure_descriptors(settings, &world.log)?;
         // Whatever needs a privilege is done, and nothing that came from the network was looked at yet.
         confine::confine(settings, &world.files, account.as_ref(), &world.log)?;
+        for (listener, buffer) in world.listeners.iter().zip(buffers) {
+            world
+                .log
+                .listening(listener.address(), buffer, RECEIVE_BUFFER);
+        }
         Ok(Daemon {
             clock,
             signals,

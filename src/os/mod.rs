@@ -4,14 +4,14 @@
 //! taken out. Sockets are never blocking. `nix` and `socket2` make most calls; the few that neither can
 //! make without an allocation for each packet are made directly.
 //!
-//! Read `clock`, `poll`, `receive`, `listener`, `socket`, `files`, `process`, `privileges`, `seccomp`.
+//! Read `clock`, `poll`, `receive`, `listener`, `socket`, `files`, `process`, `privileges`, `sandbox`.
 
 mod beneath;
 pub mod clock;
 pub mod content;
 mod control;
 pub mod files;
-pub mod landlock;
+mod landlock;
 pub mod listener;
 mod mapping;
 pub mod poll;
@@ -20,6 +20,7 @@ pub mod port;
 pub mod privileges;
 pub mod process;
 pub mod receive;
+pub mod sandbox;
 #[cfg_attr(
     not(any(
         target_arch = "x86_64",
@@ -28,7 +29,7 @@ pub mod receive;
     )),
     path = "no_seccomp.rs"
 )]
-pub mod seccomp;
+mod seccomp;
 pub mod socket;
 pub mod users;
 

@@ -107,7 +107,6 @@ const CALLS: &[c_long] = &[
     libc::SYS_recvmmsg,
     libc::SYS_sendmmsg,
     libc::SYS_sendmsg,
-    libc::SYS_sendto,
     // Files. What openat2 opens is bound by Landlock, see `confine`.
     libc::SYS_close,
     libc::SYS_fstat,
@@ -115,7 +114,6 @@ const CALLS: &[c_long] = &[
     libc::SYS_statx,
     libc::SYS_openat2,
     libc::SYS_readlinkat,
-    libc::SYS_lseek,
     libc::SYS_pread64,
     libc::SYS_preadv2,
     libc::SYS_read,
@@ -124,16 +122,14 @@ const CALLS: &[c_long] = &[
     libc::SYS_poll,
     libc::SYS_ppoll,
     libc::SYS_write,
-    libc::SYS_writev,
     // Memory.
     libc::SYS_brk,
     libc::SYS_madvise,
     libc::SYS_mincore,
     libc::SYS_mremap,
     libc::SYS_munmap,
-    // The runtime: seeds of hash maps, locks, the end of the process, and that of a faulty one.
+    // The runtime: seeds of hash maps, the end of the process, and that of a faulty one.
     libc::SYS_getrandom,
-    libc::SYS_futex,
     libc::SYS_exit_group,
     libc::SYS_sigaltstack,
     libc::SYS_rt_sigprocmask,
@@ -162,9 +158,12 @@ const CALLS_WITH_ARGUMENTS: &[(c_long, &[Condition])] = &[
     (libc::SYS_openat, &[without(2, WRITING)]),
     (libc::SYS_mmap, &[without(2, libc::PROT_EXEC)]),
     (libc::SYS_mprotect, &[without(2, libc::PROT_EXEC)]),
+    // A build with debug assertions looks whether a descriptor is open before it closes it.
+    (libc::SYS_fcntl, &[is(1, libc::F_GETFD)]),
     // How a program that finds a fault in itself ends: abort(3), and the handler that tells of a stack
     // overflow.
     (libc::SYS_tgkill, &[is(2, libc::SIGABRT)]),
+    (libc::SYS_tkill, &[is(1, libc::SIGABRT)]),
     (libc::SYS_rt_sigaction, &[is(0, libc::SIGABRT)]),
     (libc::SYS_rt_sigaction, &[is(0, libc::SIGBUS)]),
     (libc::SYS_rt_sigaction, &[is(0, libc::SIGSEGV)]),
