@@ -29,6 +29,7 @@ mod logging;
 mod names;
 mod netascii;
 mod options;
+mod privileges;
 mod seen_elsewhere;
 mod segments;
 mod signals;
