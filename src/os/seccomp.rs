@@ -180,11 +180,11 @@ const WRITING: c_int = libc::O_WRONLY
     | (libc::O_TMPFILE & !libc::O_DIRECTORY);
 
 const fn is(argument: u8, value: c_int) -> Condition {
-    (argument, u32::MAX as u64, value as u64)
+    (argument, u32::MAX as u64, value.unsigned_abs() as u64)
 }
 
 const fn without(argument: u8, flags: c_int) -> Condition {
-    (argument, flags as u64, 0)
+    (argument, flags.unsigned_abs() as u64, 0)
 }
 
 /// Ends the process after a call that the filter does not allow.
