@@ -110,6 +110,7 @@ const CALLS: &[c_long] = &[
     // Files. What openat2 opens is bound by Landlock, see `confine`.
     libc::SYS_close,
     libc::SYS_fstat,
+    libc::SYS_fstatfs,
     libc::SYS_newfstatat,
     libc::SYS_statx,
     libc::SYS_openat2,
