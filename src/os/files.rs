@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::{Rc, Weak};
@@ -155,6 +155,13 @@ impl Files {
                 .retain(|_, mapping| mapping.strong_count() > 0);
             self.mappings_kept = MAPPINGS_KEPT_MIN.max(2 * self.mappings.len());
         }
+    }
+}
+
+/// The directory itself.
+impl AsFd for Files {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
     }
 }
 
