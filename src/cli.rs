@@ -104,6 +104,27 @@ pub const OPTIONS: &[Flag] = &[
         default: None,
     },
     Flag {
+        short: Some('u'),
+        long: "user",
+        value: Some("USER[:GROUP]"),
+        help: "who to be when started as root, by name or number",
+        default: Some("tftp, or nobody where there is none"),
+    },
+    Flag {
+        short: None,
+        long: "chroot",
+        value: None,
+        help: "make DIR the root of all paths; needs root",
+        default: None,
+    },
+    Flag {
+        short: None,
+        long: "no-sandbox",
+        value: None,
+        help: "confine neither files (Landlock) nor system calls (seccomp)",
+        default: None,
+    },
+    Flag {
         short: Some('v'),
         long: "verbose",
         value: None,
@@ -206,6 +227,7 @@ fn settings(matches: &Matches) -> Result<Settings, String> {
             "listen" => settings
                 .listen
                 .push(config::listen_address(&value).map_err(named)?),
+            "user" => settings.user = Some(config::user_name(&value).map_err(named)?),
             _ => {}
         }
     }
@@ -216,6 +238,8 @@ fn settings(matches: &Matches) -> Result<Settings, String> {
         ));
     }
     settings.mtu_clamp = !matches.opt_present("no-mtu-clamp");
+    settings.chroot = matches.opt_present("chroot");
+    settings.sandbox = !matches.opt_present("no-sandbox");
     settings.verbosity = matches.opt_count("verbose");
     Ok(settings)
 }
@@ -313,7 +337,7 @@ mod tests {
     fn every_option_has_its_effect() {
         let line = "--root=. -n 3 -q5 -a 127.0.0.1:0 --listen [::1]:69 -t 9 -B 1468 -W 16 \
                     --no-mtu-clamp -vv --check --hold never --small-file 0 \
-                    --keepalive-share 25";
+                    --keepalive-share 25 -u tftp:boot --chroot --no-sandbox";
         let Ok(Command::Check(settings)) = parsed(line) else {
             panic!("a check was asked for")
         };
@@ -327,6 +351,10 @@ mod tests {
         assert_eq!(settings.limits.small_file, 0);
         assert_eq!(settings.limits.keepalive_share, 25);
         assert!(!settings.mtu_clamp);
+        let user = settings.user.expect("a user was named");
+        assert_eq!((&*user.user, user.group.as_deref()), ("tftp", Some("boot")));
+        assert!(settings.chroot);
+        assert!(!settings.sandbox);
         assert_eq!(settings.verbosity, 2);
     }
 
@@ -341,6 +369,7 @@ mod tests {
             ("-r . --keepalive-share 101", "--keepalive-share"),
             ("-r . --small-file 1k", "--small-file"),
             ("-r . -a nowhere", "--listen"),
+            ("-r . -u tftp:", "--user"),
             ("-r . --frobnicate", "frobnicate"),
             ("-r . more", "more"),
             ("-r . -n 1 -n 2", "n"),

@@ -21,6 +21,12 @@ pub struct Settings {
     pub limits: Limits,
     /// Grant no block size that the path would cut into fragments.
     pub mtu_clamp: bool,
+    /// Who to be once the addresses are bound; none: the usual one where started as root, else no change.
+    pub user: Option<UserName>,
+    /// Make the directory served the root of all paths.
+    pub chroot: bool,
+    /// Confine the process to the directory and to the system calls it needs.
+    pub sandbox: bool,
     /// 0: as `RUST_LOG` says, else one line for each transfer; 1: debug; 2 and more: trace.
     pub verbosity: usize,
 }
@@ -33,9 +39,21 @@ impl From<PathBuf> for Settings {
             listen: Vec::new(),
             limits: Limits::default(),
             mtu_clamp: true,
+            user: None,
+            chroot: false,
+            sandbox: true,
             verbosity: 0,
         }
     }
+}
+
+/// An account as the operator names it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UserName {
+    /// Name or number of the user.
+    pub user: String,
+    /// Name or number of the group; none: the one of the user.
+    pub group: Option<String>,
 }
 
 /// Most addresses that are listened on.
@@ -102,6 +120,24 @@ pub fn hold(text: &str) -> Result<Option<Duration>, String> {
     }
 }
 
+/// Reads an account: `USER` or `USER:GROUP`.
+///
+/// # Errors
+/// What is wrong with it, for the operator.
+pub fn user_name(text: &str) -> Result<UserName, String> {
+    let (user, group) = match text.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (text, None),
+    };
+    if user.is_empty() || group.is_some_and(|group| group.is_empty() || group.contains(':')) {
+        return Err(format!("'{text}' is not USER or USER:GROUP"));
+    }
+    Ok(UserName {
+        user: user.into(),
+        group: group.map(str::to_owned),
+    })
+}
+
 /// Reads an address to listen on: `ADDR`, `ADDR:PORT`, `[V6]:PORT` or `[V6]`.
 ///
 /// # Errors
@@ -163,6 +199,16 @@ mod tests {
             ":69",
         ] {
             assert!(listen_address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn accounts_with_and_without_a_group() {
+        let parts = |text| user_name(text).map(|name| (name.user, name.group));
+        assert_eq!(parts("tftp"), Ok(("tftp".into(), None)));
+        assert_eq!(parts("0:boot"), Ok(("0".into(), Some("boot".into()))));
+        for text in ["", ":", "tftp:", ":boot", "a:b:c"] {
+            assert!(user_name(text).is_err(), "{text}");
         }
     }
 

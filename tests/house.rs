@@ -154,6 +154,8 @@ const CONFINED: &[Confined] = &[
     Confined::only(Sign::Word("libc"), OS, ALL_SYSTEM_CALLS),
     Confined::only(Sign::Word("memmap2"), OS, ALL_SYSTEM_CALLS),
     Confined::only(Sign::Word("socket2"), OS, ALL_SYSTEM_CALLS),
+    Confined::only(Sign::Path(&["landlock"]), OS, ALL_SYSTEM_CALLS),
+    Confined::only(Sign::Path(&["seccompiler"]), OS, ALL_SYSTEM_CALLS),
     Confined::only(Sign::Path(&["mio"]), OS_AND_DAEMON, ALL_SYSTEM_CALLS),
     Confined::only(Sign::Path(&["nix"]), OS, ALL_SYSTEM_CALLS),
     Confined::only(Sign::Path(&["log"]), DAEMON_AND_MAIN, ONE_LOG),
@@ -681,6 +683,8 @@ src/config.rs         | let x = ::std::fs::metadata(p);                 | std::f
 src/daemon/mod.rs     | libc::getpid();                                 | libc has no place
 src/daemon/mod.rs     | use socket2::Socket;                            | socket2 has no place
 src/server/mod.rs     | memmap2::Mmap::map(x);                          | memmap2 has no place
+src/daemon/confine.rs | use landlock::Ruleset;                          | landlock::Ruleset has no place
+src/daemon/confine.rs | seccompiler::apply_filter(p);                   | seccompiler::apply_filter has no place
 src/server/mod.rs     | use mio::Token;                                 | mio::Token has no place
 src/daemon/io.rs      | use nix::{errno::Errno, sys::socket};           | nix::sys::socket has no place
 src/config.rs         | use nix::errno::Errno;                          | nix::errno::Errno has no place

@@ -32,7 +32,8 @@ pub(super) struct World {
     pub log: Log,
     /// The time of this turn of the loop.
     pub now: Moment,
-    files: Files,
+    /// The directory that is served.
+    pub files: Files,
     /// By the client's number.
     connections: Vec<Option<Connection>>,
     mtu_clamp: bool,

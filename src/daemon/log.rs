@@ -131,6 +131,19 @@ impl Log {
         }
     }
 
+    /// Writes down what is left of the privileges; `user` is none where the process stayed who it was.
+    pub fn confined(&self, user: Option<&str>, sandbox: &str) {
+        let user = user
+            .map(|user| format!("user {user}, "))
+            .unwrap_or_default();
+        info!("{user}no capabilities, sandbox: {sandbox}");
+    }
+
+    /// Writes down that no file can be served for now.
+    pub fn unreadable(&self, why: &impl std::fmt::Display) {
+        warn!("{why}: requests will be refused");
+    }
+
     /// Writes down that fewer descriptors may be open than could be needed.
     pub fn few_descriptors(&self, limit: u64, needed: u64, limits: &Limits) {
         warn!(

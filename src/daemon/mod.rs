@@ -5,8 +5,10 @@
 //! requests starves neither timers nor transfers; what is left unread is kept in mind, since the poll is
 //! edge-triggered and reminds nobody.
 //!
-//! Read `io` (the server's hands) and `log` (every line it writes).
+//! Read `confine` (what is given up before the loop begins), `io` (the server's hands) and `log` (every
+//! line it writes).
 
+mod confine;
 mod io;
 pub mod log;
 
@@ -51,12 +53,15 @@ fn trying<T>(what: impl fmt::Display, result: IoResult<T>) -> Result<T, Failure>
     })
 }
 
-/// Looks whether the directory could be served.
+/// Looks whether the directory could be served, by whoever would serve it. Gives up what the server would.
 ///
 /// # Errors
 /// Why not.
 pub fn check(settings: &Settings) -> Result<(), Failure> {
-    open_root(&settings.root).map(drop)
+    let files = open_root(&settings.root)?;
+    let account = confine::account(settings)?;
+    confine::give_up_privileges(settings, &files, account.as_ref())?;
+    confine::find_readable(settings, &files)
 }
 
 /// Serves until a signal ends it.
@@ -99,21 +104,28 @@ impl Daemon {
         let clock = Clock::start();
         let now = clock.now();
         let files = open_root(&settings.root)?;
+        let account = confine::account(settings)?;
         let signals = trying("signals", Signals::new())?;
         let poll = trying("epoll", Poll::new())?;
         trying("epoll", poll.add(&signals, Source::Signals))?;
         let server = Server::new(now, settings.limits, files.root_prefixes());
         let mut world = World::new(poll, files, Log::new(now), now, settings.mtu_clamp);
         world.log.starting(settings);
-        ensure_descriptors(settings, &world.log)?;
+        let mut buffers = Vec::new();
         for listener in bind_all(&settings.listen)? {
             let source = Source::Listener(world.listeners.len());
             trying("epoll", world.poll.add(&listener, source))?;
-            let buffer = trying("receive buffer", listener.enlarge_buffer(RECEIVE_BUFFER))?;
+            let buffer = listener.enlarge_buffer(RECEIVE_BUFFER);
+            buffers.push(trying("receive buffer", buffer)?);
+            world.add_listener(listener);
+        }
+        ensure_descriptors(settings, &world.log)?;
+        // Whatever needs a privilege is done, and nothing that came from the network was looked at yet.
+        confine::confine(settings, &world.files, account.as_ref(), &world.log)?;
+        for (listener, buffer) in world.listeners.iter().zip(buffers) {
             world
                 .log
                 .listening(listener.address(), buffer, RECEIVE_BUFFER);
-            world.add_listener(listener);
         }
         Ok(Daemon {
             clock,

@@ -17,9 +17,9 @@ pub enum Content {
     /// Octets from a mapping, which other transfers may share.
     Mapped(Mapped),
     /// Octets that are read when they are needed.
-    Read(ReadContent),
+    Read(Box<ReadContent>),
     /// Text that is translated to netascii.
-    Text(TextContent),
+    Text(Box<TextContent>),
 }
 
 impl Content {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::{Rc, Weak};
@@ -110,11 +110,12 @@ impl Files {
         let file = File::from(file);
         let length = size_of(&state);
         if as_text {
-            return Ok((Content::Text(TextContent::new(file, length)), length));
+            let text = TextContent::new(file, length);
+            return Ok((Content::Text(Box::new(text)), length));
         }
         let content = match self.mapping(file, &state) {
             Ok(mapping) => Content::Mapped(Mapped::new(mapping)),
-            Err(file) => Content::Read(ReadContent::new(file, length)),
+            Err(file) => Content::Read(Box::new(ReadContent::new(file, length))),
         };
         Ok((content, length))
     }
@@ -154,6 +155,13 @@ impl Files {
                 .retain(|_, mapping| mapping.strong_count() > 0);
             self.mappings_kept = MAPPINGS_KEPT_MIN.max(2 * self.mappings.len());
         }
+    }
+}
+
+/// The directory itself.
+impl AsFd for Files {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
     }
 }
 
@@ -240,7 +248,7 @@ mod tests {
         }
         assert!(matches!(mapped, Content::Mapped(_)));
         assert_eq!(bytes_of(mapped, 512), text);
-        assert_eq!(bytes_of(Content::Read(read), 512), text);
+        assert_eq!(bytes_of(Content::Read(Box::new(read)), 512), text);
         fs::remove_dir_all(&directory).expect("clean up");
     }
 

@@ -4,21 +4,34 @@
 //! taken out. Sockets are never blocking. `nix` and `socket2` make most calls; the few that neither can
 //! make without an allocation for each packet are made directly.
 //!
-//! Read `clock`, `poll`, `receive`, `listener`, `socket`, `files`, `process`.
+//! Read `clock`, `poll`, `receive`, `listener`, `socket`, `files`, `process`, `privileges`, `sandbox`.
 
 mod beneath;
 pub mod clock;
 pub mod content;
 mod control;
 pub mod files;
+mod landlock;
 pub mod listener;
 mod mapping;
 pub mod poll;
 #[cfg(feature = "storm")]
 pub mod port;
+pub mod privileges;
 pub mod process;
 pub mod receive;
+pub mod sandbox;
+#[cfg_attr(
+    not(any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "riscv64"
+    )),
+    path = "no_seccomp.rs"
+)]
+mod seccomp;
 pub mod socket;
+pub mod users;
 
 use std::io;
 

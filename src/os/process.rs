@@ -148,7 +148,8 @@ impl Write for LogLines {
 /// A pipe that polls as writable takes this many bytes without blocking (pipe(7)).
 const LINE_MAX: usize = libc::PIPE_BUF;
 
-fn takes_a_line() -> io::Result<bool> {
+/// Whether standard error takes a line now. Safe to call in the handler of a signal.
+pub(super) fn takes_a_line() -> io::Result<bool> {
     let stderr = io::stderr();
     let mut polled = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
     let ready = poll(&mut polled, PollTimeout::ZERO)?;

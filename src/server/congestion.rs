@@ -6,14 +6,10 @@
 //!
 //! Even one block for each slot can be too much. Then whoever is answered fills the buffer again before
 //! one whose packet was lost gets through, and that one may never. So some slots stay empty, but only
-//! while round trips also show that packets queue on the way: what gets lost by chance would be lost with
-//! fewer slots as well, and a queue means that fewer slots leave no link idle.
+//! while those who lost a packet also lose its repeats: what is lost by chance comes through the second
+//! time, and would be lost with fewer slots as well.
 
-use std::time::Duration;
-
-use crate::moment::Moment;
-
-/// Watches losses and round trips, and bounds windows and slots.
+/// Watches losses, and bounds windows and slots.
 #[derive(Debug)]
 pub(super) struct Congestion {
     slots: u64,
@@ -23,17 +19,14 @@ pub(super) struct Congestion {
     /// Packets since the last judgement, and how many of them were repeats.
     sent: u64,
     repeated: u64,
-    /// Round trips of those who were sent them, in microseconds, and how many were added up.
-    round_trips: u64,
-    counted: u64,
-    /// The shortest round trip of this while and of the one before, and when this one began.
-    shortest: Duration,
-    shortest_before: Duration,
-    since: Moment,
+    /// Clients that went on after a timeout, and how many of them after more than one; older ones count
+    /// half with each judgement. Whoever is gone counts in neither.
+    recovered: u64,
+    recovered_late: u64,
 }
 
 impl Congestion {
-    pub(super) fn new(now: Moment, slots: usize) -> Congestion {
+    pub(super) fn new(slots: usize) -> Congestion {
         let slots = u64::try_from(slots).unwrap_or(u64::MAX);
         let most = slots.saturating_mul(u16::MAX.into());
         Congestion {
@@ -42,45 +35,31 @@ impl Congestion {
             most,
             sent: 0,
             repeated: 0,
-            round_trips: 0,
-            counted: 0,
-            shortest: Duration::MAX,
-            shortest_before: Duration::MAX,
-            since: now,
+            recovered: 0,
+            recovered_late: 0,
         }
     }
 
-    /// So many packets left for one client, some of them not for the first time; `round_trip` is its
-    /// usual one, once something was measured.
-    pub(super) fn sent(
-        &mut self,
-        now: Moment,
-        packets: u64,
-        repeated: u64,
-        round_trip: Option<Duration>,
-    ) {
+    /// So many packets left, some of them not for the first time.
+    pub(super) fn sent(&mut self, packets: u64, repeated: u64) {
         self.sent += packets;
         self.repeated += repeated;
-        if let Some(round_trip) = round_trip {
-            self.shortest = self.shortest.min(round_trip);
-            let micros = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
-            self.round_trips = self.round_trips.saturating_add(micros);
-            self.counted += 1;
-        }
         if self.sent >= JUDGED_OVER {
             self.judge();
         }
-        if now.since(self.since) >= SHORTEST_OVER {
-            self.shortest_before = std::mem::replace(&mut self.shortest, Duration::MAX);
-            self.since = now;
-        }
+    }
+
+    /// A client made progress after so many timeouts in a row.
+    pub(super) fn recovered(&mut self, timeouts: u8) {
+        self.recovered += u64::from(timeouts >= 1);
+        self.recovered_late += u64::from(timeouts >= 2);
     }
 
     fn judge(&mut self) {
         let loses = self.repeated * 100 > self.sent * REPEATS_MAX_PERCENT;
         self.budget = if loses {
             let usual = self.slots.saturating_mul(WINDOW_USUAL);
-            let least = if self.is_queueing() {
+            let least = if self.loses_repeats() {
                 self.slots.div_ceil(SLOTS_KEPT)
             } else {
                 self.slots
@@ -92,16 +71,13 @@ impl Congestion {
                 .min(self.most)
         };
         (self.sent, self.repeated) = (0, 0);
-        (self.round_trips, self.counted) = (0, 0);
+        self.recovered /= 2;
+        self.recovered_late /= 2;
     }
 
-    /// Round trips are several times what they are on an empty path.
-    fn is_queueing(&self) -> bool {
-        let shortest = self.shortest.min(self.shortest_before);
-        let mean = self.round_trips.checked_div(self.counted);
-        // The shortest may be forgotten already, and then it is longer than any.
-        let queueing = shortest.saturating_mul(QUEUE_FACTOR);
-        mean.is_some_and(|mean| Duration::from_micros(mean) >= queueing)
+    fn loses_repeats(&self) -> bool {
+        self.recovered >= RECOVERED_MIN
+            && self.recovered_late * 100 >= self.recovered * LATE_MIN_PERCENT
     }
 
     /// The largest window for one more client beside so many that run.
@@ -129,90 +105,67 @@ const WINDOW_USUAL: u64 = 4;
 /// One slot in so many is never taken away.
 const SLOTS_KEPT: u64 = 4;
 
-/// A round trip that is so many times the shortest was spent in queues.
-const QUEUE_FACTOR: u32 = 4;
+/// Of those who lose a packet by chance, where one in ten is lost each way, a fifth lose its repeat too.
+const LATE_MIN_PERCENT: u64 = 25;
 
-/// For how long at least a short round trip is remembered: paths change.
-const SHORTEST_OVER: Duration = Duration::from_secs(60);
+/// Fewer recoveries tell nothing.
+const RECOVERED_MIN: u64 = 4;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SHORT: Option<Duration> = Some(Duration::from_micros(100));
-    const LONG: Option<Duration> = Some(Duration::from_micros(500));
-
-    fn congestion(slots: usize) -> Congestion {
-        Congestion::new(Moment::START, slots)
-    }
-
     #[test]
     fn losses_lower_the_windows_and_their_absence_raises_them() {
-        let now = Moment::START;
-        let mut congestion = congestion(32);
+        let mut congestion = Congestion::new(32);
         assert_eq!(congestion.max_windowsize(32), u16::MAX);
-        congestion.sent(now, JUDGED_OVER, 10, SHORT);
+        congestion.sent(JUDGED_OVER, 10);
         assert_eq!(congestion.max_windowsize(32), u16::MAX, "2 % is borne");
-        congestion.sent(now, JUDGED_OVER - 1, 11, SHORT);
+        congestion.sent(JUDGED_OVER - 1, 11);
         assert_eq!(congestion.max_windowsize(32), u16::MAX, "not judged yet");
-        congestion.sent(now, 1, 0, SHORT);
+        congestion.sent(1, 0);
         let windows = [32, 1].map(|running| congestion.max_windowsize(running));
         assert_eq!(windows, [2, 64]);
         for _ in 0..5 {
-            congestion.sent(now, JUDGED_OVER, JUDGED_OVER, SHORT);
+            congestion.sent(JUDGED_OVER, JUDGED_OVER);
         }
         let windows = [32, 0].map(|running| congestion.max_windowsize(running));
         assert_eq!(windows, [1, 32], "never none");
-        assert_eq!(congestion.max_running(), 32, "lost by chance");
+        assert_eq!(congestion.max_running(), 32);
         for _ in 0..200 {
-            congestion.sent(now, JUDGED_OVER, 0, LONG);
+            congestion.sent(JUDGED_OVER, 0);
         }
         assert_eq!(congestion.max_windowsize(32), u16::MAX);
     }
 
     #[test]
-    fn a_shortest_round_trip_that_was_forgotten_is_no_sign_of_a_queue() {
-        let mut congestion = congestion(32);
-        congestion.sent(Moment::START, 1, 0, LONG);
-        for minute in 1..=3 {
-            congestion.sent(Moment::START + minute * SHORTEST_OVER, 1, 0, None);
-        }
-        congestion.sent(Moment::START + 4 * SHORTEST_OVER, JUDGED_OVER, 100, None);
-        assert_eq!(congestion.max_running(), 32);
-    }
-
-    #[test]
-    fn losses_in_a_queue_lower_the_slots_too() {
-        let now = Moment::START;
-        let mut congestion = congestion(32);
-        congestion.sent(now, 1, 0, SHORT);
-        for running in [32, 32, 16, 8, 8] {
-            congestion.sent(now, JUDGED_OVER, JUDGED_OVER / 10, LONG);
-            assert_eq!(congestion.max_running(), running);
-        }
+    fn lost_repeats_lower_the_slots_and_chance_does_not() {
+        let lossy = |late: usize| {
+            let mut congestion = Congestion::new(32);
+            let judgements = (0..5).map(|_| {
+                (0..10).for_each(|place| congestion.recovered(if place < late { 2 } else { 1 }));
+                congestion.sent(JUDGED_OVER, JUDGED_OVER / 10);
+                congestion.max_running()
+            });
+            (Vec::from_iter(judgements), congestion)
+        };
+        let (running, mut congestion) = lossy(5);
+        assert_eq!(running, [32, 32, 16, 8, 8]);
         for _ in 0..30 {
-            congestion.sent(now, JUDGED_OVER, 0, LONG);
+            congestion.sent(JUDGED_OVER, 0);
         }
         assert_eq!(congestion.max_running(), 32);
-        // A path that has grown longer is no queue, once the shorter one is forgotten.
-        let later = now + 2 * SHORTEST_OVER;
-        congestion.sent(now + SHORTEST_OVER, 1, 0, LONG);
-        congestion.sent(later, 1, 0, LONG);
-        for _ in 0..10 {
-            congestion.sent(later, JUDGED_OVER, JUDGED_OVER / 10, LONG);
-        }
-        assert_eq!(congestion.max_running(), 32);
+        assert_eq!(lossy(2).0, [32; 5]);
+        assert_eq!(lossy(0).0, [32; 5]);
     }
 
     #[test]
     fn any_number_of_slots_is_borne() {
-        let mut congestion = congestion(usize::MAX);
-        congestion.sent(Moment::START, JUDGED_OVER, JUDGED_OVER, None);
-        congestion.sent(Moment::START, JUDGED_OVER, 0, Some(Duration::MAX));
+        let mut congestion = Congestion::new(usize::MAX);
+        congestion.recovered(u8::MAX);
+        congestion.sent(JUDGED_OVER, JUDGED_OVER);
+        congestion.sent(JUDGED_OVER, 0);
         assert!(congestion.max_windowsize(usize::MAX) >= 1);
-        assert_eq!(
-            Congestion::new(Moment::START, 1).max_windowsize(usize::MAX),
-            1
-        );
+        assert_eq!(Congestion::new(1).max_windowsize(usize::MAX), 1);
     }
 }

@@ -1,5 +1,5 @@
-//! How often those who are held get a block: often enough to stay alive, and together never more than
-//! a share of what the server sends.
+//! How often those who are held get a block: often enough to stay alive, and as far as that allows, together
+//! no more than a share of what the server sends.
 
 use std::time::Duration;
 

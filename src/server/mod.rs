@@ -175,7 +175,7 @@ impl Server {
             wheel: Wheel::new(now, timers),
             due: Vec::with_capacity(timers),
             keepalive: Keepalive::new(now, limits.keepalive_share),
-            congestion: Congestion::new(now, limits.max_transfers),
+            congestion: Congestion::new(limits.max_transfers),
             ready: VecDeque::with_capacity(running),
             idle: VecDeque::with_capacity(2 * limits.max_transfers + 1),
             count: Count::default(),
@@ -194,7 +194,7 @@ impl Server {
             return;
         };
         let was_answered = transfer.is_answered();
-        let progress_before = transfer.progress_at();
+        let (progress_before, timeouts) = (transfer.progress_at(), transfer.timeouts());
         let step = match Reply::parse(datagram) {
             Ok(Reply::Ack(block)) => transfer.on_ack(now, block),
             Ok(Reply::Error { code: 0 | 8, .. }) => Step::End(Outcome::Cancelled),
@@ -210,6 +210,7 @@ impl Server {
             .transfer_of(client)
             .is_some_and(|transfer| transfer.progress_at() > progress_before)
         {
+            self.congestion.recovered(timeouts);
             self.stand_in_line_again(client);
         }
         self.take(now, io, client, step);
@@ -323,9 +324,7 @@ impl Server {
                     true => transfer.retransmissions() - repeated_before,
                     false => 0,
                 };
-                let round_trip = transfer.usual_round_trip();
-                self.congestion
-                    .sent(now, departed.packets.into(), repeated, round_trip);
+                self.congestion.sent(departed.packets.into(), repeated);
                 self.keepalive
                     .sent(now, packet * u64::from(departed.packets));
                 self.was_fed(now, id);

@@ -390,11 +390,6 @@ impl Transfer {
         })
     }
 
-    /// What a round trip to the client usually takes, once something was measured.
-    pub fn usual_round_trip(&self) -> Option<Duration> {
-        self.retransmit.usual()
-    }
-
     /// The options agreed on.
     pub fn negotiated(&self) -> &Negotiated {
         &self.negotiated

@@ -48,6 +48,18 @@ fn in_lockstep_a_repeated_ack_draws_what_is_two_round_trips_old() {
     talk.at(1.8).ack(2).sends(3..=3);
 }
 
+/// An old ROM whose first ACK was lost asks again after 1 s, which looks like a round trip of 1 s. Its next
+/// three ACKs come 1 s apart, and then it gives up.
+#[test]
+fn in_lockstep_a_repeated_ack_draws_what_is_a_second_old_whatever_was_measured() {
+    let mut talk = Talk::new("", 1 << 20);
+    talk.at(0.0).begins().sends(1..=1);
+    talk.at(0.99).ack(1).sends(2..=2);
+    talk.at(1.989_999).ack(1).nothing();
+    talk.at(1.99).ack(1).sends(2..=2);
+    talk.at(2.99).ack(1).sends(2..=2);
+}
+
 #[test]
 fn a_repeated_ack_0_is_like_any_other() {
     let mut talk = Talk::under_way("blksize 1024", 1 << 20);

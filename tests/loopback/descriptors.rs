@@ -1,6 +1,7 @@
 //! Running out of descriptors makes requests wait; it ends neither the server nor a request.
 
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::client::{Client, PATIENCE, fetch_bytes};
@@ -18,6 +19,13 @@ fn lowest_free(server: &Server) -> u64 {
     (0..).find(|number| !used.contains(number)).unwrap()
 }
 
+/// A server whose limit of descriptors this process may change: that of another user can be changed with CAP_SYS_RESOURCE only,
+/// which not every root has.
+fn start(root: &Path) -> Server {
+    let stay_root: &[&str] = if is_root() { &["-u", "root"] } else { &[] };
+    Server::with(root, stay_root)
+}
+
 const PLENTY: u64 = 1024;
 
 fn files_in_use(server: &Server) -> u64 {
@@ -28,7 +36,7 @@ fn files_in_use(server: &Server) -> u64 {
 #[test]
 fn requests_wait_until_there_are_descriptors_again() {
     let (root, bytes) = Root::with_file(20_000);
-    let mut server = Server::start(root.path());
+    let mut server = start(root.path());
     limit_open_files(server.process(), lowest_free(&server));
     let mut crowd = Crowd::new(server.address());
     (0..5).for_each(|_| crowd.add(Wish::octet("file")));
@@ -59,7 +67,7 @@ fn requests_wait_until_there_are_descriptors_again() {
 #[test]
 fn with_few_descriptors_clients_take_turns() {
     let root = Root::new();
-    let server = Server::start(root.path());
+    let server = start(root.path());
     let all: Vec<_> = (0..12)
         .map(|number| root.write(format!("file{number}"), 50_000 + number))
         .collect();
@@ -80,7 +88,7 @@ fn with_few_descriptors_clients_take_turns() {
 #[test]
 fn a_client_that_asked_once_while_there_were_none() {
     let (root, bytes) = Root::with_file(300);
-    let server = Server::start(root.path());
+    let server = start(root.path());
     limit_open_files(server.process(), lowest_free(&server));
     let mut client = Client::new(server.address());
     client.request(&Wish::octet("file"));

@@ -133,7 +133,7 @@ fn figure(path: &str, name: &str) -> u64 {
 }
 
 /// The first word behind a name in a file of /proc.
-fn field(path: &str, name: &str) -> String {
+pub(crate) fn field(path: &str, name: &str) -> String {
     let text = fs::read_to_string(path).unwrap();
     let value = |line: &str| {
         line.strip_prefix(name)?

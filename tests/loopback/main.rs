@@ -33,6 +33,7 @@ mod logging;
 mod names;
 mod netascii;
 mod options;
+mod privileges;
 mod security;
 mod seen_elsewhere;
 mod segments;

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use nix::sys::stat::{Mode, umask};
+
 /// A directory of its own below the temporary directory; gone with the value.
 pub(crate) struct Root {
     outer: PathBuf,
@@ -12,6 +14,8 @@ pub(crate) struct Root {
 
 impl Root {
     pub(crate) fn new() -> Self {
+        // The server gives up root, so its files must be readable by others, whatever whoever runs the tests prefers.
+        umask(Mode::from_bits_truncate(0o022));
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let unique = format!(
             "tftpd-loopback-{}-{}",

@@ -101,9 +101,9 @@ pub(crate) fn load(words: &[&str]) -> Result<(), String> {
         complete,
         blocks,
         repeats,
-        granted,
+        windowsize,
     } = account;
-    println!("{seconds} {complete} {blocks} {repeats} {granted}");
+    println!("{seconds} {complete} {blocks} {repeats} {windowsize}");
     Ok(())
 }
 
@@ -131,6 +131,10 @@ pub(crate) fn compare(
     names: &[&str],
 ) -> Result<(), String> {
     let rounds: usize = rounds.parse().map_err(|_| "ROUNDS is a number")?;
+    let known = |name: &&str| SCENARIOS.iter().any(|scenario| scenario.name == *name);
+    if let Some(name) = names.iter().find(|name| !known(name)) {
+        return Err(format!("there is no scenario {name}"));
+    }
     let meant: Vec<&Scenario> = SCENARIOS
         .iter()
         .filter(|scenario| names.is_empty() || names.contains(&scenario.name))
@@ -162,14 +166,22 @@ fn compare_in(scenario: &Scenario, running: &[Running], rounds: usize) -> Result
             }
             let before = used_by(server);
             match ask(scenario, scenario.size, scenario.clients, server.address) {
-                Ok(account) if !account.granted => remarks[place] = "- (not granted)".into(),
+                Ok(account)
+                    if account.windowsize == 0
+                        || (account.windowsize == 1 && scenario.windowsize > 1) =>
+                {
+                    remarks[place] = "- (not granted)".into();
+                }
                 Ok(account) if account.complete < scenario.clients => {
                     remarks[place] =
                         format!("- ({} of {} complete)", account.complete, scenario.clients);
                 }
                 Ok(account) => {
                     if account.repeats > 0 {
-                        remarks[place] = format!(" ({} repeats)", account.repeats);
+                        remarks[place] += &format!(" ({} repeats)", account.repeats);
+                    }
+                    if account.windowsize < scenario.windowsize {
+                        remarks[place] += &format!(" (window {})", account.windowsize);
                     }
                     if round > 0 {
                         sleep(Duration::from_millis(20));
@@ -238,7 +250,7 @@ fn ask(
             complete: words.next()?.parse().ok()?,
             blocks: words.next()?.parse().ok()?,
             repeats: words.next()?.parse().ok()?,
-            granted: words.next()?.parse().ok()?,
+            windowsize: words.next()?.parse().ok()?,
         })
     };
     parse().ok_or_else(|| "the load failed".into())

@@ -33,15 +33,15 @@ pub(crate) struct Account {
     pub(crate) blocks: u64,
     /// ACKs and requests that were sent again.
     pub(crate) repeats: u64,
-    /// Whether everybody was granted what was asked for.
-    pub(crate) granted: bool,
+    /// The smallest window that was granted; 0 if it was not the block size asked for.
+    pub(crate) windowsize: u16,
 }
 
 /// Lets all clients ask at once and waits until each has its file or has given up.
 pub(crate) fn run(plan: &Plan) -> io::Result<Account> {
     let epoll = Epoll::new(EpollCreateFlags::empty())?;
     let mut account = Account {
-        granted: true,
+        windowsize: plan.windowsize,
         ..Account::default()
     };
     let mut buffer = vec![0; 1 << 17];
@@ -277,7 +277,12 @@ impl Client {
         };
         self.windowsize = value(b"windowsize").unwrap_or(1);
         let blksize = value(b"blksize").unwrap_or(512);
-        account.granted &= (blksize, self.windowsize) == (plan.blksize, plan.windowsize);
+        let granted = if blksize == plan.blksize {
+            self.windowsize
+        } else {
+            0
+        };
+        account.windowsize = account.windowsize.min(granted);
     }
 
     /// Tells whether it was the last one.

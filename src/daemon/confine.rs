@@ -1,0 +1,126 @@
+//! From root to nobody: what the process gives up once it holds all that it needs, before it looks at
+//! anything that came from the network.
+//!
+//! The order matters. Changing the root needs root; becoming a user that is not root needs capabilities;
+//! Landlock and the filter of system calls need none, and forbid what comes before them.
+
+use std::io::{Error, ErrorKind};
+use std::os::fd::AsFd;
+
+use super::log::Log;
+use super::{Failure, trying};
+use crate::config::Settings;
+use crate::os::files::Files;
+use crate::os::users::{self, Account};
+use crate::os::{privileges, sandbox};
+
+/// Who the server is to be; none: who it is.
+///
+/// # Errors
+/// Where there is no such account, or it is another one and we are not root.
+pub(super) fn account(settings: &Settings) -> Result<Option<Account>, Failure> {
+    let (user, group) = privileges::acts_as();
+    let Some(wanted) = &settings.user else {
+        return Ok((user == ROOT).then(usual_account));
+    };
+    let named = match &wanted.group {
+        Some(group) => format!("user {}:{group}", wanted.user),
+        None => format!("user {}", wanted.user),
+    };
+    let account = users::find(&wanted.user, wanted.group.as_deref());
+    let account = trying(&named, account)?;
+    if user != ROOT && (account.user, account.group) != (user, group) {
+        let why = Error::new(
+            ErrorKind::PermissionDenied,
+            "only root may become another user",
+        );
+        return trying(named, Err(why));
+    }
+    Ok(Some(account))
+}
+
+/// Of the names that systems have for it, the first that this one knows.
+fn usual_account() -> Account {
+    let known = USUAL_ACCOUNTS
+        .iter()
+        .find_map(|name| users::find(name, None).ok());
+    known.unwrap_or_else(|| Account {
+        name: "nobody".into(),
+        user: NOBODY,
+        group: NOBODY,
+    })
+}
+
+/// Gives up everything, and tells what is left.
+///
+/// # Errors
+/// Where something that can be given up here is not.
+pub(super) fn confine(
+    settings: &Settings,
+    files: &Files,
+    account: Option<&Account>,
+    log: &Log,
+) -> Result<(), Failure> {
+    give_up_privileges(settings, files, account)?;
+    if let Err(failure) = find_readable(settings, files) {
+        log.unreadable(&failure);
+    }
+    let user = account.map(|of| format!("{} ({}:{})", of.name, of.user, of.group));
+    let sandbox = match settings.sandbox {
+        true => enter_sandbox(files)?,
+        false => "off".into(),
+    };
+    log.confined(user.as_deref(), &sandbox);
+    Ok(())
+}
+
+/// Changes the root, the user and the group, and drops all capabilities.
+///
+/// # Errors
+/// Where that is not allowed.
+pub(super) fn give_up_privileges(
+    settings: &Settings,
+    files: &Files,
+    account: Option<&Account>,
+) -> Result<(), Failure> {
+    if settings.chroot {
+        trying("chroot", privileges::change_root(files.as_fd()))?;
+    }
+    privileges::empty_bounding_set();
+    if let Some(account) = account {
+        let became = privileges::become_user(account.user, account.group);
+        trying(format!("user {}", account.name), became)?;
+    }
+    trying("capabilities", privileges::drop_capabilities())
+}
+
+/// Looks whether files can be found in the directory by who we are now.
+///
+/// # Errors
+/// Why not.
+pub(super) fn find_readable(settings: &Settings, files: &Files) -> Result<(), Failure> {
+    let (user, group) = privileges::acts_as();
+    let root = settings.root.display();
+    let what = format!("{root}: not open to user {user}, group {group}");
+    trying(what, privileges::may_search(files.as_fd()))
+}
+
+/// Tells what of it this system has.
+fn enter_sandbox(files: &Files) -> Result<String, Failure> {
+    let level = trying("Landlock", sandbox::confine_files(files.as_fd()))?;
+    let calls = trying("seccomp", sandbox::confine_calls(level > 0))?;
+    let files = match level {
+        0 => "no Landlock".into(),
+        _ => format!("Landlock ABI {level}"),
+    };
+    Ok(match calls {
+        0 => format!("{files}, no seccomp"),
+        _ => format!("{files}, {calls} system calls"),
+    })
+}
+
+const ROOT: u32 = 0;
+/// The first is made by packages of TFTP servers.
+const USUAL_ACCOUNTS: [&str; 2] = ["tftp", "nobody"];
+/// Its number wherever it has one (the kernel's overflow user); a tree without /etc/passwd has no names.
+const NOBODY: u32 = 65534;

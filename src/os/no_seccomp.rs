@@ -1,0 +1,11 @@
+//! In the place of `seccomp` on processors for which there is no filter of system calls.
+
+use std::io;
+
+/// Does nothing, and tells that no call is barred.
+///
+/// # Errors
+/// None.
+pub fn confine(_opens_beneath: bool) -> io::Result<usize> {
+    Ok(0)
+}

@@ -1,0 +1,158 @@
+//! What the pure core costs: the parser, one transfer, and a whole server with its timers, without a network.
+//!
+//! `cargo bench --bench core`
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use divan::{Bencher, black_box};
+use ripple_tftpd::moment::Moment;
+use ripple_tftpd::name::{FileName, RootPrefixes};
+use ripple_tftpd::server::{Event, Io, Limits, Local, Opened, Opening, Server, Unopened, Unsent};
+use ripple_tftpd::transfer::{Datagrams, Departed, Terms, Transfer, Wanted};
+use ripple_tftpd::wire::{Peer, Refusal, Reply, Request};
+
+fn main() {
+    divan::main();
+}
+
+const REQUEST: &[u8] = b"\0\x01pxelinux.cfg/01-52-54-00-12-34-56\0octet\0tsize\x000\0blksize\x001432\0windowsize\x0016\0";
+
+#[divan::bench]
+fn parse_a_request() {
+    let request = Request::parse(black_box(REQUEST)).expect("a request");
+    black_box(Wanted::new(request.options()));
+}
+
+#[divan::bench]
+fn parse_an_ack() -> bool {
+    Reply::parse(black_box(&[0, 4, 1, 2])).is_ok()
+}
+
+/// A window acknowledged and the next one sent.
+#[divan::bench(args = [1, 16])]
+fn transfer_a_window(bencher: Bencher, windowsize: u16) {
+    let request = format!("\0\x01file\0octet\0windowsize\0{windowsize}\0");
+    let request = Request::parse(request.as_bytes()).expect("a request");
+    let wanted = Wanted::new(request.options());
+    let negotiated = wanted.negotiate(Terms::default(), Some(u64::MAX / 2), None);
+    let patience = Duration::from_secs(35);
+    let mut now = Moment::START;
+    let mut transfer = Transfer::new(now, negotiated, Some(u64::MAX / 2), patience);
+    bencher.bench_local(move || {
+        now = now + Duration::from_micros(100);
+        match transfer.datagrams(windowsize) {
+            Some(Datagrams::Data(blocks)) => {
+                transfer.sent(now, departed(blocks.count));
+                let last = blocks.first + u64::from(blocks.count) - 1;
+                let _ = black_box(transfer.on_ack(now, low_bits(last)));
+            }
+            _ => {
+                transfer.sent(now, departed(1));
+                let _ = black_box(transfer.on_ack(now, 0));
+            }
+        }
+        black_box(transfer.deadline())
+    });
+}
+
+/// One ACK, and a turn of the loop for it, while so many run.
+#[divan::bench(args = [1, 32, 1000])]
+fn serve_a_block(bencher: Bencher, running: usize) {
+    let limits = Limits {
+        max_transfers: running.max(2) * 2,
+        ..Limits::default()
+    };
+    let mut server = Server::new(Moment::START, limits, RootPrefixes::default());
+    let mut world = World::default();
+    for number in 0..running {
+        server.on_request(
+            Moment::START,
+            &mut world,
+            peer(number),
+            LOCAL,
+            REQUEST_PLAIN,
+        );
+    }
+    turn(&mut server, &mut world, Moment::START);
+    let mut blocks = vec![0_u64; running];
+    let mut now = Moment::START;
+    let mut client = 0;
+    bencher.bench_local(move || {
+        now = now + Duration::from_micros(5);
+        client = (client + 1) % running;
+        blocks[client] += 1;
+        let [.., high, low] = blocks[client].to_be_bytes();
+        server.on_reply(now, &mut world, client, &[0, 4, high, low]);
+        turn(&mut server, &mut world, now);
+        black_box(server.next_wakeup())
+    });
+}
+
+fn turn(server: &mut Server, world: &mut World, now: Moment) {
+    server.on_wakeup(now, world);
+    while server.has_ready() {
+        server.send_ready(now, world);
+    }
+}
+
+/// Opens everything and sends into the void.
+#[derive(Default)]
+struct World {
+    packets: u64,
+}
+
+impl Io for World {
+    fn find(&mut self, _: FileName<'_>) -> Result<u64, Unopened> {
+        Ok(ENDLESS)
+    }
+
+    fn open(&mut self, _: usize, _: Opening<'_>) -> Result<Opened, Unopened> {
+        Ok(Opened {
+            size: ENDLESS,
+            length: Some(ENDLESS),
+            payload_max: None,
+        })
+    }
+
+    fn send(&mut self, _: usize, datagrams: Datagrams<'_>) -> Result<Departed, Unsent> {
+        let packets = match datagrams {
+            Datagrams::Data(blocks) => blocks.count,
+            Datagrams::Oack(_) | Datagrams::Error(_) => 1,
+        };
+        self.packets += u64::from(packets);
+        Ok(departed(packets))
+    }
+
+    fn refuse(&mut self, _: Peer, _: Local, _: Refusal) {}
+
+    fn close(&mut self, _: usize) {}
+
+    fn report(&mut self, _: Event<'_>) {}
+}
+
+fn departed(packets: u16) -> Departed {
+    Departed { packets, end: None }
+}
+
+fn peer(number: usize) -> Peer {
+    let number = u32::try_from(number).expect("a small number");
+    Peer {
+        address: IpAddr::V4(Ipv4Addr::from(0x0A00_0001 + number)),
+        port: 2000,
+        scope: 0,
+    }
+}
+
+fn low_bits(block: u64) -> u16 {
+    let [.., high, low] = block.to_be_bytes();
+    u16::from_be_bytes([high, low])
+}
+
+const REQUEST_PLAIN: &[u8] = b"\0\x01file\0octet\0";
+const ENDLESS: u64 = u64::MAX / 4;
+const LOCAL: Local = Local {
+    address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+    interface: 0,
+    listener: 0,
+};

@@ -1,0 +1,261 @@
+//! The attempts themselves, made in a process of their own.
+
+use std::env;
+use std::ffi::CStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::exit;
+use std::ptr;
+
+use ripple_tftpd::os::sandbox;
+
+/// Names in the environment: what is tried, in which layers of the sandbox, with the files of which directory.
+pub(crate) const WHAT: &str = "TFTPD_ATTEMPT";
+pub(crate) const ENTERED: &str = "TFTPD_LAYERS";
+pub(crate) const ROOT: &str = "TFTPD_DIRECTORY";
+/// The process that runs the tests.
+pub(crate) const PARENT: &str = "TFTPD_PARENT";
+/// The status that tells that a layer is not there to be tried. No error has this number.
+pub(crate) const MISSING: i32 = 255;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layers {
+    None,
+    Landlock,
+    /// With ABI 6 or later.
+    NewLandlock,
+    /// As on a kernel without Landlock.
+    Seccomp,
+    Both,
+}
+
+impl Layers {
+    const ALL: [Layers; 5] = [
+        Layers::None,
+        Layers::Landlock,
+        Layers::NewLandlock,
+        Layers::Seccomp,
+        Layers::Both,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Layers::None => "none",
+            Layers::Landlock => "Landlock",
+            Layers::NewLandlock => "Landlock of ABI 6",
+            Layers::Seccomp => "seccomp",
+            Layers::Both => "Landlock or seccomp",
+        }
+    }
+}
+
+type Attempt = fn(&Path) -> io::Result<()>;
+
+pub(crate) const ATTEMPTS: &[(&str, Attempt)] = &[
+    ("read inside", |directory| {
+        read(&directory.join("root/file"))
+    }),
+    ("read outside", |directory| read(&directory.join("secret"))),
+    ("read /etc/passwd", |_| read(Path::new("/etc/passwd"))),
+    ("list outside", |directory| File::open(directory).map(drop)),
+    ("create inside", |directory| {
+        create(&directory.join("root/new"))
+    }),
+    ("create outside", |directory| create(&directory.join("new"))),
+    ("create by openat2", create_by_openat2),
+    ("write inside", |directory| {
+        File::options()
+            .append(true)
+            .open(directory.join("root/file"))
+            .map(drop)
+    }),
+    ("remove inside", |directory| {
+        call(
+            libc::SYS_unlinkat,
+            [&directory.join("root/file"), Path::new("")],
+            0,
+        )
+    }),
+    ("rename inside", |directory| {
+        call(
+            libc::SYS_renameat2,
+            [&directory.join("root/file"), &directory.join("root/other")],
+            libc::AT_FDCWD,
+        )
+    }),
+    ("make a directory", |directory| {
+        call(
+            libc::SYS_mkdirat,
+            [&directory.join("root/new"), Path::new("")],
+            0o755,
+        )
+    }),
+    ("execute", |_| {
+        let [program, nothing] = [c"/bin/true".as_ptr(), ptr::null()];
+        // SAFETY: the path and the lists end with a zero.
+        unsafe { libc::execve(program, [program, nothing].as_ptr(), [nothing].as_ptr()) };
+        Err(io::Error::last_os_error())
+    }),
+    ("fork", |_| {
+        // SAFETY: as fork(2): no new stack, no shared memory. The child ends at once.
+        match unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } {
+            // SAFETY: as above.
+            0 => unsafe { libc::_exit(0) },
+            child => result(child),
+        }
+    }),
+    ("UDP socket", |_| {
+        socket(libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_UDP).map(drop)
+    }),
+    ("unix socket", |_| {
+        socket(libc::AF_UNIX, libc::SOCK_STREAM, 0).map(drop)
+    }),
+    ("netlink socket", |_| {
+        socket(libc::AF_NETLINK, libc::SOCK_RAW, 0).map(drop)
+    }),
+    ("bind TCP", |_| {
+        tcp_call(|socket, address, length| {
+            // SAFETY: the address is as long as is said.
+            unsafe { libc::bind(socket, address, length) }
+        })
+    }),
+    ("connect TCP", |_| {
+        match tcp_call(|socket, address, length| {
+            // SAFETY: as above.
+            unsafe { libc::connect(socket, address, length) }
+        }) {
+            // Nobody listens at port 0; it is the attempt that counts.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+            result => result,
+        }
+    }),
+    ("executable memory", |_| {
+        map(libc::PROT_READ | libc::PROT_EXEC).map(drop)
+    }),
+    ("memory made executable", |_| {
+        let page = map(libc::PROT_READ)?;
+        // SAFETY: the page is ours alone.
+        result(unsafe { libc::mprotect(page, PAGE, libc::PROT_READ | libc::PROT_EXEC) }.into())
+    }),
+    ("signal another process", |_| {
+        let parent = env::var(PARENT).unwrap().parse().unwrap();
+        // SAFETY: no pointers, and signal 0 only asks whether one could be sent.
+        result(unsafe { libc::kill(parent, 0) }.into())
+    }),
+];
+
+/// Not a test: what the tests run in a process of its own.
+#[test]
+#[ignore = "tries to break out; the other tests run it"]
+fn attempt() {
+    let (Ok(what), Ok(entered), Ok(directory)) =
+        (env::var(WHAT), env::var(ENTERED), env::var(ROOT))
+    else {
+        panic!("only the other tests run this");
+    };
+    let directory = Path::new(&directory);
+    let layers = Layers::ALL
+        .into_iter()
+        .find(|layers| layers.name() == entered)
+        .unwrap();
+    let (_, attempt) = ATTEMPTS.iter().find(|(name, _)| *name == what).unwrap();
+    enter(layers, &directory.join("root"));
+    // Not by returning: the harness would do what is forbidden.
+    exit(match attempt(directory) {
+        Ok(()) => 0,
+        Err(error) => error.raw_os_error().unwrap(),
+    });
+}
+
+fn enter(layers: Layers, root: &Path) {
+    if matches!(
+        layers,
+        Layers::Landlock | Layers::NewLandlock | Layers::Both
+    ) {
+        let level = sandbox::confine_files(File::open(root).unwrap().as_fd()).unwrap();
+        if level < if layers == Layers::NewLandlock { 6 } else { 1 } {
+            exit(MISSING);
+        }
+    }
+    if matches!(layers, Layers::Seccomp | Layers::Both)
+        && sandbox::confine_calls(layers == Layers::Both).unwrap() == 0
+    {
+        exit(MISSING);
+    }
+}
+
+fn read(path: &Path) -> io::Result<()> {
+    File::open(path).map(drop)
+}
+
+/// And removes it again where that was possible.
+fn create(path: &Path) -> io::Result<()> {
+    File::create_new(path)?;
+    fs::remove_file(path)
+}
+
+fn create_by_openat2(directory: &Path) -> io::Result<()> {
+    use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, openat2};
+    use nix::sys::stat::Mode;
+    let how = OpenHow::new()
+        .flags(OFlag::O_CREAT | OFlag::O_WRONLY)
+        .mode(Mode::S_IRUSR);
+    let path = directory.join("root/new");
+    drop(openat2(AT_FDCWD, &path, how)?);
+    fs::remove_file(path)
+}
+
+/// A call with one or two paths, relative to the working directory, and a number where the second path has none.
+fn call(number: libc::c_long, [first, second]: [&Path; 2], last: libc::c_int) -> io::Result<()> {
+    let path = |path: &Path| std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).unwrap();
+    let (first, second) = (path(first), path(second));
+    let (first, second): (&CStr, &CStr) = (&first, &second);
+    let here = libc::AT_FDCWD;
+    result(if second.is_empty() {
+        // SAFETY: the path ends with a zero.
+        unsafe { libc::syscall(number, here, first.as_ptr(), last) }
+    } else {
+        // SAFETY: as above.
+        unsafe { libc::syscall(number, here, first.as_ptr(), last, second.as_ptr(), 0) }
+    })
+}
+
+fn socket(family: i32, kind: i32, protocol: i32) -> io::Result<i32> {
+    // SAFETY: no pointers.
+    let socket = unsafe { libc::socket(family, kind, protocol) };
+    result(socket.into()).map(|()| socket)
+}
+
+/// With the loopback address, port 0 or any.
+fn tcp_call(
+    call: impl FnOnce(i32, *const libc::sockaddr, libc::socklen_t) -> i32,
+) -> io::Result<()> {
+    let socket = socket(libc::AF_INET, libc::SOCK_STREAM, 0)?;
+    // SAFETY: zeroes are a valid address.
+    let mut address: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+    address.sin_family = libc::AF_INET.try_into().unwrap();
+    address.sin_addr.s_addr = u32::from_ne_bytes([127, 0, 0, 1]);
+    let length = size_of_val(&address).try_into().unwrap();
+    result(call(socket, (&raw const address).cast(), length).into())
+}
+
+const PAGE: usize = 4096;
+
+fn map(protection: i32) -> io::Result<*mut libc::c_void> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a page of its own, wherever there is room.
+    let page = unsafe { libc::mmap(ptr::null_mut(), PAGE, protection, flags, -1, 0) };
+    match page {
+        libc::MAP_FAILED => Err(io::Error::last_os_error()),
+        page => Ok(page),
+    }
+}
+
+fn result(returned: libc::c_long) -> io::Result<()> {
+    match returned {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
