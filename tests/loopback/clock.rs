@@ -24,7 +24,7 @@ fn a_clock_that_is_stepped() {
         .env("LD_PRELOAD", library)
         .env("CLOCK_NOTES", root.beside(""));
     command.arg("-r").arg(root.path());
-    command.args(["-a", "127.0.0.1:0", "-t", "3"]);
+    command.args(["-a", "127.0.0.1:0", "-t", "3", "--no-sandbox"]);
     let mut server = Server::launch(command, 1);
     let before = open_files(server.process());
     let wish = Wish::octet("file");

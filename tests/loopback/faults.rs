@@ -138,7 +138,7 @@ fn with_failing_calls(root: &Root, failing: &str) -> Option<Server> {
     command.args(["-D", "-qq", "-o"]).arg(root.beside("trace"));
     command.args(["-e", &format!("inject={failing}")]);
     command.arg(PROGRAM).arg("-r").arg(root.path());
-    command.args(["-a", "127.0.0.1:0"]);
+    command.args(["-a", "127.0.0.1:0", "--no-sandbox"]);
     Some(Server::launch(command, 1))
 }
 
