@@ -170,6 +170,7 @@ impl Daemon {
                         self.unread_clients.push(client);
                     }
                 }
+                Source::Timer => {}
                 Source::Signals => {
                     while let Some(signal) = self.signals.next() {
                         match signal {
@@ -260,12 +261,13 @@ impl Daemon {
 
     fn sleep(&mut self, now: Moment) -> Result<Turn, Failure> {
         let unread = self.unread_listeners.len() + self.unread_clients.len();
-        let timeout = if unread > 0 || self.server.has_ready() {
-            Some(std::time::Duration::ZERO)
+        let until = if unread > 0 || self.server.has_ready() {
+            Some(now)
         } else {
-            self.server.next_wakeup().map(|wakeup| wakeup.since(now))
+            self.server.next_wakeup()
         };
-        trying("epoll", self.world.poll.wait(&mut self.happened, timeout))?;
+        let wait = self.world.poll.wait(&mut self.happened, now, until);
+        trying("epoll", wait)?;
         Ok(Turn::GoOn)
     }
 }
@@ -387,5 +389,5 @@ const REQUEST_BATCHES: usize = 4;
 const REPLY_MAX: usize = 128;
 /// One reply is usual: the second place tells that no more is there.
 const REPLIES_AT_ONCE: usize = 4;
-/// Standard streams, epoll, signals, the root, a lookup.
+/// Standard streams, epoll, its timer, signals, the root, a lookup.
 const DESCRIPTORS_BESIDE: usize = 32;

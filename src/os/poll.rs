@@ -2,13 +2,21 @@
 //!
 //! mio is edge-triggered: an event is only a reason to *try*, and nobody reminds us of what we left
 //! unread. Who stops before `WouldBlock` keeps that in mind himself.
+//!
+//! Time is an event like others, of a timer that is set only when it would come too late or not at all: to
+//! start and stop one in each wait, as a timeout does, costs more than a packet on a virtual machine.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Token};
+use nix::sys::time::TimeSpec;
+use nix::sys::timer::{Expiration, TimerSetTimeFlags};
+use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
+
+use crate::moment::Moment;
 
 /// What an event is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,6 +27,8 @@ pub enum Source {
     Listener(usize),
     /// A signal came.
     Signals,
+    /// It is time.
+    Timer,
 }
 
 impl From<Source> for Token {
@@ -27,6 +37,7 @@ impl From<Source> for Token {
             Source::Client(number) => Token(number),
             Source::Listener(number) => Token(LISTENERS - number),
             Source::Signals => Token(SIGNALS),
+            Source::Timer => Token(TIMER),
         }
     }
 }
@@ -35,6 +46,7 @@ impl From<Token> for Source {
     fn from(Token(number): Token) -> Source {
         match number {
             SIGNALS => Source::Signals,
+            TIMER => Source::Timer,
             _ if number > LISTENERS - LISTENERS_MAX => Source::Listener(LISTENERS - number),
             _ => Source::Client(number),
         }
@@ -45,6 +57,7 @@ impl From<Token> for Source {
 pub const LISTENERS_MAX: usize = 64;
 const LISTENERS: usize = usize::MAX - 2;
 const SIGNALS: usize = usize::MAX - 1;
+const TIMER: usize = LISTENERS - LISTENERS_MAX;
 
 /// What a source was found to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,6 +74,9 @@ pub struct Readiness {
 #[derive(Debug)]
 pub struct Poll {
     poll: mio::Poll,
+    timer: TimerFd,
+    /// When the timer fires, or fired last.
+    timer_at: Option<Moment>,
 }
 
 impl Poll {
@@ -69,9 +85,14 @@ impl Poll {
     /// # Errors
     /// Where the system has no descriptor left.
     pub fn new() -> io::Result<Poll> {
-        Ok(Poll {
+        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+        let poll = Poll {
             poll: mio::Poll::new()?,
-        })
+            timer: TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?,
+            timer_at: None,
+        };
+        poll.add(&poll.timer.as_fd(), Source::Timer)?;
+        Ok(poll)
     }
 
     /// Watches `descriptor` for input from now until it is closed.
@@ -106,11 +127,21 @@ impl Poll {
             .reregister(&mut SourceFd(&raw), source.into(), interest)
     }
 
-    /// Sleeps until something happens or `timeout` is over (none: for as long as it takes).
+    /// Sleeps until something happens, and no longer than from `now` to `until` (none: for as long as it
+    /// takes); it may wake up early for nothing.
     ///
     /// # Errors
     /// None that can be expected; an interruption by a signal counts as nothing happened.
-    pub fn wait(&mut self, happened: &mut Happened, timeout: Option<Duration>) -> io::Result<()> {
+    pub fn wait(
+        &mut self,
+        happened: &mut Happened,
+        now: Moment,
+        until: Option<Moment>,
+    ) -> io::Result<()> {
+        let timeout = until.filter(|&until| until <= now).map(|_| Duration::ZERO);
+        if timeout.is_none() {
+            self.set_timer(now, until)?;
+        }
         match self.poll.poll(&mut happened.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 happened.events.clear();
@@ -118,6 +149,23 @@ impl Poll {
             }
             result => result,
         }
+    }
+
+    /// Sets the timer unless it is set to that time or an earlier one. When it fires, that is told once
+    /// (edge-triggered), so what it counts need not be read.
+    fn set_timer(&mut self, now: Moment, until: Option<Moment>) -> io::Result<()> {
+        let is_set = self.timer_at.filter(|&at| now < at);
+        match (is_set, until) {
+            (None, None) => return Ok(()),
+            (Some(at), Some(until)) if at <= until => return Ok(()),
+            (_, None) => self.timer.unset()?,
+            (_, Some(until)) => {
+                let expiration = Expiration::OneShot(TimeSpec::from(until.since(now)));
+                self.timer.set(expiration, TimerSetTimeFlags::empty())?;
+            }
+        }
+        self.timer_at = until;
+        Ok(())
     }
 }
 
@@ -171,6 +219,7 @@ mod tests {
             Source::Listener(0),
             Source::Listener(LISTENERS_MAX - 1),
             Source::Signals,
+            Source::Timer,
         ];
         for source in sources {
             assert_eq!(Source::from(Token::from(source)), source);

@@ -98,6 +98,7 @@ const CALLS: &[c_long] = &[
     libc::SYS_epoll_pwait,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_epoll_wait,
+    libc::SYS_timerfd_settime,
     libc::SYS_clock_gettime,
     libc::SYS_restart_syscall,
     // Sockets; all there ever are speak UDP.

@@ -60,15 +60,15 @@ pub(crate) fn run(order: &Order) -> io::Result<Run> {
             glance_at = now + GLANCE;
         }
         let wake_at = run.fleet.next_wakeup().unwrap_or(end);
-        let timeout = wake_at.min(glance_at).min(end).since(now);
-        poll.wait(&mut happened, Some(timeout))?;
+        let until = wake_at.min(glance_at).min(end);
+        poll.wait(&mut happened, now, Some(until))?;
         let mut count = 0;
         for ready in happened.iter() {
             count += 1;
             match ready.source {
                 Source::Client(key) => run.fleet.receive(&clock, key, &mut batch, &poll)?,
                 Source::Signals => run.was_interrupted |= is_stop(&signals),
-                Source::Listener(_) => {}
+                Source::Listener(_) | Source::Timer => {}
             }
         }
         // A timer must not run out while its answer lies unread, but nor may it starve.
