@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use std::{fs, thread};
 
-use ripple_tftpd::config::Settings;
+use ripple_tftpd::config::{Settings, user_name};
 use ripple_tftpd::daemon;
 
 struct Counting;
@@ -74,8 +74,12 @@ fn start_daemon(root: PathBuf) -> SocketAddr {
     let probe = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
     let address = probe.local_addr().expect("an address");
     drop(probe);
+    // It runs in this process, which is neither to become somebody else nor to be locked in.
+    let is_root = nix::unistd::Uid::effective().is_root();
     let settings = Settings {
         listen: vec![address],
+        user: is_root.then(|| user_name("root").expect("a name")),
+        sandbox: false,
         ..Settings::from(root)
     };
     thread::spawn(move || {

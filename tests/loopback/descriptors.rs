@@ -19,9 +19,9 @@ fn lowest_free(server: &Server) -> u64 {
     (0..).find(|number| !used.contains(number)).unwrap()
 }
 
-/// A server whose limit of descriptors this process may change: that of another user can be changed with CAP_SYS_RESOURCE only,
+/// A server whose limits this process may change: those of another user can be changed with CAP_SYS_RESOURCE only,
 /// which not every root has.
-fn start(root: &Path) -> Server {
+pub(crate) fn start(root: &Path) -> Server {
     let stay_root: &[&str] = if is_root() { &["-u", "root"] } else { &[] };
     Server::with(root, stay_root)
 }

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::client::{Client, PATIENCE, fetch, fetch_bytes};
+use crate::descriptors;
 use crate::download::{Download, Wish};
 use crate::machine::{
     eventually, has_program, in_own_network, open_files, packets_without_route, run, skipped,
@@ -73,7 +74,7 @@ fn out_of_local_ports() {
 #[test]
 fn out_of_memory_for_mappings() {
     let (root, bytes) = Root::with_file(40 << 20);
-    let mut server = Server::start(root.path());
+    let mut server = descriptors::start(root.path());
     let before = open_files(server.process());
     let is_mapped = |server: &Server| {
         let maps = fs::read_to_string(format!("/proc/{}/maps", server.process())).unwrap();
