@@ -167,9 +167,9 @@ fn calls_that_fail_for_want_of_something() {
         ("socket:error=ENOBUFS:when=2..4", 2),
         ("bind:error=EADDRINUSE:when=2..4", 2),
         ("connect:error=EAGAIN:when=1..3", 2),
-        // The first two are for the signals and the listening socket.
-        ("epoll_ctl:error=ENOMEM:when=4..5", 1),
-        ("epoll_ctl:error=ENOSPC:when=4..5", 1),
+        // The first three are for the timer, the signals and the listening socket.
+        ("epoll_ctl:error=ENOMEM:when=5..6", 1),
+        ("epoll_ctl:error=ENOSPC:when=5..6", 1),
     ] {
         let (root, bytes) = Root::with_file(5_000);
         let Some(mut server) = with_failing_calls(&root, failing) else {
