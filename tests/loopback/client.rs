@@ -50,6 +50,17 @@ impl Client {
         }
     }
 
+    /// A client at a port of its choice, if that is free.
+    pub(crate) fn on_port(port: u16, server: SocketAddr) -> Option<Self> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
+        Some(Self {
+            socket,
+            server,
+            expected: server.ip(),
+            tid: None,
+        })
+    }
+
     /// A client with an address that means something only together with its link.
     pub(crate) fn on_link(local: Ipv6Addr, scope: u32, server: SocketAddr) -> Self {
         let socket = UdpSocket::bind(SocketAddrV6::new(local, 0, 0, scope)).unwrap();
