@@ -13,6 +13,8 @@ use crate::plan;
 pub(crate) struct Wanted {
     /// For reports.
     pub(crate) title: String,
+    /// Files that were named one by one: each is to be had.
+    pub(crate) files: Vec<String>,
     boot: Boot,
 }
 
@@ -32,6 +34,7 @@ impl Wanted {
             .collect();
         Ok(Wanted {
             title: names.join(", "),
+            files: names.iter().map(|&name| name.to_owned()).collect(),
             boot: Boot::Same(Chain::new(steps?)),
         })
     }
@@ -46,6 +49,7 @@ impl Wanted {
         };
         Ok(Wanted {
             title: format!("chain {name}"),
+            files: Vec::new(),
             boot,
         })
     }

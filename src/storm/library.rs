@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// The files of a directory, each read once, when it is first needed.
@@ -25,9 +25,14 @@ impl Library {
         if let Some(known) = self.files.get(name) {
             return known.clone();
         }
-        let path = self.directory.join(name.trim_start_matches('/'));
+        let path = path_of(&self.directory, name);
         let content = fs::read(path).ok().map(Rc::from);
         self.files.insert(name.into(), content.clone());
         content
     }
+}
+
+/// Where in a directory the file of this name is.
+pub(crate) fn path_of(directory: &Path, name: &str) -> PathBuf {
+    directory.join(name.trim_start_matches('/'))
 }

@@ -46,6 +46,10 @@ fn main() -> ExitCode {
 fn rehearse(order: &Order) -> Result<ExitCode, String> {
     if let Some(directory) = &order.verify {
         fs::read_dir(directory).map_err(|error| about(directory, &error))?;
+        for name in &order.wanted.files {
+            let path = library::path_of(directory, name);
+            fs::metadata(&path).map_err(|error| about(&path, &error))?;
+        }
     }
     let mut run = run::run(order).map_err(|error| error.to_string())?;
     let results = Results::of(order, &mut run);

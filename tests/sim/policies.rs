@@ -399,15 +399,15 @@ impl ServerUnderTest for Other {
         self.timers.peek().map(|&Reverse((at, ..))| at)
     }
 
-    fn glance(&self) {
+    fn glance(&self, _: Moment) {
         assert!(self.running.len() <= self.policy.cap, "more run than may");
-    }
-
-    fn audit(&self, _: Moment) {
         assert!(
             self.waiting.is_empty() || self.is_full(),
             "a place is free and somebody waits"
         );
+    }
+
+    fn audit(&self, _: Moment) {
         for (_, running) in &self.running {
             running.transfer.audit();
         }

@@ -258,7 +258,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
                 break;
             }
         }
-        self.server.glance();
+        self.server.glance(now);
         self.turns += 1;
         if self.turns.is_multiple_of(self.audit_every()) {
             self.server.audit(now);

@@ -37,7 +37,7 @@ pub(crate) trait ServerUnderTest {
     fn next_wakeup(&self) -> Option<Moment>;
 
     /// What must hold after every turn and is quickly told.
-    fn glance(&self);
+    fn glance(&self, now: Moment);
 
     /// All that must hold after a turn.
     fn audit(&self, now: Moment);
@@ -107,7 +107,8 @@ impl ServerUnderTest for Production {
         self.server.next_wakeup()
     }
 
-    fn glance(&self) {
+    fn glance(&self, now: Moment) {
+        self.server.audit_line(now);
         assert!(
             self.server.running() <= self.limits.max_transfers,
             "more run than there are slots"

@@ -25,8 +25,9 @@ fn a_wrong_command_line_is_told_from_a_failure() {
 fn what_cannot_be_had_is_named() {
     let directory = Directory::new();
     let nowhere = directory.at("nowhere");
-    let cases: [(&[&str], &str); 3] = [
+    let cases: [(&[&str], &str); 4] = [
         (&["--verify", &nowhere], "nowhere"),
+        (&["--verify", &directory.at("")], "kernel: No such file"),
         (&["--pid", "4294967295"], "no process"),
         (&["--from", "192.0.2.1"], "192.0.2.1"),
     ];
