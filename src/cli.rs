@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use getopts::{HasArg, Matches, Occur, Options};
 
+use crate::access::Verdict;
 use crate::config::{self, Settings};
 
 /// One option.
@@ -74,6 +75,20 @@ pub const OPTIONS: &[Flag] = &[
         value: Some("ADDR[:PORT]"),
         help: "address to listen on, repeatable; port 0 picks one",
         default: Some("[::]:69, or 0.0.0.0:69 without IPv6"),
+    },
+    Flag {
+        short: None,
+        long: "allow",
+        value: Some("CIDR"),
+        help: "network that is served, repeatable; any other is not",
+        default: None,
+    },
+    Flag {
+        short: None,
+        long: "deny",
+        value: Some("CIDR"),
+        help: "network that gets no answer, repeatable",
+        default: None,
     },
     Flag {
         short: Some('t'),
@@ -228,6 +243,8 @@ fn settings(matches: &Matches) -> Result<Settings, String> {
                 .listen
                 .push(config::listen_address(&value).map_err(named)?),
             "user" => settings.user = Some(config::user_name(&value).map_err(named)?),
+            "allow" => settings.access.add(&value, Verdict::Allow).map_err(named)?,
+            "deny" => settings.access.add(&value, Verdict::Deny).map_err(named)?,
             _ => {}
         }
     }
@@ -273,7 +290,7 @@ fn parser() -> Options {
     parser
 }
 
-const REPEATABLE: [&str; 2] = ["listen", "verbose"];
+const REPEATABLE: [&str; 4] = ["listen", "allow", "deny", "verbose"];
 
 /// The text of `--help`.
 pub fn help() -> String {
@@ -319,6 +336,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::access::Access;
 
     fn parsed(line: &str) -> Result<Command, String> {
         parse(line.split_whitespace().map(OsString::from))
@@ -337,7 +355,8 @@ mod tests {
     fn every_option_has_its_effect() {
         let line = "--root=. -n 3 -q5 -a 127.0.0.1:0 --listen [::1]:69 -t 9 -B 1468 -W 16 \
                     --no-mtu-clamp -vv --check --hold never --small-file 0 \
-                    --keepalive-share 25 -u tftp:boot --chroot --no-sandbox";
+                    --keepalive-share 25 -u tftp:boot --chroot --no-sandbox \
+                    --allow ::1 --deny 192.0.2.0/24 --deny 10.0.0.0/8";
         let Ok(Command::Check(settings)) = parsed(line) else {
             panic!("a check was asked for")
         };
@@ -350,6 +369,16 @@ mod tests {
         assert_eq!(settings.limits.hold, None);
         assert_eq!(settings.limits.small_file, 0);
         assert_eq!(settings.limits.keepalive_share, 25);
+        let mut access = Access::default();
+        let rules = [
+            ("::1", Verdict::Allow),
+            ("192.0.2.0/24", Verdict::Deny),
+            ("10.0.0.0/8", Verdict::Deny),
+        ];
+        for (network, verdict) in rules {
+            assert_eq!(access.add(network, verdict), Ok(()));
+        }
+        assert_eq!(settings.access, access);
         assert!(!settings.mtu_clamp);
         let user = settings.user.expect("a user was named");
         assert_eq!((&*user.user, user.group.as_deref()), ("tftp", Some("boot")));
@@ -370,6 +399,9 @@ mod tests {
             ("-r . --small-file 1k", "--small-file"),
             ("-r . -a nowhere", "--listen"),
             ("-r . -u tftp:", "--user"),
+            ("-r . --allow lan", "--allow"),
+            ("-r . --deny 192.0.2.0/33", "--deny"),
+            ("-r . --allow ::1 --deny ::1", "both"),
             ("-r . --frobnicate", "frobnicate"),
             ("-r . more", "more"),
             ("-r . -n 1 -n 2", "n"),

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::access::Access;
 use crate::server::Limits;
 use crate::transfer::options::{BLKSIZE_MAX, BLKSIZE_MIN};
 
@@ -17,6 +18,8 @@ pub struct Settings {
     pub root: PathBuf,
     /// The addresses listened on; none: port 69 of all, in both families where there are both.
     pub listen: Vec<SocketAddr>,
+    /// Whose packets are looked at.
+    pub access: Access,
     /// The bounds of the server.
     pub limits: Limits,
     /// Grant no block size that the path would cut into fragments.
@@ -37,6 +40,7 @@ impl From<PathBuf> for Settings {
         Settings {
             root,
             listen: Vec::new(),
+            access: Access::default(),
             limits: Limits::default(),
             mtu_clamp: true,
             user: None,

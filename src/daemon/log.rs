@@ -176,7 +176,7 @@ impl Log {
             stats.replaced,
             stats.failed,
             stats.refused,
-            stats.queue_full + stats.stopping + stats.malformed()
+            stats.dropped()
         );
     }
 }

@@ -380,6 +380,11 @@ impl Server {
         self.stats.count_malformed(malformed);
     }
 
+    /// Counts a datagram from an address that may not ask.
+    pub fn count_denied(&mut self) {
+        self.stats.denied += 1;
+    }
+
     /// What was counted since the start.
     pub fn stats(&self) -> &Stats {
         &self.stats

@@ -14,6 +14,8 @@ pub struct Stats {
     pub refused: u64,
     /// Requests dropped because the queue was full.
     pub queue_full: u64,
+    /// Datagrams dropped: from an address that may not ask (`--allow`, `--deny`).
+    pub denied: u64,
     /// Requests dropped because the server is stopping.
     pub stopping: u64,
     /// Transfers that came to their end, the last ACK seen or not.
@@ -37,6 +39,11 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Datagrams that were dropped, for whatever reason.
+    pub fn dropped(&self) -> u64 {
+        self.denied + self.queue_full + self.stopping + self.malformed()
+    }
+
     /// Datagrams that were dropped for what they are.
     pub fn malformed(&self) -> u64 {
         self.short + self.misplaced + self.unterminated + self.oversized + self.unanswerable
