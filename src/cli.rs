@@ -50,6 +50,20 @@ pub const OPTIONS: &[Flag] = &[
     },
     Flag {
         short: None,
+        long: "per-client",
+        value: Some("N"),
+        help: "concurrent transfers of one client address",
+        default: Some("8; loopback: no bound"),
+    },
+    Flag {
+        short: None,
+        long: "per-client-pending",
+        value: Some("N"),
+        help: "waiting requests of one client address",
+        default: Some("32; loopback: no bound"),
+    },
+    Flag {
+        short: None,
         long: "hold",
         value: Some("SECONDS|never"),
         help: "after how long a waiting client is answered and kept alive",
@@ -220,6 +234,15 @@ fn settings(matches: &Matches) -> Result<Settings, String> {
             "max-pending" => {
                 limits.max_pending = config::number(&value, config::MAX_PENDING).map_err(named)?;
             }
+            "per-client" => {
+                limits.per_client = config::number(&value, config::PER_CLIENT).map_err(named)?;
+                limits.spares_loopback = false;
+            }
+            "per-client-pending" => {
+                limits.per_client_pending =
+                    config::number(&value, config::PER_CLIENT_PENDING).map_err(named)?;
+                limits.spares_loopback = false;
+            }
             "hold" => limits.hold = config::hold(&value).map_err(named)?,
             "keepalive-share" => {
                 limits.keepalive_share =
@@ -355,13 +378,17 @@ mod tests {
     fn every_option_has_its_effect() {
         let line = "--root=. -n 3 -q5 -a 127.0.0.1:0 --listen [::1]:69 -t 9 -B 1468 -W 16 \
                     --no-mtu-clamp -vv --check --hold never --small-file 0 \
-                    --keepalive-share 25 -u tftp:boot --chroot --no-sandbox \
+                    --keepalive-share 25 -u tftp:boot --chroot --no-sandbox --per-client 2 \
+                    --per-client-pending 7 \
                     --allow ::1 --deny 192.0.2.0/24 --deny 10.0.0.0/8";
         let Ok(Command::Check(settings)) = parsed(line) else {
             panic!("a check was asked for")
         };
         assert_eq!(settings.limits.max_transfers, 3);
         assert_eq!(settings.limits.max_pending, 5);
+        let limits = &settings.limits;
+        assert_eq!((limits.per_client, limits.per_client_pending), (2, 7));
+        assert!(!limits.spares_loopback);
         assert_eq!(settings.listen.len(), 2);
         assert_eq!(settings.limits.patience, Duration::from_secs(9));
         assert_eq!(settings.limits.terms.max_blksize, 1468);
@@ -391,6 +418,8 @@ mod tests {
     fn mistakes_are_named() {
         let cases = [
             ("-r . -n 0", "--max-transfers"),
+            ("-r . --per-client 0", "--per-client"),
+            ("-r . --per-client-pending -1", "--per-client-pending"),
             ("-r . -B 7", "--max-blksize"),
             ("-r . -W 65536", "--max-windowsize"),
             ("-r . -t 1h", "--timeout"),

@@ -70,6 +70,10 @@ pub const PORT: u16 = 69;
 pub const MAX_TRANSFERS: RangeInclusive<u64> = 1..=100_000;
 /// Those who wait cost memory only, but each costs some.
 pub const MAX_PENDING: RangeInclusive<u64> = 0..=1_000_000;
+/// Of one address; no more than there are slots for.
+pub const PER_CLIENT: RangeInclusive<u64> = MAX_TRANSFERS;
+/// Of one address; no more than may wait in all.
+pub const PER_CLIENT_PENDING: RangeInclusive<u64> = MAX_PENDING;
 /// Seconds of silence; a client that is slower than an hour is none.
 pub const TIMEOUT: RangeInclusive<u64> = 1..=3600;
 /// Seconds until a waiting client is answered; no firmware waits longer.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use env_logger::{Builder, Target};
-use log::{LevelFilter, debug, info, warn};
+use log::{Level, LevelFilter, debug, info, log, log_enabled, warn};
 
 use crate::config::Settings;
 use crate::moment::Moment;
@@ -39,6 +39,9 @@ pub struct Log {
     warnings: Budget,
     transfers: Budget,
     strangers: Budget,
+    /// What was counted when the last line told of what was dropped, and when the next one may.
+    told: Stats,
+    tell_at: Moment,
 }
 
 impl Log {
@@ -48,6 +51,8 @@ impl Log {
             warnings: Budget::new(now, WARNINGS_PER_SECOND),
             transfers: Budget::new(now, TRANSFERS_PER_SECOND),
             strangers: Budget::new(now, STRANGERS_PER_SECOND),
+            told: Stats::default(),
+            tell_at: now,
         }
     }
 
@@ -79,12 +84,9 @@ impl Log {
     }
 
     fn ended(&mut self, now: Moment, report: &Report<'_>) {
-        // Whoever never acknowledged anything may be nobody at all, and gets few lines.
-        let budget = match report.outcome {
-            Outcome::Cancelled | Outcome::Superseded => return debug!("{}", line_of(report)),
-            Outcome::ShutDown if report.negotiated.is_none() => {
-                return debug!("{}", line_of(report));
-            }
+        let level = match report.outcome {
+            Outcome::Cancelled | Outcome::Superseded => Level::Debug,
+            Outcome::ShutDown if report.negotiated.is_none() => Level::Debug,
             Outcome::Refused(_) => return self.warning(now, || line_of(report)),
             Outcome::Complete
             | Outcome::CompleteUnconfirmed
@@ -94,17 +96,42 @@ impl Log {
             | Outcome::TimedOut
             | Outcome::Restarted
             | Outcome::MovedOn
+            | Outcome::CrowdedOut
             | Outcome::Expired
             | Outcome::Unreachable
-            | Outcome::ShutDown => match report.was_answered {
-                true => &mut self.transfers,
-                false => &mut self.strangers,
-            },
+            | Outcome::ShutDown => Level::Info,
+        };
+        if !log_enabled!(level) {
+            return;
+        }
+        // Whoever never answered anything may be nobody at all, and gets few lines.
+        let has_answered = report.was_answered || report.outcome == Outcome::Cancelled;
+        let budget = match has_answered {
+            true => &mut self.transfers,
+            false => &mut self.strangers,
         };
         if let Some(untold) = budget.take(now) {
             tell_untold(untold);
-            info!("{}", line_of(report));
+            log!(level, "{}", line_of(report));
         }
+    }
+
+    /// Tells what was dropped in silence since the last such line, if it is time for one.
+    pub fn drops(&mut self, now: Moment, stats: &Stats) {
+        let silent = |it: &Stats| it.denied + it.client_full + it.withheld + it.malformed();
+        if now < self.tell_at || silent(stats) == silent(&self.told) {
+            return;
+        }
+        warn!(
+            "dropped since the last such line: {} from denied addresses, {} past --per-client-pending, \
+             {} malformed; answers to strangers withheld: {}",
+            stats.denied - self.told.denied,
+            stats.client_full - self.told.client_full,
+            stats.malformed() - self.told.malformed(),
+            stats.withheld - self.told.withheld,
+        );
+        self.told = *stats;
+        self.tell_at = now + DROPS_EVERY;
     }
 
     /// Writes a warning unless there were too many lately.
@@ -168,7 +195,7 @@ impl Log {
         }
         info!(
             "stopped: {} requests, {} repeats, {} complete, {} cancelled, {} replaced, {} failed, \
-             {} refused, {} dropped",
+             {} refused, {} dropped, {} withheld",
             stats.requests,
             stats.repeats,
             stats.completed,
@@ -176,7 +203,8 @@ impl Log {
             stats.replaced,
             stats.failed,
             stats.refused,
-            stats.dropped()
+            stats.dropped(),
+            stats.withheld
         );
     }
 }
@@ -234,6 +262,7 @@ fn words_for(outcome: Outcome) -> String {
         Outcome::Restarted => "client restarted".into(),
         Outcome::MovedOn => "client moved on".into(),
         Outcome::Superseded => "client asked again from another port".into(),
+        Outcome::CrowdedOut => "gave way in a full queue".into(),
         Outcome::Expired => "client fell silent while it waited".into(),
         Outcome::Refused(Refusal::ReadFailed) => "file changed or could not be read".into(),
         Outcome::Refused(refusal) => format!("refused: {}", refusal.message()),
@@ -289,6 +318,8 @@ const WARNINGS_PER_SECOND: u32 = 20;
 const STRANGERS_PER_SECOND: u32 = 20;
 /// Faster than any real boot storm ends transfers.
 const TRANSFERS_PER_SECOND: u32 = 2000;
+/// What strangers bring about in silence is told once in this time.
+const DROPS_EVERY: Duration = Duration::from_secs(60);
 /// Bytes of a name that are shown.
 const NAME_SHOWN: usize = 256;
 

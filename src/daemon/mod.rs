@@ -152,6 +152,7 @@ impl Daemon {
         self.receive_replies(now);
         self.server.on_wakeup(now, &mut self.world);
         self.server.send_ready(now, &mut self.world);
+        self.world.log.drops(now, self.server.stats());
         if self.server.is_stopped() {
             self.world.log.stopped(self.server.stats());
             return Ok(Turn::Stop);
