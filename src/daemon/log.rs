@@ -3,6 +3,7 @@
 //! Lines are bounded in number and in length, names in them are escaped, and a log that takes no more
 //! lines never stops the loop.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -167,7 +168,7 @@ impl Log {
     }
 
     /// Writes down that no file can be served for now.
-    pub fn unreadable(&self, why: &impl std::fmt::Display) {
+    pub fn unreadable(&self, why: &impl fmt::Display) {
         warn!("{why}: requests will be refused");
     }
 
@@ -228,26 +229,42 @@ fn line_of(report: &Report<'_>) -> String {
     } = report;
     let outcome = words_for(report.outcome);
     let Some(negotiated) = report.negotiated else {
-        return format!(
-            "{peer} \"{name}\": {outcome}; pending {:.3} s",
-            pending.as_secs_f64()
-        );
-    };
-    let seconds = running.as_secs_f64();
-    #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
-    let rate = if seconds > 0.0 {
-        *bytes as f64 / seconds / 1e6
-    } else {
-        0.0
+        let pending = Seconds(*pending);
+        return format!("{peer} \"{name}\": {outcome}; pending {pending}");
     };
     format!(
-        "{peer} \"{name}\": {outcome}; {bytes} bytes, pending {:.3} s, held {:.3} s, running {seconds:.3} s, \
-         {rate:.1} MB/s, blksize {}, windowsize {}, {retransmissions} retransmissions",
-        pending.as_secs_f64(),
-        held.as_secs_f64(),
+        "{peer} \"{name}\": {outcome}; {bytes} bytes, pending {}, held {}, running {}, {}, \
+         blksize {}, windowsize {}, {retransmissions} retransmissions",
+        Seconds(*pending),
+        Seconds(*held),
+        Seconds(*running),
+        Rate(*bytes, *running),
         negotiated.blksize,
         negotiated.windowsize,
     )
+}
+
+/// A span with three digits of a second. Floating-point numbers are not written anywhere, because what
+/// writes them is 16 kB of the binary.
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rounded = self.0.saturating_add(Duration::from_micros(500));
+        write!(f, "{}.{:03} s", rounded.as_secs(), rounded.subsec_millis())
+    }
+}
+
+/// Bytes within a span, as megabytes a second with one digit; 0 within none.
+struct Rate(u64, Duration);
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = u64::try_from(self.1.as_micros()).unwrap_or(u64::MAX);
+        let tenths = self.0.saturating_mul(10).saturating_add(micros / 2);
+        let tenths = tenths.checked_div(micros).unwrap_or(0);
+        write!(f, "{}.{} MB/s", tenths / 10, tenths % 10)
+    }
 }
 
 fn words_for(outcome: Outcome) -> String {
@@ -335,6 +352,18 @@ mod tests {
         assert_eq!(taken, [Some(0), Some(0), None, None, None]);
         assert_eq!(budget.take(Moment::START + second), Some(3));
         assert_eq!(budget.take(Moment::START + second), Some(0));
+    }
+
+    #[test]
+    fn spans_and_rates_are_rounded() {
+        let span = |micros| Seconds(Duration::from_micros(micros)).to_string();
+        assert_eq!(span(0), "0.000 s");
+        assert_eq!((&*span(12_499), &*span(12_500)), ("0.012 s", "0.013 s"));
+        assert_eq!(span(61_999_500), "62.000 s");
+        let rate = |bytes, micros| Rate(bytes, Duration::from_micros(micros)).to_string();
+        assert_eq!(rate(42_430, 12_000), "3.5 MB/s");
+        assert_eq!(rate(1_000_000_000, 8_000_000), "125.0 MB/s");
+        assert_eq!((&*rate(0, 5), &*rate(7, 0)), ("0.0 MB/s", "0.0 MB/s"));
     }
 
     #[test]
