@@ -190,8 +190,6 @@ fn with_a_small_pipe(root: &Root) -> (Running, BufReader<ChildStderr>, SocketAdd
             .unwrap(),
     );
     let mut log = BufReader::new(child.0.stderr.take().unwrap());
-    // SAFETY: the descriptor is open, and no memory is handed over.
-    assert!(unsafe { libc::fcntl(log.get_ref().as_raw_fd(), libc::F_SETPIPE_SZ, 4096) } >= 4096);
     let mut line = String::new();
     let address = loop {
         line.clear();
@@ -200,6 +198,9 @@ fn with_a_small_pipe(root: &Root) -> (Running, BufReader<ChildStderr>, SocketAdd
             break address;
         }
     };
+    // Not before: so small a pipe may have no room for that line, and nobody would ever hear of it.
+    // SAFETY: the descriptor is open, and no memory is handed over.
+    assert!(unsafe { libc::fcntl(log.get_ref().as_raw_fd(), libc::F_SETPIPE_SZ, 4096) } >= 4096);
     (child, log, address)
 }
 
