@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use getopts::{HasArg, Matches, Occur, Options};
 
+use crate::access::Verdict;
 use crate::config::{self, Settings};
 
 /// One option.
@@ -49,6 +50,20 @@ pub const OPTIONS: &[Flag] = &[
     },
     Flag {
         short: None,
+        long: "per-client",
+        value: Some("N"),
+        help: "concurrent transfers of one client address",
+        default: Some("8; loopback: no bound"),
+    },
+    Flag {
+        short: None,
+        long: "per-client-pending",
+        value: Some("N"),
+        help: "waiting requests of one client address",
+        default: Some("32; loopback: no bound"),
+    },
+    Flag {
+        short: None,
         long: "hold",
         value: Some("SECONDS|never"),
         help: "after how long a waiting client is answered and kept alive",
@@ -74,6 +89,20 @@ pub const OPTIONS: &[Flag] = &[
         value: Some("ADDR[:PORT]"),
         help: "address to listen on, repeatable; port 0 picks one",
         default: Some("[::]:69, or 0.0.0.0:69 without IPv6"),
+    },
+    Flag {
+        short: None,
+        long: "allow",
+        value: Some("CIDR"),
+        help: "network that is served, repeatable; any other is not",
+        default: None,
+    },
+    Flag {
+        short: None,
+        long: "deny",
+        value: Some("CIDR"),
+        help: "network that gets no answer, repeatable",
+        default: None,
     },
     Flag {
         short: Some('t'),
@@ -205,6 +234,15 @@ fn settings(matches: &Matches) -> Result<Settings, String> {
             "max-pending" => {
                 limits.max_pending = config::number(&value, config::MAX_PENDING).map_err(named)?;
             }
+            "per-client" => {
+                limits.per_client = config::number(&value, config::PER_CLIENT).map_err(named)?;
+                limits.spares_loopback = false;
+            }
+            "per-client-pending" => {
+                limits.per_client_pending =
+                    config::number(&value, config::PER_CLIENT_PENDING).map_err(named)?;
+                limits.spares_loopback = false;
+            }
             "hold" => limits.hold = config::hold(&value).map_err(named)?,
             "keepalive-share" => {
                 limits.keepalive_share =
@@ -228,6 +266,8 @@ fn settings(matches: &Matches) -> Result<Settings, String> {
                 .listen
                 .push(config::listen_address(&value).map_err(named)?),
             "user" => settings.user = Some(config::user_name(&value).map_err(named)?),
+            "allow" => settings.access.add(&value, Verdict::Allow).map_err(named)?,
+            "deny" => settings.access.add(&value, Verdict::Deny).map_err(named)?,
             _ => {}
         }
     }
@@ -273,7 +313,7 @@ fn parser() -> Options {
     parser
 }
 
-const REPEATABLE: [&str; 2] = ["listen", "verbose"];
+const REPEATABLE: [&str; 4] = ["listen", "allow", "deny", "verbose"];
 
 /// The text of `--help`.
 pub fn help() -> String {
@@ -319,6 +359,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::access::Access;
 
     fn parsed(line: &str) -> Result<Command, String> {
         parse(line.split_whitespace().map(OsString::from))
@@ -337,12 +378,17 @@ mod tests {
     fn every_option_has_its_effect() {
         let line = "--root=. -n 3 -q5 -a 127.0.0.1:0 --listen [::1]:69 -t 9 -B 1468 -W 16 \
                     --no-mtu-clamp -vv --check --hold never --small-file 0 \
-                    --keepalive-share 25 -u tftp:boot --chroot --no-sandbox";
+                    --keepalive-share 25 -u tftp:boot --chroot --no-sandbox --per-client 2 \
+                    --per-client-pending 7 \
+                    --allow ::1 --deny 192.0.2.0/24 --deny 10.0.0.0/8";
         let Ok(Command::Check(settings)) = parsed(line) else {
             panic!("a check was asked for")
         };
         assert_eq!(settings.limits.max_transfers, 3);
         assert_eq!(settings.limits.max_pending, 5);
+        let limits = &settings.limits;
+        assert_eq!((limits.per_client, limits.per_client_pending), (2, 7));
+        assert!(!limits.spares_loopback);
         assert_eq!(settings.listen.len(), 2);
         assert_eq!(settings.limits.patience, Duration::from_secs(9));
         assert_eq!(settings.limits.terms.max_blksize, 1468);
@@ -350,6 +396,16 @@ mod tests {
         assert_eq!(settings.limits.hold, None);
         assert_eq!(settings.limits.small_file, 0);
         assert_eq!(settings.limits.keepalive_share, 25);
+        let mut access = Access::default();
+        let rules = [
+            ("::1", Verdict::Allow),
+            ("192.0.2.0/24", Verdict::Deny),
+            ("10.0.0.0/8", Verdict::Deny),
+        ];
+        for (network, verdict) in rules {
+            assert_eq!(access.add(network, verdict), Ok(()));
+        }
+        assert_eq!(settings.access, access);
         assert!(!settings.mtu_clamp);
         let user = settings.user.expect("a user was named");
         assert_eq!((&*user.user, user.group.as_deref()), ("tftp", Some("boot")));
@@ -362,6 +418,8 @@ mod tests {
     fn mistakes_are_named() {
         let cases = [
             ("-r . -n 0", "--max-transfers"),
+            ("-r . --per-client 0", "--per-client"),
+            ("-r . --per-client-pending -1", "--per-client-pending"),
             ("-r . -B 7", "--max-blksize"),
             ("-r . -W 65536", "--max-windowsize"),
             ("-r . -t 1h", "--timeout"),
@@ -370,6 +428,9 @@ mod tests {
             ("-r . --small-file 1k", "--small-file"),
             ("-r . -a nowhere", "--listen"),
             ("-r . -u tftp:", "--user"),
+            ("-r . --allow lan", "--allow"),
+            ("-r . --deny 192.0.2.0/33", "--deny"),
+            ("-r . --allow ::1 --deny ::1", "both"),
             ("-r . --frobnicate", "frobnicate"),
             ("-r . more", "more"),
             ("-r . -n 1 -n 2", "n"),

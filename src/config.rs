@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::access::Access;
 use crate::server::Limits;
 use crate::transfer::options::{BLKSIZE_MAX, BLKSIZE_MIN};
 
@@ -17,6 +18,8 @@ pub struct Settings {
     pub root: PathBuf,
     /// The addresses listened on; none: port 69 of all, in both families where there are both.
     pub listen: Vec<SocketAddr>,
+    /// Whose packets are looked at.
+    pub access: Access,
     /// The bounds of the server.
     pub limits: Limits,
     /// Grant no block size that the path would cut into fragments.
@@ -37,6 +40,7 @@ impl From<PathBuf> for Settings {
         Settings {
             root,
             listen: Vec::new(),
+            access: Access::default(),
             limits: Limits::default(),
             mtu_clamp: true,
             user: None,
@@ -66,6 +70,10 @@ pub const PORT: u16 = 69;
 pub const MAX_TRANSFERS: RangeInclusive<u64> = 1..=100_000;
 /// Those who wait cost memory only, but each costs some.
 pub const MAX_PENDING: RangeInclusive<u64> = 0..=1_000_000;
+/// Of one address; no more than there are slots for.
+pub const PER_CLIENT: RangeInclusive<u64> = MAX_TRANSFERS;
+/// Of one address; no more than may wait in all.
+pub const PER_CLIENT_PENDING: RangeInclusive<u64> = MAX_PENDING;
 /// Seconds of silence; a client that is slower than an hour is none.
 pub const TIMEOUT: RangeInclusive<u64> = 1..=3600;
 /// Seconds until a waiting client is answered; no firmware waits longer.

@@ -50,19 +50,24 @@ const ROOMS: &[Room] = &[
         because: "system calls are wrapped, not decided upon",
     },
     Room {
+        name: "access",
+        may_name: &[],
+        because: "an address is judged before its packet is looked at",
+    },
+    Room {
         name: "config",
-        may_name: &["wire", "name", "transfer", "server"],
+        may_name: &["wire", "name", "transfer", "server", "access"],
         because: "settings end in the limits of the rooms that obey them",
     },
     Room {
         name: "cli",
-        may_name: &["config"],
+        may_name: &["access", "config"],
         because: "arguments turn into settings and nothing else",
     },
     Room {
         name: "daemon",
         may_name: &[
-            "moment", "wire", "name", "transfer", "server", "os", "config",
+            "moment", "wire", "name", "transfer", "server", "os", "access", "config",
         ],
         because: "the loop joins all rooms but does not care how it was configured",
     },
@@ -84,7 +89,9 @@ const ROOMS: &[Room] = &[
 ];
 
 /// The rooms without socket, clock, file, log and randomness.
-const CORE: &[&str] = &["moment", "wire", "name", "transfer", "server", "firmware"];
+const CORE: &[&str] = &[
+    "moment", "wire", "name", "transfer", "server", "access", "firmware",
+];
 
 /// How a rule recognises what it is about.
 enum Sign {
@@ -669,6 +676,7 @@ src/transfer/window.rs | mod a { use super::super::super::os; }          | must 
 src/server/mod.rs     | use crate::{wire::{Mode, Peer}, os::{self, S}}; | must not name os
 src/server/mod.rs     | pub use crate::config as c;                     | must not name config
 src/os/socket.rs      | type S = crate::server::Server;                 | must not name server
+src/access.rs         | use crate::wire::Peer;                          | must not name wire
 src/config.rs         | use crate::os::files;                           | must not name os
 src/cli.rs            | use crate::{config::Config, wire};              | must not name wire
 src/daemon/io.rs      | use crate::cli::OPTIONS;                        | must not name cli

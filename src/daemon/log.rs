@@ -3,11 +3,12 @@
 //! Lines are bounded in number and in length, names in them are escaped, and a log that takes no more
 //! lines never stops the loop.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use env_logger::{Builder, Target};
-use log::{LevelFilter, debug, info, warn};
+use log::{Level, LevelFilter, debug, info, log, log_enabled, warn};
 
 use crate::config::Settings;
 use crate::moment::Moment;
@@ -39,6 +40,9 @@ pub struct Log {
     warnings: Budget,
     transfers: Budget,
     strangers: Budget,
+    /// What was counted when the last line told of what was dropped, and when the next one may.
+    told: Stats,
+    tell_at: Moment,
 }
 
 impl Log {
@@ -48,6 +52,8 @@ impl Log {
             warnings: Budget::new(now, WARNINGS_PER_SECOND),
             transfers: Budget::new(now, TRANSFERS_PER_SECOND),
             strangers: Budget::new(now, STRANGERS_PER_SECOND),
+            told: Stats::default(),
+            tell_at: now,
         }
     }
 
@@ -79,12 +85,9 @@ impl Log {
     }
 
     fn ended(&mut self, now: Moment, report: &Report<'_>) {
-        // Whoever never acknowledged anything may be nobody at all, and gets few lines.
-        let budget = match report.outcome {
-            Outcome::Cancelled | Outcome::Superseded => return debug!("{}", line_of(report)),
-            Outcome::ShutDown if report.negotiated.is_none() => {
-                return debug!("{}", line_of(report));
-            }
+        let level = match report.outcome {
+            Outcome::Cancelled | Outcome::Superseded => Level::Debug,
+            Outcome::ShutDown if report.negotiated.is_none() => Level::Debug,
             Outcome::Refused(_) => return self.warning(now, || line_of(report)),
             Outcome::Complete
             | Outcome::CompleteUnconfirmed
@@ -94,17 +97,42 @@ impl Log {
             | Outcome::TimedOut
             | Outcome::Restarted
             | Outcome::MovedOn
+            | Outcome::CrowdedOut
             | Outcome::Expired
             | Outcome::Unreachable
-            | Outcome::ShutDown => match report.was_answered {
-                true => &mut self.transfers,
-                false => &mut self.strangers,
-            },
+            | Outcome::ShutDown => Level::Info,
+        };
+        if !log_enabled!(level) {
+            return;
+        }
+        // Whoever never answered anything may be nobody at all, and gets few lines.
+        let has_answered = report.was_answered || report.outcome == Outcome::Cancelled;
+        let budget = match has_answered {
+            true => &mut self.transfers,
+            false => &mut self.strangers,
         };
         if let Some(untold) = budget.take(now) {
             tell_untold(untold);
-            info!("{}", line_of(report));
+            log!(level, "{}", line_of(report));
         }
+    }
+
+    /// Tells what was dropped in silence since the last such line, if it is time for one.
+    pub fn drops(&mut self, now: Moment, stats: &Stats) {
+        let silent = |it: &Stats| it.denied + it.client_full + it.withheld + it.malformed();
+        if now < self.tell_at || silent(stats) == silent(&self.told) {
+            return;
+        }
+        warn!(
+            "dropped since the last such line: {} from denied addresses, {} past --per-client-pending, \
+             {} malformed; answers to strangers withheld: {}",
+            stats.denied - self.told.denied,
+            stats.client_full - self.told.client_full,
+            stats.malformed() - self.told.malformed(),
+            stats.withheld - self.told.withheld,
+        );
+        self.told = *stats;
+        self.tell_at = now + DROPS_EVERY;
     }
 
     /// Writes a warning unless there were too many lately.
@@ -140,7 +168,7 @@ impl Log {
     }
 
     /// Writes down that no file can be served for now.
-    pub fn unreadable(&self, why: &impl std::fmt::Display) {
+    pub fn unreadable(&self, why: &impl fmt::Display) {
         warn!("{why}: requests will be refused");
     }
 
@@ -168,7 +196,7 @@ impl Log {
         }
         info!(
             "stopped: {} requests, {} repeats, {} complete, {} cancelled, {} replaced, {} failed, \
-             {} refused, {} dropped",
+             {} refused, {} dropped, {} withheld",
             stats.requests,
             stats.repeats,
             stats.completed,
@@ -176,7 +204,8 @@ impl Log {
             stats.replaced,
             stats.failed,
             stats.refused,
-            stats.queue_full + stats.stopping + stats.malformed()
+            stats.dropped(),
+            stats.withheld
         );
     }
 }
@@ -200,26 +229,42 @@ fn line_of(report: &Report<'_>) -> String {
     } = report;
     let outcome = words_for(report.outcome);
     let Some(negotiated) = report.negotiated else {
-        return format!(
-            "{peer} \"{name}\": {outcome}; pending {:.3} s",
-            pending.as_secs_f64()
-        );
-    };
-    let seconds = running.as_secs_f64();
-    #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
-    let rate = if seconds > 0.0 {
-        *bytes as f64 / seconds / 1e6
-    } else {
-        0.0
+        let pending = Seconds(*pending);
+        return format!("{peer} \"{name}\": {outcome}; pending {pending}");
     };
     format!(
-        "{peer} \"{name}\": {outcome}; {bytes} bytes, pending {:.3} s, held {:.3} s, running {seconds:.3} s, \
-         {rate:.1} MB/s, blksize {}, windowsize {}, {retransmissions} retransmissions",
-        pending.as_secs_f64(),
-        held.as_secs_f64(),
+        "{peer} \"{name}\": {outcome}; {bytes} bytes, pending {}, held {}, running {}, {}, \
+         blksize {}, windowsize {}, {retransmissions} retransmissions",
+        Seconds(*pending),
+        Seconds(*held),
+        Seconds(*running),
+        Rate(*bytes, *running),
         negotiated.blksize,
         negotiated.windowsize,
     )
+}
+
+/// A span with three digits of a second. Floating-point numbers are not written anywhere, because what
+/// writes them is 16 kB of the binary.
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rounded = self.0.saturating_add(Duration::from_micros(500));
+        write!(f, "{}.{:03} s", rounded.as_secs(), rounded.subsec_millis())
+    }
+}
+
+/// Bytes within a span, as megabytes a second with one digit; 0 within none.
+struct Rate(u64, Duration);
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = u64::try_from(self.1.as_micros()).unwrap_or(u64::MAX);
+        let tenths = self.0.saturating_mul(10).saturating_add(micros / 2);
+        let tenths = tenths.checked_div(micros).unwrap_or(0);
+        write!(f, "{}.{} MB/s", tenths / 10, tenths % 10)
+    }
 }
 
 fn words_for(outcome: Outcome) -> String {
@@ -234,6 +279,7 @@ fn words_for(outcome: Outcome) -> String {
         Outcome::Restarted => "client restarted".into(),
         Outcome::MovedOn => "client moved on".into(),
         Outcome::Superseded => "client asked again from another port".into(),
+        Outcome::CrowdedOut => "gave way in a full queue".into(),
         Outcome::Expired => "client fell silent while it waited".into(),
         Outcome::Refused(Refusal::ReadFailed) => "file changed or could not be read".into(),
         Outcome::Refused(refusal) => format!("refused: {}", refusal.message()),
@@ -289,6 +335,8 @@ const WARNINGS_PER_SECOND: u32 = 20;
 const STRANGERS_PER_SECOND: u32 = 20;
 /// Faster than any real boot storm ends transfers.
 const TRANSFERS_PER_SECOND: u32 = 2000;
+/// What strangers bring about in silence is told once in this time.
+const DROPS_EVERY: Duration = Duration::from_secs(60);
 /// Bytes of a name that are shown.
 const NAME_SHOWN: usize = 256;
 
@@ -304,6 +352,18 @@ mod tests {
         assert_eq!(taken, [Some(0), Some(0), None, None, None]);
         assert_eq!(budget.take(Moment::START + second), Some(3));
         assert_eq!(budget.take(Moment::START + second), Some(0));
+    }
+
+    #[test]
+    fn spans_and_rates_are_rounded() {
+        let span = |micros| Seconds(Duration::from_micros(micros)).to_string();
+        assert_eq!(span(0), "0.000 s");
+        assert_eq!((&*span(12_499), &*span(12_500)), ("0.012 s", "0.013 s"));
+        assert_eq!(span(61_999_500), "62.000 s");
+        let rate = |bytes, micros| Rate(bytes, Duration::from_micros(micros)).to_string();
+        assert_eq!(rate(42_430, 12_000), "3.5 MB/s");
+        assert_eq!(rate(1_000_000_000, 8_000_000), "125.0 MB/s");
+        assert_eq!((&*rate(0, 5), &*rate(7, 0)), ("0.0 MB/s", "0.0 MB/s"));
     }
 
     #[test]

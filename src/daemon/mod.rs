@@ -19,6 +19,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
+use crate::access::Access;
 use crate::config::{LISTEN_MAX, PORT, Settings};
 use crate::moment::Moment;
 use crate::os::clock::Clock;
@@ -88,6 +89,7 @@ enum Turn {
 struct Daemon {
     clock: Clock,
     signals: Signals,
+    access: Access,
     server: Server,
     world: World,
     happened: Happened,
@@ -130,6 +132,7 @@ impl Daemon {
         Ok(Daemon {
             clock,
             signals,
+            access: settings.access.clone(),
             server,
             world,
             happened: Happened::new(),
@@ -149,6 +152,7 @@ impl Daemon {
         self.receive_replies(now);
         self.server.on_wakeup(now, &mut self.world);
         self.server.send_ready(now, &mut self.world);
+        self.world.log.drops(now, self.server.stats());
         if self.server.is_stopped() {
             self.world.log.stopped(self.server.stats());
             return Ok(Turn::Stop);
@@ -193,6 +197,7 @@ impl Daemon {
     /// Hands requests to the server, a bounded number from each listening socket.
     fn receive_requests(&mut self, now: Moment) {
         let Daemon {
+            access,
             server,
             world,
             requests,
@@ -204,7 +209,7 @@ impl Daemon {
                 match requests.receive(&world.listeners[number]) {
                     Ok(datagrams) => {
                         for received in datagrams.iter() {
-                            take_request(now, server, world, number, received);
+                            take_request(now, access, server, world, number, received);
                         }
                         if !datagrams.is_full() {
                             return false;
@@ -281,6 +286,7 @@ fn remember(list: &mut Vec<usize>, number: usize) {
 
 fn take_request(
     now: Moment,
+    access: &Access,
     server: &mut Server,
     world: &mut World,
     listener: usize,
@@ -290,6 +296,10 @@ fn take_request(
     let Some(from) = received.from.filter(|from| from.port() != 0) else {
         return server.count_malformed(Malformed::Unanswerable);
     };
+    let peer = Peer::from(from);
+    if !access.allows(peer.address) {
+        return server.count_denied();
+    }
     if received.is_truncated {
         return server.count_malformed(Malformed::Oversized);
     }
@@ -299,7 +309,7 @@ fn take_request(
         interface,
         listener,
     };
-    server.on_request(now, world, Peer::from(from), local, received.bytes);
+    server.on_request(now, world, peer, local, received.bytes);
 }
 
 /// What to do after an error of a receive.

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::client::{Client, Phase, Served, Stage};
+use super::hosts::{Host, host_of};
 use super::pending::Size;
 use super::{Event, Io, Opened, Opening, PACKET_OVERHEAD, Server, Unopened};
 use crate::moment::Moment;
@@ -37,12 +38,24 @@ impl Server {
         if !self.has_slot(Size::Small) {
             return None;
         }
-        let mut line = self.queue.iter(self.has_slot(Size::Bulk));
-        if self.is_paused(now) {
-            line.find(|&id| self.clients[id].served().is_some())
-        } else {
-            line.next()
+        if !self.is_paused(now) {
+            return self.queue.first(self.has_slot(Size::Bulk));
         }
+        let may_be_next = |(_, client): &(usize, &Client)| {
+            client.served().is_some()
+                && client.is_queued
+                && self.has_slot(client.size)
+                && self.may_run(host_of(client.peer), client.size)
+        };
+        let waiting = self.clients.iter().filter(may_be_next);
+        waiting
+            .min_by_key(|(_, client)| client.place)
+            .map(|(id, _)| id)
+    }
+
+    /// Neither its host nor its network has all that it may have.
+    pub(super) fn may_run(&self, host: Host, size: Size) -> bool {
+        self.queue.may_run(host, self.hosts.is_proven(host), size)
     }
 
     /// A slot is free for a file of this size.
@@ -70,6 +83,10 @@ impl Server {
 
     /// Opens file and socket for a pending client and lets it run, or holds it.
     fn open(&mut self, now: Moment, io: &mut impl Io, id: usize, phase: Phase) {
+        let host = host_of(self.clients[id].peer);
+        let Ok(owes) = self.take_first_packet(now, host) else {
+            return self.hold_later(id, now + FIRST_PACKET_AGAIN, phase);
+        };
         let client = &self.clients[id];
         let opening = Opening {
             peer: client.peer,
@@ -80,7 +97,8 @@ impl Server {
         };
         match io.open(id, opening) {
             Ok(opened) => {
-                let served = self.begin(now, client.wanted, opened, phase);
+                let mut served = self.begin(now, client.wanted, opened, phase);
+                served.owes_first_packet = owes;
                 if phase == Phase::Running {
                     self.leave_queue(id);
                 }
@@ -90,12 +108,28 @@ impl Server {
                 self.make_ready(now, id);
                 self.set_timer(id);
             }
-            Err(Unopened::Exhausted) => self.pause(now, io),
-            Err(Unopened::Unreachable) => self.end(now, io, id, Outcome::Unreachable),
-            Err(Unopened::Refused(refusal)) => {
-                io.refuse(client.peer, client.local, refusal);
-                self.end(now, io, id, Outcome::Refused(refusal));
+            Err(unopened) => {
+                let (peer, local) = (client.peer, client.local);
+                self.give_first_packet_back(host, owes);
+                match unopened {
+                    Unopened::Exhausted => self.pause(now, io),
+                    Unopened::Unreachable => self.end(now, io, id, Outcome::Unreachable),
+                    Unopened::Refused(refusal) => {
+                        self.send_refusal(now, io, peer, local, refusal);
+                        self.end(now, io, id, Outcome::Refused(refusal));
+                    }
+                }
             }
+        }
+    }
+
+    /// A client that was to be held could not be.
+    fn hold_later(&mut self, id: usize, again_at: Moment, phase: Phase) {
+        if let Stage::Pending(waiting) = &mut self.clients[id].stage
+            && phase == Phase::Held
+        {
+            waiting.hold_at = Some(again_at);
+            self.set_timer(id);
         }
     }
 
@@ -155,7 +189,10 @@ impl Server {
         match served.phase {
             Phase::Running => self.note_idle_slot(now, id),
             // Whoever does not answer gives way until it does.
-            Phase::Held if served.transfer.timeouts() > 0 => self.leave_queue(id),
+            Phase::Held if served.transfer.timeouts() > 0 => {
+                self.leave_queue(id);
+                self.note_silent_stranger(id);
+            }
             Phase::Held | Phase::Finishing => {}
         }
         self.take(now, io, id, step);
@@ -184,16 +221,23 @@ impl Server {
     /// retransmission goes on, and with its next ACK it stands in line again, by its boot before those
     /// who came later. Tells whether there was one.
     fn take_idle_slot_back(&mut self, now: Moment) -> bool {
-        if self.queue.is_empty() {
+        let (small_waits, bulk_waits) = (
+            !self.queue.is_empty_for(Size::Small),
+            !self.queue.is_empty(),
+        );
+        let somebody_is_held_up = self.queue.holds_somebody_up();
+        if !bulk_waits && !somebody_is_held_up {
             return false;
         }
-        let any_will_do = !self.queue.is_empty_for(Size::Small);
+        let is_in_the_way = |client: &Client| {
+            let host = host_of(client.peer);
+            somebody_is_held_up && self.queue.is_in_the_way(host, client.size)
+        };
         let is_meant = |id: &usize| {
-            let client = self
-                .clients
-                .get(*id)
-                .filter(|client| client.has_idle_slot());
-            client.is_some_and(|client| any_will_do || client.size == Size::Bulk)
+            let client = self.clients.get(*id).filter(|it| it.has_idle_slot());
+            client.is_some_and(|client| {
+                small_waits || (bulk_waits && client.size == Size::Bulk) || is_in_the_way(client)
+            })
         };
         let Some(place) = self.idle.iter().position(is_meant) else {
             return false;
@@ -280,14 +324,22 @@ impl Server {
 
     pub(super) fn count(&mut self, id: usize) {
         let client = &self.clients[id];
+        let host = host_of(client.peer);
+        let is_proven = self.hosts.is_proven(host);
+        let (size, place) = (client.size, client.place);
         match client.phase() {
             None => self.count.pending += 1,
             Some(Phase::Held) => self.count.held += 1,
             Some(Phase::Running) => {
                 self.count.running += 1;
-                self.count.running_bulk += usize::from(client.size == Size::Bulk);
+                self.count.running_bulk += usize::from(size == Size::Bulk);
             }
             Some(Phase::Finishing) => self.count.finishing += 1,
+        }
+        match client.phase() {
+            None | Some(Phase::Held) => self.queue.waits(host, is_proven, place, id),
+            Some(Phase::Running) => self.queue.runs(host, is_proven, size),
+            Some(Phase::Finishing) => {}
         }
         self.keepalive.add(self.fed_in_a_round(id));
     }
@@ -295,14 +347,21 @@ impl Server {
     pub(super) fn uncount(&mut self, id: usize) {
         self.keepalive.remove(self.fed_in_a_round(id));
         let client = &self.clients[id];
+        let host = host_of(client.peer);
+        let (size, place) = (client.size, client.place);
         match client.phase() {
             None => self.count.pending -= 1,
             Some(Phase::Held) => self.count.held -= 1,
             Some(Phase::Running) => {
                 self.count.running -= 1;
-                self.count.running_bulk -= usize::from(client.size == Size::Bulk);
+                self.count.running_bulk -= usize::from(size == Size::Bulk);
             }
             Some(Phase::Finishing) => self.count.finishing -= 1,
+        }
+        match client.phase() {
+            None | Some(Phase::Held) => self.queue.waits_no_longer(host, place),
+            Some(Phase::Running) => self.queue.runs_no_longer(host, size),
+            Some(Phase::Finishing) => {}
         }
     }
 
@@ -321,13 +380,15 @@ impl Server {
     pub(super) fn join_queue(&mut self, id: usize) {
         let client = &mut self.clients[id];
         client.is_queued = true;
-        self.queue.join(client.place, client.size, id);
+        let host = host_of(client.peer);
+        self.queue.join(host, client.place, client.size, id);
     }
 
     pub(super) fn leave_queue(&mut self, id: usize) {
         let client = &mut self.clients[id];
         if std::mem::take(&mut client.is_queued) {
-            self.queue.leave(client.place, client.size);
+            let host = host_of(client.peer);
+            self.queue.leave(host, client.place, client.size);
         }
     }
 }
@@ -337,6 +398,10 @@ const HELD_WINDOWSIZE: u16 = 4;
 
 /// Timeouts in a row after which a client that runs gives way to others.
 const TIMEOUTS_WITH_SLOT: u8 = 2;
+
+/// When holding a client is tried again that would be the first packet too many of its network: those
+/// who answer have given theirs back by then.
+const FIRST_PACKET_AGAIN: Duration = Duration::from_millis(250);
 
 /// When holding a client is tried again after descriptors ran out.
 const HOLD_AGAIN: Duration = Duration::from_secs(1);

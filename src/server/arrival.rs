@@ -48,7 +48,7 @@ impl Server {
             }
             Err(refusal) => {
                 self.stats.requests += 1;
-                return self.refuse(io, peer, local, &request, refusal);
+                return self.refuse(now, io, peer, local, &request, refusal);
             }
         };
         let wanted = Wanted::new(request.options());
@@ -121,8 +121,7 @@ impl Server {
             return false;
         };
         if !served.transfer.is_answered() {
-            let step = served.transfer.on_repeated_request(now);
-            self.take(now, io, id, step);
+            self.repeat_first_packet(now, io, id);
             return true;
         }
         if now.since(served.transfer.progress_at()) < RESTART_AFTER {
@@ -144,7 +143,8 @@ impl Server {
         match self.serve_or_let_wait(now, io, arrival, place) {
             Ok(()) => {}
             Err(Unopened::Refused(refusal)) => {
-                self.refuse(io, arrival.peer, arrival.local, arrival.request, refusal);
+                let (peer, local) = (arrival.peer, arrival.local);
+                self.refuse(now, io, peer, local, arrival.request, refusal);
             }
             Err(Unopened::Exhausted) => {
                 self.pause(now, io);
@@ -164,15 +164,23 @@ impl Server {
         arrival: &Arrival<'_>,
         place: Place,
     ) -> Result<(), Unopened> {
+        let host = host_of(arrival.peer);
         let is_free = |server: &Server, size| {
-            server.has_slot(size) && server.queue.is_empty_for(size) && !server.is_paused(now)
+            server.has_slot(size)
+                && server.queue.is_empty_for(size)
+                && !server.is_paused(now)
+                && server.may_run(host, size)
         };
-        if is_free(self, Size::Bulk) {
-            return self.serve_at_once(now, io, arrival, place);
+        if is_free(self, Size::Bulk)
+            && let Ok(owes) = self.take_first_packet(now, host)
+        {
+            return self.serve_at_once(now, io, arrival, place, owes);
         }
         let size = self.size_of(io.find(arrival.name)?);
-        if is_free(self, size) {
-            return self.serve_at_once(now, io, arrival, place);
+        if is_free(self, size)
+            && let Ok(owes) = self.take_first_packet(now, host)
+        {
+            return self.serve_at_once(now, io, arrival, place, owes);
         }
         self.let_wait(now, io, arrival, place, size);
         Ok(())
@@ -184,6 +192,7 @@ impl Server {
         io: &mut impl Io,
         arrival: &Arrival<'_>,
         place: Place,
+        owes_first_packet: bool,
     ) -> Result<(), Unopened> {
         let id = self.clients.vacant_key();
         let Arrival {
@@ -203,9 +212,14 @@ impl Server {
                 mode: request.mode,
                 blksize,
             },
-        )?;
+        );
+        if opened.is_err() {
+            self.give_first_packet_back(host_of(peer), owes_first_packet);
+        }
+        let opened = opened?;
         let size = self.size_of(opened.size);
-        let served = self.begin(now, wanted, opened, Phase::Running);
+        let mut served = self.begin(now, wanted, opened, Phase::Running);
+        served.owes_first_packet = owes_first_packet;
         self.insert(now, arrival, place, size, Stage::Served(Box::new(served)));
         self.make_ready(now, id);
         Ok(())
@@ -230,10 +244,17 @@ impl Server {
         size: Size,
     ) {
         let superseded = self.superseded_by(now, arrival);
-        let waiting = self.count.pending + self.count.held;
-        if superseded.is_none() && waiting >= self.limits.max_pending {
-            self.stats.queue_full += 1;
-            return io.report(Event::QueueFull { peer: arrival.peer });
+        let host = host_of(arrival.peer);
+        if superseded.is_none() {
+            if !self.queue.has_room_for(host) {
+                self.stats.client_full += 1;
+                return;
+            }
+            let waiting = self.count.pending + self.count.held;
+            if waiting >= self.limits.max_pending && !self.make_room(now, io, host) {
+                self.stats.queue_full += 1;
+                return io.report(Event::QueueFull { peer: arrival.peer });
+            }
         }
         let mut arrived_at = now;
         if let Some(old) = superseded {
@@ -299,19 +320,21 @@ impl Server {
 
     fn refuse(
         &mut self,
+        now: Moment,
         io: &mut impl Io,
         peer: Peer,
         local: Local,
         request: &Request<'_>,
         refusal: Refusal,
     ) {
-        self.stats.refused += 1;
-        io.refuse(peer, local, refusal);
-        io.report(Event::Refused {
-            peer,
-            name: request.filename,
-            refusal,
-        });
+        if self.send_refusal(now, io, peer, local, refusal) {
+            self.stats.refused += 1;
+            io.report(Event::Refused {
+                peer,
+                name: request.filename,
+                refusal,
+            });
+        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! What must hold between any two calls of a [`Server`], and what holds once it was woken. Tests, fuzzers
 //! and the simulator ask.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::moment::Moment;
 
 use super::client::{Client, Phase, Served};
+use super::hosts::{Host, host_of};
 use super::pending::Size;
+use super::unproven::{Network, network_of};
 use super::wheel::TICK;
 use super::{Count, Server};
 
@@ -18,6 +20,7 @@ impl Server {
     pub fn audit(&self, now: Moment) {
         self.audit_books();
         self.audit_line(now);
+        self.audit_turns(now);
         for (_, client) in &self.clients {
             // A held client is fed when its timer comes up.
             let will_be_asked = client.is_ready || client.is_blocked;
@@ -110,7 +113,7 @@ impl Server {
     }
 
     fn audit_queue(&self) {
-        let queued: HashSet<usize> = self.queue.iter(true).collect();
+        let queued: HashSet<usize> = self.queue.all().collect();
         assert_eq!(
             queued.len(),
             self.queue.len(),
@@ -130,6 +133,70 @@ impl Server {
             assert!(
                 client.phase().is_some() || client.is_queued,
                 "a pending client is forgotten"
+            );
+        }
+    }
+
+    /// Whoever waits beside a free slot has reached a bound of its host or its network; nobody else's
+    /// bound is reached, and none is passed.
+    fn audit_turns(&self, now: Moment) {
+        let mut by_host: HashMap<Host, usize> = HashMap::new();
+        let mut by_network: HashMap<(Network, bool), usize> = HashMap::new();
+        for (_, client) in &self.clients {
+            if client.phase() != Some(Phase::Running) {
+                continue;
+            }
+            let host = host_of(client.peer);
+            *by_host.entry(host).or_default() += 1;
+            if !self.hosts.is_proven(host) {
+                let is_bulk = client.size == Size::Bulk;
+                *by_network.entry((network_of(host), is_bulk)).or_default() += 1;
+            }
+        }
+        let limits = &self.limits;
+        for (&host, &running) in &by_host {
+            let may = running <= limits.per_client || !limits.bounds(host);
+            assert!(may, "one client has too many slots");
+        }
+        let of = |network, is_bulk| by_network.get(&(network, is_bulk)).copied().unwrap_or(0);
+        for &(network, _) in by_network.keys() {
+            let (small, bulk) = (of(network, false), of(network, true));
+            let may = bulk <= limits.slots_for_network(Size::Bulk)
+                && small + bulk <= limits.slots_for_network(Size::Small);
+            assert!(may, "strangers of one network have too many slots");
+        }
+        let all: usize = by_network.values().sum();
+        let bulk_of =
+            |(&(_, is_bulk), &count): (&(Network, bool), &usize)| count * usize::from(is_bulk);
+        let all_bulk: usize = by_network.iter().map(bulk_of).sum();
+        let strangers_are_full = |size| {
+            all >= limits.slots_for_strangers(Size::Small)
+                || (size == Size::Bulk && all_bulk >= limits.slots_for_strangers(Size::Bulk))
+        };
+        assert!(
+            all <= limits.slots_for_strangers(Size::Small)
+                && all_bulk <= limits.slots_for_strangers(Size::Bulk),
+            "strangers have too many slots"
+        );
+        for (_, client) in &self.clients {
+            if !client.is_queued || self.is_paused(now) || !self.has_slot(client.size) {
+                continue;
+            }
+            let host = host_of(client.peer);
+            let network = network_of(host);
+            let (small, bulk) = (of(network, false), of(network, true));
+            let host_is_full = by_host
+                .get(&host)
+                .is_some_and(|&it| it >= limits.per_client);
+            let network_is_full = small + bulk >= limits.slots_for_network(Size::Small)
+                || (client.size == Size::Bulk && bulk >= limits.slots_for_network(Size::Bulk))
+                || strangers_are_full(client.size)
+                || self.queue.is_drained(network);
+            let must_wait = (host_is_full && limits.bounds(host))
+                || (network_is_full && !self.hosts.is_proven(host));
+            assert!(
+                must_wait,
+                "a slot is free and somebody waits who may have it"
             );
         }
     }

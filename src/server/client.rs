@@ -59,6 +59,8 @@ pub(super) struct Served {
     began_at: Moment,
     /// Held: when it is fed next.
     pub(super) feed_at: Moment,
+    /// Its first packet was taken from the bucket of its network.
+    pub(super) owes_first_packet: bool,
     /// Running: when its slot was last found to lie idle.
     idle_from: Option<Moment>,
 }
@@ -91,6 +93,7 @@ impl Served {
             running: Duration::ZERO,
             began_at: now,
             feed_at: now,
+            owes_first_packet: false,
             idle_from: None,
         }
     }

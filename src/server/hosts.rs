@@ -1,5 +1,5 @@
-//! What is known of the machines behind the addresses: when their boots began, and who of them has not
-//! answered yet.
+//! What is known of the machines behind the addresses: when their boots began, whether they ever
+//! answered, and who of their clients has not answered yet.
 //!
 //! A boot is all requests of one address with no pause of more than [`BOOT_PAUSE`]. The table is bounded,
 //! and a machine is forgotten when its pause is over: each stands in one line, is looked at when it comes
@@ -17,6 +17,16 @@ use crate::wire::Peer;
 pub(super) struct Host {
     address: IpAddr,
     scope: u32,
+}
+
+impl Host {
+    pub(super) fn address(self) -> IpAddr {
+        self.address
+    }
+
+    pub(super) fn scope(self) -> u32 {
+        self.scope
+    }
 }
 
 /// The machine of a peer.
@@ -39,6 +49,8 @@ pub(super) struct Hosts {
 struct Known {
     boot_began: Moment,
     heard_at: Moment,
+    /// It has answered a packet of ours since then: nobody else wrote its address into a request.
+    is_proven: bool,
     /// Its clients that wait or are served.
     clients: usize,
     /// Those of them that have not answered yet, oldest first.
@@ -66,15 +78,29 @@ impl Hosts {
             Known {
                 boot_began,
                 heard_at: now,
+                is_proven: false,
                 clients: 0,
                 unanswered: Vec::new(),
             }
         });
         if now.since(known.heard_at) > BOOT_PAUSE && known.clients == 0 {
             known.boot_began = boot_began;
+            known.is_proven = false;
         }
         known.heard_at = known.heard_at.max(now);
         known.boot_began
+    }
+
+    /// A client of `host` has answered a packet of ours.
+    pub(super) fn prove(&mut self, host: Host) {
+        if let Some(known) = self.known.get_mut(&host) {
+            known.is_proven = true;
+        }
+    }
+
+    /// `host` has answered in this boot.
+    pub(super) fn is_proven(&self, host: Host) -> bool {
+        self.known.get(&host).is_some_and(|known| known.is_proven)
     }
 
     /// A client of `host` waits for its first packet, or has been sent it.
@@ -166,9 +192,14 @@ mod tests {
         hosts.add_client(host(1), 7);
         hosts.is_gone(at(120), host(1), at(5));
         assert_eq!(hosts.heard(at(180), host(1)), at(5));
-        assert_eq!(hosts.heard(at(241), host(1)), at(241));
+        assert!(!hosts.is_proven(host(1)));
+        hosts.prove(host(1));
+        assert_eq!(hosts.heard(at(240), host(1)), at(5));
+        assert!(hosts.is_proven(host(1)) && !hosts.is_proven(host(2)));
+        assert_eq!(hosts.heard(at(301), host(1)), at(301));
+        assert!(!hosts.is_proven(host(1)), "another boot");
         hosts.add_client(host(1), 7);
-        assert_eq!(hosts.heard(at(999), host(1)), at(241));
+        assert_eq!(hosts.heard(at(999), host(1)), at(301));
     }
 
     #[test]

@@ -8,10 +8,11 @@
 //! forgets the dead and is never answered "busy"; who waits long is answered and kept alive with a block
 //! now and then. One slab holds waiting and running clients alike; one index finds a client by its peer.
 //!
-//! Read `io` (what is asked of the world), `client` (one client and its stages), `arrival` (what becomes
-//! of a request), `admission` (who gets a slot, and who loses it), then the helpers: `pending` (the
-//! queue), `hosts` (boots), `keepalive` (how often the held are fed), `congestion` (how much may be
-//! under way), `wheel` (the timers). `audit` says what must hold.
+//! Read `limits`, `io` (what is asked of the world), `client` (one client and its stages), `arrival`
+//! (what becomes of a request), `admission` (who gets a slot, and who loses it), then the helpers:
+//! `pending` (places in the queue), `queue` (who is next), `hosts` (boots), `strangers` and `unproven`
+//! (what a forged request brings about), `keepalive` (how often the held are fed), `congestion` (how much
+//! may be under way), `wheel` (the timers). `audit` says what must hold.
 
 mod admission;
 mod arrival;
@@ -21,8 +22,12 @@ mod congestion;
 mod hosts;
 mod io;
 mod keepalive;
+mod limits;
 mod pending;
+mod queue;
 mod stats;
+mod strangers;
+mod unproven;
 mod wheel;
 
 use std::collections::{HashMap, VecDeque};
@@ -33,81 +38,21 @@ use slab::Slab;
 
 use crate::moment::Moment;
 use crate::name::RootPrefixes;
-use crate::transfer::{Datagrams, Negotiated, Outcome, Step, Terms, Transfer};
+use crate::transfer::{Datagrams, Negotiated, Outcome, Step, Transfer};
 use crate::wire::{Malformed, Peer, Refusal, Reply};
 use client::{Client, Served, Stage, Timer};
 use congestion::Congestion;
 use hosts::{Hosts, host_of};
 pub use io::{Event, Io, Opened, Opening, Report, Unopened, Unsent};
 use keepalive::Keepalive;
-use pending::Queue;
+pub use limits::Limits;
+use queue::Queue;
 pub use stats::Stats;
+use unproven::Unproven;
+pub use unproven::{
+    ERRORS_BURST, ERRORS_PER_SECOND, FIRST_PACKETS_BURST, FIRST_PACKETS_PER_SECOND,
+};
 use wheel::{Due, Wheel};
-
-/// The bounds of a server.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Limits {
-    /// Slots: transfers that run at once, at least 1 (`-n`).
-    pub max_transfers: usize,
-    /// Clients that wait, pending or held (`-q`).
-    pub max_pending: usize,
-    /// After how long a waiting client is answered and kept alive; none: never (`--hold`).
-    pub hold: Option<Duration>,
-    /// A client that makes no progress loses its slot to those who wait, until it does. Only tests and
-    /// comparisons turn it off.
-    pub reclaim: bool,
-    /// Files of up to so many bytes have slots of their own; 0: there are none such (`--small-file`).
-    pub small_file: u64,
-    /// What those who are held get of the output at most, in percent (`--keepalive-share`).
-    pub keepalive_share: u8,
-    /// Time without progress after which a transfer is given up (`-t`).
-    pub patience: Duration,
-    /// What is granted at most (`-B`, `-W`).
-    pub terms: Terms,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            max_transfers: 32,
-            max_pending: 4096,
-            hold: Some(Duration::from_secs(2)),
-            reclaim: true,
-            small_file: 128 * 1024,
-            keepalive_share: 10,
-            patience: Duration::from_secs(35),
-            terms: Terms::default(),
-        }
-    }
-}
-
-impl Limits {
-    /// Slots that only small files get, so that a configuration file never waits behind kernels.
-    pub fn small_slots(&self) -> usize {
-        if self.max_transfers > 1 && self.small_file > 0 {
-            (self.max_transfers / 8).max(1)
-        } else {
-            0
-        }
-    }
-
-    /// Transfers that were sent to their end and wait for the last ACK without a slot. Past this bound
-    /// a transfer keeps its slot until that ACK comes.
-    pub fn max_finishing(&self) -> usize {
-        self.max_transfers.max(FINISHING_MIN)
-    }
-
-    /// Sockets that are open for clients at once.
-    pub fn max_sockets(&self) -> usize {
-        // Whoever loses its slot is held as well.
-        let held = if self.hold.is_some() || self.reclaim {
-            self.max_pending
-        } else {
-            0
-        };
-        self.max_transfers + self.max_finishing() + held
-    }
-}
 
 /// The address that a request was sent to, from which every answer to it goes out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,6 +74,7 @@ pub struct Server {
     by_peer: HashMap<Peer, usize>,
     hosts: Hosts,
     queue: Queue,
+    unproven: Unproven,
     wheel: Wheel,
     /// Room for the timers of one turn.
     due: Vec<Due>,
@@ -138,6 +84,8 @@ pub struct Server {
     ready: VecDeque<usize>,
     /// Those whose slots may lie idle, longest first.
     idle: VecDeque<usize>,
+    /// Strangers that wait and were sent their first packet in vain, longest first.
+    silent: VecDeque<usize>,
     count: Count,
     /// Requests that ever got a place in the queue.
     arrivals: u64,
@@ -171,13 +119,15 @@ impl Server {
             clients: Slab::new(),
             by_peer: HashMap::new(),
             hosts: Hosts::default(),
-            queue: Queue::default(),
+            queue: Queue::new(limits),
+            unproven: Unproven::default(),
             wheel: Wheel::new(now, timers),
             due: Vec::with_capacity(timers),
             keepalive: Keepalive::new(now, limits.keepalive_share),
             congestion: Congestion::new(limits.max_transfers),
             ready: VecDeque::with_capacity(running),
             idle: VecDeque::with_capacity(2 * limits.max_transfers + 1),
+            silent: VecDeque::new(),
             count: Count::default(),
             arrivals: 0,
             paused_until: None,
@@ -201,10 +151,15 @@ impl Server {
             Ok(Reply::Error { code, .. }) => Step::End(Outcome::ClientError(code)),
             Err(malformed) => return self.stats.count_malformed(malformed),
         };
-        if transfer.is_answered() && !was_answered {
+        let is_error = matches!(
+            step,
+            Step::End(Outcome::Cancelled | Outcome::ClientError(_))
+        );
+        if (transfer.is_answered() || is_error) && !was_answered {
             let host = host_of(self.clients[client].peer);
             self.hosts.remove_unanswered(host, client);
             self.spread_first_feeding(now, client);
+            self.proves(client);
         }
         if self
             .transfer_of(client)
@@ -267,6 +222,7 @@ impl Server {
         }
         self.due = due_now;
         self.paused_until = self.paused_until.filter(|&until| now < until);
+        self.queue.refill(now);
         if self.stop_at.is_some_and(|stop_at| stop_at <= now) {
             self.end_all(now, io, |_| true);
         }
@@ -277,7 +233,8 @@ impl Server {
     pub fn next_wakeup(&self) -> Option<Moment> {
         let paused_until = self.paused_until.filter(|_| !self.queue.is_empty());
         let stop_at = self.stop_at.filter(|_| !self.clients.is_empty());
-        [self.wheel.next_wakeup(), paused_until, stop_at]
+        let refill = self.queue.next_refill();
+        [self.wheel.next_wakeup(), paused_until, stop_at, refill]
             .into_iter()
             .flatten()
             .min()
@@ -378,6 +335,11 @@ impl Server {
     /// Counts a datagram that was dropped before it came here.
     pub fn count_malformed(&mut self, malformed: Malformed) {
         self.stats.count_malformed(malformed);
+    }
+
+    /// Counts a datagram from an address that may not ask.
+    pub fn count_denied(&mut self) {
+        self.stats.denied += 1;
     }
 
     /// What was counted since the start.
@@ -508,9 +470,6 @@ const TIMERS_MIN: usize = 1024;
 
 /// After what time a file is asked again for bytes that it did not have in memory.
 const ABSENT_AGAIN: Duration = Duration::from_millis(5);
-
-/// Few slots do not mean few machines that are about to end.
-const FINISHING_MIN: usize = 64;
 
 /// Bytes of a packet beside its block: Ethernet, IPv4, UDP and TFTP headers.
 const PACKET_OVERHEAD: u64 = 18 + 20 + 8 + 4;

@@ -1,9 +1,8 @@
-//! The queue of those who wait for a slot, and when a client that waits in silence is taken for gone.
+//! Those who wait for a slot: where each stands, and when one that waits in silence is taken for gone.
 //!
 //! A place in the queue is a value that compares: who stands where is decided when a request arrives, and
-//! repeats change nothing. The queue holds keys only; it knows no clients.
+//! repeats change nothing.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::moment::Moment;
@@ -27,69 +26,35 @@ pub(super) enum Size {
     Bulk,
 }
 
-/// Keys of clients, in the order of their places.
-#[derive(Debug, Default)]
-pub(super) struct Queue {
-    small: BTreeMap<Place, usize>,
-    bulk: BTreeMap<Place, usize>,
+/// Both.
+pub(super) const SIZES: [Size; 2] = [Size::Small, Size::Bulk];
+
+/// One for small files and one for all others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct BySize<T> {
+    pub(super) small: T,
+    pub(super) bulk: T,
 }
 
-impl Queue {
-    /// Puts a client at its place.
-    pub(super) fn join(&mut self, place: Place, size: Size, client: usize) {
-        let other = self.of_mut(size).insert(place, client);
-        debug_assert!(other.is_none(), "two clients at one place");
-    }
-
-    /// Takes the client at `place` out.
-    pub(super) fn leave(&mut self, place: Place, size: Size) {
-        self.of_mut(size).remove(&place);
-    }
-
-    /// Those who may have the next free slot, first come first; `bulk` tells whether a slot is free for
-    /// large files.
-    pub(super) fn iter(&self, bulk: bool) -> impl Iterator<Item = usize> + '_ {
-        let mut small = self.small.iter().peekable();
-        let mut large = self
-            .bulk
-            .iter()
-            .take(if bulk { usize::MAX } else { 0 })
-            .peekable();
-        std::iter::from_fn(move || {
-            let small_first = match (small.peek(), large.peek()) {
-                (Some((small, _)), Some((large, _))) => small < large,
-                (small, _) => small.is_some(),
-            };
-            let next = if small_first {
-                small.next()
-            } else {
-                large.next()
-            };
-            next.map(|(_, &client)| client)
-        })
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.small.len() + self.bulk.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.small.is_empty() && self.bulk.is_empty()
-    }
-
-    /// Nobody waits who would have a slot of this kind before a client that comes now.
-    pub(super) fn is_empty_for(&self, size: Size) -> bool {
+impl<T> BySize<T> {
+    pub(super) fn of(&self, size: Size) -> &T {
         match size {
-            Size::Small => self.small.is_empty(),
-            Size::Bulk => self.is_empty(),
+            Size::Small => &self.small,
+            Size::Bulk => &self.bulk,
         }
     }
 
-    fn of_mut(&mut self, size: Size) -> &mut BTreeMap<Place, usize> {
+    pub(super) fn of_mut(&mut self, size: Size) -> &mut T {
         match size {
             Size::Small => &mut self.small,
             Size::Bulk => &mut self.bulk,
         }
+    }
+}
+
+impl BySize<usize> {
+    pub(super) fn sum(&self) -> usize {
+        self.small + self.bulk
     }
 }
 
@@ -178,29 +143,5 @@ mod tests {
         waiting.heard(at(4));
         assert!(!waiting.may_be_superseded(at(8)));
         assert!(waiting.may_be_superseded(at(9)));
-    }
-
-    #[test]
-    fn who_began_to_boot_first_goes_first_and_small_files_have_slots_of_their_own() {
-        let place = |boot, arrival| Place {
-            can_wait: true,
-            boot_began: at(boot),
-            arrival,
-        };
-        let mut queue = Queue::default();
-        queue.join(place(9, 1), Size::Bulk, 1);
-        queue.join(place(9, 2), Size::Small, 2);
-        queue.join(place(3, 3), Size::Bulk, 3);
-        queue.join(place(9, 4), Size::Small, 4);
-        assert_eq!(Vec::from_iter(queue.iter(true)), [3, 1, 2, 4]);
-        assert_eq!(Vec::from_iter(queue.iter(false)), [2, 4]);
-        queue.leave(place(3, 3), Size::Bulk);
-        assert_eq!(Vec::from_iter(queue.iter(true)), [1, 2, 4]);
-        let hurried = Place {
-            can_wait: false,
-            ..place(10, 5)
-        };
-        queue.join(hurried, Size::Bulk, 5);
-        assert_eq!(Vec::from_iter(queue.iter(true)), [5, 1, 2, 4]);
     }
 }

@@ -12,8 +12,15 @@ pub struct Stats {
     pub repeats: u64,
     /// Requests answered with an ERROR.
     pub refused: u64,
+    /// ERROR answers and repeated first packets not sent: a network whose machines have not answered
+    /// draws only so many.
+    pub withheld: u64,
+    /// Requests dropped because as many of their address waited already.
+    pub client_full: u64,
     /// Requests dropped because the queue was full.
     pub queue_full: u64,
+    /// Datagrams dropped: from an address that may not ask (`--allow`, `--deny`).
+    pub denied: u64,
     /// Requests dropped because the server is stopping.
     pub stopping: u64,
     /// Transfers that came to their end, the last ACK seen or not.
@@ -37,6 +44,11 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Datagrams that were dropped, for whatever reason.
+    pub fn dropped(&self) -> u64 {
+        self.denied + self.client_full + self.queue_full + self.stopping + self.malformed()
+    }
+
     /// Datagrams that were dropped for what they are.
     pub fn malformed(&self) -> u64 {
         self.short + self.misplaced + self.unterminated + self.oversized + self.unanswerable
@@ -48,6 +60,7 @@ impl Stats {
             Outcome::Complete | Outcome::CompleteUnconfirmed => &mut self.completed,
             Outcome::Cancelled => &mut self.cancelled,
             Outcome::Restarted | Outcome::MovedOn | Outcome::Superseded => &mut self.replaced,
+            Outcome::CrowdedOut => &mut self.queue_full,
             Outcome::Refused(_) if !was_served => &mut self.refused,
             Outcome::ShutDown if !was_served => &mut self.stopping,
             Outcome::Refused(_)

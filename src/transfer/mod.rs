@@ -44,6 +44,8 @@ pub enum Outcome {
     MovedOn,
     /// A request from another port of the same host took this one's place in the queue.
     Superseded,
+    /// The client waited, and the queue was full of strangers of its network.
+    CrowdedOut,
     /// The client fell silent while it waited.
     Expired,
     /// The file could not be opened, or could not be read to its end.

@@ -5,7 +5,7 @@
 //! wait, `peers` about requests from peers that are known, `slots` about how a slot is taken and given
 //! back, `endings` about stopping, silence and sleep. These know a server that waits in silence; `held`
 //! is about those who are kept alive while they wait, `boots` about who is next, `idle` about slots that
-//! nobody uses. `histories` compares thousands of random days with the simple `model`.
+//! nobody uses, `strangers` about what one address may have and what forged requests draw. `histories` compares thousands of random days with the simple `model`.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,4 +21,5 @@ mod model;
 mod peers;
 mod queue;
 mod slots;
+mod strangers;
 mod world;

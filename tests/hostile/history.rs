@@ -274,6 +274,9 @@ fn any_limits(choices: &mut impl Choices) -> Limits {
     Limits {
         max_transfers: choices.pick(&[1, 2, 3, 8, 32]),
         max_pending: choices.pick(&[0, 1, 5, 40]),
+        per_client: choices.pick(&[1, 2, 8]),
+        per_client_pending: choices.pick(&[0, 1, 3, 32]),
+        spares_loopback: !choices.one_in(4),
         hold: choices.pick(&[None, Some(seconds(0)), Some(seconds(2)), Some(seconds(2))]),
         reclaim: !choices.one_in(4),
         small_file: choices.pick(&[0, 100, 128 * 1024, u64::MAX]),

@@ -57,6 +57,7 @@ struct Totals {
     requests: u64,
     repeats: u64,
     refused: u64,
+    client_full: u64,
     queue_full: u64,
     short: u64,
     misplaced: u64,
@@ -70,6 +71,7 @@ impl Totals {
         self.requests += stats.requests;
         self.repeats += stats.repeats;
         self.refused += stats.refused;
+        self.client_full += stats.client_full;
         self.queue_full += stats.queue_full;
         self.short += stats.short;
         self.misplaced += stats.misplaced;
@@ -92,6 +94,7 @@ impl Totals {
             self.requests,
             self.repeats,
             self.refused,
+            self.client_full,
             self.queue_full,
             self.short,
             self.misplaced,
@@ -110,7 +113,7 @@ impl Totals {
 const HISTORIES: u64 = 2000;
 
 /// Every way a request can end must have been seen.
-const OUTCOMES: [Outcome; 14] = [
+const OUTCOMES: [Outcome; 15] = [
     Outcome::Complete,
     Outcome::CompleteUnconfirmed,
     Outcome::Cancelled,
@@ -121,6 +124,7 @@ const OUTCOMES: [Outcome; 14] = [
     Outcome::Restarted,
     Outcome::MovedOn,
     Outcome::Superseded,
+    Outcome::CrowdedOut,
     Outcome::Expired,
     Outcome::Refused(Refusal::ReadFailed),
     Outcome::Unreachable,

@@ -81,6 +81,41 @@ fn names_cannot_forge_lines() {
     );
 }
 
+/// Format characters, escape sequences and bytes that are no text, thousands of them: few lines, each harmless.
+#[test]
+fn a_flood_of_evil_names_writes_few_lines_and_none_is_interpreted() {
+    let (root, bytes) = Root::with_file(10);
+    let server = Server::start(root.path());
+    let client = Client::new(server.address());
+    let begin = std::time::Instant::now();
+    for number in 0..3000_u32 {
+        let mut name = format!("%s%n{{}}{number}\r\nINFO x \x1b]0;t\x07").into_bytes();
+        name.extend([0x9b, 0xff, 0xfe, 0x7f]);
+        name.resize(300, b'%');
+        client.request(&Wish::octet(&name));
+    }
+    assert_same(&fetch_bytes(server.address(), "file"), &bytes);
+    server.wait_for_log(&["complete"]);
+    let seconds = begin.elapsed().as_secs() + 2;
+    let lines = server.log_lines();
+    let refused = lines.iter().filter(|line| line.contains("refused: "));
+    assert!((1..=20 * seconds).contains(&(refused.count() as u64)));
+    for line in &lines {
+        assert!(line.len() < 1200, "{line}");
+        assert!(
+            line.bytes()
+                .all(|byte| byte.is_ascii_graphic() || byte == b' '),
+            "{line}"
+        );
+    }
+    let shown = server.wait_for_log(&["%s%n{}0", "refused"]);
+    assert!(
+        shown.contains("\\r\\nINFO x \\x1b]0;t\\x07\\x9b\\xff\\xfe\\x7f%%")
+            && shown.contains("...\""),
+        "{shown}"
+    );
+}
+
 #[test]
 fn more_words_on_demand() {
     let (root, _) = Root::with_file(10);
@@ -155,8 +190,6 @@ fn with_a_small_pipe(root: &Root) -> (Running, BufReader<ChildStderr>, SocketAdd
             .unwrap(),
     );
     let mut log = BufReader::new(child.0.stderr.take().unwrap());
-    // SAFETY: the descriptor is open, and no memory is handed over.
-    assert!(unsafe { libc::fcntl(log.get_ref().as_raw_fd(), libc::F_SETPIPE_SZ, 4096) } >= 4096);
     let mut line = String::new();
     let address = loop {
         line.clear();
@@ -165,6 +198,9 @@ fn with_a_small_pipe(root: &Root) -> (Running, BufReader<ChildStderr>, SocketAdd
             break address;
         }
     };
+    // Not before: so small a pipe may have no room for that line, and nobody would ever hear of it.
+    // SAFETY: the descriptor is open, and no memory is handed over.
+    assert!(unsafe { libc::fcntl(log.get_ref().as_raw_fd(), libc::F_SETPIPE_SZ, 4096) } >= 4096);
     (child, log, address)
 }
 

@@ -18,6 +18,7 @@ mod root;
 mod server;
 mod victim;
 
+mod access;
 mod addresses;
 mod admission;
 mod changing_files;

@@ -1,0 +1,113 @@
+//! The bounds of a server, as the operator sets them, and what follows from them.
+
+use std::time::Duration;
+
+use super::hosts::Host;
+use super::pending::Size;
+use crate::transfer::Terms;
+
+/// The bounds of a server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Slots: transfers that run at once, at least 1 (`-n`).
+    pub max_transfers: usize,
+    /// Clients that wait, pending or held (`-q`).
+    pub max_pending: usize,
+    /// Transfers that one client address runs at once, at least 1 (`--per-client`).
+    pub per_client: usize,
+    /// Requests of one client address that wait (`--per-client-pending`).
+    pub per_client_pending: usize,
+    /// These two do not hold for loopback addresses, from which the network sends nothing.
+    pub spares_loopback: bool,
+    /// After how long a waiting client is answered and kept alive; none: never (`--hold`).
+    pub hold: Option<Duration>,
+    /// A client that makes no progress loses its slot to those who wait, until it does. Only tests and
+    /// comparisons turn it off.
+    pub reclaim: bool,
+    /// Files of up to so many bytes have slots of their own; 0: there are none such (`--small-file`).
+    pub small_file: u64,
+    /// What those who are held get of the output at most, in percent (`--keepalive-share`).
+    pub keepalive_share: u8,
+    /// Time without progress after which a transfer is given up (`-t`).
+    pub patience: Duration,
+    /// What is granted at most (`-B`, `-W`).
+    pub terms: Terms,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_transfers: 32,
+            max_pending: 4096,
+            per_client: 8,
+            per_client_pending: 32,
+            spares_loopback: true,
+            hold: Some(Duration::from_secs(2)),
+            reclaim: true,
+            small_file: 128 * 1024,
+            keepalive_share: 10,
+            patience: Duration::from_secs(35),
+            terms: Terms::default(),
+        }
+    }
+}
+
+impl Limits {
+    /// Slots that only small files get, so that a configuration file never waits behind kernels.
+    pub fn small_slots(&self) -> usize {
+        if self.max_transfers > 1 && self.small_file > 0 {
+            (self.max_transfers / 8).max(1)
+        } else {
+            0
+        }
+    }
+
+    /// Slots that strangers get, clients whose hosts have not answered yet: for large files, or in all.
+    /// The others are kept for hosts that have, since all strangers may be forged.
+    pub(super) fn slots_for_strangers(&self, size: Size) -> usize {
+        let slots = match size {
+            Size::Small => self.max_transfers,
+            Size::Bulk => self.max_transfers - self.small_slots(),
+        };
+        slots - self.max_transfers / 8
+    }
+
+    /// Slots that the strangers of one network get. The others are for strangers from elsewhere.
+    pub(super) fn slots_for_network(&self, size: Size) -> usize {
+        self.slots_for_strangers(size) - self.max_transfers / 8
+    }
+
+    /// Clients that wait in one network, none of whose hosts has answered: if there are more, they give
+    /// way to others when the queue is full.
+    pub(super) fn crowd(&self) -> usize {
+        (self.max_pending / 8).max(CROWD_MIN)
+    }
+
+    /// The bounds of one client hold for `host`.
+    pub(super) fn bounds(&self, host: Host) -> bool {
+        !(self.spares_loopback && host.address().is_loopback())
+    }
+
+    /// Transfers that were sent to their end and wait for the last ACK without a slot. Past this bound
+    /// a transfer keeps its slot until that ACK comes.
+    pub fn max_finishing(&self) -> usize {
+        self.max_transfers.max(FINISHING_MIN)
+    }
+
+    /// Sockets that are open for clients at once.
+    pub fn max_sockets(&self) -> usize {
+        // Whoever loses its slot is held as well.
+        let held = if self.hold.is_some() || self.reclaim {
+            self.max_pending
+        } else {
+            0
+        };
+        self.max_transfers + self.max_finishing() + held
+    }
+}
+
+/// A network with fewer clients that wait crowds no queue.
+const CROWD_MIN: usize = 64;
+
+/// Few slots do not mean few machines that are about to end.
+const FINISHING_MIN: usize = 64;

@@ -1,0 +1,466 @@
+//! Who is next: those who wait, in the order of their places, as far as they may have a slot.
+//!
+//! Everybody stands in the line of their host, and of each line only the first for each size is shown to
+//! the next level: a proven host shows it to the front, any other to its network, and the network to the
+//! front of strangers. A host that runs as many transfers as it may shows nobody, nor does a network
+//! whose strangers have their share of the slots; nobody looks at the front of strangers while all of
+//! them together have theirs. So whoever must not be next is skipped without being looked at, and every
+//! step costs the logarithm of a length.
+//!
+//! The queue holds keys only; it knows no clients.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use super::Limits;
+use super::hosts::Host;
+use super::pending::{BySize, Place, SIZES, Size};
+use super::unproven::{Network, network_of};
+use crate::moment::Moment;
+
+/// The queue.
+#[derive(Debug)]
+pub(super) struct Queue {
+    limits: Limits,
+    /// Those of proven hosts who may have the next slot of each size, first come first.
+    proven: BySize<BTreeMap<Place, usize>>,
+    /// The same of all others, as far as their networks are concerned.
+    strangers: BySize<BTreeMap<Place, usize>>,
+    /// Slots that strangers have.
+    strangers_running: BySize<usize>,
+    hosts: HashMap<Host, HostLine>,
+    networks: HashMap<Network, NetworkLine>,
+    /// Networks whose strangers crowd the queue: no more than have a part of it each.
+    crowds: Vec<Network>,
+    /// Networks that have no first packet left, and when they are looked at again.
+    drained: VecDeque<(Moment, Network)>,
+    /// Lines whose first must wait for one of their own.
+    held_up: usize,
+    queued: usize,
+}
+
+/// The clients of one host that wait or run. It exists while there are any.
+#[derive(Debug, Default)]
+struct HostLine {
+    is_proven: bool,
+    running: BySize<usize>,
+    waiting: usize,
+    /// Places of those who wait, while the host is unproven.
+    unproven: Vec<Place>,
+    queued: BySize<VecDeque<(Place, usize)>>,
+    shown: BySize<Option<Place>>,
+    is_held_up: bool,
+}
+
+/// The unproven hosts of one network.
+#[derive(Debug, Default)]
+struct NetworkLine {
+    running: BySize<usize>,
+    /// Their clients that wait, whether they stand in a line or gave way in it.
+    waiting: BTreeMap<Place, usize>,
+    /// The first of each host.
+    firsts: BySize<BTreeMap<Place, usize>>,
+    shown: BySize<Option<Place>>,
+    is_drained: bool,
+    is_held_up: bool,
+}
+
+impl Queue {
+    pub(super) fn new(limits: Limits) -> Queue {
+        Queue {
+            limits,
+            proven: BySize::default(),
+            strangers: BySize::default(),
+            strangers_running: BySize::default(),
+            hosts: HashMap::new(),
+            networks: HashMap::new(),
+            crowds: Vec::new(),
+            drained: VecDeque::new(),
+            held_up: 0,
+            queued: 0,
+        }
+    }
+
+    // Who is next.
+
+    /// Who has the next free slot; `bulk` tells whether one is free for large files.
+    pub(super) fn first(&self, bulk: bool) -> Option<usize> {
+        let small = self.firsts(Size::Small);
+        let large = self.firsts(Size::Bulk).filter(|_| bulk);
+        let first = small.chain(large).min();
+        first.map(|(_, client)| client)
+    }
+
+    /// Nobody waits who could have a slot.
+    pub(super) fn is_empty(&self) -> bool {
+        self.is_empty_for(Size::Bulk)
+    }
+
+    /// Nobody waits who would have a slot of this kind before a client that comes now.
+    pub(super) fn is_empty_for(&self, size: Size) -> bool {
+        self.firsts(Size::Small).next().is_none()
+            && (size == Size::Small || self.firsts(Size::Bulk).next().is_none())
+    }
+
+    /// The first proven client and the first stranger who may have a slot of this kind.
+    fn firsts(&self, size: Size) -> impl Iterator<Item = (Place, usize)> {
+        let proven = self.proven.of(size).first_key_value();
+        let stranger = self.strangers.of(size).first_key_value();
+        let stranger = stranger.filter(|_| self.strangers_may_run(size));
+        let firsts = proven.into_iter().chain(stranger);
+        firsts.map(|(&place, &client)| (place, client))
+    }
+
+    fn strangers_may_run(&self, size: Size) -> bool {
+        let share = |size| self.limits.slots_for_strangers(size);
+        is_within(self.strangers_running, size, share)
+    }
+
+    /// A client of `host` may have a slot, if one is free.
+    pub(super) fn may_run(&self, host: Host, is_proven: bool, size: Size) -> bool {
+        let is_full = self
+            .hosts
+            .get(&host)
+            .is_some_and(|line| self.is_full(host, line));
+        !is_full
+            && (is_proven
+                || self.strangers_may_run(size)
+                    && self
+                        .networks
+                        .get(&network_of(host))
+                        .is_none_or(|line| line.may_run(&self.limits, size)))
+    }
+
+    /// Somebody waits for a slot of their own host, network, or of another stranger, whatever slots are
+    /// free.
+    pub(super) fn holds_somebody_up(&self) -> bool {
+        let strangers_wait = SIZES
+            .iter()
+            .any(|&size| !self.strangers.of(size).is_empty() && !self.strangers_may_run(size));
+        self.held_up > 0 || strangers_wait
+    }
+
+    /// It is for this client of `host`, which has a slot of this kind, that somebody is held up.
+    pub(super) fn is_in_the_way(&self, host: Host, size: Size) -> bool {
+        let Some(line) = self.hosts.get(&host) else {
+            return false;
+        };
+        let for_stranger = !line.is_proven && {
+            let network = self.networks.get(&network_of(host));
+            let in_network =
+                network.is_some_and(|line| line.is_held_up && line.is_freed_by(&self.limits, size));
+            in_network || !self.strangers.of(size).is_empty() && !self.strangers_may_run(size)
+        };
+        line.is_held_up || for_stranger
+    }
+
+    fn is_full(&self, host: Host, line: &HostLine) -> bool {
+        line.running.sum() >= self.limits.per_client && self.limits.bounds(host)
+    }
+
+    // Joining and leaving.
+
+    /// Puts a client that waits at its place.
+    pub(super) fn join(&mut self, host: Host, place: Place, size: Size, client: usize) {
+        let queued = self.line(host).queued.of_mut(size);
+        let spot = queued.partition_point(|&(other, _)| other < place);
+        queued.insert(spot, (place, client));
+        self.queued += 1;
+        self.show(host);
+    }
+
+    /// Takes the client at `place` out.
+    pub(super) fn leave(&mut self, host: Host, place: Place, size: Size) {
+        let queued = self.line(host).queued.of_mut(size);
+        if let Ok(spot) = queued.binary_search_by_key(&place, |&(other, _)| other) {
+            queued.remove(spot);
+            self.queued -= 1;
+        }
+        self.show(host);
+    }
+
+    // Books.
+
+    /// A client of `host` waits from now on.
+    pub(super) fn waits(&mut self, host: Host, is_proven: bool, place: Place, client: usize) {
+        let line = self.hosts.entry(host).or_default();
+        line.is_proven = is_proven;
+        line.waiting += 1;
+        if !is_proven {
+            line.unproven.push(place);
+            self.change_crowd(network_of(host), |waiting| {
+                waiting.insert(place, client);
+            });
+        }
+    }
+
+    /// It does no longer.
+    pub(super) fn waits_no_longer(&mut self, host: Host, place: Place) {
+        let line = self.line(host);
+        line.waiting -= 1;
+        if !line.is_proven {
+            line.unproven.retain(|&other| other != place);
+            self.change_crowd(network_of(host), |waiting| {
+                waiting.remove(&place);
+            });
+            self.show_network(network_of(host));
+        }
+        self.forget(host);
+    }
+
+    /// A client of `host` has a slot from now on.
+    pub(super) fn runs(&mut self, host: Host, is_proven: bool, size: Size) {
+        let line = self.hosts.entry(host).or_default();
+        line.is_proven = is_proven;
+        *line.running.of_mut(size) += 1;
+        if !is_proven {
+            let network = self.networks.entry(network_of(host)).or_default();
+            *network.running.of_mut(size) += 1;
+            *self.strangers_running.of_mut(size) += 1;
+        }
+        self.show(host);
+    }
+
+    /// It has none any longer.
+    pub(super) fn runs_no_longer(&mut self, host: Host, size: Size) {
+        let line = self.line(host);
+        *line.running.of_mut(size) -= 1;
+        if !line.is_proven
+            && let Some(network) = self.networks.get_mut(&network_of(host))
+        {
+            *network.running.of_mut(size) -= 1;
+            *self.strangers_running.of_mut(size) -= 1;
+        }
+        self.show(host);
+        self.forget(host);
+    }
+
+    /// A client of `host` has answered: from now on the host speaks for itself.
+    pub(super) fn proves(&mut self, host: Host) {
+        let Some(line) = self.hosts.get_mut(&host).filter(|line| !line.is_proven) else {
+            return;
+        };
+        let running = line.running;
+        let waiting = std::mem::take(&mut line.unproven);
+        let shown = std::mem::take(&mut line.shown);
+        line.is_proven = true;
+        if let Some(network) = self.networks.get_mut(&network_of(host)) {
+            for size in SIZES {
+                *network.running.of_mut(size) -= running.of(size);
+                *self.strangers_running.of_mut(size) -= running.of(size);
+                if let Some(place) = shown.of(size) {
+                    network.firsts.of_mut(size).remove(place);
+                }
+            }
+        }
+        self.change_crowd(network_of(host), |crowd| {
+            waiting.iter().for_each(|place| {
+                crowd.remove(place);
+            });
+        });
+        self.show_network(network_of(host));
+        self.show(host);
+    }
+
+    fn line(&mut self, host: Host) -> &mut HostLine {
+        let line = self.hosts.get_mut(&host);
+        line.expect("whoever waits or runs has a line")
+    }
+
+    /// Shows the first of a line to its network or to the front, or nobody.
+    fn show(&mut self, host: Host) {
+        let Some(line) = self.hosts.get(&host) else {
+            return;
+        };
+        let is_full = self.is_full(host, line);
+        let line = self.hosts.get_mut(&host).expect("it was there");
+        let network = (!line.is_proven).then(|| network_of(host));
+        let level = match network {
+            None => &mut self.proven,
+            Some(network) => &mut self.networks.entry(network).or_default().firsts,
+        };
+        let is_held_up = is_full && SIZES.iter().any(|&size| !line.queued.of(size).is_empty());
+        for size in SIZES {
+            let first = line.queued.of(size).front().filter(|_| !is_full).copied();
+            replace(level.of_mut(size), line.shown.of_mut(size), first);
+        }
+        count_change(&mut self.held_up, &mut line.is_held_up, is_held_up);
+        if let Some(network) = network {
+            self.show_network(network);
+        }
+    }
+
+    /// Shows the first of a network to the front of strangers, or nobody.
+    fn show_network(&mut self, network: Network) {
+        let Some(line) = self.networks.get_mut(&network) else {
+            return;
+        };
+        let mut is_held_up = false;
+        for size in SIZES {
+            let may_run = line.may_run(&self.limits, size);
+            let first = line.firsts.of(size).first_key_value();
+            let first = first.map(|(&place, &client)| (place, client));
+            is_held_up |= first.is_some() && !may_run;
+            let first = first.filter(|_| may_run);
+            replace(self.strangers.of_mut(size), line.shown.of_mut(size), first);
+        }
+        count_change(&mut self.held_up, &mut line.is_held_up, is_held_up);
+        if line.is_over() {
+            self.networks.remove(&network);
+        }
+    }
+
+    fn forget(&mut self, host: Host) {
+        let line = self.hosts.get(&host);
+        if line.is_some_and(HostLine::is_over) {
+            self.hosts.remove(&host);
+        }
+    }
+
+    // Bounds of what waits.
+
+    /// One more client of `host` may wait.
+    pub(super) fn has_room_for(&self, host: Host) -> bool {
+        let waiting = self.hosts.get(&host).map_or(0, |line| line.waiting);
+        waiting < self.limits.per_client_pending || !self.limits.bounds(host)
+    }
+
+    /// The queue is full, and a client of `host` comes: the newest of those who wait in the network whose
+    /// strangers crowd the queue, if one does and `host` is none of them.
+    pub(super) fn newest_of_crowd(&self, host: Host, is_proven: bool) -> Option<usize> {
+        let waiting =
+            |network: Network| self.networks.get(&network).map_or(0, |it| it.waiting.len());
+        let crowd = self.crowds.iter().copied();
+        let network = crowd.max_by_key(|&network| waiting(network))?;
+        if !is_proven && waiting(network) <= waiting(network_of(host)) + 1 {
+            return None;
+        }
+        let waiting = &self.networks.get(&network)?.waiting;
+        waiting.last_key_value().map(|(_, &newest)| newest)
+    }
+
+    fn change_crowd(&mut self, network: Network, change: impl FnOnce(&mut BTreeMap<Place, usize>)) {
+        let waiting = &mut self.networks.entry(network).or_default().waiting;
+        let was_crowd = waiting.len() > self.limits.crowd();
+        change(waiting);
+        match (was_crowd, waiting.len() > self.limits.crowd()) {
+            (false, true) => self.crowds.push(network),
+            (true, false) => self.crowds.retain(|&other| other != network),
+            (false, false) | (true, true) => {}
+        }
+    }
+
+    // Networks without first packets.
+
+    /// The network of `host` has no first packet left: its strangers wait a moment.
+    pub(super) fn drain(&mut self, now: Moment, host: Host) {
+        let network = network_of(host);
+        let line = self.networks.entry(network).or_default();
+        if !std::mem::replace(&mut line.is_drained, true) {
+            self.drained.push_back((now + DRAINED_PAUSE, network));
+            self.show_network(network);
+        }
+    }
+
+    /// Looks again at those whose moment is over.
+    pub(super) fn refill(&mut self, now: Moment) {
+        while let Some(&(at, network)) = self.drained.front()
+            && at <= now
+        {
+            self.drained.pop_front();
+            if let Some(line) = self.networks.get_mut(&network) {
+                line.is_drained = false;
+            }
+            self.show_network(network);
+        }
+    }
+
+    /// When [`Queue::refill`] has something to do.
+    pub(super) fn next_refill(&self) -> Option<Moment> {
+        self.drained.front().map(|&(at, _)| at)
+    }
+}
+
+/// For the audit.
+impl Queue {
+    /// Everybody who stands in a line, in no order.
+    pub(super) fn all(&self) -> impl Iterator<Item = usize> + '_ {
+        let of_line = |line: &'_ HostLine| -> Vec<usize> {
+            let queued = SIZES.iter().flat_map(|&size| line.queued.of(size));
+            queued.map(|&(_, client)| client).collect()
+        };
+        self.hosts.values().flat_map(of_line)
+    }
+
+    /// How many they are.
+    pub(super) fn len(&self) -> usize {
+        self.queued
+    }
+
+    /// The network has no first packet left.
+    pub(super) fn is_drained(&self, network: Network) -> bool {
+        let line = self.networks.get(&network);
+        line.is_some_and(|line| line.is_drained)
+    }
+}
+
+impl HostLine {
+    fn is_over(&self) -> bool {
+        let has_queued = SIZES.iter().any(|&size| !self.queued.of(size).is_empty());
+        !has_queued && self.waiting == 0 && self.running.sum() == 0
+    }
+}
+
+impl NetworkLine {
+    fn may_run(&self, limits: &Limits, size: Size) -> bool {
+        let share = |size| limits.slots_for_network(size);
+        !self.is_drained && is_within(self.running, size, share)
+    }
+
+    /// A client with a slot of this kind would make room for another one by giving it back.
+    fn is_freed_by(&self, limits: &Limits, size: Size) -> bool {
+        size == Size::Bulk || self.running.sum() >= limits.slots_for_network(Size::Small)
+    }
+
+    fn is_over(&self) -> bool {
+        let has_firsts = SIZES.iter().any(|&size| !self.firsts.of(size).is_empty());
+        !self.is_drained && !has_firsts && self.waiting.is_empty() && self.running.sum() == 0
+    }
+}
+
+/// One more of this size may run where so many do; `share` tells how many there may be of large files, and
+/// how many in all.
+fn is_within(running: BySize<usize>, size: Size, share: impl Fn(Size) -> usize) -> bool {
+    let has_bulk = size == Size::Small || running.bulk < share(Size::Bulk);
+    has_bulk && running.sum() < share(Size::Small)
+}
+
+/// Puts `first` into a level in place of what was shown there before.
+fn replace(
+    level: &mut BTreeMap<Place, usize>,
+    shown: &mut Option<Place>,
+    first: Option<(Place, usize)>,
+) {
+    let place = first.map(|(place, _)| place);
+    if *shown == place {
+        return;
+    }
+    if let Some(old) = std::mem::replace(shown, place) {
+        level.remove(&old);
+    }
+    if let Some((place, client)) = first {
+        let other = level.insert(place, client);
+        debug_assert!(other.is_none(), "two clients at one place");
+    }
+}
+
+fn count_change(count: &mut usize, was: &mut bool, is: bool) {
+    match (std::mem::replace(was, is), is) {
+        (false, true) => *count += 1,
+        (true, false) => *count -= 1,
+        (false, false) | (true, true) => {}
+    }
+}
+
+/// How long a network without first packets is not looked at: two or three have come into its bucket then.
+pub(super) const DRAINED_PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,131 @@
+//! Strangers: clients of hosts that have not answered a packet of ours. All of them may be forged.
+//!
+//! What they are sent comes out of the buckets of their network (`unproven`), and in a full queue those
+//! who do not answer make room for others.
+
+use super::client::{Phase, Served};
+use super::hosts::{Host, host_of};
+use super::unproven::network_of;
+use super::{Io, Local, Server};
+use crate::moment::Moment;
+use crate::transfer::{Outcome, Step};
+use crate::wire::{Peer, Refusal};
+
+impl Server {
+    // What they are sent.
+
+    /// Takes a first packet for a client of `host`. Tells whether it came from the bucket of its network,
+    /// or fails where that is empty; then the network waits a moment.
+    pub(super) fn take_first_packet(&mut self, now: Moment, host: Host) -> Result<bool, Drained> {
+        let owes = !self.hosts.is_proven(host);
+        if owes && !self.unproven.take_first_packet(now, network_of(host)) {
+            self.queue.drain(now, host);
+            return Err(Drained);
+        }
+        Ok(owes)
+    }
+
+    /// The first packet was not sent after all.
+    pub(super) fn give_first_packet_back(&mut self, host: Host, owes: bool) {
+        if owes {
+            self.unproven.give_back(network_of(host), 1);
+        }
+    }
+
+    /// A client in its handshake asks again.
+    pub(super) fn repeat_first_packet(&mut self, now: Moment, io: &mut impl Io, id: usize) {
+        let host = host_of(self.clients[id].peer);
+        let owes = !self.hosts.is_proven(host);
+        if owes && !self.unproven.take_first_packet(now, network_of(host)) {
+            self.stats.withheld += 1;
+            return;
+        }
+        let Some(transfer) = self.transfer_of(id) else {
+            return;
+        };
+        let step = transfer.on_repeated_request(now);
+        self.give_first_packet_back(host, owes && step == Step::Wait);
+        self.take(now, io, id, step);
+    }
+
+    /// Answers a request with an ERROR, unless its network drew too many. Tells whether it did.
+    pub(super) fn send_refusal(
+        &mut self,
+        now: Moment,
+        io: &mut impl Io,
+        peer: Peer,
+        local: Local,
+        refusal: Refusal,
+    ) -> bool {
+        let host = host_of(peer);
+        let may = self.hosts.is_proven(host) || self.unproven.take_error(now, network_of(host));
+        if may {
+            io.refuse(peer, local, refusal);
+        } else {
+            self.stats.withheld += 1;
+        }
+        may
+    }
+
+    /// A client has answered a packet of ours, and with it its host.
+    pub(super) fn proves(&mut self, id: usize) {
+        let host = host_of(self.clients[id].peer);
+        self.hosts.prove(host);
+        self.queue.proves(host);
+        if let Some(served) = self.clients[id].served_mut()
+            && std::mem::take(&mut served.owes_first_packet)
+        {
+            let packets = 1 + served.transfer.retransmissions();
+            self.unproven.give_back(network_of(host), packets);
+        }
+    }
+
+    // Who makes room.
+
+    /// A client that waits did not answer its first packet in time: should the queue be full, it gives way.
+    pub(super) fn note_silent_stranger(&mut self, id: usize) {
+        let is_first = |served: &Served| served.transfer.timeouts() == 1;
+        if !self.is_silent_stranger(id) || !self.clients[id].served().is_some_and(is_first) {
+            return;
+        }
+        self.silent.push_back(id);
+        if self.silent.len() > 2 * (self.limits.max_pending + self.limits.max_transfers) {
+            let mut silent = std::mem::take(&mut self.silent);
+            silent.retain(|&id| self.is_silent_stranger(id));
+            self.silent = silent;
+        }
+    }
+
+    fn is_silent_stranger(&self, id: usize) -> bool {
+        let Some(client) = self.clients.get(id) else {
+            return false;
+        };
+        let is_silent = |served: &Served| {
+            served.phase == Phase::Held
+                && !served.transfer.is_answered()
+                && served.transfer.timeouts() > 0
+        };
+        client.served().is_some_and(is_silent) && !self.hosts.is_proven(host_of(client.peer))
+    }
+
+    /// The queue is full and a client of `host` comes. Whoever was sent its first packet in vain gives way
+    /// to it, then the newest stranger of a network that crowds the queue. Tells whether one did.
+    pub(super) fn make_room(&mut self, now: Moment, io: &mut impl Io, host: Host) -> bool {
+        let is_proven = self.hosts.is_proven(host);
+        let silent = loop {
+            match self.silent.pop_front() {
+                Some(id) if !self.is_silent_stranger(id) => {}
+                silent => break silent,
+            }
+        };
+        let gives_way = silent.or_else(|| self.queue.newest_of_crowd(host, is_proven));
+        if let Some(id) = gives_way {
+            self.end(now, io, id, Outcome::CrowdedOut);
+        }
+        gives_way.is_some()
+    }
+}
+
+/// No first packet is left for a network.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drained;

@@ -1,0 +1,229 @@
+//! What goes to addresses that have proven nothing: anybody can write the address of somebody else into
+//! a request.
+//!
+//! A machine is proven once it has answered a packet of ours. Until then its network, a /24 of IPv4 or a
+//! /64 of IPv6, has a bucket of first packets and one of ERROR packets. A first packet that is answered
+//! goes back into its bucket, so a storm of real machines never empties it. The table is bounded: a
+//! network is forgotten when [`GENERATION`] others were heard since.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::hosts::Host;
+use crate::moment::Moment;
+
+/// The network of an address, in which a stranger may choose addresses at will.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(super) struct Network {
+    /// The bits that its addresses share: 24 of IPv4, 64 of IPv6.
+    shared: u64,
+    is_ipv6: bool,
+    scope: u32,
+}
+
+/// The network of a machine.
+pub(super) fn network_of(host: Host) -> Network {
+    let (shared, is_ipv6) = match host.address() {
+        IpAddr::V4(v4) => (u64::from(v4.to_bits() >> 8), false),
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments().map(u64::from);
+            (a << 48 | b << 32 | c << 16 | d, true)
+        }
+    };
+    Network {
+        shared,
+        is_ipv6,
+        scope: host.scope(),
+    }
+}
+
+/// The buckets of the networks.
+#[derive(Debug, Default)]
+pub(super) struct Unproven {
+    recent: HashMap<Network, Buckets>,
+    older: HashMap<Network, Buckets>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Buckets {
+    first_packets: Bucket,
+    errors: Bucket,
+}
+
+impl Unproven {
+    /// Takes a first packet out of the bucket of `network`; tells whether there was one.
+    pub(super) fn take_first_packet(&mut self, now: Moment, network: Network) -> bool {
+        let bucket = &mut self.buckets(network).first_packets;
+        bucket.take(now, FIRST_PACKETS)
+    }
+
+    /// So many first packets were answered.
+    pub(super) fn give_back(&mut self, network: Network, packets: u64) {
+        let bucket = &mut self.buckets(network).first_packets;
+        bucket.give_back(packets, FIRST_PACKETS);
+    }
+
+    /// Takes an ERROR packet out of the bucket of `network`; tells whether there was one.
+    pub(super) fn take_error(&mut self, now: Moment, network: Network) -> bool {
+        self.buckets(network).errors.take(now, ERRORS)
+    }
+
+    fn buckets(&mut self, network: Network) -> &mut Buckets {
+        if self.recent.len() >= GENERATION && !self.recent.contains_key(&network) {
+            self.older = std::mem::take(&mut self.recent);
+        }
+        let older = &mut self.older;
+        self.recent
+            .entry(network)
+            .or_insert_with(|| older.remove(&network).unwrap_or_default())
+    }
+}
+
+/// What a bucket holds, and how fast it fills.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    burst: u32,
+    per_second: u32,
+}
+
+impl Rate {
+    fn interval(self) -> Duration {
+        Duration::from_secs(1) / self.per_second
+    }
+}
+
+/// A token bucket, as the time at which it will be full again.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    full_at: Moment,
+}
+
+impl Default for Bucket {
+    fn default() -> Bucket {
+        Bucket {
+            full_at: Moment::START,
+        }
+    }
+}
+
+impl Bucket {
+    fn take(&mut self, now: Moment, rate: Rate) -> bool {
+        let full_at = self.full_at.max(now) + rate.interval();
+        let is_there = full_at.since(now) <= rate.interval() * rate.burst;
+        if is_there {
+            self.full_at = full_at;
+        }
+        is_there
+    }
+
+    fn give_back(&mut self, tokens: u64, rate: Rate) {
+        let tokens = u32::try_from(tokens).unwrap_or(u32::MAX).min(rate.burst);
+        self.full_at = self.full_at - rate.interval() * tokens;
+    }
+}
+
+/// First packets that are not answered. A queue's worth of machines in one network is held at the same
+/// moment and answers within a few round trips, so the burst is never felt; the rate is what those use
+/// up who were switched off before they could answer.
+const FIRST_PACKETS: Rate = Rate {
+    burst: FIRST_PACKETS_BURST,
+    per_second: FIRST_PACKETS_PER_SECOND,
+};
+
+/// First packets that a network draws at once.
+pub const FIRST_PACKETS_BURST: u32 = 1024;
+/// First packets that a network draws in a second from then on.
+pub const FIRST_PACKETS_PER_SECOND: u32 = 32;
+
+/// There is firmware that asks for nine files that are not there before the first one that is; a
+/// thousand of such machines are answered at once. An ERROR is hardly longer than its request.
+const ERRORS: Rate = Rate {
+    burst: ERRORS_BURST,
+    per_second: ERRORS_PER_SECOND,
+};
+
+/// ERROR packets that a network draws at once.
+pub const ERRORS_BURST: u32 = 10_000;
+/// ERROR packets that a network draws in a second from then on.
+pub const ERRORS_PER_SECOND: u32 = 500;
+
+/// Networks of a generation; two of them are remembered.
+const GENERATION: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use super::super::hosts::host_of;
+    use super::*;
+    use crate::wire::Peer;
+
+    fn network(address: impl Into<IpAddr>) -> Network {
+        network_of(host_of(Peer {
+            address: address.into(),
+            port: 1,
+            scope: 0,
+        }))
+    }
+
+    fn v4(number: u32) -> Network {
+        network(Ipv4Addr::from_bits(number << 8))
+    }
+
+    fn at(millis: u64) -> Moment {
+        Moment::from_micros(millis * 1000)
+    }
+
+    fn taken(unproven: &mut Unproven, now: Moment, network: Network) -> u32 {
+        let more = |_: &u32| unproven.take_first_packet(now, network);
+        u32::try_from((0..100_000).take_while(more).count()).expect("few")
+    }
+
+    #[test]
+    fn a_network_is_a_24_of_ipv4_or_a_64_of_ipv6() {
+        let same = network(Ipv4Addr::new(192, 0, 2, 1));
+        assert_eq!(network(Ipv4Addr::new(192, 0, 2, 255)), same);
+        assert_ne!(network(Ipv4Addr::new(192, 0, 3, 1)), same);
+        let v6 = |text: &str| network(text.parse::<Ipv6Addr>().expect(text));
+        assert_eq!(v6("2001:db8::1"), v6("2001:db8::ffff:ffff:ffff:ffff"));
+        assert_ne!(v6("2001:db8::1"), v6("2001:db8:0:1::1"));
+        assert_ne!(v6("::c0:2:1"), same);
+    }
+
+    #[test]
+    fn a_bucket_holds_a_burst_and_fills_slowly() {
+        let mut unproven = Unproven::default();
+        assert_eq!(taken(&mut unproven, at(0), v4(1)), FIRST_PACKETS_BURST);
+        assert_eq!(taken(&mut unproven, at(0), v4(2)), FIRST_PACKETS_BURST);
+        let second = taken(&mut unproven, at(1000), v4(1));
+        assert_eq!(second, FIRST_PACKETS_PER_SECOND);
+        let full = taken(&mut unproven, at(3_600_000), v4(1));
+        assert_eq!(full, FIRST_PACKETS_BURST);
+    }
+
+    #[test]
+    fn what_was_answered_is_given_back_and_no_more() {
+        let mut unproven = Unproven::default();
+        assert_eq!(taken(&mut unproven, at(0), v4(1)), FIRST_PACKETS_BURST);
+        unproven.give_back(v4(1), 7);
+        assert_eq!(taken(&mut unproven, at(0), v4(1)), 7);
+        for _ in 0..3 {
+            unproven.give_back(v4(1), u64::MAX);
+        }
+        assert_eq!(taken(&mut unproven, at(0), v4(1)), FIRST_PACKETS_BURST);
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_keeps_those_who_go_on() {
+        let mut unproven = Unproven::default();
+        taken(&mut unproven, at(0), v4(0));
+        for number in 1..100_000 {
+            assert!(unproven.take_error(at(0), v4(number)));
+            if number % 1000 == 0 {
+                assert!(!unproven.take_first_packet(at(0), v4(0)));
+            }
+        }
+        assert!(unproven.recent.len() + unproven.older.len() <= 2 * GENERATION);
+    }
+}
