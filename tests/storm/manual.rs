@@ -5,6 +5,20 @@ use crate::rehearsal::Rehearsal;
 
 const MANUAL: &str = include_str!("../../man/tftp-storm.1");
 
+/// What `scripts/bench` wrote, and where it is shown.
+const MEASURED: &str = include_str!("bench.md");
+const README: &str = include_str!("../../README.md");
+
+#[test]
+fn the_readme_shows_what_was_measured() {
+    assert!(MEASURED.lines().count() > 30, "{MEASURED}");
+    assert!(
+        README.contains(MEASURED),
+        "README shows another table than bench.md"
+    );
+    assert!(README.contains("(tests/storm/bench.svg)"));
+}
+
 /// `--clients N` and `500`.
 type Described = (String, Option<String>);
 
