@@ -328,18 +328,20 @@ impl Server {
         let is_proven = self.hosts.is_proven(host);
         let (size, place) = (client.size, client.place);
         match client.phase() {
-            None => self.count.pending += 1,
-            Some(Phase::Held) => self.count.held += 1,
+            None => {
+                self.count.pending += 1;
+                self.queue.waits(host, is_proven, place, id);
+            }
+            Some(Phase::Held) => {
+                self.count.held += 1;
+                self.queue.waits(host, is_proven, place, id);
+            }
             Some(Phase::Running) => {
                 self.count.running += 1;
                 self.count.running_bulk += usize::from(size == Size::Bulk);
+                self.queue.runs(host, is_proven, size);
             }
             Some(Phase::Finishing) => self.count.finishing += 1,
-        }
-        match client.phase() {
-            None | Some(Phase::Held) => self.queue.waits(host, is_proven, place, id),
-            Some(Phase::Running) => self.queue.runs(host, is_proven, size),
-            Some(Phase::Finishing) => {}
         }
         self.keepalive.add(self.fed_in_a_round(id));
     }
@@ -350,18 +352,20 @@ impl Server {
         let host = host_of(client.peer);
         let (size, place) = (client.size, client.place);
         match client.phase() {
-            None => self.count.pending -= 1,
-            Some(Phase::Held) => self.count.held -= 1,
+            None => {
+                self.count.pending -= 1;
+                self.queue.waits_no_longer(host, place);
+            }
+            Some(Phase::Held) => {
+                self.count.held -= 1;
+                self.queue.waits_no_longer(host, place);
+            }
             Some(Phase::Running) => {
                 self.count.running -= 1;
                 self.count.running_bulk -= usize::from(size == Size::Bulk);
+                self.queue.runs_no_longer(host, size);
             }
             Some(Phase::Finishing) => self.count.finishing -= 1,
-        }
-        match client.phase() {
-            None | Some(Phase::Held) => self.queue.waits_no_longer(host, place),
-            Some(Phase::Running) => self.queue.runs_no_longer(host, size),
-            Some(Phase::Finishing) => {}
         }
     }
 
