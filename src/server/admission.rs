@@ -178,6 +178,9 @@ impl Server {
         let Some(served) = client.served_mut() else {
             return;
         };
+        if !served.transfer.has_nothing_out() {
+            io.read_again(id);
+        }
         let step = if served.is_kept_waiting() && !will_be_told {
             served.transfer.was_kept_waiting(now);
             Step::Send
