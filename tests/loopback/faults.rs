@@ -11,8 +11,8 @@ use crate::client::{Client, PATIENCE, fetch, fetch_bytes};
 use crate::descriptors;
 use crate::download::{Download, Wish};
 use crate::machine::{
-    eventually, has_program, in_own_network, open_files, packets_without_route, run, skipped,
-    status,
+    at_the_other_end, eventually, has_program, in_own_network, lay_cable, open_files,
+    packets_without_route, run, skipped, status,
 };
 use crate::root::{Root, assert_same};
 use crate::server::{PROGRAM, Server, program};
@@ -284,10 +284,8 @@ fn an_interface_that_goes_down_and_up() {
     in_own_network(|| {
         let (root, bytes) = Root::with_file(60_000);
         let options = ["-a", "192.0.2.1:69", "-t", "4"];
-        let mut cable = Command::new("ip");
-        cable.args("link add here type veth peer name there".split(' '));
-        if !cable.status().is_ok_and(|status| status.success()) {
-            return skipped("there is no veth");
+        if !lay_cable("here", "there") {
+            return;
         }
         run("ip", "address add 192.0.2.1/24 dev here");
         run("ip", "link set here up");
@@ -295,7 +293,8 @@ fn an_interface_that_goes_down_and_up() {
         let before = open_files(server.process());
         let asked: SocketAddr = server.address();
         let wish = Wish::octet("file");
-        let (client, download) = at_the_other_end("there", move || {
+        let addresses = ["address add 192.0.2.2/24 dev there"];
+        let (client, download) = at_the_other_end("there", &addresses, move || {
             let client = Client::at(Ipv4Addr::new(192, 0, 2, 2), asked);
             go_halfway(client, &Wish::octet("file"))
         });
@@ -329,28 +328,4 @@ fn an_interface_that_goes_down_and_up() {
         });
         assert!(server.is_running());
     });
-}
-
-/// Makes something in a network of its own at the other end of the cable, with the address 192.0.2.2. What is made there, sockets
-/// above all, stays there.
-fn at_the_other_end<T: Send + 'static>(
-    interface: &'static str,
-    make: impl FnOnce() -> T + Send + 'static,
-) -> T {
-    let (told, ours) = std::sync::mpsc::channel();
-    let (go, wait) = std::sync::mpsc::channel::<()>();
-    let there = thread::spawn(move || {
-        // SAFETY: no pointers; it concerns this thread only.
-        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
-        // SAFETY: no arguments, no failure.
-        told.send(unsafe { libc::gettid() }).unwrap();
-        wait.recv().unwrap();
-        run("ip", &format!("address add 192.0.2.2/24 dev {interface}"));
-        run("ip", &format!("link set {interface} up"));
-        make()
-    });
-    let thread = ours.recv().unwrap();
-    run("ip", &format!("link set {interface} netns {thread}"));
-    go.send(()).unwrap();
-    there.join().unwrap()
 }

@@ -223,6 +223,48 @@ pub(crate) fn in_own_network(test: impl FnOnce() + Send + 'static) {
     }
 }
 
+/// A cable between two interfaces of this network; says so where there is none.
+pub(crate) fn lay_cable(here: &str, there: &str) -> bool {
+    let mut command = Command::new("ip");
+    command.args(format!("link add {here} type veth peer name {there}").split(' '));
+    let is_laid = command.status().is_ok_and(|status| status.success());
+    if !is_laid {
+        skipped("there is no veth");
+    }
+    is_laid
+}
+
+/// Makes something in a network of its own at the other end of a cable, which `ip` sets up there. What is made there, sockets
+/// above all, stays there, and the network with it.
+pub(crate) fn at_the_other_end<T: Send + 'static>(
+    interface: &str,
+    set_up: &[&str],
+    make: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let (told, ours) = std::sync::mpsc::channel();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let mut commands = vec![format!("link set {interface} up")];
+    commands.extend(set_up.iter().map(|&command| command.to_owned()));
+    let name = thread::current().name().unwrap_or_default().to_owned();
+    let inside = move || {
+        // SAFETY: no pointers; it concerns this thread only.
+        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
+        // SAFETY: no arguments, no failure.
+        told.send(unsafe { libc::gettid() }).unwrap();
+        wait.recv().unwrap();
+        commands.iter().for_each(|command| run("ip", command));
+        make()
+    };
+    let there = thread::Builder::new().name(name).spawn(inside).unwrap();
+    let thread = ours.recv().unwrap();
+    run("ip", &format!("link set {interface} netns {thread}"));
+    go.send(()).unwrap();
+    match there.join() {
+        Ok(made) => made,
+        Err(panic) => resume_unwind(panic),
+    }
+}
+
 /// Runs a program that must succeed.
 #[track_caller]
 pub(crate) fn run(program: &str, arguments: &str) {

@@ -27,6 +27,7 @@ mod clock;
 mod command_line;
 mod descriptors;
 mod faults;
+mod forged;
 mod held;
 mod idle;
 mod log_faults;
