@@ -32,6 +32,7 @@ mod held;
 mod idle;
 mod log_faults;
 mod logging;
+mod memory;
 mod names;
 mod netascii;
 mod options;
