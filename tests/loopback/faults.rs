@@ -13,7 +13,7 @@ use crate::descriptors;
 use crate::download::{Download, Wish};
 use crate::machine::{
     at_the_other_end, eventually, has_program, in_own_network, lay_cable, library, open_files,
-    packets_without_route, run, skipped, status,
+    packets_without_route, raise_own_file_limit, run, skipped, status,
 };
 use crate::root::{Root, assert_same};
 use crate::server::{PROGRAM, Server, program};
@@ -100,6 +100,31 @@ fn out_of_memory_for_mappings() {
     eventually("descriptors back", PATIENCE, || {
         (open_files(server.process()) == before).then_some(())
     });
+    assert!(server.is_running());
+}
+
+/// Files take the address space until hardly any is left, and then more clients come: the program has room for them.
+#[test]
+fn address_space_taken_by_many_files() {
+    let root = Root::new();
+    let all: Vec<_> = (0..600)
+        .map(|number| root.write(format!("file{number}"), 200_000 + number))
+        .collect();
+    let mut server = descriptors::start_with(root.path(), &["-n", "700"]);
+    let used = status(server.process(), "VmSize") << 10;
+    limit_address_space(server.process(), used + (40 << 20));
+    raise_own_file_limit();
+    let mut crowd = Crowd::new(server.address());
+    for number in 0..all.len() {
+        crowd.add(Wish::octet(format!("file{number}")).option("blksize", 8192));
+    }
+    crowd.begin(all.len());
+    let mapped = mapped_files(&server, &root);
+    assert!(0 < mapped && mapped < all.len() / 2, "{mapped} are mapped");
+    crowd.complete(PATIENCE * 2);
+    for (member, bytes) in crowd.members().iter().zip(&all) {
+        assert_same(&member.download.bytes, bytes);
+    }
     assert!(server.is_running());
 }
 
