@@ -121,6 +121,9 @@ impl Io for World {
     fn open(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, Unopened> {
         let as_text = opening.mode == Mode::Netascii;
         let (content, size) = self.files.open(opening.name, as_text).map_err(unopened)?;
+        if size > 0 && matches!(content, Content::Read(_)) {
+            self.log.unmapped(self.now, opening.name.as_bytes());
+        }
         let Local {
             address, interface, ..
         } = opening.local;
