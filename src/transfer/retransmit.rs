@@ -83,7 +83,7 @@ impl Retransmit {
         let base = self
             .estimate
             .map_or(RTO_INITIAL, |Estimate { srtt, rttvar, .. }| {
-                srtt + 4 * rttvar
+                srtt + (4 * rttvar).max(RTO_MARGIN)
             });
         let least = if self.is_lossy {
             RTO_MIN_LOSSY
@@ -111,7 +111,11 @@ const RTO_INITIAL: Duration = Duration::from_secs(1);
 /// the loss is never proved.
 const RTO_MIN: Duration = Duration::from_millis(200);
 
-/// The same once the path has been seen to lose packets: in lockstep each of them costs the RTO.
+/// Least time beyond the round trip, the G of RFC 6298: on a long and even path RTTVAR shrinks to nothing,
+/// and every answer would race with the timer.
+const RTO_MARGIN: Duration = Duration::from_millis(50);
+
+/// [`RTO_MIN`] once the path has been seen to lose packets: in lockstep each of them costs the RTO.
 const RTO_MIN_LOSSY: Duration = Duration::from_millis(100);
 
 /// Where no `timeout` was agreed: GRUB and U-Boot with lwIP never repeat anything themselves.
@@ -146,6 +150,13 @@ mod tests {
             retransmit.sample(MILLISECOND);
         }
         assert_eq!(retransmit.rto(), RTO_MIN);
+    }
+
+    #[test]
+    fn a_long_and_even_path_has_a_margin() {
+        let mut retransmit = Retransmit::new(None);
+        (0..100).for_each(|_| retransmit.sample(400 * MILLISECOND));
+        assert_eq!(retransmit.rto(), 450 * MILLISECOND);
     }
 
     #[test]
