@@ -12,8 +12,8 @@ use crate::crowd::Crowd;
 use crate::descriptors;
 use crate::download::{Download, Wish};
 use crate::machine::{
-    at_the_other_end, eventually, has_program, in_own_network, lay_cable, library, open_files,
-    packets_without_route, raise_own_file_limit, run, skipped, status,
+    alone, at_the_other_end, eventually, has_program, in_own_network, lay_cable, library,
+    open_files, packets_without_route, raise_own_file_limit, run, skipped, status,
 };
 use crate::root::{Root, assert_same};
 use crate::server::{PROGRAM, Server, program};
@@ -106,6 +106,7 @@ fn out_of_memory_for_mappings() {
 /// Files take the address space until hardly any is left, and then more clients come: the program has room for them.
 #[test]
 fn address_space_taken_by_many_files() {
+    let _turn = alone();
     let root = Root::new();
     let all: Vec<_> = (0..600)
         .map(|number| root.write(format!("file{number}"), 200_000 + number))
@@ -149,6 +150,7 @@ fn limit_address_space(process: u32, bytes: u64) {
 /// mappings that come free are used again. A library that is loaded first takes nearly all of them.
 #[test]
 fn out_of_mappings() {
+    let _turn = alone();
     let most = fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
     if most.trim().parse::<u32>().unwrap() > MAPPINGS_MAX {
         return skipped("vm.max_map_count is too large to be used up");
