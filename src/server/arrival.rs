@@ -103,13 +103,13 @@ impl Server {
         let mode = arrival.request.mode;
         let client = &mut self.clients[id];
         let same_file = client.name.as_name() == arrival.name;
-        let same_terms =
-            (client.mode, client.wanted, client.local) == (mode, arrival.wanted, arrival.local);
+        let same_terms = (client.mode, client.local) == (mode, arrival.local)
+            && *client.wanted() == arrival.wanted;
         let served = match &mut client.stage {
             Stage::Pending(waiting) if same_file => {
                 waiting.heard(now);
                 client.mode = mode;
-                client.wanted = arrival.wanted;
+                waiting.wanted = arrival.wanted;
                 client.local = arrival.local;
                 return true;
             }
@@ -263,7 +263,8 @@ impl Server {
             self.end(now, io, old, Outcome::Superseded);
         }
         let hold_at = self.limits.hold.map(|hold| now.max(arrived_at + hold));
-        let stage = Stage::Pending(Waiting::new(now, hold_at));
+        let waiting = Waiting::new(now, arrival.wanted, hold_at);
+        let stage = Stage::Pending(Box::new(waiting));
         let id = self.insert(arrived_at, arrival, place, size, stage);
         self.join_queue(id);
     }
@@ -300,7 +301,6 @@ impl Server {
             local: arrival.local,
             name: arrival.name.to_owned(),
             mode: arrival.request.mode,
-            wanted: arrival.wanted,
             arrived_at,
             place,
             size,

@@ -115,6 +115,10 @@ impl Hosts {
     pub(super) fn remove_unanswered(&mut self, host: Host, client: usize) {
         if let Some(known) = self.known.get_mut(&host) {
             known.unanswered.retain(|&other| other != client);
+            if known.unanswered.is_empty() {
+                // Most hosts have one client, which soon answers: no need to keep the room.
+                known.unanswered = Vec::new();
+            }
         }
     }
 

@@ -153,7 +153,7 @@ impl Transfer {
         let last = length.map(|length| last_block(length, negotiated.blksize));
         Transfer {
             window: Window::new(first, negotiated.windowsize, last),
-            retransmit: Retransmit::new(negotiated.timeout),
+            retransmit: Retransmit::new(negotiated.timeout()),
             negotiated,
             length,
             answered: false,

@@ -6,6 +6,7 @@
 //! out; no option ever causes an ERROR.
 
 use std::io::Write;
+use std::num::NonZero;
 use std::time::Duration;
 
 use crate::wire::opcode;
@@ -82,20 +83,10 @@ fn decimal(text: &[u8]) -> Option<u64> {
 
 /// One option in the client's own spelling of its name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Spelled<T> {
+struct Spelled {
     name: [u8; NAME_LONGEST],
     length: u8,
-    value: T,
-}
-
-impl<T> Spelled<T> {
-    fn with<U>(self, value: U) -> Spelled<U> {
-        Spelled {
-            name: self.name,
-            length: self.length,
-            value,
-        }
-    }
+    value: Known,
 }
 
 /// Bytes of `windowsize`, the longest name we know.
@@ -108,7 +99,7 @@ const KNOWN: usize = 4;
 /// keeps it in place of its datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Wanted {
-    options: [Option<Spelled<Known>>; KNOWN],
+    options: [Option<Spelled>; KNOWN],
 }
 
 impl Wanted {
@@ -124,7 +115,7 @@ impl Wanted {
     }
 
     fn add(&mut self, name: &[u8], value: Known) {
-        let same = |option: &Spelled<Known>| {
+        let same = |option: &Spelled| {
             std::mem::discriminant(&option.value) == std::mem::discriminant(&value)
         };
         if self.options.iter().flatten().any(same) {
@@ -148,11 +139,22 @@ impl Wanted {
         self.asked_blksize().unwrap_or(BLKSIZE_DEFAULT)
     }
 
+    /// The values of the usable options, in the order of the request.
+    fn values(&self) -> impl Iterator<Item = Known> + '_ {
+        self.options.iter().flatten().map(|option| option.value)
+    }
+
     fn asked_blksize(&self) -> Option<u16> {
-        let mut asked = self.options.iter().flatten();
-        asked.find_map(|option| match option.value {
+        self.values().find_map(|option| match option {
             Known::Blksize(blksize) => Some(blksize),
             Known::Timeout(_) | Known::Tsize | Known::Windowsize(_) => None,
+        })
+    }
+
+    fn asked_windowsize(&self) -> Option<u16> {
+        self.values().find_map(|option| match option {
+            Known::Windowsize(windowsize) => Some(windowsize),
+            Known::Blksize(_) | Known::Timeout(_) | Known::Tsize => None,
         })
     }
 
@@ -160,7 +162,7 @@ impl Wanted {
     /// its first request, however lively the transfer is; others that ask so lose nothing by being
     /// taken for one.
     pub fn is_raspberry_pi(&self) -> bool {
-        let mut asked = self.options.iter().flatten().map(|option| option.value);
+        let mut asked = self.values();
         let first_three = [asked.next(), asked.next(), asked.next()];
         first_three == [Some(Known::Tsize), Some(Known::Blksize(1024)), None]
     }
@@ -183,30 +185,12 @@ impl Wanted {
             Some(_) => terms.max_windowsize,
             None => terms.max_windowsize.min(TEXT_WINDOW_MAX / blksize).max(1),
         };
-        let mut negotiated = Negotiated {
+        Negotiated {
             blksize,
-            windowsize: 1,
-            timeout: None,
-            granted: [None; KNOWN],
-        };
-        for (place, option) in negotiated.granted.iter_mut().zip(self.options) {
-            let Some(option) = option else { continue };
-            let granted = match option.value {
-                Known::Blksize(_) => Some(u64::from(blksize)),
-                Known::Timeout(seconds) => {
-                    negotiated.timeout = Some(Duration::from_secs(seconds.into()));
-                    Some(u64::from(seconds))
-                }
-                // curl fails on the size of an empty file, and PXELINUX takes it for a miss.
-                Known::Tsize => size.filter(|&size| size > 0),
-                Known::Windowsize(asked) => {
-                    negotiated.windowsize = asked.min(max_windowsize);
-                    Some(u64::from(negotiated.windowsize))
-                }
-            };
-            *place = granted.map(|value| option.with(value));
+            windowsize: self.asked_windowsize().unwrap_or(1).min(max_windowsize),
+            size: size.and_then(NonZero::new),
+            wanted: *self,
         }
-        negotiated
     }
 }
 
@@ -217,15 +201,41 @@ pub struct Negotiated {
     pub blksize: u16,
     /// Blocks in a window, 1 to 65535.
     pub windowsize: u16,
-    /// The client's `timeout`, 1 to 255 s.
-    pub timeout: Option<Duration>,
-    granted: [Option<Spelled<u64>>; KNOWN],
+    /// Bytes of the file, as far as they are told.
+    size: Option<NonZero<u64>>,
+    wanted: Wanted,
 }
 
 impl Negotiated {
+    /// What the client asked for.
+    pub fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
+    /// The client's `timeout`, 1 to 255 s.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.wanted.values().find_map(|option| match option {
+            Known::Timeout(seconds) => Some(Duration::from_secs(seconds.into())),
+            Known::Blksize(_) | Known::Tsize | Known::Windowsize(_) => None,
+        })
+    }
+
     /// Some option was granted, so the transfer begins with an OACK.
     pub fn has_oack(&self) -> bool {
-        self.granted.iter().any(Option::is_some)
+        self.wanted
+            .values()
+            .any(|option| self.granted(option).is_some())
+    }
+
+    /// What is granted of an option that was asked for.
+    fn granted(&self, option: Known) -> Option<u64> {
+        match option {
+            Known::Blksize(_) => Some(self.blksize.into()),
+            Known::Timeout(seconds) => Some(seconds.into()),
+            // curl fails on the size of an empty file, and PXELINUX takes it for a miss.
+            Known::Tsize => self.size.map(NonZero::get),
+            Known::Windowsize(_) => Some(self.windowsize.into()),
+        }
     }
 
     /// Writes the OACK and returns its length.
@@ -233,10 +243,13 @@ impl Negotiated {
         let mut rest = &mut buffer[..];
         let mut put = |bytes: &[u8]| rest.write_all(bytes).expect("OACK_MAX holds every OACK");
         put(&opcode::OACK.to_be_bytes());
-        for option in self.granted.iter().flatten() {
+        for option in self.wanted.options.iter().flatten() {
+            let Some(value) = self.granted(option.value) else {
+                continue;
+            };
             put(&option.name[..usize::from(option.length)]);
             put(b"\0");
-            put(Digits::new(option.value).as_bytes());
+            put(Digits::new(value).as_bytes());
             put(b"\0");
         }
         OACK_MAX - rest.len()
