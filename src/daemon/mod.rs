@@ -241,15 +241,15 @@ impl Daemon {
             ..
         } = self;
         unread_clients.retain(|&client| {
-            let Some(connection) = world.connection(client) else {
+            let (Some(connection), Some(peer)) = (world.connection(client), server.peer_of(client))
+            else {
                 return false;
             };
-            let peer = connection.socket.peer();
             match replies.receive(&connection.socket) {
                 Ok(datagrams) => {
                     for received in datagrams.iter() {
                         // Between bind and connect a stranger's packet may have come in.
-                        if received.from == Some(peer) {
+                        if received.from.map(Peer::from) == Some(peer) {
                             server.on_reply(now, world, client, received.bytes);
                         }
                     }

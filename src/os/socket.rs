@@ -18,7 +18,6 @@ pub type Pieces<'a> = [IoSlice<'a>; 3];
 #[derive(Debug)]
 pub struct ClientSocket {
     socket: Socket,
-    peer: SocketAddr,
 }
 
 impl ClientSocket {
@@ -46,25 +45,21 @@ impl ClientSocket {
             )?;
         }
         socket.connect(&peer.into())?;
-        Ok(ClientSocket { socket, peer })
+        Ok(ClientSocket { socket })
     }
 
-    /// Bytes that one datagram carries to the client without being cut into fragments.
+    /// Bytes that one datagram carries to the client, whose address this is, without being cut into
+    /// fragments.
     ///
     /// # Errors
     /// Where the route is gone.
-    pub fn payload_max(&self) -> io::Result<u16> {
-        let (level, name, headers) = match self.peer {
-            SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU, IPV4_HEADERS),
-            SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU, IPV6_HEADERS),
+    pub fn payload_max(&self, peer: IpAddr) -> io::Result<u16> {
+        let (level, name, headers) = match peer {
+            IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU, IPV4_HEADERS),
+            IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU, IPV6_HEADERS),
         };
         let payload = option(&self.socket, level, name)? - headers;
         Ok(u16::try_from(payload.max(0)).unwrap_or(u16::MAX))
-    }
-
-    /// Who is at the other end.
-    pub fn peer(&self) -> SocketAddr {
-        self.peer
     }
 
     /// Sends one datagram that is gathered from `pieces`.

@@ -273,8 +273,8 @@ impl Server {
     /// whose place a request takes. One that was sent an OACK does not give way: its ACK may be lost and
     /// the newcomer be its neighbour behind the same address, and some firmware says nothing after it.
     fn superseded_by(&self, now: Moment, arrival: &Arrival<'_>) -> Option<usize> {
-        let unanswered = self.hosts.unanswered(host_of(arrival.peer)).iter();
-        unanswered.take(SUPERSEDED_EXAMINED).copied().find(|&id| {
+        let mut unanswered = self.hosts.unanswered(host_of(arrival.peer));
+        unanswered.by_ref().take(SUPERSEDED_EXAMINED).find(|&id| {
             let client = &self.clients[id];
             let gives_way = match &client.stage {
                 Stage::Pending(waiting) => waiting.may_be_superseded(now),

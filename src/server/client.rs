@@ -4,6 +4,7 @@
 //! one that is served is *held* (waits, and is fed a block now and then), *running* (has a slot) or
 //! *finishing* (was sent everything, only the last ACK is missing).
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use crate::moment::Moment;
@@ -77,7 +78,7 @@ pub(super) enum Phase {
 /// A client's current entry in the wheel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timer {
-    pub(super) serial: u64,
+    pub(super) serial: NonZero<u64>,
     pub(super) comes_up: Moment,
 }
 

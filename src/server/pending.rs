@@ -53,9 +53,9 @@ impl<T> BySize<T> {
     }
 }
 
-impl BySize<usize> {
+impl BySize<u32> {
     pub(super) fn sum(&self) -> usize {
-        self.small + self.bulk
+        (self.small + self.bulk) as usize
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Queue {
     /// The same of all others, as far as their networks are concerned.
     strangers: BySize<BTreeMap<Place, usize>>,
     /// Slots that strangers have.
-    strangers_running: BySize<usize>,
+    strangers_running: BySize<u32>,
     hosts: HashMap<Host, HostLine>,
     networks: HashMap<Network, NetworkLine>,
     /// Networks whose strangers crowd the queue: no more than have a part of it each.
@@ -43,7 +43,7 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct HostLine {
     is_proven: bool,
-    running: BySize<usize>,
+    running: BySize<u32>,
     /// Those who wait; most hosts that run a transfer have none.
     waiters: Option<Box<Waiters>>,
 }
@@ -62,7 +62,7 @@ struct Waiters {
 /// The unproven hosts of one network.
 #[derive(Debug, Default)]
 struct NetworkLine {
-    running: BySize<usize>,
+    running: BySize<u32>,
     /// Their clients that wait, whether they stand in a line or gave way in it.
     waiting: BTreeMap<Place, usize>,
     /// The first of each host.
@@ -79,7 +79,7 @@ impl Queue {
             proven: BySize::default(),
             strangers: BySize::default(),
             strangers_running: BySize::default(),
-            hosts: HashMap::new(),
+            hosts: HashMap::with_capacity(limits.max_transfers),
             networks: HashMap::new(),
             crowds: Vec::new(),
             drained: VecDeque::new(),
@@ -457,8 +457,8 @@ impl NetworkLine {
 
 /// One more of this size may run where so many do; `share` tells how many there may be of large files, and
 /// how many in all.
-fn is_within(running: BySize<usize>, size: Size, share: impl Fn(Size) -> usize) -> bool {
-    let has_bulk = size == Size::Small || running.bulk < share(Size::Bulk);
+fn is_within(running: BySize<u32>, size: Size, share: impl Fn(Size) -> usize) -> bool {
+    let has_bulk = size == Size::Small || (running.bulk as usize) < share(Size::Bulk);
     has_bulk && running.sum() < share(Size::Small)
 }
 

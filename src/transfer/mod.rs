@@ -153,7 +153,7 @@ impl Transfer {
         let last = length.map(|length| last_block(length, negotiated.blksize));
         Transfer {
             window: Window::new(first, negotiated.windowsize, last),
-            retransmit: Retransmit::new(negotiated.timeout()),
+            retransmit: Retransmit::default(),
             negotiated,
             length,
             answered: false,
@@ -345,7 +345,7 @@ impl Transfer {
 
     /// How long to wait for an answer to what leaves now.
     fn rto(&self) -> Duration {
-        let rto = self.retransmit.rto();
+        let rto = self.retransmit.rto(self.negotiated.timeout());
         let around_wrap = if self.window.is_around_wrap() {
             RTO_AROUND_WRAP
         } else {

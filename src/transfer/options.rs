@@ -51,17 +51,27 @@ enum Known {
 }
 
 impl Known {
+    /// Its name, in the spelling of the RFCs.
+    fn name(self) -> &'static [u8] {
+        match self {
+            Known::Blksize(_) => BLKSIZE,
+            Known::Timeout(_) => TIMEOUT,
+            Known::Tsize => TSIZE,
+            Known::Windowsize(_) => WINDOWSIZE,
+        }
+    }
+
     fn parse(name: &[u8], value: &[u8]) -> Option<Known> {
         let number = decimal(value)?;
-        if name.eq_ignore_ascii_case(b"blksize") {
+        if name.eq_ignore_ascii_case(BLKSIZE) {
             let blksize = u16::try_from(number).ok()?;
             (BLKSIZE_MIN <= blksize && blksize <= BLKSIZE_MAX).then_some(Known::Blksize(blksize))
-        } else if name.eq_ignore_ascii_case(b"timeout") {
+        } else if name.eq_ignore_ascii_case(TIMEOUT) {
             let seconds = u8::try_from(number).ok()?;
             (1 <= seconds).then_some(Known::Timeout(seconds))
-        } else if name.eq_ignore_ascii_case(b"tsize") {
+        } else if name.eq_ignore_ascii_case(TSIZE) {
             Some(Known::Tsize)
-        } else if name.eq_ignore_ascii_case(b"windowsize") {
+        } else if name.eq_ignore_ascii_case(WINDOWSIZE) {
             let windowsize = u16::try_from(number).ok()?;
             (1 <= windowsize).then_some(Known::Windowsize(windowsize))
         } else {
@@ -84,13 +94,33 @@ fn decimal(text: &[u8]) -> Option<u64> {
 /// One option in the client's own spelling of its name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Spelled {
-    name: [u8; NAME_LONGEST],
-    length: u8,
     value: Known,
+    /// Which letters of its name are capitals: a bit for each, the lowest for the first.
+    capitals: u16,
 }
 
-/// Bytes of `windowsize`, the longest name we know.
-const NAME_LONGEST: usize = 10;
+impl Spelled {
+    fn new(name: &[u8], value: Known) -> Spelled {
+        let capitals = name.iter().rev().fold(0, |bits, letter| {
+            bits << 1 | u16::from(letter.is_ascii_uppercase())
+        });
+        Spelled { value, capitals }
+    }
+
+    /// Its name as the client spelled it.
+    fn name(self) -> impl Iterator<Item = u8> {
+        let letters = self.value.name().iter().enumerate();
+        letters.map(move |(place, letter)| match self.capitals >> place & 1 {
+            0 => *letter,
+            _ => letter.to_ascii_uppercase(),
+        })
+    }
+}
+
+const BLKSIZE: &[u8] = b"blksize";
+const TIMEOUT: &[u8] = b"timeout";
+const TSIZE: &[u8] = b"tsize";
+const WINDOWSIZE: &[u8] = b"windowsize";
 
 /// How many options we know.
 const KNOWN: usize = 4;
@@ -123,14 +153,7 @@ impl Wanted {
         }
         // There are as many places as kinds, so one is free.
         if let Some(place) = self.options.iter_mut().find(|place| place.is_none()) {
-            let mut spelling = [0; NAME_LONGEST];
-            spelling[..name.len()].copy_from_slice(name);
-            let length = u8::try_from(name.len()).unwrap_or(0);
-            *place = Some(Spelled {
-                name: spelling,
-                length,
-                value,
-            });
+            *place = Some(Spelled::new(name, value));
         }
     }
 
@@ -247,7 +270,7 @@ impl Negotiated {
             let Some(value) = self.granted(option.value) else {
                 continue;
             };
-            put(&option.name[..usize::from(option.length)]);
+            option.name().for_each(|letter| put(&[letter]));
             put(b"\0");
             put(Digits::new(value).as_bytes());
             put(b"\0");
