@@ -12,6 +12,7 @@ pub mod options;
 mod retransmit;
 mod window;
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use crate::moment::Moment;
@@ -433,8 +434,8 @@ impl Transfer {
 
 /// The number of the block that ends a file: always shorter than `blksize`, empty where the length is a
 /// multiple of it (RFC 1350 section 6).
-fn last_block(length: u64, blksize: u16) -> u64 {
-    length / u64::from(blksize) + 1
+fn last_block(length: u64, blksize: u16) -> NonZero<u64> {
+    NonZero::<u64>::MIN.saturating_add(length / u64::from(blksize))
 }
 
 /// How often a transfer's first packet is sent before the transfer is given up. GRUB never asks again once
