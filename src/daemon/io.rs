@@ -104,12 +104,12 @@ impl World {
         }
     }
 
-    fn payload_max(&self, socket: &ClientSocket, blksize: u16) -> Option<u16> {
+    fn payload_max(&self, socket: &ClientSocket, opening: Opening<'_>) -> Option<u16> {
         // Every path carries the default block size or has to cut it up.
-        if !self.mtu_clamp || blksize <= BLKSIZE_DEFAULT {
+        if !self.mtu_clamp || opening.blksize <= BLKSIZE_DEFAULT {
             return None;
         }
-        socket.payload_max().ok()
+        socket.payload_max(opening.peer.address).ok()
     }
 }
 
@@ -140,7 +140,7 @@ impl Io for World {
         let opened = Opened {
             size,
             length: content.length(),
-            payload_max: self.payload_max(&socket, opening.blksize),
+            payload_max: self.payload_max(&socket, opening),
         };
         if self.connections.len() <= client {
             self.connections.resize_with(client + 1, || None);

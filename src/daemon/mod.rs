@@ -241,16 +241,19 @@ impl Daemon {
     fn receive_from(&mut self, now: Moment, client: usize) -> bool {
         let mut buffer = [0; REPLY_MAX];
         for _ in 0..REPLIES_AT_ONCE {
-            let Some(connection) = self.world.connection(client) else {
+            let (Some(connection), Some(peer)) =
+                (self.world.connection(client), self.server.peer_of(client))
+            else {
                 return false;
             };
             match connection.socket.receive(&mut buffer) {
-                Ok(Some(reply)) => {
+                // Between bind and connect a stranger's packet may have come in.
+                Ok((_, from)) if Peer::from(from) != peer => {}
+                Ok((reply, _)) => {
                     if self.server.on_reply(now, &mut self.world, client, reply) {
                         return false;
                     }
                 }
-                Ok(None) => {}
                 Err(error) if is_refused(&error) => {
                     self.server.on_port_closed(now, &mut self.world, client);
                     return false;

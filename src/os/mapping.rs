@@ -123,7 +123,11 @@ impl Mapped {
     fn look_ahead(&mut self, begin: usize, end: usize) -> bool {
         let mapping = &*self.mapping;
         let end_of = |step| end.max(begin + step).min(mapping.bytes.len());
-        let is_there = |step| mapping.is_resident(begin) && mapping.is_resident(end_of(step) - 1);
+        let is_there = |step| {
+            let last = end_of(step) - 1;
+            let is_one_page = begin / PAGE_MIN == last / PAGE_MIN;
+            mapping.is_resident(begin) && (is_one_page || mapping.is_resident(last))
+        };
         if !is_there(self.step) {
             self.step = READ_AHEAD;
             if !is_there(self.step) {

@@ -18,7 +18,6 @@ pub type Pieces<'a> = [IoSlice<'a>; 3];
 #[derive(Debug)]
 pub struct ClientSocket {
     socket: UdpSocket,
-    peer: SocketAddr,
 }
 
 impl ClientSocket {
@@ -48,31 +47,31 @@ impl ClientSocket {
         socket.connect(&peer.into())?;
         Ok(ClientSocket {
             socket: socket.into(),
-            peer,
         })
     }
 
-    /// Bytes that one datagram carries to the client without being cut into fragments.
+    /// Bytes that one datagram carries to the client, whose address this is, without being cut into
+    /// fragments.
     ///
     /// # Errors
     /// Where the route is gone.
-    pub fn payload_max(&self) -> io::Result<u16> {
-        let (level, name, headers) = match self.peer {
-            SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU, IPV4_HEADERS),
-            SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU, IPV6_HEADERS),
+    pub fn payload_max(&self, peer: IpAddr) -> io::Result<u16> {
+        let (level, name, headers) = match peer {
+            IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU, IPV4_HEADERS),
+            IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU, IPV6_HEADERS),
         };
         let payload = option(&self.socket, level, name)? - headers;
         Ok(u16::try_from(payload.max(0)).unwrap_or(u16::MAX))
     }
 
-    /// Takes one datagram out of the socket without waiting, as much of it as `buffer` holds; none where a
-    /// stranger sent it: his may come in between bind and connect.
+    /// Takes one datagram out of the socket without waiting, as much of it as `buffer` holds, and tells
+    /// who sent it.
     ///
     /// # Errors
     /// `WouldBlock` where nothing is there, or what the network has told since the last call.
-    pub fn receive<'b>(&self, buffer: &'b mut [u8]) -> io::Result<Option<&'b [u8]>> {
+    pub fn receive<'b>(&self, buffer: &'b mut [u8]) -> io::Result<(&'b [u8], SocketAddr)> {
         let (length, from) = self.socket.recv_from(buffer)?;
-        Ok((from == self.peer).then_some(&buffer[..length]))
+        Ok((&buffer[..length], from))
     }
 
     /// Sends one datagram that is gathered from `pieces`.

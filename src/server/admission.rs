@@ -88,16 +88,17 @@ impl Server {
             return self.hold_later(id, now + FIRST_PACKET_AGAIN, phase);
         }
         let client = &self.clients[id];
+        let wanted = *client.wanted();
         let opening = Opening {
             peer: client.peer,
             local: client.local,
             name: client.name.as_name(),
             mode: client.mode,
-            blksize: client.wanted.blksize(),
+            blksize: wanted.blksize(),
         };
         match io.open(id, opening) {
             Ok(opened) => {
-                let served = self.begin(now, host, client.wanted, opened, phase);
+                let served = self.begin(now, host, wanted, opened, phase);
                 if phase == Phase::Running {
                     self.leave_queue(id);
                 }

@@ -103,13 +103,13 @@ impl Server {
         let mode = arrival.request.mode;
         let client = &mut self.clients[id];
         let same_file = client.name.as_name() == arrival.name;
-        let same_terms =
-            (client.mode, client.wanted, client.local) == (mode, arrival.wanted, arrival.local);
+        let same_terms = (client.mode, client.local) == (mode, arrival.local)
+            && *client.wanted() == arrival.wanted;
         let served = match &mut client.stage {
             Stage::Pending(waiting) if same_file => {
                 waiting.heard(now);
                 client.mode = mode;
-                client.wanted = arrival.wanted;
+                waiting.wanted = arrival.wanted;
                 client.local = arrival.local;
                 return true;
             }
@@ -253,7 +253,8 @@ impl Server {
             self.end(now, io, old, Outcome::Superseded);
         }
         let hold_at = self.limits.hold.map(|hold| now.max(arrived_at + hold));
-        let stage = Stage::Pending(Waiting::new(now, hold_at));
+        let waiting = Waiting::new(now, arrival.wanted, hold_at);
+        let stage = Stage::Pending(Box::new(waiting));
         let id = self.insert(arrived_at, arrival, place, size, stage);
         self.join_queue(id);
     }
@@ -262,8 +263,8 @@ impl Server {
     /// whose place a request takes. One that was sent an OACK does not give way: its ACK may be lost and
     /// the newcomer be its neighbour behind the same address, and some firmware says nothing after it.
     fn superseded_by(&self, now: Moment, arrival: &Arrival<'_>) -> Option<usize> {
-        let unanswered = self.hosts.unanswered(host_of(arrival.peer)).iter();
-        unanswered.take(SUPERSEDED_EXAMINED).copied().find(|&id| {
+        let mut unanswered = self.hosts.unanswered(host_of(arrival.peer));
+        unanswered.by_ref().take(SUPERSEDED_EXAMINED).find(|&id| {
             let client = &self.clients[id];
             let gives_way = match &client.stage {
                 Stage::Pending(waiting) => waiting.may_be_superseded(now),
@@ -290,7 +291,6 @@ impl Server {
             local: arrival.local,
             name: arrival.name.to_owned(),
             mode: arrival.request.mode,
-            wanted: arrival.wanted,
             arrived_at,
             place,
             size,

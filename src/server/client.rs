@@ -4,6 +4,7 @@
 //! one that is served is *held* (waits, and is fed a block now and then), *running* (has a slot) or
 //! *finishing* (was sent everything, only the last ACK is missing).
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use crate::moment::Moment;
@@ -21,7 +22,6 @@ pub(super) struct Client {
     pub(super) local: Local,
     pub(super) name: FileNameBuf,
     pub(super) mode: Mode,
-    pub(super) wanted: Wanted,
     pub(super) arrived_at: Moment,
     /// Where it stands whenever it waits.
     pub(super) place: Place,
@@ -42,7 +42,7 @@ pub(super) struct Client {
 #[derive(Debug)]
 pub(super) enum Stage {
     /// Waits; it was sent nothing.
-    Pending(Waiting),
+    Pending(Box<Waiting>),
     /// Has an open file and a socket.
     Served(Box<Served>),
 }
@@ -52,11 +52,10 @@ pub(super) enum Stage {
 pub(super) struct Served {
     pub(super) transfer: Transfer,
     pub(super) phase: Phase,
-    /// When the phase began, and what the phases before it took in all.
+    began_at: Moment,
+    /// When the phase began, and how long it was held before.
     since: Moment,
     held: Duration,
-    running: Duration,
-    began_at: Moment,
     /// Held: when it is fed next.
     pub(super) feed_at: Moment,
     /// Its first packet was taken from the bucket of its network.
@@ -79,7 +78,7 @@ pub(super) enum Phase {
 /// A client's current entry in the wheel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timer {
-    pub(super) serial: u64,
+    pub(super) serial: NonZero<u64>,
     pub(super) comes_up: Moment,
 }
 
@@ -88,10 +87,9 @@ impl Served {
         Served {
             transfer,
             phase,
+            began_at: now,
             since: now,
             held: Duration::ZERO,
-            running: Duration::ZERO,
-            began_at: now,
             feed_at: now,
             owes_first_packet: false,
             idle_from: None,
@@ -99,24 +97,23 @@ impl Served {
     }
 
     pub(super) fn enter(&mut self, now: Moment, phase: Phase) {
-        let (held, running) = self.times(now);
-        (self.held, self.running) = (held, running);
+        (self.held, _) = self.times(now);
         self.since = now;
         self.phase = phase;
     }
 
     /// Time held and time running so far.
     fn times(&self, now: Moment) -> (Duration, Duration) {
-        let in_phase = now.since(self.since);
-        match self.phase {
-            Phase::Held => (self.held + in_phase, self.running),
-            Phase::Running | Phase::Finishing => (self.held, self.running + in_phase),
-        }
+        let held = match self.phase {
+            Phase::Held => self.held + now.since(self.since),
+            Phase::Running | Phase::Finishing => self.held,
+        };
+        (held, now.since(self.began_at).saturating_sub(held))
     }
 
     /// It had a slot at some time.
     pub(super) fn has_run(&self) -> bool {
-        self.phase != Phase::Held || self.running > Duration::ZERO
+        self.phase != Phase::Held || self.since > self.began_at + self.held
     }
 
     /// It is held and did what it could: the next block is ours to send, when its time comes.
@@ -178,6 +175,14 @@ impl Client {
         match &mut self.stage {
             Stage::Pending(_) => None,
             Stage::Served(served) => Some(served),
+        }
+    }
+
+    /// The options that it asked for.
+    pub(super) fn wanted(&self) -> &Wanted {
+        match &self.stage {
+            Stage::Pending(waiting) => &waiting.wanted,
+            Stage::Served(served) => served.transfer.negotiated().wanted(),
         }
     }
 

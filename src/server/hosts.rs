@@ -5,15 +5,16 @@
 //! and a machine is forgotten when its pause is over: each stands in one line, is looked at when it comes
 //! to the front, and goes to the end again if it was heard meanwhile. Nobody is woken for that.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::moment::Moment;
 use crate::wire::Peer;
 
 /// What tells one machine from another: its address, and the interface where that is link-local.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct Host {
     address: IpAddr,
     scope: u32,
@@ -38,11 +39,15 @@ pub(super) fn host_of(peer: Peer) -> Host {
 }
 
 /// The table.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Hosts {
     known: HashMap<Host, Known>,
     /// Every known host once, with the time when it is to be looked at.
     line: VecDeque<(Moment, Host)>,
+    /// Clients that have not answered yet: those of a host stand together, oldest first.
+    unanswered: BTreeMap<(Host, u64), usize>,
+    /// How many clients there ever were.
+    clients: u64,
 }
 
 #[derive(Debug)]
@@ -52,12 +57,20 @@ struct Known {
     /// It has answered a packet of ours since then: nobody else wrote its address into a request.
     is_proven: bool,
     /// Its clients that wait or are served.
-    clients: usize,
-    /// Those of them that have not answered yet, oldest first.
-    unanswered: Vec<usize>,
+    clients: u32,
 }
 
 impl Hosts {
+    /// An empty table with room for so many hosts before it has to ask for more.
+    pub(super) fn new(room: usize) -> Hosts {
+        Hosts {
+            known: HashMap::with_capacity(room),
+            line: VecDeque::with_capacity(room),
+            unanswered: BTreeMap::new(),
+            clients: 0,
+        }
+    }
+
     /// A request came from `host`: tells when its boot began.
     pub(super) fn heard(&mut self, now: Moment, host: Host) -> Moment {
         self.forget(now);
@@ -80,7 +93,6 @@ impl Hosts {
                 heard_at: now,
                 is_proven: false,
                 clients: 0,
-                unanswered: Vec::new(),
             }
         });
         if now.since(known.heard_at) > BOOT_PAUSE && known.clients == 0 {
@@ -107,28 +119,29 @@ impl Hosts {
     pub(super) fn add_client(&mut self, host: Host, client: usize) {
         if let Some(known) = self.known.get_mut(&host) {
             known.clients += 1;
-            known.unanswered.push(client);
         }
+        self.clients += 1;
+        self.unanswered.insert((host, self.clients), client);
     }
 
     /// It answered, or is gone.
     pub(super) fn remove_unanswered(&mut self, host: Host, client: usize) {
-        if let Some(known) = self.known.get_mut(&host) {
-            known.unanswered.retain(|&other| other != client);
+        let mut of_host = self.unanswered.range(all_of(host));
+        if let Some((&key, _)) = of_host.find(|&(_, &other)| other == client) {
+            self.unanswered.remove(&key);
         }
     }
 
     /// Clients of `host` that have not answered yet, oldest first.
-    pub(super) fn unanswered(&self, host: Host) -> &[usize] {
-        self.known.get(&host).map_or(&[], |known| &known.unanswered)
+    pub(super) fn unanswered(&self, host: Host) -> impl Iterator<Item = usize> + '_ {
+        self.unanswered
+            .range(all_of(host))
+            .map(|(_, &client)| client)
     }
 
     /// How many clients have not answered yet.
     pub(super) fn unanswered_in_all(&self) -> usize {
-        self.known
-            .values()
-            .map(|known| known.unanswered.len())
-            .sum()
+        self.unanswered.len()
     }
 
     /// Forgets those whose time is over, and the oldest where there are too many.
@@ -153,6 +166,10 @@ impl Hosts {
             }
         }
     }
+}
+
+fn all_of(host: Host) -> RangeInclusive<(Host, u64)> {
+    (host, 0)..=(host, u64::MAX)
 }
 
 /// A longer pause between the packets of a machine means that it begins anew.
@@ -186,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_boot_lasts_until_a_pause_of_a_minute() {
-        let mut hosts = Hosts::default();
+        let mut hosts = Hosts::new(0);
         assert_eq!(hosts.heard(at(5), host(1)), at(5));
         assert_eq!(hosts.heard(at(64), host(1)), at(5));
         hosts.add_client(host(1), 7);
@@ -204,7 +221,7 @@ mod tests {
 
     #[test]
     fn machines_are_forgotten_and_their_number_is_bounded() {
-        let mut hosts = Hosts::default();
+        let mut hosts = Hosts::new(0);
         for number in 0..70_000 {
             hosts.heard(at(1), host(number));
         }

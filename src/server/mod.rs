@@ -110,15 +110,16 @@ struct Count {
 impl Server {
     /// A server without clients. `root` says by which absolute names its directory is known.
     pub fn new(now: Moment, limits: Limits, root: RootPrefixes) -> Server {
-        // All that a packet may add to has its room from the beginning.
+        // All that a packet may add to has its room from the beginning; and a table that has to grow leaves
+        // a hole in memory.
         let running = limits.max_transfers + limits.max_finishing();
         let timers = TIMERS_EACH * running.max(TIMERS_MIN / TIMERS_EACH);
         Server {
             limits,
             root,
-            clients: Slab::new(),
-            by_peer: HashMap::new(),
-            hosts: Hosts::default(),
+            clients: Slab::with_capacity(running),
+            by_peer: HashMap::with_capacity(limits.max_transfers),
+            hosts: Hosts::new(limits.max_transfers),
             queue: Queue::new(limits),
             unproven: Unproven::default(),
             wheel: Wheel::new(now, timers),
@@ -137,6 +138,11 @@ impl Server {
     }
 
     // What arrives; requests are taken in `arrival`.
+
+    /// Whose packets the socket of `client` takes.
+    pub fn peer_of(&self, client: usize) -> Option<Peer> {
+        self.clients.get(client).map(|client| client.peer)
+    }
 
     /// A datagram arrived on the socket of `client`. Tells whether it acknowledged all that was out: then
     /// whatever else the socket holds has time until [`Io::read_again`].

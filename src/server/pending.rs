@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::moment::Moment;
+use crate::transfer::Wanted;
 
 /// Where a request stands: whoever cannot be kept alive while it waits goes before the others. Then the
 /// machine that began its boot first goes first, so that boots are finished rather than begun; within a
@@ -52,15 +53,17 @@ impl<T> BySize<T> {
     }
 }
 
-impl BySize<usize> {
+impl BySize<u32> {
     pub(super) fn sum(&self) -> usize {
-        self.small + self.bulk
+        (self.small + self.bulk) as usize
     }
 }
 
 /// A client that waits and was sent nothing: what is known of its repeats.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
+    /// The options that it asked for last.
+    pub(super) wanted: Wanted,
     heard_at: Moment,
     /// Time between the last two requests; none while only one was heard.
     last_gap: Option<Duration>,
@@ -69,8 +72,9 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn new(now: Moment, hold_at: Option<Moment>) -> Waiting {
+    pub(super) fn new(now: Moment, wanted: Wanted, hold_at: Option<Moment>) -> Waiting {
         Waiting {
+            wanted,
             heard_at: now,
             last_gap: None,
             hold_at,
@@ -127,7 +131,7 @@ mod tests {
 
     #[test]
     fn patience_grows_with_the_gap_between_repeats() {
-        let mut waiting = Waiting::new(at(0), None);
+        let mut waiting = Waiting::new(at(0), Wanted::default(), None);
         assert_eq!(waiting.expires_at(), at(10));
         waiting.heard(at(4));
         assert_eq!(waiting.expires_at(), at(14));
@@ -137,7 +141,7 @@ mod tests {
 
     #[test]
     fn only_a_port_that_fell_silent_is_superseded() {
-        let mut waiting = Waiting::new(at(0), None);
+        let mut waiting = Waiting::new(at(0), Wanted::default(), None);
         assert!(!waiting.may_be_superseded(at(0) + SUPERSEDED_AFTER));
         assert!(waiting.may_be_superseded(at(1)));
         waiting.heard(at(4));

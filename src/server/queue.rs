@@ -27,7 +27,7 @@ pub(super) struct Queue {
     /// The same of all others, as far as their networks are concerned.
     strangers: BySize<BTreeMap<Place, usize>>,
     /// Slots that strangers have.
-    strangers_running: BySize<usize>,
+    strangers_running: BySize<u32>,
     hosts: HashMap<Host, HostLine>,
     networks: HashMap<Network, NetworkLine>,
     /// Networks whose strangers crowd the queue: no more than have a part of it each.
@@ -43,9 +43,16 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct HostLine {
     is_proven: bool,
-    running: BySize<usize>,
-    waiting: usize,
-    /// Places of those who wait, while the host is unproven.
+    running: BySize<u32>,
+    /// Those who wait; most hosts that run a transfer have none.
+    waiters: Option<Box<Waiters>>,
+}
+
+/// The clients of one host that wait.
+#[derive(Debug, Default)]
+struct Waiters {
+    count: usize,
+    /// Their places, while the host is unproven.
     unproven: Vec<Place>,
     queued: BySize<VecDeque<(Place, usize)>>,
     shown: BySize<Option<Place>>,
@@ -55,7 +62,7 @@ struct HostLine {
 /// The unproven hosts of one network.
 #[derive(Debug, Default)]
 struct NetworkLine {
-    running: BySize<usize>,
+    running: BySize<u32>,
     /// Their clients that wait, whether they stand in a line or gave way in it.
     waiting: BTreeMap<Place, usize>,
     /// The first of each host.
@@ -72,7 +79,7 @@ impl Queue {
             proven: BySize::default(),
             strangers: BySize::default(),
             strangers_running: BySize::default(),
-            hosts: HashMap::new(),
+            hosts: HashMap::with_capacity(limits.max_transfers),
             networks: HashMap::new(),
             crowds: Vec::new(),
             drained: VecDeque::new(),
@@ -151,7 +158,8 @@ impl Queue {
                 network.is_some_and(|line| line.is_held_up && line.is_freed_by(&self.limits, size));
             in_network || !self.strangers.of(size).is_empty() && !self.strangers_may_run(size)
         };
-        line.is_held_up || for_stranger
+        let for_own = line.waiters.as_ref().is_some_and(|it| it.is_held_up);
+        for_own || for_stranger
     }
 
     fn is_full(&self, host: Host, line: &HostLine) -> bool {
@@ -162,7 +170,8 @@ impl Queue {
 
     /// Puts a client that waits at its place.
     pub(super) fn join(&mut self, host: Host, place: Place, size: Size, client: usize) {
-        let queued = self.line(host).queued.of_mut(size);
+        let waiters = self.line(host).waiters.get_or_insert_default();
+        let queued = waiters.queued.of_mut(size);
         let spot = queued.partition_point(|&(other, _)| other < place);
         queued.insert(spot, (place, client));
         self.queued += 1;
@@ -171,10 +180,12 @@ impl Queue {
 
     /// Takes the client at `place` out.
     pub(super) fn leave(&mut self, host: Host, place: Place, size: Size) {
-        let queued = self.line(host).queued.of_mut(size);
-        if let Ok(spot) = queued.binary_search_by_key(&place, |&(other, _)| other) {
-            queued.remove(spot);
-            self.queued -= 1;
+        if let Some(waiters) = &mut self.line(host).waiters {
+            let queued = waiters.queued.of_mut(size);
+            if let Ok(spot) = queued.binary_search_by_key(&place, |&(other, _)| other) {
+                queued.remove(spot);
+                self.queued -= 1;
+            }
         }
         self.show(host);
     }
@@ -185,9 +196,10 @@ impl Queue {
     pub(super) fn waits(&mut self, host: Host, is_proven: bool, place: Place, client: usize) {
         let line = self.hosts.entry(host).or_default();
         line.is_proven = is_proven;
-        line.waiting += 1;
+        let waiters = line.waiters.get_or_insert_default();
+        waiters.count += 1;
         if !is_proven {
-            line.unproven.push(place);
+            waiters.unproven.push(place);
             self.change_crowd(network_of(host), |waiting| {
                 waiting.insert(place, client);
             });
@@ -197,9 +209,11 @@ impl Queue {
     /// It does no longer.
     pub(super) fn waits_no_longer(&mut self, host: Host, place: Place) {
         let line = self.line(host);
-        line.waiting -= 1;
-        if !line.is_proven {
-            line.unproven.retain(|&other| other != place);
+        let is_proven = line.is_proven;
+        let waiters = line.waiters.as_mut().expect("it waited until now");
+        waiters.count -= 1;
+        waiters.unproven.retain(|&other| other != place);
+        if !is_proven {
             self.change_crowd(network_of(host), |waiting| {
                 waiting.remove(&place);
             });
@@ -240,10 +254,15 @@ impl Queue {
         let Some(line) = self.hosts.get_mut(&host).filter(|line| !line.is_proven) else {
             return;
         };
-        let running = line.running;
-        let waiting = std::mem::take(&mut line.unproven);
-        let shown = std::mem::take(&mut line.shown);
         line.is_proven = true;
+        let running = line.running;
+        let (waiting, shown) = match &mut line.waiters {
+            Some(waiters) => (
+                std::mem::take(&mut waiters.unproven),
+                std::mem::take(&mut waiters.shown),
+            ),
+            None => Default::default(),
+        };
         if let Some(network) = self.networks.get_mut(&network_of(host)) {
             for size in SIZES {
                 *network.running.of_mut(size) -= running.of(size);
@@ -279,12 +298,15 @@ impl Queue {
             None => &mut self.proven,
             Some(network) => &mut self.networks.entry(network).or_default().firsts,
         };
-        let is_held_up = is_full && SIZES.iter().any(|&size| !line.queued.of(size).is_empty());
-        for size in SIZES {
-            let first = line.queued.of(size).front().filter(|_| !is_full).copied();
-            replace(level.of_mut(size), line.shown.of_mut(size), first);
+        if let Some(waiters) = &mut line.waiters {
+            for size in SIZES {
+                let first = waiters.queued.of(size).front();
+                let first = first.filter(|_| !is_full).copied();
+                replace(level.of_mut(size), waiters.shown.of_mut(size), first);
+            }
+            let is_held_up = is_full && waiters.has_queued();
+            count_change(&mut self.held_up, &mut waiters.is_held_up, is_held_up);
         }
-        count_change(&mut self.held_up, &mut line.is_held_up, is_held_up);
         if let Some(network) = network {
             self.show_network(network);
         }
@@ -311,8 +333,11 @@ impl Queue {
     }
 
     fn forget(&mut self, host: Host) {
-        let line = self.hosts.get(&host);
-        if line.is_some_and(HostLine::is_over) {
+        let Some(line) = self.hosts.get_mut(&host) else {
+            return;
+        };
+        line.waiters.take_if(|waiters| waiters.is_over());
+        if line.waiters.is_none() && line.running.sum() == 0 {
             self.hosts.remove(&host);
         }
     }
@@ -321,7 +346,8 @@ impl Queue {
 
     /// One more client of `host` may wait.
     pub(super) fn has_room_for(&self, host: Host) -> bool {
-        let waiting = self.hosts.get(&host).map_or(0, |line| line.waiting);
+        let waiters = self.hosts.get(&host).and_then(|line| line.waiters.as_ref());
+        let waiting = waiters.map_or(0, |waiters| waiters.count);
         waiting < self.limits.per_client_pending || !self.limits.bounds(host)
     }
 
@@ -385,11 +411,9 @@ impl Queue {
 impl Queue {
     /// Everybody who stands in a line, in no order.
     pub(super) fn all(&self) -> impl Iterator<Item = usize> + '_ {
-        let of_line = |line: &'_ HostLine| -> Vec<usize> {
-            let queued = SIZES.iter().flat_map(|&size| line.queued.of(size));
-            queued.map(|&(_, client)| client).collect()
-        };
-        self.hosts.values().flat_map(of_line)
+        let waiters = self.hosts.values().filter_map(|line| line.waiters.as_ref());
+        let queued = waiters.flat_map(|waiters| SIZES.map(|size| waiters.queued.of(size)));
+        queued.flatten().map(|&(_, client)| client)
     }
 
     /// How many they are.
@@ -404,10 +428,13 @@ impl Queue {
     }
 }
 
-impl HostLine {
+impl Waiters {
+    fn has_queued(&self) -> bool {
+        SIZES.iter().any(|&size| !self.queued.of(size).is_empty())
+    }
+
     fn is_over(&self) -> bool {
-        let has_queued = SIZES.iter().any(|&size| !self.queued.of(size).is_empty());
-        !has_queued && self.waiting == 0 && self.running.sum() == 0
+        self.count == 0 && !self.has_queued()
     }
 }
 
@@ -430,8 +457,8 @@ impl NetworkLine {
 
 /// One more of this size may run where so many do; `share` tells how many there may be of large files, and
 /// how many in all.
-fn is_within(running: BySize<usize>, size: Size, share: impl Fn(Size) -> usize) -> bool {
-    let has_bulk = size == Size::Small || running.bulk < share(Size::Bulk);
+fn is_within(running: BySize<u32>, size: Size, share: impl Fn(Size) -> usize) -> bool {
+    let has_bulk = size == Size::Small || (running.bulk as usize) < share(Size::Bulk);
     has_bulk && running.sum() < share(Size::Small)
 }
 

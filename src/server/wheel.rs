@@ -4,6 +4,7 @@
 //! still counts and whether the true deadline has come, and files it again if not. A deadline beyond the
 //! wheel's horizon comes up at the horizon and is filed again then. The wheel knows no clients.
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use slab::Slab;
@@ -16,7 +17,7 @@ pub(super) struct Due {
     /// Whose timer it is.
     pub(super) owner: usize,
     /// Which filing it is: only an owner's latest counts.
-    pub(super) serial: u64,
+    pub(super) serial: NonZero<u64>,
 }
 
 /// The wheel.
@@ -30,7 +31,8 @@ pub(super) struct Wheel {
     words: u64,
     /// The next tick to look at; everything before it has come up.
     cursor: u64,
-    serial: u64,
+    /// Of the last filing. That it is never 0 keeps an entry small.
+    serial: NonZero<u64>,
 }
 
 #[derive(Debug)]
@@ -48,7 +50,7 @@ impl Wheel {
             occupied: [0; WORDS],
             words: 0,
             cursor: tick_before(now),
-            serial: 0,
+            serial: NonZero::<u64>::MIN,
         }
     }
 
@@ -61,9 +63,9 @@ impl Wheel {
 
     /// Files `owner` to come up by `deadline`, never later than that plus [`TICK`]; earlier where the
     /// deadline lies beyond the horizon. Returns the filing's serial number and when it comes up.
-    pub(super) fn file(&mut self, owner: usize, deadline: Moment) -> (u64, Moment) {
+    pub(super) fn file(&mut self, owner: usize, deadline: Moment) -> (NonZero<u64>, Moment) {
         let tick = tick_after(deadline).clamp(self.cursor, self.cursor + TICKS as u64 - 1);
-        self.serial += 1;
+        self.serial = self.serial.saturating_add(1);
         let place = place_of(tick);
         let due = Due {
             owner,

@@ -12,6 +12,7 @@ pub mod options;
 mod retransmit;
 mod window;
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use crate::moment::Moment;
@@ -153,7 +154,7 @@ impl Transfer {
         let last = length.map(|length| last_block(length, negotiated.blksize));
         Transfer {
             window: Window::new(first, negotiated.windowsize, last),
-            retransmit: Retransmit::new(negotiated.timeout),
+            retransmit: Retransmit::default(),
             negotiated,
             length,
             answered: false,
@@ -345,7 +346,7 @@ impl Transfer {
 
     /// How long to wait for an answer to what leaves now.
     fn rto(&self) -> Duration {
-        let rto = self.retransmit.rto();
+        let rto = self.retransmit.rto(self.negotiated.timeout());
         let around_wrap = if self.window.is_around_wrap() {
             RTO_AROUND_WRAP
         } else {
@@ -433,8 +434,8 @@ impl Transfer {
 
 /// The number of the block that ends a file: always shorter than `blksize`, empty where the length is a
 /// multiple of it (RFC 1350 section 6).
-fn last_block(length: u64, blksize: u16) -> u64 {
-    length / u64::from(blksize) + 1
+fn last_block(length: u64, blksize: u16) -> NonZero<u64> {
+    NonZero::<u64>::MIN.saturating_add(length / u64::from(blksize))
 }
 
 /// How often a transfer's first packet is sent before the transfer is given up. GRUB never asks again once

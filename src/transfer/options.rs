@@ -6,6 +6,7 @@
 //! out; no option ever causes an ERROR.
 
 use std::io::Write;
+use std::num::NonZero;
 use std::time::Duration;
 
 use crate::wire::opcode;
@@ -50,17 +51,27 @@ enum Known {
 }
 
 impl Known {
+    /// Its name, in the spelling of the RFCs.
+    fn name(self) -> &'static [u8] {
+        match self {
+            Known::Blksize(_) => BLKSIZE,
+            Known::Timeout(_) => TIMEOUT,
+            Known::Tsize => TSIZE,
+            Known::Windowsize(_) => WINDOWSIZE,
+        }
+    }
+
     fn parse(name: &[u8], value: &[u8]) -> Option<Known> {
         let number = decimal(value)?;
-        if name.eq_ignore_ascii_case(b"blksize") {
+        if name.eq_ignore_ascii_case(BLKSIZE) {
             let blksize = u16::try_from(number).ok()?;
             (BLKSIZE_MIN <= blksize && blksize <= BLKSIZE_MAX).then_some(Known::Blksize(blksize))
-        } else if name.eq_ignore_ascii_case(b"timeout") {
+        } else if name.eq_ignore_ascii_case(TIMEOUT) {
             let seconds = u8::try_from(number).ok()?;
             (1 <= seconds).then_some(Known::Timeout(seconds))
-        } else if name.eq_ignore_ascii_case(b"tsize") {
+        } else if name.eq_ignore_ascii_case(TSIZE) {
             Some(Known::Tsize)
-        } else if name.eq_ignore_ascii_case(b"windowsize") {
+        } else if name.eq_ignore_ascii_case(WINDOWSIZE) {
             let windowsize = u16::try_from(number).ok()?;
             (1 <= windowsize).then_some(Known::Windowsize(windowsize))
         } else {
@@ -82,24 +93,34 @@ fn decimal(text: &[u8]) -> Option<u64> {
 
 /// One option in the client's own spelling of its name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Spelled<T> {
-    name: [u8; NAME_LONGEST],
-    length: u8,
-    value: T,
+struct Spelled {
+    value: Known,
+    /// Which letters of its name are capitals: a bit for each, the lowest for the first.
+    capitals: u16,
 }
 
-impl<T> Spelled<T> {
-    fn with<U>(self, value: U) -> Spelled<U> {
-        Spelled {
-            name: self.name,
-            length: self.length,
-            value,
-        }
+impl Spelled {
+    fn new(name: &[u8], value: Known) -> Spelled {
+        let capitals = name.iter().rev().fold(0, |bits, letter| {
+            bits << 1 | u16::from(letter.is_ascii_uppercase())
+        });
+        Spelled { value, capitals }
+    }
+
+    /// Its name as the client spelled it.
+    fn name(self) -> impl Iterator<Item = u8> {
+        let letters = self.value.name().iter().enumerate();
+        letters.map(move |(place, letter)| match self.capitals >> place & 1 {
+            0 => *letter,
+            _ => letter.to_ascii_uppercase(),
+        })
     }
 }
 
-/// Bytes of `windowsize`, the longest name we know.
-const NAME_LONGEST: usize = 10;
+const BLKSIZE: &[u8] = b"blksize";
+const TIMEOUT: &[u8] = b"timeout";
+const TSIZE: &[u8] = b"tsize";
+const WINDOWSIZE: &[u8] = b"windowsize";
 
 /// How many options we know.
 const KNOWN: usize = 4;
@@ -108,7 +129,7 @@ const KNOWN: usize = 4;
 /// keeps it in place of its datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Wanted {
-    options: [Option<Spelled<Known>>; KNOWN],
+    options: [Option<Spelled>; KNOWN],
 }
 
 impl Wanted {
@@ -124,7 +145,7 @@ impl Wanted {
     }
 
     fn add(&mut self, name: &[u8], value: Known) {
-        let same = |option: &Spelled<Known>| {
+        let same = |option: &Spelled| {
             std::mem::discriminant(&option.value) == std::mem::discriminant(&value)
         };
         if self.options.iter().flatten().any(same) {
@@ -132,14 +153,7 @@ impl Wanted {
         }
         // There are as many places as kinds, so one is free.
         if let Some(place) = self.options.iter_mut().find(|place| place.is_none()) {
-            let mut spelling = [0; NAME_LONGEST];
-            spelling[..name.len()].copy_from_slice(name);
-            let length = u8::try_from(name.len()).unwrap_or(0);
-            *place = Some(Spelled {
-                name: spelling,
-                length,
-                value,
-            });
+            *place = Some(Spelled::new(name, value));
         }
     }
 
@@ -148,11 +162,22 @@ impl Wanted {
         self.asked_blksize().unwrap_or(BLKSIZE_DEFAULT)
     }
 
+    /// The values of the usable options, in the order of the request.
+    fn values(&self) -> impl Iterator<Item = Known> + '_ {
+        self.options.iter().flatten().map(|option| option.value)
+    }
+
     fn asked_blksize(&self) -> Option<u16> {
-        let mut asked = self.options.iter().flatten();
-        asked.find_map(|option| match option.value {
+        self.values().find_map(|option| match option {
             Known::Blksize(blksize) => Some(blksize),
             Known::Timeout(_) | Known::Tsize | Known::Windowsize(_) => None,
+        })
+    }
+
+    fn asked_windowsize(&self) -> Option<u16> {
+        self.values().find_map(|option| match option {
+            Known::Windowsize(windowsize) => Some(windowsize),
+            Known::Blksize(_) | Known::Timeout(_) | Known::Tsize => None,
         })
     }
 
@@ -160,7 +185,7 @@ impl Wanted {
     /// its first request, however lively the transfer is; others that ask so lose nothing by being
     /// taken for one.
     pub fn is_raspberry_pi(&self) -> bool {
-        let mut asked = self.options.iter().flatten().map(|option| option.value);
+        let mut asked = self.values();
         let first_three = [asked.next(), asked.next(), asked.next()];
         first_three == [Some(Known::Tsize), Some(Known::Blksize(1024)), None]
     }
@@ -183,30 +208,12 @@ impl Wanted {
             Some(_) => terms.max_windowsize,
             None => terms.max_windowsize.min(TEXT_WINDOW_MAX / blksize).max(1),
         };
-        let mut negotiated = Negotiated {
+        Negotiated {
             blksize,
-            windowsize: 1,
-            timeout: None,
-            granted: [None; KNOWN],
-        };
-        for (place, option) in negotiated.granted.iter_mut().zip(self.options) {
-            let Some(option) = option else { continue };
-            let granted = match option.value {
-                Known::Blksize(_) => Some(u64::from(blksize)),
-                Known::Timeout(seconds) => {
-                    negotiated.timeout = Some(Duration::from_secs(seconds.into()));
-                    Some(u64::from(seconds))
-                }
-                // curl fails on the size of an empty file, and PXELINUX takes it for a miss.
-                Known::Tsize => size.filter(|&size| size > 0),
-                Known::Windowsize(asked) => {
-                    negotiated.windowsize = asked.min(max_windowsize);
-                    Some(u64::from(negotiated.windowsize))
-                }
-            };
-            *place = granted.map(|value| option.with(value));
+            windowsize: self.asked_windowsize().unwrap_or(1).min(max_windowsize),
+            size: size.and_then(NonZero::new),
+            wanted: *self,
         }
-        negotiated
     }
 }
 
@@ -217,15 +224,41 @@ pub struct Negotiated {
     pub blksize: u16,
     /// Blocks in a window, 1 to 65535.
     pub windowsize: u16,
-    /// The client's `timeout`, 1 to 255 s.
-    pub timeout: Option<Duration>,
-    granted: [Option<Spelled<u64>>; KNOWN],
+    /// Bytes of the file, as far as they are told.
+    size: Option<NonZero<u64>>,
+    wanted: Wanted,
 }
 
 impl Negotiated {
+    /// What the client asked for.
+    pub fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
+    /// The client's `timeout`, 1 to 255 s.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.wanted.values().find_map(|option| match option {
+            Known::Timeout(seconds) => Some(Duration::from_secs(seconds.into())),
+            Known::Blksize(_) | Known::Tsize | Known::Windowsize(_) => None,
+        })
+    }
+
     /// Some option was granted, so the transfer begins with an OACK.
     pub fn has_oack(&self) -> bool {
-        self.granted.iter().any(Option::is_some)
+        self.wanted
+            .values()
+            .any(|option| self.granted(option).is_some())
+    }
+
+    /// What is granted of an option that was asked for.
+    fn granted(&self, option: Known) -> Option<u64> {
+        match option {
+            Known::Blksize(_) => Some(self.blksize.into()),
+            Known::Timeout(seconds) => Some(seconds.into()),
+            // curl fails on the size of an empty file, and PXELINUX takes it for a miss.
+            Known::Tsize => self.size.map(NonZero::get),
+            Known::Windowsize(_) => Some(self.windowsize.into()),
+        }
     }
 
     /// Writes the OACK and returns its length.
@@ -233,10 +266,13 @@ impl Negotiated {
         let mut rest = &mut buffer[..];
         let mut put = |bytes: &[u8]| rest.write_all(bytes).expect("OACK_MAX holds every OACK");
         put(&opcode::OACK.to_be_bytes());
-        for option in self.granted.iter().flatten() {
-            put(&option.name[..usize::from(option.length)]);
+        for option in self.wanted.options.iter().flatten() {
+            let Some(value) = self.granted(option.value) else {
+                continue;
+            };
+            option.name().for_each(|letter| put(&[letter]));
             put(b"\0");
-            put(Digits::new(option.value).as_bytes());
+            put(Digits::new(value).as_bytes());
             put(b"\0");
         }
         OACK_MAX - rest.len()

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 /// Round-trip estimates of one transfer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Retransmit {
     /// Smoothed round-trip time and its variation, once something was measured.
     estimate: Option<Estimate>,
@@ -13,7 +13,6 @@ pub(super) struct Retransmit {
     backoff: u32,
     /// This path has lost a packet.
     is_lossy: bool,
-    most: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -25,16 +24,6 @@ struct Estimate {
 }
 
 impl Retransmit {
-    /// `agreed` is the `timeout` option (RFC 2349), which the RTO never exceeds.
-    pub(super) fn new(agreed: Option<Duration>) -> Retransmit {
-        Retransmit {
-            estimate: None,
-            backoff: 0,
-            is_lossy: false,
-            most: agreed.unwrap_or(RTO_MAX),
-        }
-    }
-
     /// A packet that was sent once was answered after `round_trip` (RFC 6298 section 2).
     ///
     /// Where an ACK was lost and the client sent it again by itself, that looks like a round trip of a
@@ -79,7 +68,8 @@ impl Retransmit {
         self.is_lossy |= self.usual().is_some_and(|usual| after <= 2 * usual);
     }
 
-    pub(super) fn rto(&self) -> Duration {
+    /// How long to wait; never longer than `agreed`, the `timeout` option (RFC 2349).
+    pub(super) fn rto(&self, agreed: Option<Duration>) -> Duration {
         let base = self
             .estimate
             .map_or(RTO_INITIAL, |Estimate { srtt, rttvar, .. }| {
@@ -90,7 +80,7 @@ impl Retransmit {
         } else {
             RTO_MIN
         };
-        (base.max(least) * (1 << self.backoff)).min(self.most)
+        (base.max(least) * (1 << self.backoff)).min(agreed.unwrap_or(RTO_MAX))
     }
 
     /// What a round trip usually takes, once something was measured.
@@ -139,17 +129,17 @@ mod tests {
 
     #[test]
     fn the_rto_follows_rfc_6298_within_its_bounds() {
-        let mut retransmit = Retransmit::new(None);
-        assert_eq!(retransmit.rto(), RTO_INITIAL);
+        let mut retransmit = Retransmit::default();
+        assert_eq!(retransmit.rto(None), RTO_INITIAL);
         retransmit.sample(400 * MILLISECOND);
-        assert_eq!(retransmit.rto(), 1200 * MILLISECOND);
+        assert_eq!(retransmit.rto(None), 1200 * MILLISECOND);
         retransmit.sample(200 * MILLISECOND);
         assert_eq!(retransmit.srtt(), Some(375 * MILLISECOND));
-        assert_eq!(retransmit.rto(), 1175 * MILLISECOND);
+        assert_eq!(retransmit.rto(None), 1175 * MILLISECOND);
         for _ in 0..60 {
             retransmit.sample(MILLISECOND);
         }
-        assert_eq!(retransmit.rto(), RTO_MIN);
+        assert_eq!(retransmit.rto(None), RTO_MIN);
     }
 
     #[test]
@@ -161,28 +151,32 @@ mod tests {
 
     #[test]
     fn a_proven_loss_lowers_the_bound_and_a_busy_client_does_not() {
-        let mut retransmit = Retransmit::new(None);
+        let mut retransmit = Retransmit::default();
         retransmit.repeat_answered(Duration::ZERO);
-        assert_eq!(retransmit.rto(), RTO_INITIAL);
+        assert_eq!(retransmit.rto(None), RTO_INITIAL);
         retransmit.sample(MILLISECOND);
         retransmit.repeat_answered(3 * MILLISECOND);
-        assert_eq!(retransmit.rto(), RTO_MIN);
+        assert_eq!(retransmit.rto(None), RTO_MIN);
         retransmit.repeat_answered(2 * MILLISECOND);
-        assert_eq!(retransmit.rto(), RTO_MIN_LOSSY);
+        assert_eq!(retransmit.rto(None), RTO_MIN_LOSSY);
         retransmit.sample(101 * MILLISECOND);
-        assert!(retransmit.rto() > RTO_MIN_LOSSY, "the round trip decides");
+        assert!(
+            retransmit.rto(None) > RTO_MIN_LOSSY,
+            "the round trip decides"
+        );
     }
 
     #[test]
     fn silence_doubles_the_rto_up_to_what_was_agreed() {
-        let mut retransmit = Retransmit::new(Some(Duration::from_secs(3)));
+        let agreed = Some(Duration::from_secs(3));
+        let mut retransmit = Retransmit::default();
         let mut seen = Vec::new();
         for _ in 0..4 {
-            seen.push(retransmit.rto().as_secs());
+            seen.push(retransmit.rto(agreed).as_secs());
             retransmit.back_off();
         }
         assert_eq!(seen, [1, 2, 3, 3]);
         retransmit.restart();
-        assert_eq!(retransmit.rto(), RTO_INITIAL);
+        assert_eq!(retransmit.rto(agreed), RTO_INITIAL);
     }
 }

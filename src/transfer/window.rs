@@ -3,6 +3,8 @@
 //! Two counters, not a queue: everything below `base` is acknowledged, everything from `base` up to
 //! `next` is out. Nothing here knows time.
 
+use std::num::NonZero;
+
 /// The window of a transfer. Block 0 is the OACK.
 #[derive(Clone, Debug)]
 pub(super) struct Window {
@@ -14,9 +16,9 @@ pub(super) struct Window {
     fresh: u64,
     size: u16,
     /// One above the highest block that had been sent when the window last began anew.
-    repeated_to: Option<u64>,
+    repeated_to: Option<NonZero<u64>>,
     /// The block that ends the file, once it is known.
-    last: Option<u64>,
+    last: Option<NonZero<u64>>,
 }
 
 /// What an ACK told.
@@ -33,7 +35,7 @@ pub(super) enum Acknowledged {
 }
 
 impl Window {
-    pub(super) fn new(first: u64, size: u16, last: Option<u64>) -> Window {
+    pub(super) fn new(first: u64, size: u16, last: Option<NonZero<u64>>) -> Window {
         Window {
             base: first,
             next: first,
@@ -53,7 +55,7 @@ impl Window {
             1
         };
         let end = self.base + u64::from(size);
-        let end = self.last.map_or(end, |last| end.min(last + 1));
+        let end = self.last.map_or(end, |last| end.min(last.get() + 1));
         u16::try_from(end.saturating_sub(self.next)).unwrap_or(u16::MAX)
     }
 
@@ -67,7 +69,7 @@ impl Window {
     }
 
     /// The file turned out to end with this block.
-    pub(super) fn end_at(&mut self, last: u64) {
+    pub(super) fn end_at(&mut self, last: NonZero<u64>) {
         self.last = Some(last);
     }
 
@@ -96,13 +98,13 @@ impl Window {
     /// Begins again with the lowest block that is not acknowledged.
     pub(super) fn rewind(&mut self) {
         self.next = self.base;
-        self.repeated_to = Some(self.fresh);
+        self.repeated_to = NonZero::new(self.fresh);
     }
 
     /// The blocks before the outstanding one were the last to be sent twice. A client may acknowledge
     /// each copy, and all of them name the block before this window.
     pub(super) fn follows_a_repeat(&self) -> bool {
-        self.repeated_to == Some(self.base)
+        self.repeated_to.is_some_and(|to| to.get() == self.base)
     }
 
     pub(super) fn base(&self) -> u64 {
@@ -130,11 +132,11 @@ impl Window {
     /// All blocks but the last are acknowledged, and the last was sent.
     pub(super) fn is_last_out(&self) -> bool {
         self.last
-            .is_some_and(|last| self.base == last && self.fresh > last)
+            .is_some_and(|last| self.base == last.get() && self.fresh > last.get())
     }
 
     pub(super) fn is_complete(&self) -> bool {
-        self.last.is_some_and(|last| self.base > last)
+        self.last.is_some_and(|last| self.base > last.get())
     }
 
     /// A block numbered 65,535 on the wire was sent, and no ACK past it has come.
@@ -152,7 +154,7 @@ impl Window {
             "more is out than the window holds"
         );
         assert!(
-            self.last.is_none_or(|last| self.fresh <= last + 1),
+            self.last.is_none_or(|last| self.fresh <= last.get() + 1),
             "a block past the end was sent"
         );
     }

@@ -118,6 +118,19 @@ impl Crowd {
         }
     }
 
+    /// Everybody sends what it held back, and waits for the next packet.
+    pub(crate) fn go_on_by_one(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        for member in &mut self.members {
+            let answer = member.held_back.take().expect("an answer held back");
+            member.answer(&answer);
+        }
+        while self.members.iter().any(|it| it.held_back.is_none()) {
+            assert!(Instant::now() < deadline, "a packet is missing");
+            self.turn(Answers::HeldBack);
+        }
+    }
+
     /// Goes on for a while, whatever comes of it.
     pub(crate) fn listen(&mut self, duration: Duration) {
         let end = Instant::now() + duration;

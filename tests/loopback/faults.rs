@@ -226,6 +226,11 @@ __attribute__((constructor)) static void fill(void) {
 
 /// A server of which each call that is named fails in this way, as often as `when` of strace says; none where that cannot be.
 fn with_failing_calls(root: &Root, failing: &str) -> Option<Server> {
+    traced(root, &["-e", &format!("inject={failing}")])
+}
+
+/// A server whose calls strace writes to `trace` beside the root; none where that cannot be.
+pub(crate) fn traced(root: &Root, strace: &[&str]) -> Option<Server> {
     if !has_program("strace", "-V") {
         skipped("there is no strace");
         return None;
@@ -241,7 +246,7 @@ fn with_failing_calls(root: &Root, failing: &str) -> Option<Server> {
     let mut command = program("strace");
     // The tracer steps aside, so that the server is our own child.
     command.args(["-D", "-qq", "-o"]).arg(root.beside("trace"));
-    command.args(["-e", &format!("inject={failing}")]);
+    command.args(strace);
     command.arg(PROGRAM).arg("-r").arg(root.path());
     command.args(["-a", "127.0.0.1:0", "--no-sandbox"]);
     Some(Server::launch(command, 1))

@@ -304,7 +304,7 @@ fn check_options(
         "{shown}"
     );
     assert_eq!(
-        negotiated.timeout.map(|timeout| timeout.as_micros()),
+        negotiated.timeout().map(|timeout| timeout.as_micros()),
         agreed(b"timeout").map(|seconds| seconds * 1_000_000),
         "{shown}"
     );

@@ -357,7 +357,7 @@ fn what_is_agreed_is_what_the_oack_says() {
         wanted(&crate::read_request(all)).negotiate(Terms::default(), Some(SIZE), None);
     assert_eq!(negotiated.blksize, 1024);
     assert_eq!(negotiated.windowsize, 16);
-    assert_eq!(negotiated.timeout, Some(Duration::from_secs(7)));
+    assert_eq!(negotiated.timeout(), Some(Duration::from_secs(7)));
 
     let unusable: Pairs<'_> = &[
         (b"blksize", b"7"),
@@ -369,7 +369,7 @@ fn what_is_agreed_is_what_the_oack_says() {
             wanted(&crate::read_request(asked)).negotiate(Terms::default(), Some(SIZE), None);
         assert_eq!(negotiated.blksize, 512, "RFC 1350");
         assert_eq!(negotiated.windowsize, 1, "RFC 1350: lockstep");
-        assert_eq!(negotiated.timeout, None);
+        assert_eq!(negotiated.timeout(), None);
         assert!(!negotiated.has_oack());
     }
 }

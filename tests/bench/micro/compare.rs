@@ -11,20 +11,22 @@ use std::time::{Duration, Instant};
 use crate::load::{self, Account, Plan};
 
 /// One way to ask.
-struct Scenario {
-    name: &'static str,
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
     /// Server and clients share a processor, so that each block costs the sum of both.
     same_processor: bool,
-    clients: usize,
+    pub(crate) clients: usize,
     size: u64,
     blksize: u16,
     windowsize: u16,
     gro: bool,
     probe: bool,
+    /// Only the servers of such a name take part.
+    only: &'static str,
 }
 
 impl Scenario {
-    const fn new(
+    pub(crate) const fn new(
         name: &'static str,
         clients: usize,
         size: u64,
@@ -40,7 +42,13 @@ impl Scenario {
             windowsize,
             gro: false,
             probe: false,
+            only: "",
         }
+    }
+
+    pub(crate) fn named(name: &str) -> Result<&'static Scenario, String> {
+        let scenario = SCENARIOS.iter().find(|known| known.name == name);
+        scenario.ok_or_else(|| format!("there is no scenario {name}"))
     }
 
     const fn on_one_processor(self) -> Scenario {
@@ -60,22 +68,44 @@ impl Scenario {
             ..self
         }
     }
+
+    const fn only(self, name: &'static str) -> Scenario {
+        Scenario { only: name, ..self }
+    }
+
+    /// Bytes of the file: fewer where `SHORT` asks for a look whether all works.
+    pub(crate) fn size(&self) -> u64 {
+        match std::env::var_os("SHORT") {
+            Some(_) => (self.size / 16).max(self.size.min(100_000)),
+            None => self.size,
+        }
+    }
+
+    fn is_for(&self, server: &Running) -> bool {
+        match self.only {
+            "" => server.name != DEFAULTS,
+            only => server.name == only,
+        }
+    }
 }
 
 /// No transfer has more than 65,535 blocks, which some servers do not survive.
-const SCENARIOS: &[Scenario] = &[
-    Scenario::new("1-512", 1, 16 * MB, 512, 1).on_one_processor(),
-    Scenario::new("1-1468", 1, 48 * MB, 1468, 1).on_one_processor(),
-    Scenario::new("1-8192", 1, 192 * MB, 8192, 1).on_one_processor(),
-    Scenario::new("1-1468-w4", 1, 64 * MB, 1468, 4),
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    Scenario::new("1-512", 1, 12 * MB, 512, 1).on_one_processor(),
+    Scenario::new("1-1428", 1, 32 * MB, 1428, 1).on_one_processor(),
+    Scenario::new("1-1468", 1, 32 * MB, 1468, 1).on_one_processor(),
+    Scenario::new("1-8192", 1, 128 * MB, 8192, 1).on_one_processor(),
+    Scenario::new("1-1468-w4", 1, 48 * MB, 1468, 4),
     Scenario::new("1-1468-w16", 1, 90 * MB, 1468, 16),
     Scenario::new("1-1468-w64", 1, 90 * MB, 1468, 64),
     Scenario::new("1-1468-w64-gro", 1, 90 * MB, 1468, 64).with_gro(),
-    Scenario::new("32-1468", 32, 8 * MB, 1468, 1),
-    Scenario::new("32-1468-w4", 32, 16 * MB, 1468, 4),
-    Scenario::new("32-1468-w16", 32, 24 * MB, 1468, 16),
-    Scenario::new("1000-1432", 1000, MB, 1432, 1),
+    Scenario::new("32-512", 32, MB, 512, 1),
+    Scenario::new("32-1468", 32, 3 * MB, 1468, 1),
+    Scenario::new("32-1468-w4", 32, 6 * MB, 1468, 4),
+    Scenario::new("32-1468-w16", 32, 12 * MB, 1468, 16),
     Scenario::new("1000-probes", 1000, 100_000, 1432, 1).with_probes(),
+    Scenario::new("5000-defaults", 5000, 100_000, 1432, 1).only(DEFAULTS),
+    Scenario::new("1000-1432", 1000, MB, 1432, 1),
 ];
 
 /// The load, as a process of its own; prints its account.
@@ -83,8 +113,7 @@ pub(crate) fn load(words: &[&str]) -> Result<(), String> {
     let [server, file, scenario, size, clients] = words else {
         return Err("load SERVER FILE SCENARIO SIZE CLIENTS".into());
     };
-    let scenario = SCENARIOS.iter().find(|known| known.name == *scenario);
-    let scenario = scenario.ok_or("no such scenario")?;
+    let scenario = Scenario::named(scenario)?;
     let plan = Plan {
         server: server.parse().map_err(|_| "no address")?,
         file: (*file).into(),
@@ -108,12 +137,12 @@ pub(crate) fn load(words: &[&str]) -> Result<(), String> {
 }
 
 /// A server that runs.
-struct Running {
-    name: String,
-    address: SocketAddr,
+pub(crate) struct Running {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
     /// A process for each transfer.
-    forks: bool,
-    child: Child,
+    pub(crate) forks: bool,
+    pub(crate) child: Child,
 }
 
 impl Drop for Running {
@@ -131,17 +160,14 @@ pub(crate) fn compare(
     names: &[&str],
 ) -> Result<(), String> {
     let rounds: usize = rounds.parse().map_err(|_| "ROUNDS is a number")?;
-    let known = |name: &&str| SCENARIOS.iter().any(|scenario| scenario.name == *name);
-    if let Some(name) = names.iter().find(|name| !known(name)) {
-        return Err(format!("there is no scenario {name}"));
-    }
-    let meant: Vec<&Scenario> = SCENARIOS
-        .iter()
-        .filter(|scenario| names.is_empty() || names.contains(&scenario.name))
-        .collect();
+    let named: Result<Vec<&Scenario>, String> =
+        names.iter().map(|name| Scenario::named(name)).collect();
+    let meant = match &named?[..] {
+        [] => SCENARIOS.iter().collect(),
+        named => named.to_vec(),
+    };
     for scenario in &meant {
-        let counted = COUNTED_IN_ALL / scenario.clients.min(COUNTED_CLIENTS) as u64;
-        for size in [scenario.size, counted.min(scenario.size)] {
+        for size in [scenario.size(), counted_size(scenario)] {
             make_file(root, size).map_err(|error| error.to_string())?;
         }
     }
@@ -161,11 +187,11 @@ fn compare_in(scenario: &Scenario, running: &[Running], rounds: usize) -> Result
     // The first round warms caches up and finds out who cannot do it at all.
     for round in 0..=rounds {
         for (place, server) in running.iter().enumerate() {
-            if remarks[place].starts_with('-') {
+            if remarks[place].starts_with('-') || !scenario.is_for(server) {
                 continue;
             }
             let before = used_by(server);
-            match ask(scenario, scenario.size, scenario.clients, server.address) {
+            match ask(scenario, scenario.size(), scenario.clients, server.address) {
                 Ok(account)
                     if account.windowsize == 0
                         || (account.windowsize == 1 && scenario.windowsize > 1) =>
@@ -193,14 +219,19 @@ fn compare_in(scenario: &Scenario, running: &[Running], rounds: usize) -> Result
             }
         }
     }
+    let first = running.iter().position(|server| scenario.is_for(server));
+    let first = first.ok_or("nobody takes part")?;
     for (place, server) in running.iter().enumerate() {
+        if !scenario.is_for(server) {
+            continue;
+        }
         let remark = &remarks[place];
         if remark.starts_with('-') {
             println!("| {} | {} | {remark} | | | |", scenario.name, server.name);
             continue;
         }
-        let bytes = scenario.size as f64 * scenario.clients as f64;
-        let ratios = seconds[0].iter().zip(&seconds[place]);
+        let bytes = scenario.size() as f64 * scenario.clients as f64;
+        let ratios = seconds[first].iter().zip(&seconds[place]);
         let ratio = median(ratios.map(|(first, own)| first / own).collect());
         println!(
             "| {} | {} | {:.0}{remark} | {:.2} | {:.2} | {} |",
@@ -216,7 +247,7 @@ fn compare_in(scenario: &Scenario, running: &[Running], rounds: usize) -> Result
 }
 
 /// One run of the load against one server.
-fn ask(
+pub(crate) fn ask(
     scenario: &Scenario,
     size: u64,
     clients: usize,
@@ -268,10 +299,9 @@ fn calls_per_block(scenario: &Scenario, server: &Running) -> Result<String, Stri
         .map_err(|_| "no strace".to_owned())?;
     sleep(Duration::from_millis(200));
     // To be stopped at each call takes time: fewer blocks tell as much.
-    let size = COUNTED_IN_ALL / scenario.clients.min(COUNTED_CLIENTS) as u64;
     let account = ask(
         scenario,
-        size.min(scenario.size),
+        counted_size(scenario),
         scenario.clients.min(COUNTED_CLIENTS),
         server.address,
     );
@@ -292,37 +322,51 @@ fn calls_per_block(scenario: &Scenario, server: &Running) -> Result<String, Stri
     Ok(format!("{:.2}", calls / account.blocks.max(1) as f64))
 }
 
+/// Bytes of the file while calls are counted.
+pub(crate) fn counted_size(scenario: &Scenario) -> u64 {
+    let clients = scenario.clients.min(COUNTED_CLIENTS) as u64;
+    scenario.size().min(COUNTED_IN_ALL / clients)
+}
+
 fn start_all(servers: &Path) -> Result<Vec<Running>, String> {
+    let lines = read_lines(servers)?;
+    lines
+        .iter()
+        .map(|line| start(line, &[], Stdio::null()))
+        .collect()
+}
+
+pub(crate) fn read_lines(servers: &Path) -> Result<Vec<String>, String> {
     let text =
         fs::read_to_string(servers).map_err(|error| format!("{}: {error}", servers.display()))?;
-    let mut running = Vec::new();
-    for line in text.lines() {
-        let mut fields = line.split('\t');
-        let (Some(name), Some(address), Some(command)) =
-            (fields.next(), fields.next(), fields.next())
-        else {
-            return Err(format!("not a server: {line}"));
-        };
-        let child = Command::new("taskset")
-            .args(["--cpu-list", SERVERS_ON])
-            .args(command.split(' '))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("{name}: {error}"))?;
-        let server = Running {
-            name: name.into(),
-            address: address
-                .parse()
-                .map_err(|_| format!("{address} is no address"))?,
-            forks: command.contains("in.tftpd"),
-            child,
-        };
-        wait_until_it_listens(&server)?;
-        running.push(server);
-    }
-    Ok(running)
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+/// Starts the server of a line: name, address, command. What it runs `under` may come first.
+pub(crate) fn start(line: &str, under: &[&str], errors: Stdio) -> Result<Running, String> {
+    let fields: Vec<&str> = line.split('\t').collect();
+    let [name, address, command] = fields[..] else {
+        return Err(format!("not a server: {line}"));
+    };
+    let child = Command::new("taskset")
+        .args(["--cpu-list", SERVERS_ON])
+        .args(under)
+        .args(command.split(' '))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(errors)
+        .spawn()
+        .map_err(|error| format!("{name}: {error}"))?;
+    let server = Running {
+        name: name.into(),
+        address: address
+            .parse()
+            .map_err(|_| format!("{address} is no address"))?,
+        forks: command.contains("in.tftpd"),
+        child,
+    };
+    wait_until_it_listens(&server)?;
+    Ok(server)
 }
 
 fn wait_until_it_listens(server: &Running) -> Result<(), String> {
@@ -364,7 +408,7 @@ fn used_by(server: &Running) -> f64 {
         / 100.0
 }
 
-fn make_file(root: &Path, size: u64) -> io::Result<()> {
+pub(crate) fn make_file(root: &Path, size: u64) -> io::Result<()> {
     let path = root.join(file_name(size));
     let size = usize::try_from(size).expect("it fits into memory");
     fs::write(path, load::pattern(size))
@@ -384,9 +428,11 @@ fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
+/// The server as it is without options; the first of all may have some.
+pub(crate) const DEFAULTS: &str = "with defaults";
 const COUNTED_IN_ALL: u64 = 4 * MB;
 const COUNTED_CLIENTS: usize = 40;
 
-const MB: u64 = 1_000_000;
+pub(crate) const MB: u64 = 1_000_000;
 const SERVERS_ON: &str = "0";
 const LOAD_ON: &str = "1";

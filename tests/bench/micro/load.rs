@@ -75,6 +75,10 @@ pub(crate) fn run(plan: &Plan) -> io::Result<Account> {
                 }
             }
         }
+        // Another block size than it asked for: no comparison.
+        if account.windowsize == 0 {
+            return Ok(account);
+        }
         if now - swept_at > Duration::from_millis(100) {
             swept_at = now;
             for client in clients.iter_mut().filter(|client| client.socket.is_some()) {
@@ -246,7 +250,9 @@ impl Client {
                 }
                 self.take_oack(plan, options, account);
                 self.progress_at = self.heard_at;
-                self.acknowledge();
+                if account.windowsize > 0 {
+                    self.acknowledge();
+                }
                 Ok(Heard::More)
             }
             [0, 3, ..] => {

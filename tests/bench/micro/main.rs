@@ -7,6 +7,7 @@
 
 mod bare;
 mod compare;
+mod inside;
 mod load;
 
 use std::path::Path;
@@ -28,6 +29,12 @@ fn main() -> ExitCode {
         ["compare", root, servers, rounds, ref names @ ..] => {
             compare::compare(Path::new(root), Path::new(servers), rounds, names)
         }
+        ["instructions", root, servers] => {
+            inside::instructions(Path::new(root), Path::new(servers))
+        }
+        ["profile", root, servers, scenario] => {
+            inside::profile(Path::new(root), Path::new(servers), scenario)
+        }
         _ => {
             println!("{HELP}");
             Ok(())
@@ -47,5 +54,10 @@ micro compare ROOT SERVERS ROUNDS [SCENARIO...]
     ROOT      an empty directory for the files that are asked for
     SERVERS   a file with a line for each server: name, address:port, command, with tabs between;
               the first is the one that all others are compared with
+    SHORT in the environment: small files, to see whether all works
+micro instructions ROOT SERVERS
+    instructions of user space for each block, as callgrind counts them
+micro profile ROOT SERVERS SCENARIO
+    where the first server spends its time (perf, strace)
 micro bare ADDRESS:PORT ROOT
     the bare loop that is compared with, as a server";

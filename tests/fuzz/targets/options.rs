@@ -31,12 +31,15 @@ fn bounded(negotiated: &Negotiated, terms: Terms, payload_max: Option<u16>) {
     let Negotiated {
         blksize,
         windowsize,
-        timeout,
         ..
     } = *negotiated;
     assert!(BLKSIZE_MIN <= blksize && blksize <= terms.max_blksize.max(512));
     assert!(1 <= windowsize && windowsize <= terms.max_windowsize);
-    assert!(timeout.is_none_or(|timeout| (1..=255).contains(&timeout.as_secs())));
+    assert!(
+        negotiated
+            .timeout()
+            .is_none_or(|timeout| (1..=255).contains(&timeout.as_secs()))
+    );
     let fits = |most: u16| blksize <= most.saturating_sub(4).max(BLKSIZE_MIN);
     assert!(blksize == 512 || payload_max.is_none_or(fits));
 }
@@ -62,7 +65,7 @@ fn asked_for(negotiated: &Negotiated, request: &Request<'_>, size: Option<u64>) 
             b"windowsize" => assert_eq!(value, negotiated.windowsize.into()),
             b"timeout" => {
                 assert_eq!(
-                    negotiated.timeout.map(|agreed| agreed.as_secs()),
+                    negotiated.timeout().map(|agreed| agreed.as_secs()),
                     Some(value)
                 );
             }
