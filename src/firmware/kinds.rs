@@ -290,7 +290,8 @@ const GRUB: Profile = Profile {
     ..PLAIN
 };
 
-/// 131 s of patience for everything, then five minutes of a message before it reboots. That it sends
+/// 131 s of patience for everything. Without a configuration, or when a transfer falls silent, five
+/// minutes of a message before it reboots; a kernel that cannot be had leads to its prompt. That it sends
 /// ACK 0 only when it first reads the file is left out: that is a matter of milliseconds.
 const PXELINUX: Profile = Profile {
     options: &[("tsize", Value::Is(0)), ("blksize", Value::Is(1408))],
@@ -306,10 +307,7 @@ const PXELINUX: Profile = Profile {
     gap: Answer::Ack,
     stranger: Stranger::Accept,
     deaf_to_errors: true,
-    restart: Restart::After {
-        least: 300,
-        most: 300,
-    },
+    restart: Restart::AfterOrPrompt { seconds: 300 },
     ..PLAIN
 };
 

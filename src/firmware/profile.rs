@@ -230,4 +230,6 @@ pub(super) enum Restart {
     Never,
     /// The whole boot again, after this many seconds.
     After { least: u64, most: u64 },
+    /// The same, but a prompt where a file that its configuration names is refused or not answered.
+    AfterOrPrompt { seconds: u64 },
 }
