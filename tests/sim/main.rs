@@ -205,6 +205,22 @@ fn packets_out_of_order_end_no_boot() {
     judge(world, all_boot);
 }
 
+/// To most blocks that it does not wait for it says ERROR 5, and goes on all the same.
+#[test]
+fn strays_end_no_boot_of_a_client_that_complains_of_them() {
+    let world = |seed| World {
+        path: Path {
+            latency: Duration::from_micros(200),
+            duplicate: Chance::per_mille(20),
+            reorder: Chance::per_mille(20),
+            reorder_by: Duration::from_millis(5),
+            ..Path::CLEAN
+        },
+        ..World::new("strays", seed).with_each(&[Kind::UBootLwip], 10, 100)
+    };
+    judge(world, all_boot);
+}
+
 #[test]
 fn a_long_way_ends_no_boot() {
     let world = |seed| World {
