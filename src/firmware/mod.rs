@@ -16,7 +16,7 @@ mod exchange;
 mod kinds;
 mod outbox;
 mod profile;
-mod random;
+pub mod random;
 
 use std::time::Duration;
 

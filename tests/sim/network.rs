@@ -11,9 +11,9 @@ use ripple_tftpd::wire::{ERROR_PACKET_MAX, Peer, Refusal, write_error};
 
 use crate::events::{Buffers, Bytes, Content, Event, Events, Reply, moment, number};
 use crate::link::{Lane, Link, Path, nanos, wire_bytes};
-use crate::random::Random;
 use crate::world::World;
 use ripple_tftpd::firmware::Destination;
+use ripple_tftpd::firmware::random::Random;
 
 /// Everything but the server and the machines.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ impl Network {
             unread: VecDeque::new(),
             receive_buffer,
             path: world.path,
-            random: Random::new(world.seed, 1),
+            random: Random::stream(world.seed, 1),
             uplink: Link::new(world.uplink),
             ways: (0..population).map(way).collect(),
             hosts: (0..number(population.div_ceil(shared))).map(host).collect(),
