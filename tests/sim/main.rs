@@ -266,6 +266,49 @@ fn a_small_buffer_is_not_flooded() {
     });
 }
 
+/// A request and its answer each take their time on a slow cable.
+#[test]
+fn both_directions_of_a_cable_have_a_rate() {
+    let world = |seed| World {
+        downlink: Capacity {
+            rate: 100_000,
+            buffer: 32 << 10,
+        },
+        ..World::new("a very slow cable", seed).with(
+            Kind::OldRom,
+            1,
+            &Chain::one_file("small", 1000),
+        )
+    };
+    judge(world, |results| {
+        results.all_booted();
+        let both_ways = 8 * (84 + wire_bytes(4 + 512)) * 1_000_000 / 100_000;
+        let least = Duration::from_micros(both_ways);
+        assert!(results.first_packet.half >= least, "{results}");
+    });
+}
+
+/// The requests of all machines at the same moment are more than the buffer before the server holds.
+#[test]
+fn requests_that_find_a_buffer_full_are_lost_and_end_no_boot() {
+    let world = |seed| World {
+        uplink: Capacity {
+            rate: 100_000_000,
+            buffer: 32 << 10,
+        },
+        arrival: Arrival::AtOnce,
+        ..World::new("all ask at once", seed).with(
+            Kind::Ipxe,
+            1000,
+            &Chain::one_file("small", 10_000),
+        )
+    };
+    judge(world, |results| {
+        results.all_booted();
+        assert!(results.counts.lost_on_the_way > 100, "{results}");
+    });
+}
+
 /// Network cards of firmware have room for a few packets, and firmware takes them out slowly.
 fn receive_ring(packets: u64, seed: u64) -> World {
     World {
