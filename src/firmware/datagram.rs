@@ -106,11 +106,10 @@ impl Datagram {
         self
     }
 
-    /// An ERROR without a text.
-    pub(super) fn error(mut self, code: u16) -> Datagram {
+    pub(super) fn error(mut self, code: u16, text: &str) -> Datagram {
         self.number(ERROR);
         self.number(code);
-        self.put(&[0]);
+        self.text(text);
         self
     }
 

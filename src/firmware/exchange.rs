@@ -265,7 +265,7 @@ impl Exchange {
                 continue;
             };
             if let Err(code) = self.on_option(name, value) {
-                self.push(outbox, Content::Error(code));
+                self.push(outbox, Content::Error(code, ""));
                 return ends(End::GaveUp(Reason::BadOption));
             }
             if value == 0 && name.eq_ignore_ascii_case(b"tsize") {
@@ -334,7 +334,7 @@ impl Exchange {
         let Some(probe) = &self.profile.probe else {
             return NOTHING;
         };
-        self.push(outbox, Content::Error(probe.code));
+        self.push(outbox, Content::Error(probe.code, ""));
         ends(End::Probed {
             size: self.size,
             pause: probe.pause,
@@ -346,6 +346,9 @@ impl Exchange {
             return ends(End::GaveUp(Reason::BadBlock));
         }
         let block = self.locate(wire);
+        if self.hangs() {
+            return self.answer(now, Answer::AckNext, block, outbox);
+        }
         match block.cmp(&self.awaited) {
             Ordering::Equal => self.on_awaited(now, length, outbox),
             Ordering::Less => {
@@ -354,6 +357,11 @@ impl Exchange {
             }
             Ordering::Greater => self.off_sequence(now, self.profile.gap, block, length, outbox),
         }
+    }
+
+    /// It has acknowledged a block that it does not have.
+    fn hangs(&self) -> bool {
+        self.awaited <= self.acknowledged
     }
 
     /// Which block this firmware takes a number for.
@@ -453,15 +461,17 @@ impl Exchange {
                     return self.answer(now, Answer::AckAnew, block, outbox);
                 }
             }
-            Answer::AckIfLast => {
-                if block + 1 == self.awaited {
-                    self.push_ack(outbox);
-                }
-            }
             Answer::AckAnewIfLast => {
                 if block + 1 == self.awaited {
                     return self.answer(now, Answer::AckAnew, block, outbox);
                 }
+            }
+            Answer::AckIfLastElseComplain => {
+                let answer = match block + 1 == self.awaited {
+                    true => Answer::Ack,
+                    false => Answer::Complain,
+                };
+                return self.answer(now, answer, block, outbox);
             }
             Answer::AckOnce => {
                 if !self.gap_reported {
@@ -487,7 +497,10 @@ impl Exchange {
                 self.push(outbox, Content::Ack(low_bits(block)));
                 self.push_ack(outbox);
             }
-            Answer::AckNext => self.push(outbox, Content::Ack(low_bits(self.awaited))),
+            Answer::AckNext => {
+                self.acknowledged = self.awaited;
+                self.push(outbox, Content::Ack(low_bits(self.acknowledged)));
+            }
             Answer::Forget => {
                 self.awaited = 1;
                 self.push_ack(outbox);
@@ -497,9 +510,9 @@ impl Exchange {
                 self.push_ack(outbox);
                 self.wait_afresh(now);
             }
-            Answer::Complain(code) => self.push(outbox, Content::Error(code)),
+            Answer::Complain => self.push(outbox, Content::Error(UNKNOWN_TID, WRONG_BLOCK)),
             Answer::Die(code) => {
-                self.push(outbox, Content::Error(code));
+                self.push(outbox, Content::Error(code, ""));
                 return ends(End::GaveUp(Reason::SecondOack));
             }
             Answer::Abort => return ends(End::GaveUp(Reason::BadBlock)),
@@ -609,3 +622,7 @@ fn decimal(text: &[u8]) -> Option<u64> {
 const BLKSIZE_DEFAULT: u32 = 512;
 
 const NOT_FOUND: u16 = 1;
+const UNKNOWN_TID: u16 = 5;
+
+/// As it stands in lwIP.
+const WRONG_BLOCK: &str = "Wrong block number";

@@ -252,7 +252,8 @@ const UBOOT: Profile = Profile {
     ..PLAIN
 };
 
-/// Never repeats an ACK; everything is the server's business.
+/// Never repeats an ACK; everything is the server's business. Any block but the awaited one and the one
+/// before it, whether it is old or early, draws an ERROR that ends nothing.
 const UBOOT_LWIP: Profile = Profile {
     options: &[("tsize", Value::Is(0)), ("blksize", Value::Is(1468))],
     ports: Ports::Counted(49152),
@@ -264,8 +265,8 @@ const UBOOT_LWIP: Profile = Profile {
         ..PLAIN.oack
     },
     oack_again: Answer::Ack,
-    old_block: Answer::AckIfLast,
-    gap: Answer::Complain(5),
+    old_block: Answer::AckIfLastElseComplain,
+    gap: Answer::Complain,
     stranger: Stranger::Accept,
     ..PLAIN
 };
@@ -290,7 +291,8 @@ const GRUB: Profile = Profile {
     ..PLAIN
 };
 
-/// 131 s of patience for everything, then five minutes of a message before it reboots. That it sends
+/// 131 s of patience for everything. Without a configuration, or when a transfer falls silent, five
+/// minutes of a message before it reboots; a kernel that cannot be had leads to its prompt. That it sends
 /// ACK 0 only when it first reads the file is left out: that is a matter of milliseconds.
 const PXELINUX: Profile = Profile {
     options: &[("tsize", Value::Is(0)), ("blksize", Value::Is(1408))],
@@ -306,10 +308,7 @@ const PXELINUX: Profile = Profile {
     gap: Answer::Ack,
     stranger: Stranger::Accept,
     deaf_to_errors: true,
-    restart: Restart::After {
-        least: 300,
-        most: 300,
-    },
+    restart: Restart::AfterOrPrompt { seconds: 300 },
     ..PLAIN
 };
 
@@ -368,8 +367,9 @@ const BAREBOX: Profile = Profile {
     ..PLAIN
 };
 
-/// 30 s for a whole file, waiting and size probe included, and no block after 65535. Reactions to gaps,
-/// strangers and a second OACK are not known.
+/// 30 s for a whole file, waiting and size probe included, and no block after 65535. That a copy hangs it
+/// was seen with start4.elf; of the EEPROM's loader it is assumed. Reactions to gaps, strangers and a
+/// second OACK are not known.
 const RASPBERRY_PI_4: Profile = Profile {
     options: &[("tsize", Value::Is(0)), ("blksize", Value::Is(1024))],
     probe: Some(Probe {

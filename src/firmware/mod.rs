@@ -16,7 +16,7 @@ mod exchange;
 mod kinds;
 mod outbox;
 mod profile;
-mod random;
+pub mod random;
 
 use std::time::Duration;
 
@@ -441,7 +441,17 @@ impl Machine {
                     .random
                     .span(Duration::from_secs(least), Duration::from_secs(most)),
             ),
+            Restart::AfterOrPrompt { seconds } => {
+                let has_prompt = self.is_configured() && reason != Reason::Silence;
+                (!has_prompt).then(|| now + Duration::from_secs(seconds))
+            }
         };
+    }
+
+    /// The file of this step is one that the configuration names: no search for that lies ahead.
+    fn is_configured(&self) -> bool {
+        let mut ahead = self.chain.steps().iter().skip(self.step);
+        ahead.all(|step| step.role != Role::Search)
     }
 }
 

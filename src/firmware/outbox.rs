@@ -23,7 +23,8 @@ pub(super) struct Outgoing {
 pub(super) enum Content {
     Request,
     Ack(u16),
-    Error(u16),
+    /// A code and a text, which most leave empty.
+    Error(u16, &'static str),
 }
 
 impl Outbox {
@@ -57,7 +58,7 @@ impl Outgoing {
                 Some(window) => datagram.ack(block).byte(window.to_le_bytes()[0]),
                 None => datagram.ack(block),
             },
-            Content::Error(code) => datagram.error(code),
+            Content::Error(code, text) => datagram.error(code, text),
         }
     }
 }

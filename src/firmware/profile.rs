@@ -166,10 +166,11 @@ pub(super) enum Answer {
     AckAnew,
     /// The same until the first block has come, then nothing.
     AckAnewBeforeData,
-    /// The last ACK again, if the block is the one that it acknowledged; the timer runs on.
-    AckIfLast,
-    /// The same; timer and count of repeats begin anew.
+    /// The last ACK again, if the block is the one that it acknowledged; timer and count of repeats
+    /// begin anew.
     AckAnewIfLast,
+    /// The last ACK again, if the block is the one that it acknowledged; else [`Answer::Complain`].
+    AckIfLastElseComplain,
     /// The last ACK again, once until the next new block; every time the wait begins anew.
     AckOnce,
     /// The last ACK again, once until the next new block, for block numbers below this; the timer runs on.
@@ -178,7 +179,7 @@ pub(super) enum Answer {
     AckUpTo(u8),
     /// An ACK of the old block, then the last ACK again; the timer runs on.
     AckOldAndLast,
-    /// An ACK of the block that comes next, though it never came.
+    /// An ACK of the block that comes next, though it never came. From then on that is all it ever says.
     AckNext,
     /// The payload is filed where it belongs, and the last ACK goes out again with a fresh timer.
     Store,
@@ -186,8 +187,8 @@ pub(super) enum Answer {
     Forget,
     /// The same; timer and count of repeats begin anew.
     ForgetAnew,
-    /// An ERROR packet with this code, but the transfer goes on.
-    Complain(u16),
+    /// ERROR 5 with lwIP's words for it, but the transfer goes on.
+    Complain,
     /// An ERROR packet with this code, and the transfer is over.
     Die(u16),
     /// The transfer is over without a word.
@@ -230,4 +231,6 @@ pub(super) enum Restart {
     Never,
     /// The whole boot again, after this many seconds.
     After { least: u64, most: u64 },
+    /// The same, but a prompt where a file that its configuration names is refused or not answered.
+    AfterOrPrompt { seconds: u64 },
 }

@@ -1,22 +1,39 @@
-//! A tiny generator of repeatable randomness: equal seeds give equal machines.
+//! A tiny generator of repeatable randomness, for machines and for whoever drives them: equal seeds give
+//! equal machines and equal storms. It is no good where somebody might want to guess.
 
 use std::time::Duration;
 
-/// The state of a splitmix64 generator.
+/// A stream of numbers that look random (splitmix64).
 #[derive(Clone, Debug)]
-pub(super) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Random {
+    /// The stream of a seed.
+    pub fn new(seed: u64) -> Random {
         Random(seed)
     }
 
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    /// The stream `number` of the many that belong to `seed`.
+    pub fn stream(seed: u64, number: u64) -> Random {
+        let mut random = Random(seed ^ number.wrapping_mul(GOLDEN).rotate_left(32));
+        random.next();
+        random
+    }
+
+    /// The next number; all are equally likely.
+    #[allow(clippy::should_implement_trait, reason = "a stream has no end")]
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(GOLDEN);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`; 0 where that is 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        let wide = u128::from(self.next()) * u128::from(bound);
+        u64::try_from(wide >> 64).unwrap_or(0)
     }
 
     /// A number with `least <= number <= most`.
@@ -35,3 +52,6 @@ impl Random {
         Duration::from_micros(self.between(micros(least), micros(most)))
     }
 }
+
+/// The golden ratio in 64 bits.
+const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;

@@ -162,6 +162,11 @@ impl Server {
         let step = match Reply::parse(datagram) {
             Ok(Reply::Ack(block)) => transfer.on_ack(now, block),
             Ok(Reply::Error { code: 0 | 8, .. }) => Step::End(Outcome::Cancelled),
+            // Not for who has never answered: that one is in no transfer with us.
+            Ok(Reply::Error {
+                code: 5,
+                message: STRAY_BLOCK,
+            }) if was_answered => return false,
             Ok(Reply::Error { code, .. }) => Step::End(Outcome::ClientError(code)),
             Err(malformed) => {
                 self.stats.count_malformed(malformed);
@@ -477,6 +482,9 @@ fn burst_max(negotiated: &Negotiated) -> u16 {
 }
 
 const BURST_MAX: u16 = 16;
+
+/// What lwIP says, with ERROR 5, of a block that it does not wait for, while it goes on with the transfer.
+const STRAY_BLOCK: &[u8] = b"Wrong block number";
 
 /// As many as one system call can send.
 const BURST_MAX_WIDE: u16 = 64;

@@ -10,6 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use ripple_tftpd::firmware::Destination;
+use ripple_tftpd::firmware::random::Random;
 use ripple_tftpd::moment::Moment;
 use ripple_tftpd::os::clock::Clock;
 use ripple_tftpd::os::is_exhaustion;
@@ -18,7 +19,7 @@ use ripple_tftpd::os::port::Port;
 use ripple_tftpd::os::receive::{Batch, Received};
 use slab::Slab;
 
-use crate::chance::{Chance, Random};
+use crate::chance::Chance;
 use crate::library::Library;
 use crate::options::Order;
 use crate::plan::Planned;
@@ -79,7 +80,7 @@ impl Fleet {
             server: order.server,
             retry: order.retry,
             loss: order.loss,
-            random: Random::new(order.seed, 2),
+            random: Random::stream(order.seed, 2),
             library: order.verify.clone().map(Library::new),
             timers: BinaryHeap::new(),
             sockets: Slab::new(),
@@ -168,7 +169,7 @@ impl Fleet {
             return Ok(());
         };
         self.counts.received += 1;
-        if self.random.happens(self.loss) {
+        if self.loss.happens(&mut self.random) {
             self.counts.lost += 1;
             return Ok(());
         }
@@ -204,7 +205,7 @@ impl Fleet {
                 continue;
             };
             self.counts.sent += 1;
-            if self.random.happens(self.loss) {
+            if self.loss.happens(&mut self.random) {
                 self.counts.lost += 1;
                 continue;
             }

@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use ripple_tftpd::firmware::Kind;
+use ripple_tftpd::firmware::random::Random;
 use ripple_tftpd::moment::Moment;
 
-use crate::chance::Random;
 use crate::options::Order;
 
 /// One machine of the plan.
@@ -21,7 +21,7 @@ pub(crate) struct Planned {
 
 /// The machines of an order. Kinds come mixed, as in a rack.
 pub(crate) fn machines(order: &Order) -> Vec<Planned> {
-    let mut random = Random::new(order.seed, 1);
+    let mut random = Random::stream(order.seed, 1);
     let mut kinds = order.mix.kinds(order.clients);
     for place in (1..kinds.len()).rev() {
         let other = random.below(place as u64 + 1);

@@ -94,6 +94,56 @@ fn retries_are_counted_for_each_step_and_not_for_the_whole_transfer() {
     }
 }
 
+/// lwIP, as U-Boot has it, says ERROR 5 to a stray block and goes on.
+#[test]
+fn a_complaint_of_a_stray_block_ends_no_transfer_that_is_under_way() {
+    let complaint = |text: &str| {
+        let bytes = [&[0, 5, 0, 5], text.as_bytes(), &[0]].concat();
+        Arrival::Reply(client(1), bytes)
+    };
+    let mut lab = Lab::with_slots(1);
+    lab.ask(client(1), "medium");
+    lab.ack(client(1), 1);
+    let sent = lab.world.sendings_to(client(1)).len();
+    for _ in 0..3 {
+        lab.settle(&[complaint("Wrong block number")]);
+        lab.pass(millis(1));
+    }
+    assert_eq!(lab.world.sendings_to(client(1)).len(), sent, "no answer");
+    lab.ack(client(1), 2);
+    lab.ack_last(client(1));
+    lab.ack_last(client(1));
+    assert_eq!(lab.world.outcomes_of(client(1)), [Outcome::Complete]);
+
+    // The same from one that has never answered, or in other words, is what RFC 1350 means by it.
+    for (answers, text) in [(false, "Wrong block number"), (true, "Unknown transfer ID")] {
+        let mut lab = Lab::with_slots(1);
+        lab.ask(client(1), "medium");
+        if answers {
+            lab.ack(client(1), 1);
+        }
+        lab.settle(&[complaint(text)]);
+        let outcomes = lab.world.outcomes_of(client(1));
+        assert_eq!(outcomes, [Outcome::ClientError(5)], "{text}");
+    }
+}
+
+/// It does not hold the slot of somebody who complains and does nothing else.
+#[test]
+fn who_only_complains_is_given_up() {
+    let mut lab = lab_with_patience(seconds(5));
+    lab.ask(client(1), "medium");
+    lab.ack(client(1), 1);
+    let progress_at = lab.now;
+    while lab.world.ended.is_empty() && lab.now < progress_at + seconds(60) {
+        let bytes = b"\0\x05\0\x05Wrong block number\0".to_vec();
+        lab.settle(&[Arrival::Reply(client(1), bytes)]);
+        lab.pass(millis(100));
+    }
+    assert_eq!(lab.world.outcomes_of(client(1)), [Outcome::TimedOut]);
+    assert_on_time(lab.world.ended[0].at, progress_at + seconds(5));
+}
+
 #[test]
 fn a_slow_client_that_makes_progress_is_never_given_up() {
     let mut lab = lab_with_patience(seconds(35));

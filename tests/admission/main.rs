@@ -18,6 +18,8 @@ mod held;
 mod histories;
 mod idle;
 mod model;
+#[path = "../hostile/outcomes.rs"]
+mod outcomes;
 mod peers;
 mod queue;
 mod slots;

@@ -183,6 +183,10 @@ fn text_of(bytes: &[u8]) -> String {
         (4, 4) => format!("ACK {}", number(2)),
         (4, 5) => format!("ACK {} window {}", number(2), bytes[4]),
         (5, 5) => format!("ERROR {}", number(2)),
+        (5, _) => {
+            let text = std::str::from_utf8(&bytes[4..]).unwrap();
+            format!("ERROR {} {}", number(2), text.trim_end_matches('\0'))
+        }
         _ => panic!("no client sends {bytes:?}"),
     }
 }

@@ -22,9 +22,53 @@ fn asks_31_times_in_131_seconds() {
         assert_times(&times[..16], &TIMES);
         assert_times(&[times[29], end], &[116.87, 130.88]);
         assert_eq!((it.port, reason), (port, Reason::NoReply));
-        let reboot = it.machine.deadline().unwrap();
-        assert_eq!(reboot.since(it.now).as_secs(), 300);
     }
+}
+
+/// When the whole boot begins again, from now on; a prompt waits for somebody to type.
+fn reboots_after(it: &Dialogue) -> Option<u64> {
+    assert!(matches!(it.machine.status(), Status::Failed(_)));
+    let at = it.machine.deadline();
+    at.map(|at| at.since(it.now).as_secs())
+}
+
+#[test]
+fn a_kernel_that_cannot_be_had_leads_to_the_prompt() {
+    for kind in [Kind::Pxelinux, Kind::Lpxelinux] {
+        let mut refused = Dialogue::with(kind);
+        refused.error(1);
+        assert_eq!(reboots_after(&refused), None);
+
+        let mut ignored = Dialogue::with(kind);
+        assert_eq!(ignored.wait_for_failure().2, Reason::NoReply);
+        assert_eq!(reboots_after(&ignored), None);
+
+        let mut configured = Dialogue::about(kind, search());
+        configured.oack(OPTIONS);
+        configured.data(1, 10);
+        configured.error(1);
+        assert_eq!(reboots_after(&configured), None);
+    }
+}
+
+#[test]
+fn silence_in_a_transfer_reboots_it_after_five_minutes_even_at_a_kernel() {
+    for kind in [Kind::Pxelinux, Kind::Lpxelinux] {
+        let mut it = Dialogue::granted(kind, OPTIONS);
+        it.lockstep(1, 3, 1408);
+        assert_eq!(it.wait_for_failure().2, Reason::Silence);
+        assert_eq!(reboots_after(&it), Some(300));
+    }
+}
+
+/// Its own second part is asked for before the configuration.
+#[test]
+fn whatever_fails_before_the_configuration_reboots_it_after_five_minutes() {
+    let mut steps = vec![Step::file("ldlinux.c32", 10)];
+    steps.extend_from_slice(search().steps());
+    let mut it = Dialogue::about(Kind::Lpxelinux, Chain::new(steps));
+    it.error(1);
+    assert_eq!(reboots_after(&it), Some(300));
 }
 
 fn search() -> Chain {
@@ -72,6 +116,7 @@ fn without_any_configuration_it_stops() {
     }
     it.error(1);
     assert_eq!(it.machine.status(), Status::Failed(Reason::NoConfiguration));
+    assert_eq!(reboots_after(&it), Some(300));
 }
 
 #[test]

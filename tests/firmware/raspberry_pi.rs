@@ -63,9 +63,29 @@ fn a_copy_makes_it_acknowledge_a_block_that_never_came() {
     it.lockstep(1, 3, 1024);
     assert_eq!(it.data(3, 1024), ["ACK 4"]);
     // The server believes that, and the file can never be complete.
-    assert_eq!(it.data(5, 1024), [""; 0]);
+    assert_eq!(it.data(5, 1024), ["ACK 4"]);
     assert_eq!(it.reaction, Reaction::Ignored);
     assert_eq!(it.wait_for_failure().2, Reason::FileClock);
+}
+
+/// Where its ACK was lost the server goes on with the same block, and is never told that it came.
+#[test]
+fn after_a_copy_it_acknowledges_that_block_and_nothing_else_until_its_clock_runs_out() {
+    let mut it = receiving();
+    it.lockstep(1, 3, 1024);
+    it.wait(1.0);
+    for _ in 0..3 {
+        assert_eq!(it.data(3, 1024), ["ACK 4"]);
+    }
+    assert_eq!(it.wait(4.0), ["1.00 ACK 4", "3.00 ACK 4"]);
+    assert_eq!(it.data(4, 1024), ["ACK 4"]);
+    assert_eq!(it.reaction, Reaction::Ignored);
+    let (times, end, reason) = it.wait_for_failure();
+    assert_eq!(times.len(), 12);
+    assert_times(&[end], &[24.99]);
+    assert_eq!(reason, Reason::FileClock);
+    let again = it.machine.deadline().unwrap().since(it.now).as_secs();
+    assert!(45 <= again && again <= 75);
 }
 
 #[test]

@@ -120,15 +120,34 @@ fn lwip_never_repeats_an_ack_and_waits_ten_seconds_for_data() {
 }
 
 #[test]
-fn lwip_complains_of_gaps_but_goes_on_and_trusts_any_port() {
+fn lwip_complains_of_strays_but_goes_on_and_trusts_any_port() {
+    const COMPLAINT: [&str; 1] = ["ERROR 5 Wrong block number"];
     let mut it = Dialogue::granted(Kind::UBootLwip, "blksize 1468");
     it.lockstep(1, 3, 1468);
-    assert_eq!(it.data(5, 1468), ["ERROR 5"]);
-    assert_eq!(it.data(3, 1468), ["ACK 3"]);
-    assert_eq!(it.data(2, 1468), [""; 0]);
+    assert_eq!(it.data(5, 1468), COMPLAINT, "early");
+    assert_eq!(it.data(3, 1468), ["ACK 3"], "the one before");
+    assert_eq!(it.data(2, 1468), COMPLAINT, "old");
+    assert_eq!(it.machine.status(), Status::Receiving);
     assert_eq!(it.data_from(STRANGER, 4, 1468), ["ACK 4"]);
     assert!(matches!(it.reaction, Reaction::Filed { .. }));
-    it.lockstep(5, 65_540, 1468);
+    it.lockstep(5, 65_531, 1468);
+    // Across the wrap.
+    it.lockstep(65_536, 1, 1468);
+    assert_eq!(it.data(0, 1468), ["ACK 0"]);
+    assert_eq!(it.data(65_535, 1468), COMPLAINT);
+    it.lockstep(65_537, 3, 1468);
+}
+
+/// Its clock is for new blocks.
+#[test]
+fn lwip_gives_up_after_ten_seconds_whatever_it_complains_of() {
+    let mut it = Dialogue::granted(Kind::UBootLwip, "blksize 1468");
+    it.lockstep(1, 3, 1468);
+    it.wait(6.0);
+    it.data(1, 1468);
+    let (_, end, reason) = it.wait_for_failure();
+    assert_times(&[end], &[4.0]);
+    assert_eq!(reason, Reason::Silence);
 }
 
 #[test]

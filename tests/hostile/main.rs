@@ -9,13 +9,14 @@
 #[expect(dead_code, reason = "the fuzzer chooses by bytes")]
 mod choices;
 mod history;
+mod outcomes;
 mod world;
 
 use choices::{Choices, Seeded};
 use history::History;
+use outcomes::OUTCOMES;
 use ripple_tftpd::server::Stats;
 use ripple_tftpd::transfer::Outcome;
-use ripple_tftpd::wire::Refusal;
 
 #[test]
 fn hostile_histories_leave_no_trace() {
@@ -111,22 +112,3 @@ impl Totals {
 }
 
 const HISTORIES: u64 = 2000;
-
-/// Every way a request can end must have been seen.
-const OUTCOMES: [Outcome; 15] = [
-    Outcome::Complete,
-    Outcome::CompleteUnconfirmed,
-    Outcome::Cancelled,
-    Outcome::ClientError(4),
-    Outcome::PortClosed,
-    Outcome::NoAnswer,
-    Outcome::TimedOut,
-    Outcome::Restarted,
-    Outcome::MovedOn,
-    Outcome::Superseded,
-    Outcome::CrowdedOut,
-    Outcome::Expired,
-    Outcome::Refused(Refusal::ReadFailed),
-    Outcome::Unreachable,
-    Outcome::ShutDown,
-];

@@ -1,7 +1,7 @@
 //! A TFTP client for conversations: one socket, one packet at a time, every wait with a deadline. What it hears must come from the
 //! address it spoke to and, within one transfer, from one port (RFC 1350, section 4).
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -129,20 +129,36 @@ impl Client {
     /// The next datagram, if one comes before the time is up.
     pub(crate) fn receive_within(&mut self, within: Duration) -> Option<Vec<u8>> {
         let deadline = Instant::now() + within;
-        let mut datagram = vec![0; 65536];
-        let (length, from) = loop {
+        loop {
             // A timeout of zero would mean for ever.
             let left = deadline.saturating_duration_since(Instant::now());
             let left = left.max(Duration::from_millis(1));
             self.socket.set_read_timeout(Some(left)).unwrap();
-            match self.socket.recv_from(&mut datagram) {
-                Ok(received) => break received,
+            match self.take_datagram() {
+                Ok(datagram) => return Some(datagram),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
                 // A machine that was suspended, or a debugger; such a wait is not begun again by itself.
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("receiving from {}: {error}", self.server),
             }
-        };
+        }
+    }
+
+    /// The next datagram, if it is there already: even the shortest wait takes a tick of the kernel's clock.
+    pub(crate) fn receive_if_there(&mut self) -> Option<Vec<u8>> {
+        self.socket.set_nonblocking(true).unwrap();
+        let taken = self.take_datagram();
+        self.socket.set_nonblocking(false).unwrap();
+        match taken {
+            Ok(datagram) => Some(datagram),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(error) => panic!("receiving from {}: {error}", self.server),
+        }
+    }
+
+    fn take_datagram(&mut self) -> io::Result<Vec<u8>> {
+        let mut datagram = vec![0; 65536];
+        let (length, from) = self.socket.recv_from(&mut datagram)?;
         assert_eq!(
             from.ip(),
             self.expected,
@@ -151,7 +167,7 @@ impl Client {
         let tid = *self.tid.get_or_insert(from);
         assert_eq!(from, tid, "a second transfer for one request");
         datagram.truncate(length);
-        Some(datagram)
+        Ok(datagram)
     }
 
     pub(crate) fn receive_datagram(&mut self) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! Those who wait are kept alive, over real sockets: answered after a while, trickled, passed on to the slot, which nobody keeps
 //! who does not use it.
 
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,7 @@ use crate::client::{Client, PATIENCE, fetch};
 use crate::crowd::Crowd;
 use crate::download::{Download, Wish};
 use crate::machine::{
-    alone, eventually, open_files, processor_ticks, raise_own_file_limit, status,
+    alone, eventually, open_files, processor_ticks, raise_own_file_limit, skipped, status,
 };
 use crate::packet;
 use crate::root::{Root, assert_same};
@@ -58,9 +59,13 @@ impl Slow {
 
     /// It fetches the rest at full speed, and its slot is free.
     fn finish(self) -> Vec<u8> {
+        self.be_quick();
+        self.thread.join().unwrap()
+    }
+
+    fn be_quick(&self) {
         assert!(!self.thread.is_finished(), "it was slow until now");
         self.may_be_quick.store(true, Ordering::Relaxed);
-        self.thread.join().unwrap()
     }
 }
 
@@ -68,6 +73,7 @@ impl Slow {
 struct Member {
     client: Client,
     download: Download,
+    unanswered: VecDeque<(Instant, Vec<u8>)>,
     begun_at: Option<Instant>,
     complete_at: Option<Instant>,
     /// When blocks came.
@@ -81,16 +87,21 @@ impl Member {
         Self {
             client,
             download: Download::new(wish),
+            unanswered: VecDeque::new(),
             begun_at: None,
             complete_at: None,
             blocks_at: Vec::new(),
         }
     }
 
-    /// Takes what is there and answers it.
+    /// Takes what is there, and answers what has been there for long enough.
     fn take_part(&mut self) {
-        while !self.download.is_over()
-            && let Some(datagram) = self.client.receive_within(Duration::ZERO)
+        while let Some(datagram) = self.client.receive_if_there() {
+            self.unanswered.push_back((Instant::now(), datagram));
+        }
+        let is_due = |(at, _): &&(Instant, Vec<u8>)| at.elapsed() >= ANSWER_AFTER;
+        while self.unanswered.front().filter(is_due).is_some()
+            && let Some((_, datagram)) = self.unanswered.pop_front()
         {
             let now = Instant::now();
             self.begun_at.get_or_insert(now);
@@ -102,41 +113,77 @@ impl Member {
                 self.blocks_at.push(now);
             }
             if self.download.is_over() {
-                self.complete_at = Some(now);
+                self.complete_at.get_or_insert(now);
             }
         }
     }
 }
 
-fn all_take_part(members: &mut [Member]) {
-    members.iter_mut().for_each(Member::take_part);
+/// Members who all take their time to answer: the server learns that, and finds no slot idle because of a short
+/// pause of this process.
+struct Members {
+    all: Vec<Member>,
+    looked_at: Instant,
+    /// The longest time in which nobody looked.
+    longest: Duration,
 }
+
+impl Members {
+    fn new(all: Vec<Member>) -> Self {
+        Self {
+            all,
+            looked_at: Instant::now(),
+            longest: Duration::ZERO,
+        }
+    }
+
+    fn take_part_until(&mut self, what: &str, is_reached: impl Fn(&Member) -> bool) {
+        eventually(what, PATIENCE, || {
+            let now = Instant::now();
+            self.longest = self.longest.max(now.duration_since(self.looked_at));
+            self.looked_at = now;
+            self.all.iter_mut().for_each(Member::take_part);
+            self.all.iter().all(&is_reached).then_some(())
+        });
+    }
+}
+
+const ANSWER_AFTER: Duration = Duration::from_millis(40);
+
+/// A slot is idle after four times the usual time to an answer; a packet is repeated after 200 ms at least.
+const DISTURBED_FROM: Duration = Duration::from_millis(100);
 
 #[test]
 fn those_who_wait_are_answered_trickled_and_promoted() {
     let _turn = alone();
+    let attempts = 5;
+    let are_promoted_in_turn = |_| are_trickled_and_promoted_in_turn();
+    if !(0..attempts).any(are_promoted_in_turn) {
+        skipped("order of promotion: the test was not given a processor for long enough");
+    }
+}
+
+/// False where a pause of the test may have cost somebody its slot.
+fn are_trickled_and_promoted_in_turn() -> bool {
     let (root, bytes) = Root::with_file(LENGTH);
+    let wanted = root.write("wanted", 40 * 512 + 100);
     // A generous share, so that the slow one's small output keeps nobody waiting longer than a second.
     let options = ["-n", "1", "--hold", "1", "--keepalive-share", "100"];
     let server = Server::with(root.path(), &options);
     let slow = Slow::start(server.address());
     let wishes = [
-        Wish::octet("file"),
-        Wish::octet("file").option("windowsize", 16),
-        Wish::octet("file").option("blksize", 1024),
+        Wish::octet("wanted"),
+        Wish::octet("wanted").option("windowsize", 16),
+        Wish::octet("wanted").option("blksize", 1024),
     ];
     let asked_at = Instant::now();
-    let mut members: Vec<Member> = (1..)
-        .zip(&wishes)
-        .map(|(host, wish)| Member::ask(host, server.address(), wish))
-        .collect();
-    let trickled = |member: &Member| member.download.blocks >= 2 * member.window();
-    eventually("a trickle", PATIENCE, || {
-        all_take_part(&mut members);
-        members.iter().all(trickled).then_some(())
+    let ask = |(host, wish)| Member::ask(host, server.address(), wish);
+    let mut members = Members::new((1..).zip(&wishes).map(ask).collect());
+    members.take_part_until("a trickle", |member| {
+        member.download.blocks >= 2 * member.window()
     });
     let trickled_for = asked_at.elapsed();
-    for member in &members {
+    for member in &members.all {
         let begun_at = member.begun_at.unwrap();
         assert!(
             begun_at.duration_since(asked_at) >= Duration::from_millis(990),
@@ -149,33 +196,37 @@ fn those_who_wait_are_answered_trickled_and_promoted() {
             "{windows} windows in {trickled_for:?}"
         );
     }
-    assert_eq!(members[1].download.option("windowsize"), Some("4"));
+    assert_eq!(members.all[1].download.option("windowsize"), Some("4"));
 
-    assert_same(&slow.finish(), &bytes);
-    let promoted_at = Instant::now();
-    eventually("all complete", PATIENCE, || {
-        all_take_part(&mut members);
-        let is_over = |member: &Member| member.complete_at.is_some();
-        members.iter().all(is_over).then_some(())
-    });
-    for member in &members {
-        assert_same(&member.download.bytes, &bytes);
+    slow.be_quick();
+    let quick_from = Instant::now();
+    members.take_part_until("all complete", |member| member.complete_at.is_some());
+    // At a window a second it would have taken a minute.
+    assert!(quick_from.elapsed() < Duration::from_secs(10));
+    assert_same(&slow.thread.join().unwrap(), &bytes);
+    for member in &members.all {
+        assert_same(&member.download.bytes, &wanted);
+    }
+    server.wait_for_lines("complete", 4, |line| line.contains(": complete"));
+    if members.longest > DISTURBED_FROM {
+        eprintln!("disturbed: a pause of {:?}", members.longest);
+        return false;
+    }
+    for member in &members.all {
         assert_eq!(member.download.duplicates, 0);
     }
-    // At a window a second it would have taken minutes.
-    assert!(promoted_at.elapsed() < Duration::from_secs(10));
-    // One after the other: whoever came later got most of its file after the one before was complete. A pause of
-    // this process may cost a slot, so that some of it comes before.
-    for pair in members.windows(2) {
+    // One after the other: until one was complete, the next got what it would have got anyway.
+    for pair in members.all.windows(2) {
         let (before, after) = (&pair[0], &pair[1]);
         let complete_at = before.complete_at.unwrap();
         let until_then = after.blocks_at.iter().filter(|&&at| at <= complete_at);
+        let intervals = 1 + complete_at.duration_since(asked_at).as_secs();
         assert!(
-            until_then.count() < after.blocks_at.len() / 2,
+            until_then.count() as u64 <= intervals * after.window(),
             "two at full speed"
         );
     }
-    server.wait_for_lines("complete", 4, |line| line.contains("\"file\": complete"));
+    true
 }
 
 impl Member {

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use crate::random::{Chance, Random};
+use ripple_tftpd::firmware::random::Random;
+
+use crate::random::Chance;
 
 /// What a wire can carry.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -100,12 +102,13 @@ impl Lane {
         random: &mut Random,
         left: u64,
     ) -> [Option<u64>; 2] {
-        if random.happens(path.loss) {
+        if path.loss.happens(random) {
             return [None, None];
         }
         let first = self.arrival(path, random, left);
-        let second = random
-            .happens(path.duplicate)
+        let second = path
+            .duplicate
+            .happens(random)
             .then(|| self.arrival(path, random, left));
         [Some(first), second]
     }
@@ -116,7 +119,7 @@ impl Lane {
             jitter => random.below(nanos(jitter)),
         };
         let arrives = (left + nanos(path.latency) + jitter).max(self.last);
-        if random.happens(path.reorder) {
+        if path.reorder.happens(random) {
             return arrives + random.below(nanos(path.reorder_by));
         }
         self.last = arrives;
@@ -161,7 +164,7 @@ mod tests {
             jitter: Duration::from_millis(3),
             ..Path::CLEAN
         };
-        let mut random = Random::new(1, 1);
+        let mut random = Random::stream(1, 1);
         let mut lane = Lane::default();
         let mut arrivals = Vec::new();
         for left in (0..1000).map(|packet| packet * 1000) {

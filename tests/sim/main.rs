@@ -205,6 +205,22 @@ fn packets_out_of_order_end_no_boot() {
     judge(world, all_boot);
 }
 
+/// To most blocks that it does not wait for it says ERROR 5, and goes on all the same.
+#[test]
+fn strays_end_no_boot_of_a_client_that_complains_of_them() {
+    let world = |seed| World {
+        path: Path {
+            latency: Duration::from_micros(200),
+            duplicate: Chance::per_mille(20),
+            reorder: Chance::per_mille(20),
+            reorder_by: Duration::from_millis(5),
+            ..Path::CLEAN
+        },
+        ..World::new("strays", seed).with_each(&[Kind::UBootLwip], 10, 100)
+    };
+    judge(world, all_boot);
+}
+
 #[test]
 fn a_long_way_ends_no_boot() {
     let world = |seed| World {
@@ -247,6 +263,49 @@ fn a_small_buffer_is_not_flooded() {
         assert!(results.overhead() <= 1.05, "{results}");
         assert!(results.stretch() <= 1.15, "{results}");
         assert!(results.lost() <= 2, "{results}");
+    });
+}
+
+/// A request and its answer each take their time on a slow cable.
+#[test]
+fn both_directions_of_a_cable_have_a_rate() {
+    let world = |seed| World {
+        downlink: Capacity {
+            rate: 100_000,
+            buffer: 32 << 10,
+        },
+        ..World::new("a very slow cable", seed).with(
+            Kind::OldRom,
+            1,
+            &Chain::one_file("small", 1000),
+        )
+    };
+    judge(world, |results| {
+        results.all_booted();
+        let both_ways = 8 * (84 + wire_bytes(4 + 512)) * 1_000_000 / 100_000;
+        let least = Duration::from_micros(both_ways);
+        assert!(results.first_packet.half >= least, "{results}");
+    });
+}
+
+/// The requests of all machines at the same moment are more than the buffer before the server holds.
+#[test]
+fn requests_that_find_a_buffer_full_are_lost_and_end_no_boot() {
+    let world = |seed| World {
+        uplink: Capacity {
+            rate: 100_000_000,
+            buffer: 32 << 10,
+        },
+        arrival: Arrival::AtOnce,
+        ..World::new("all ask at once", seed).with(
+            Kind::Ipxe,
+            1000,
+            &Chain::one_file("small", 10_000),
+        )
+    };
+    judge(world, |results| {
+        results.all_booted();
+        assert!(results.counts.lost_on_the_way > 100, "{results}");
     });
 }
 

@@ -11,9 +11,9 @@ use ripple_tftpd::wire::{ERROR_PACKET_MAX, Peer, Refusal, write_error};
 
 use crate::events::{Buffers, Bytes, Content, Event, Events, Reply, moment, number};
 use crate::link::{Lane, Link, Path, nanos, wire_bytes};
-use crate::random::Random;
 use crate::world::World;
 use ripple_tftpd::firmware::Destination;
+use ripple_tftpd::firmware::random::Random;
 
 /// Everything but the server and the machines.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(crate) struct Network {
     path: Path,
     random: Random,
     uplink: Link,
+    /// From the switch to the server: the other direction of the same cable.
+    uplink_in: Link,
     /// By machine.
     ways: Vec<Way>,
     hosts: Vec<Host>,
@@ -54,6 +56,8 @@ pub(crate) struct Counts {
     pub(crate) overflowed: u64,
     /// Requests that found the socket of the server full.
     pub(crate) unheard: u64,
+    /// Packets of machines that found a buffer on the way to the server full.
+    pub(crate) lost_on_the_way: u64,
     /// Sockets that were opened, and closed.
     pub(crate) opened: u64,
     pub(crate) closed: u64,
@@ -69,6 +73,8 @@ pub(crate) struct File {
 #[derive(Clone, Debug)]
 struct Way {
     link: Link,
+    /// From the machine: the other direction of the same cable.
+    link_up: Link,
     down: Lane,
     up: Lane,
     host: u32,
@@ -123,6 +129,7 @@ impl Network {
         };
         let way = |machine: usize| Way {
             link: Link::new(world.downlink),
+            link_up: Link::new(world.downlink),
             down: Lane::default(),
             up: Lane::default(),
             host: number(machine / shared),
@@ -135,8 +142,9 @@ impl Network {
             unread: VecDeque::new(),
             receive_buffer,
             path: world.path,
-            random: Random::new(world.seed, 1),
+            random: Random::stream(world.seed, 1),
             uplink: Link::new(world.uplink),
+            uplink_in: Link::new(world.uplink),
             ways: (0..population).map(way).collect(),
             hosts: (0..number(population.div_ceil(shared))).map(host).collect(),
             files: HashMap::new(),
@@ -183,19 +191,30 @@ impl Network {
                 reply: Reply::Other(self.buffers.keep(bytes)),
             },
         };
-        self.travel_up(machine, event);
+        self.travel_up(machine, bytes.len() as u64, event);
     }
 
     /// A machine tells that nobody listens at its port `from`.
     pub(crate) fn refuse_up(&mut self, machine: u32, from: u16, to: u16) {
         let host = self.ways[machine as usize].host;
         let port = self.hosts[host as usize].port_outside(machine, from);
-        self.travel_up(machine, Event::ServerUnreachable { host, port, to });
+        // It quotes the headers of what it is about.
+        self.travel_up(machine, 28, Event::ServerUnreachable { host, port, to });
     }
 
-    fn travel_up(&mut self, machine: u32, event: Event) {
+    /// Packets take their turn on the server's cable in the order in which they were sent, and not in that
+    /// in which they come to the switch: that differs by no more than one machine has waiting.
+    fn travel_up(&mut self, machine: u32, payload: u64, event: Event) {
+        let bytes = wire_bytes(payload);
         let way = &mut self.ways[machine as usize];
-        let [first, second] = way.up.travel(&self.path, &mut self.random, self.now);
+        let at_switch = way.link_up.take(self.now, bytes);
+        let [first, second] = match at_switch.and_then(|at| self.uplink_in.take(at, bytes)) {
+            Some(arrived) => way.up.travel(&self.path, &mut self.random, arrived),
+            None => {
+                self.counts.lost_on_the_way += 1;
+                [None, None]
+            }
+        };
         self.arrive(first, second, event);
     }
 

@@ -42,6 +42,8 @@ enum WhenFull {
     LeaveUnread,
     /// It waits in a queue that knows repeats by address and port, and nothing else.
     Queue,
+    /// It waits in a queue that has one entry for each host and file; the newest port is answered.
+    QueueHosts,
 }
 
 const PLAIN: Policy = Policy {
@@ -54,7 +56,7 @@ const PLAIN: Policy = Policy {
 };
 
 /// All of them, each with who does it so.
-pub(crate) const POLICIES: [Policy; 8] = [
+pub(crate) const POLICIES: [Policy; 9] = [
     // OpenBSD tftpd and others that know repeats.
     PLAIN,
     // tftpd-hpa, rs-tftpd.
@@ -104,6 +106,14 @@ pub(crate) const POLICIES: [Policy; 8] = [
         name: "cap 32, silent FIFO",
         cap: 32,
         when_full: WhenFull::Queue,
+        receive_buffer: RECEIVE_BUFFER,
+        ..PLAIN
+    },
+    // The same done well.
+    Policy {
+        name: "cap 32, host FIFO",
+        cap: 32,
+        when_full: WhenFull::QueueHosts,
         receive_buffer: RECEIVE_BUFFER,
         ..PLAIN
     },
@@ -257,7 +267,7 @@ impl ServerUnderTest for Other {
     fn reads_requests(&self) -> bool {
         match self.policy.when_full {
             WhenFull::LeaveUnread => !self.is_full(),
-            WhenFull::Drop | WhenFull::Refuse | WhenFull::Queue => true,
+            WhenFull::Drop | WhenFull::Refuse | WhenFull::Queue | WhenFull::QueueHosts => true,
         }
     }
 
@@ -301,6 +311,15 @@ impl ServerUnderTest for Other {
             WhenFull::Queue => {
                 if self.waiting.iter().all(|waiting| waiting.peer != peer) {
                     self.waiting.push_back(request);
+                }
+            }
+            WhenFull::QueueHosts => {
+                let is_same = |waiting: &&mut Waiting| {
+                    waiting.peer.address == peer.address && waiting.name == request.name
+                };
+                match self.waiting.iter_mut().find(is_same) {
+                    Some(waiting) => *waiting = request,
+                    None => self.waiting.push_back(request),
                 }
             }
         }

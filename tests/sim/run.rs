@@ -12,9 +12,10 @@ use crate::events::{Content, Event, Reply, moment, number};
 use crate::link::nanos;
 use crate::measure::{Fate, Results, Tally};
 use crate::network::{File, Network};
-use crate::random::{Digest, Random};
+use crate::random::Digest;
 use crate::server::ServerUnderTest;
 use crate::world::{Arrival, World};
+use ripple_tftpd::firmware::random::Random;
 use ripple_tftpd::firmware::{Chain, Destination, Machine, Packet, Reaction, Role, Status, Step};
 
 /// Runs a world with a server in it until every machine has booted or given up, and the server is at
@@ -93,7 +94,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
             network,
             seats: Vec::new(),
             chains: Vec::new(),
-            random: Random::new(world.seed, 2),
+            random: Random::stream(world.seed, 2),
             digest: Digest::default(),
             tally: Tally::default(),
             under_way: world.population(),
@@ -127,8 +128,8 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
     fn seat(&mut self, group: usize) {
         let of = &self.world.groups[group];
         let seed = self.random.next();
-        let reboots = self.random.happens(self.world.reboots);
-        let vanishes = self.random.happens(self.world.vanishes);
+        let reboots = self.world.reboots.happens(&mut self.random);
+        let vanishes = self.world.vanishes.happens(&mut self.random);
         let cut_after = (reboots || vanishes).then(|| 1 + self.random.below(CUT_WITHIN));
         self.seats.push(Seat {
             machine: Machine::new(of.kind, of.chain.clone(), seed),

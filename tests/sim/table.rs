@@ -9,12 +9,13 @@ use std::path::Path as FilePath;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use ripple_tftpd::firmware::random::Random;
 use ripple_tftpd::firmware::{Chain, Kind};
 
 use crate::link::{Capacity, Path};
 use crate::measure::Results;
 use crate::policies::{Other, POLICIES, Policy};
-use crate::random::{Chance, Random};
+use crate::random::Chance;
 use crate::run::run;
 use crate::world::{Arrival, FAST_ETHERNET, World};
 use crate::{each_seed, run_ours, seeds};
@@ -223,7 +224,7 @@ fn none_boots_more_in_any_world() {
 
 /// A world as the seed wants it.
 fn any_world(seed: u64) -> World {
-    let mut random = Random::new(seed, 3);
+    let mut random = Random::stream(seed, 3);
     let mut one_of = |choices: &[u64]| {
         let place = random.below(choices.len() as u64);
         choices[usize::try_from(place).unwrap_or(0)]

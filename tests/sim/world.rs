@@ -20,9 +20,9 @@ pub(crate) struct World {
     pub(crate) slots: usize,
     /// How many may wait at our server (`-q`).
     pub(crate) queue: usize,
-    /// From the server to the switch.
+    /// Between the server and the switch, in each direction.
     pub(crate) uplink: Capacity,
-    /// From the switch to each machine.
+    /// Between the switch and each machine, in each direction.
     pub(crate) downlink: Capacity,
     pub(crate) path: Path,
     /// How many machines share an address behind a translator of ports.
