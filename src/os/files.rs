@@ -27,6 +27,8 @@ pub struct Files {
     mappings: HashMap<Identity, Weak<Mapping>>,
     /// Mappings are looked through when there are more than this.
     mappings_kept: usize,
+    /// There are never more mappings than this.
+    mappings_max: usize,
 }
 
 /// Why a file cannot be had.
@@ -81,6 +83,7 @@ impl Files {
             names,
             mappings: HashMap::new(),
             mappings_kept: MAPPINGS_KEPT_MIN,
+            mappings_max: MAPPINGS_MAX,
         })
     }
 
@@ -142,15 +145,19 @@ impl Files {
         if let Some(shared) = self.mappings.get(&identity).and_then(Weak::upgrade) {
             return Ok(shared);
         }
+        self.forget_unused();
+        if self.mappings.len() >= self.mappings_max {
+            return Err(file);
+        }
         let mapping = Rc::new(Mapping::new(file, length)?);
         self.mappings.insert(identity, Rc::downgrade(&mapping));
-        self.forget_unused();
         Ok(mapping)
     }
 
-    /// Forgets files that nobody is sent any more, whenever their number may have doubled.
+    /// Forgets files that nobody is sent any more, whenever their number may have doubled or is the
+    /// highest allowed.
     fn forget_unused(&mut self) {
-        if self.mappings.len() > self.mappings_kept {
+        if self.mappings.len() >= self.mappings_kept.min(self.mappings_max) {
             self.mappings
                 .retain(|_, mapping| mapping.strong_count() > 0);
             self.mappings_kept = MAPPINGS_KEPT_MIN.max(2 * self.mappings.len());
@@ -188,6 +195,10 @@ fn unavailable(error: Errno) -> Unavailable {
 
 /// Below this number it is not worth a look which mappings are still used.
 const MAPPINGS_KEPT_MIN: usize = 256;
+
+/// Half of what Linux allows a process (vm.max_map_count). Where all are taken, the next allocation
+/// fails, and with it the program.
+const MAPPINGS_MAX: usize = 32_768;
 
 #[cfg(test)]
 mod tests {
@@ -249,6 +260,26 @@ mod tests {
         assert!(matches!(mapped, Content::Mapped(_)));
         assert_eq!(bytes_of(mapped, 512), text);
         assert_eq!(bytes_of(Content::Read(Box::new(read)), 512), text);
+        fs::remove_dir_all(&directory).expect("clean up");
+    }
+
+    #[test]
+    fn the_number_of_mappings_is_bounded() {
+        let name = format!("tftpd-mappings-{}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir_all(&directory).expect("a directory");
+        for name in ["a", "b", "c"] {
+            fs::write(directory.join(name), name).expect("a file");
+        }
+        let mut files = Files::new(&directory).expect("a root");
+        files.mappings_max = 2;
+        let is_mapped = |content: &Content| matches!(content, Content::Mapped(_));
+        let [a, b, c] = ["a", "b", "c"].map(|name| open(&mut files, name, false));
+        assert_eq!([&a, &b, &c].map(is_mapped), [true, true, false]);
+        assert!(is_mapped(&open(&mut files, "a", false)), "it is shared");
+        drop(b);
+        assert!(is_mapped(&open(&mut files, "c", false)));
+        assert_eq!(bytes_of(c, 512), b"c");
         fs::remove_dir_all(&directory).expect("clean up");
     }
 

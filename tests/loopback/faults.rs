@@ -5,7 +5,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::client::{Client, PATIENCE, fetch, fetch_bytes};
 use crate::crowd::Crowd;
@@ -146,17 +146,13 @@ fn limit_address_space(process: u32, bytes: u64) {
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
 }
 
-/// No mapping is left (`vm.max_map_count`), which is ENOMEM as well: whoever comes too late is read to, nobody else notices, and
-/// mappings that come free are used again. A library that is loaded first takes nearly all of them.
+/// Some mappings fail with ENOMEM, as where `vm.max_map_count` is reached: those files are read, and nobody else notices. A library
+/// that is loaded first lets one in five succeed.
 #[test]
-fn out_of_mappings() {
+fn mappings_that_fail() {
     let _turn = alone();
-    let most = fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
-    if most.trim().parse::<u32>().unwrap() > MAPPINGS_MAX {
-        return skipped("vm.max_map_count is too large to be used up");
-    }
     let root = Root::new();
-    let Some(library) = library(&root, MANY_MAPPINGS) else {
+    let Some(library) = library(&root, FEW_MAPPINGS) else {
         return;
     };
     let all: Vec<_> = (0..100)
@@ -170,12 +166,12 @@ fn out_of_mappings() {
     command.args(["-n", "120", "-a", "127.0.0.1:0"]);
     let mut server = Server::launch(command, 1);
     let before = open_files(server.process());
+    let began_at = Instant::now();
     for _ in 0..2 {
         let mut crowd = Crowd::new(server.address());
         (0..all.len()).for_each(|number| crowd.add(Wish::octet(format!("file{number}"))));
         crowd.begin(all.len());
-        let mapped = mapped_files(&server, &root);
-        assert!(0 < mapped && mapped < all.len() / 2, "{mapped} are mapped");
+        assert_eq!(mapped_files(&server, &root), all.len() / 5);
         crowd.complete(PATIENCE);
         for (member, bytes) in crowd.members().iter().zip(&all) {
             assert_same(&member.download.bytes, bytes);
@@ -185,14 +181,11 @@ fn out_of_mappings() {
             (files == before && mapped_files(&server, &root) == 0).then_some(())
         });
     }
-    let is_told = |line: &String| line.contains("is read instead");
-    let told = server
-        .log_lines()
-        .iter()
-        .filter(|line| is_told(line))
-        .count();
-    assert!(0 < told && told < all.len(), "{told} lines");
-    server.wait_for_log(&["lines like the next were left out"]);
+    let log = server.log_lines();
+    let told = log.iter().filter(|line| line.contains("is read instead"));
+    let told = u64::try_from(told.count()).unwrap();
+    let most = 20 * (began_at.elapsed().as_secs() + 2);
+    assert!(0 < told && told <= most, "{told} lines of {most}");
     assert!(server.is_running());
 }
 
@@ -201,24 +194,25 @@ fn mapped_files(server: &Server, root: &Root) -> usize {
     maps.matches(root.path().to_str().unwrap()).count()
 }
 
-/// Each takes some memory of the kernel.
-const MAPPINGS_MAX: u32 = 100_000;
-
-/// Pages of which no two neighbours are alike are a mapping each. Twenty pages become like their neighbours again.
-const MANY_MAPPINGS: &str = r#"
+/// Of the calls that map a file to be read after the program has begun.
+const FEW_MAPPINGS: &str = r#"
 #define _GNU_SOURCE
-#include <stdlib.h>
+#include <errno.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
-__attribute__((constructor)) static void fill(void) {
-    long page = 4096, pages = 210000, used = 1;
-    char *all = mmap(0, pages * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (all == MAP_FAILED) abort();
-    while (mprotect(all + used * page, page, PROT_READ) == 0) used += 2;
-    for (int back = 0; back < 20; back++) {
-        used -= 2;
-        if (mprotect(all + used * page, page, PROT_NONE)) abort();
+void *mmap(void *at, size_t length, int protection, int flags, int file, off_t offset) {
+    static int calls;
+    if (file >= 0 && protection == PROT_READ && ++calls % 5) {
+        errno = ENOMEM;
+        return MAP_FAILED;
     }
+    return (void *) syscall(SYS_mmap, at, length, protection, flags, file, offset);
+}
+
+void *mmap64(void *at, size_t length, int protection, int flags, int file, off_t offset) {
+    return mmap(at, length, protection, flags, file, offset);
 }
 "#;
 
