@@ -12,4 +12,5 @@ mod rehearsal;
 mod command_line;
 mod files;
 mod manual;
+mod progress;
 mod storms;

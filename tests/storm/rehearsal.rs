@@ -100,13 +100,17 @@ impl Server {
         Server { child, address }
     }
 
+    pub(crate) fn address(&self) -> String {
+        self.address.to_string()
+    }
+
     pub(crate) fn process(&self) -> String {
         self.child.id().to_string()
     }
 
     /// A rehearsal against it, of the arguments in `line` and those in `more`.
     pub(crate) fn rehearse(&self, line: &str, more: &[&str]) -> Rehearsal {
-        let address = self.address.to_string();
+        let address = self.address();
         let words: Vec<&str> = std::iter::once(address.as_str())
             .chain(line.split_whitespace())
             .chain(more.iter().copied())
