@@ -77,7 +77,10 @@ fn worlds() -> Vec<World> {
     vec![
         roms("300 old ROMs x 4 MiB, 100 Mbit/s", Kind::OldRom),
         World {
-            path: Path::CLEAN,
+            path: Path {
+                latency: Duration::from_micros(50),
+                ..short
+            },
             ..roms("the same, five times as far away", Kind::OldRom)
         },
         roms(
