@@ -39,6 +39,8 @@ pub(super) struct World {
     mtu_clamp: bool,
     /// The kernel can cut a buffer into packets.
     segments: bool,
+    /// Clients whose sockets may hold more than was read.
+    pub unread: Vec<usize>,
 }
 
 /// What is open for a client.
@@ -65,6 +67,7 @@ impl World {
             connections: Vec::new(),
             mtu_clamp,
             segments: false,
+            unread: Vec::new(),
         }
     }
 
@@ -118,6 +121,9 @@ impl Io for World {
     fn open(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, Unopened> {
         let as_text = opening.mode == Mode::Netascii;
         let (content, size) = self.files.open(opening.name, as_text).map_err(unopened)?;
+        if size > 0 && matches!(content, Content::Read(_)) {
+            self.log.unmapped(self.now, opening.name.as_bytes());
+        }
         let Local {
             address, interface, ..
         } = opening.local;
@@ -186,6 +192,10 @@ impl Io for World {
             self.log
                 .warning(self.now, || format!("{peer}: cannot be answered: {error}"));
         }
+    }
+
+    fn read_again(&mut self, client: usize) {
+        self.unread.push(client);
     }
 
     fn close(&mut self, client: usize) {

@@ -143,6 +143,14 @@ impl Log {
         }
     }
 
+    /// Writes down that a file has no mapping, unless there were too many such lines lately.
+    pub fn unmapped(&mut self, now: Moment, name: &[u8]) {
+        self.warning(now, || {
+            let name = escaped(name);
+            format!("\"{name}\": cannot be mapped into memory, is read instead")
+        });
+    }
+
     /// Writes down what the operator wants.
     pub fn starting(&self, settings: &Settings) {
         debug!("{settings:?}");

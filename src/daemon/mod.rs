@@ -14,6 +14,7 @@ pub mod log;
 
 use std::fmt;
 use std::io::{Error, ErrorKind, Result as IoResult};
+use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
@@ -93,12 +94,10 @@ struct Daemon {
     server: Server,
     world: World,
     happened: Happened,
-    /// Buffers for requests, and for what clients send in a transfer.
+    /// Buffers for requests.
     requests: Batch,
-    replies: Batch,
-    /// Sockets that may hold more than was read.
+    /// Listening sockets that may hold more than was read.
     unread_listeners: Vec<usize>,
-    unread_clients: Vec<usize>,
 }
 
 impl Daemon {
@@ -137,9 +136,7 @@ impl Daemon {
             world,
             happened: Happened::new(),
             requests: Batch::new(REQUESTS_AT_ONCE, REQUEST_MAX),
-            replies: Batch::new(REPLIES_AT_ONCE, REPLY_MAX),
             unread_listeners: Vec::new(),
-            unread_clients: Vec::new(),
         })
     }
 
@@ -171,7 +168,7 @@ impl Daemon {
                         self.server.on_writable(client);
                     }
                     if readiness.is_readable {
-                        self.unread_clients.push(client);
+                        self.world.unread.push(client);
                     }
                 }
                 Source::Timer => {}
@@ -231,41 +228,47 @@ impl Daemon {
         });
     }
 
-    /// Hands what clients sent to the server, one batch from each socket.
+    /// Hands what clients sent to the server, a bounded number from each socket.
     fn receive_replies(&mut self, now: Moment) {
-        let Daemon {
-            server,
-            world,
-            replies,
-            unread_clients,
-            ..
-        } = self;
-        unread_clients.retain(|&client| {
-            let (Some(connection), Some(peer)) = (world.connection(client), server.peer_of(client))
-            else {
+        let mut unread = mem::take(&mut self.world.unread);
+        unread.retain(|&client| self.receive_from(now, client));
+        unread.append(&mut self.world.unread);
+        self.world.unread = unread;
+    }
+
+    /// Reads until the client has acknowledged all that was out, and no further: to find the socket empty
+    /// would take one more system call for each block. Tells whether there may be something of use left.
+    fn receive_from(&mut self, now: Moment, client: usize) -> bool {
+        let Some(peer) = self.server.peer_of(client) else {
+            return false;
+        };
+        let mut buffer = [0; REPLY_MAX];
+        for _ in 0..REPLIES_AT_ONCE {
+            let Some(connection) = self.world.connection(client) else {
                 return false;
             };
-            match replies.receive(&connection.socket) {
-                Ok(datagrams) => {
-                    for received in datagrams.iter() {
-                        // Between bind and connect a stranger's packet may have come in.
-                        if received.from.map(Peer::from) == Some(peer) {
-                            server.on_reply(now, world, client, received.bytes);
-                        }
+            match connection.socket.receive(peer.into(), &mut buffer) {
+                Ok(Some(reply)) => {
+                    if self.server.on_reply(now, &mut self.world, client, reply) {
+                        return false;
                     }
-                    datagrams.is_full()
                 }
+                Ok(None) => {}
                 Err(error) if is_refused(&error) => {
-                    server.on_port_closed(now, world, client);
-                    false
+                    self.server.on_port_closed(now, &mut self.world, client);
+                    return false;
                 }
-                Err(error) => matches!(after_error(&error), AfterError::TryAgain),
+                Err(error) => match after_error(&error) {
+                    AfterError::TryAgain => {}
+                    AfterError::Empty | AfterError::Tell => return false,
+                },
             }
-        });
+        }
+        true
     }
 
     fn sleep(&mut self, now: Moment) -> Result<Turn, Failure> {
-        let unread = self.unread_listeners.len() + self.unread_clients.len();
+        let unread = self.unread_listeners.len() + self.world.unread.len();
         let until = if unread > 0 || self.server.has_ready() {
             Some(now)
         } else {
@@ -397,7 +400,7 @@ const REQUESTS_AT_ONCE: usize = 64;
 const REQUEST_BATCHES: usize = 4;
 /// An ACK is 4 bytes; of an ERROR only the code counts.
 const REPLY_MAX: usize = 128;
-/// One reply is usual: the second place tells that no more is there.
+/// One reply is usual.
 const REPLIES_AT_ONCE: usize = 4;
 /// Standard streams, epoll, its timer, signals, the root, a lookup.
 const DESCRIPTORS_BESIDE: usize = 32;

@@ -42,18 +42,18 @@ impl Mapping {
     /// Maps the first `length` bytes of `file`.
     ///
     /// # Errors
-    /// Where the file system, the address space or the number of mappings forbids it; then the file is
-    /// handed back.
+    /// Where the file system, the address space or the number of mappings forbids it, or too little would
+    /// be left of the last two; then the file is handed back.
     pub(super) fn new(file: File, length: usize) -> Result<Mapping, File> {
         // SAFETY: the file may change or shrink at any time. The bytes are handed to the kernel, which
         // copes with that, and never read here: `Mapped` gives out slices only to `Content::bytes`.
         match unsafe { MmapOptions::new().len(length).map(&file) } {
-            Ok(bytes) => Ok(Mapping {
+            Ok(bytes) if has_reserve() => Ok(Mapping {
                 bytes,
                 file,
                 look: Cell::new(Look::Read),
             }),
-            Err(_) => Err(file),
+            Ok(_) | Err(_) => Err(file),
         }
     }
 
@@ -152,6 +152,12 @@ impl Mapped {
     }
 }
 
+/// There is room for what the program itself may need: a file can do without a mapping, an allocation
+/// that fails ends the program.
+fn has_reserve() -> bool {
+    MmapOptions::new().len(RESERVE).map_anon().is_ok()
+}
+
 /// Tries to read one byte and tells whether it was there. Behind the end of the file, too, there is nothing
 /// to wait for.
 fn read_without_waiting(file: &File, offset: usize) -> io::Result<bool> {
@@ -199,6 +205,9 @@ const READ_AHEAD: usize = 128 << 10;
 
 /// Where all is in memory, three looks for so many bytes cost nothing.
 const STEP_MAX: usize = 1 << 20;
+
+/// More than a full server has taken with the default bounds. It is only asked for, never touched.
+const RESERVE: usize = 32 << 20;
 
 /// No system that we run on has smaller pages.
 const PAGE_MIN: usize = 4096;

@@ -105,6 +105,7 @@ const CALLS: &[c_long] = &[
     libc::SYS_bind,
     libc::SYS_connect,
     libc::SYS_getsockopt,
+    libc::SYS_recvfrom,
     libc::SYS_recvmmsg,
     libc::SYS_sendmmsg,
     libc::SYS_sendmsg,

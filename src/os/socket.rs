@@ -2,12 +2,12 @@
 //! nobody else's packets get in.
 
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::{mem, ptr};
 
 use nix::errno::Errno;
-use socket2::{Domain, MsgHdr, Protocol, Socket, Type};
+use socket2::{Domain, MsgHdr, Protocol, SockRef, Socket, Type};
 
 use super::control::Outgoing;
 
@@ -17,7 +17,7 @@ pub type Pieces<'a> = [IoSlice<'a>; 3];
 /// A connected socket.
 #[derive(Debug)]
 pub struct ClientSocket {
-    socket: Socket,
+    socket: UdpSocket,
 }
 
 impl ClientSocket {
@@ -45,7 +45,9 @@ impl ClientSocket {
             )?;
         }
         socket.connect(&peer.into())?;
-        Ok(ClientSocket { socket })
+        Ok(ClientSocket {
+            socket: socket.into(),
+        })
     }
 
     /// Bytes that one datagram carries to the client, whose address this is, without being cut into
@@ -62,12 +64,26 @@ impl ClientSocket {
         Ok(u16::try_from(payload.max(0)).unwrap_or(u16::MAX))
     }
 
+    /// Takes one datagram out of the socket without waiting, as much of it as `buffer` holds; none where
+    /// somebody else than `peer` sent it: his may come in between bind and connect.
+    ///
+    /// # Errors
+    /// `WouldBlock` where nothing is there, or what the network has told since the last call.
+    pub fn receive<'b>(
+        &self,
+        peer: SocketAddr,
+        buffer: &'b mut [u8],
+    ) -> io::Result<Option<&'b [u8]>> {
+        let (length, from) = self.socket.recv_from(buffer)?;
+        Ok((from == peer).then_some(&buffer[..length]))
+    }
+
     /// Sends one datagram that is gathered from `pieces`.
     ///
     /// # Errors
     /// Those of sendmsg(2), among them what the network has told since the last call.
     pub fn send(&self, pieces: &[IoSlice<'_>]) -> io::Result<()> {
-        self.socket.send_vectored(pieces).map(drop)
+        SockRef::from(&self.socket).send_vectored(pieces).map(drop)
     }
 
     /// Sends several datagrams that are all of `size` bytes but the last, which may be shorter, as one
@@ -80,7 +96,7 @@ impl ClientSocket {
         let message = MsgHdr::new()
             .with_buffers(datagrams.as_flattened())
             .with_control(control.as_bytes());
-        self.socket.sendmsg(&message, 0).map(drop)
+        SockRef::from(&self.socket).sendmsg(&message, 0).map(drop)
     }
 
     /// Sends datagrams one after the other with one call, at most [`DATAGRAMS_MAX`], and tells how many left.

@@ -84,9 +84,9 @@ impl Server {
     /// Opens file and socket for a pending client and lets it run, or holds it.
     fn open(&mut self, now: Moment, io: &mut impl Io, id: usize, phase: Phase) {
         let host = host_of(self.clients[id].peer);
-        let Ok(owes) = self.take_first_packet(now, host) else {
+        if !self.has_first_packet(now, host) {
             return self.hold_later(id, now + FIRST_PACKET_AGAIN, phase);
-        };
+        }
         let client = &self.clients[id];
         let wanted = *client.wanted();
         let opening = Opening {
@@ -98,8 +98,7 @@ impl Server {
         };
         match io.open(id, opening) {
             Ok(opened) => {
-                let mut served = self.begin(now, wanted, opened, phase);
-                served.owes_first_packet = owes;
+                let served = self.begin(now, host, wanted, opened, phase);
                 if phase == Phase::Running {
                     self.leave_queue(id);
                 }
@@ -111,7 +110,6 @@ impl Server {
             }
             Err(unopened) => {
                 let (peer, local) = (client.peer, client.local);
-                self.give_first_packet_back(host, owes);
                 match unopened {
                     Unopened::Exhausted => self.pause(now, io),
                     Unopened::Unreachable => self.end(now, io, id, Outcome::Unreachable),
@@ -134,10 +132,11 @@ impl Server {
         }
     }
 
-    /// A client that is about to be served.
+    /// A client of `host` that is about to be served.
     pub(super) fn begin(
-        &self,
+        &mut self,
         now: Moment,
+        host: Host,
         wanted: Wanted,
         opened: Opened,
         phase: Phase,
@@ -153,7 +152,9 @@ impl Server {
         }
         let negotiated = wanted.negotiate(terms, opened.length, opened.payload_max);
         let transfer = Transfer::new(now, negotiated, opened.length, self.limits.patience);
-        Served::new(now, transfer, phase)
+        let mut served = Served::new(now, transfer, phase);
+        served.owes_first_packet = self.take_first_packet(now, host);
+        served
     }
 
     // Deadlines.
@@ -179,6 +180,9 @@ impl Server {
         let Some(served) = client.served_mut() else {
             return;
         };
+        if !served.transfer.has_nothing_out() {
+            io.read_again(id);
+        }
         let step = if served.is_kept_waiting() && !will_be_told {
             served.transfer.was_kept_waiting(now);
             Step::Send

@@ -171,16 +171,12 @@ impl Server {
                 && !server.is_paused(now)
                 && server.may_run(host, size)
         };
-        if is_free(self, Size::Bulk)
-            && let Ok(owes) = self.take_first_packet(now, host)
-        {
-            return self.serve_at_once(now, io, arrival, place, owes);
+        if is_free(self, Size::Bulk) && self.has_first_packet(now, host) {
+            return self.serve_at_once(now, io, arrival, place);
         }
         let size = self.size_of(io.find(arrival.name)?);
-        if is_free(self, size)
-            && let Ok(owes) = self.take_first_packet(now, host)
-        {
-            return self.serve_at_once(now, io, arrival, place, owes);
+        if is_free(self, size) && self.has_first_packet(now, host) {
+            return self.serve_at_once(now, io, arrival, place);
         }
         self.let_wait(now, io, arrival, place, size);
         Ok(())
@@ -192,7 +188,6 @@ impl Server {
         io: &mut impl Io,
         arrival: &Arrival<'_>,
         place: Place,
-        owes_first_packet: bool,
     ) -> Result<(), Unopened> {
         let id = self.clients.vacant_key();
         let Arrival {
@@ -212,14 +207,9 @@ impl Server {
                 mode: request.mode,
                 blksize,
             },
-        );
-        if opened.is_err() {
-            self.give_first_packet_back(host_of(peer), owes_first_packet);
-        }
-        let opened = opened?;
+        )?;
         let size = self.size_of(opened.size);
-        let mut served = self.begin(now, wanted, opened, Phase::Running);
-        served.owes_first_packet = owes_first_packet;
+        let served = self.begin(now, host_of(peer), wanted, opened, Phase::Running);
         self.insert(now, arrival, place, size, Stage::Served(Box::new(served)));
         self.make_ready(now, id);
         Ok(())

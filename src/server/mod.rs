@@ -144,19 +144,31 @@ impl Server {
         self.clients.get(client).map(|client| client.peer)
     }
 
-    /// A datagram arrived on the socket of `client`.
-    pub fn on_reply(&mut self, now: Moment, io: &mut impl Io, client: usize, datagram: &[u8]) {
+    /// A datagram arrived on the socket of `client`. Tells whether it acknowledged all that was out: then
+    /// whatever else the socket holds has time until [`Io::read_again`].
+    pub fn on_reply(
+        &mut self,
+        now: Moment,
+        io: &mut impl Io,
+        client: usize,
+        datagram: &[u8],
+    ) -> bool {
         let Some(transfer) = self.transfer_of(client) else {
-            return;
+            return true;
         };
         let was_answered = transfer.is_answered();
+        let had_nothing_out = transfer.has_nothing_out();
         let (progress_before, timeouts) = (transfer.progress_at(), transfer.timeouts());
         let step = match Reply::parse(datagram) {
             Ok(Reply::Ack(block)) => transfer.on_ack(now, block),
             Ok(Reply::Error { code: 0 | 8, .. }) => Step::End(Outcome::Cancelled),
             Ok(Reply::Error { code, .. }) => Step::End(Outcome::ClientError(code)),
-            Err(malformed) => return self.stats.count_malformed(malformed),
+            Err(malformed) => {
+                self.stats.count_malformed(malformed);
+                return false;
+            }
         };
+        let is_caught_up = !had_nothing_out && transfer.has_nothing_out();
         let is_error = matches!(
             step,
             Step::End(Outcome::Cancelled | Outcome::ClientError(_))
@@ -175,6 +187,7 @@ impl Server {
             self.stand_in_line_again(client);
         }
         self.take(now, io, client, step);
+        is_caught_up
     }
 
     /// The client has closed its port (ICMP port unreachable).

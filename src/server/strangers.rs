@@ -14,29 +14,27 @@ use crate::wire::{Peer, Refusal};
 impl Server {
     // What they are sent.
 
-    /// Takes a first packet for a client of `host`. Tells whether it came from the bucket of its network,
-    /// or fails where that is empty; then the network waits a moment.
-    pub(super) fn take_first_packet(&mut self, now: Moment, host: Host) -> Result<bool, Drained> {
-        let owes = !self.hosts.is_proven(host);
-        if owes && !self.unproven.take_first_packet(now, network_of(host)) {
+    /// A client of `host` may be sent a first packet. Where not, its network waits a moment.
+    pub(super) fn has_first_packet(&mut self, now: Moment, host: Host) -> bool {
+        let has =
+            self.hosts.is_proven(host) || self.unproven.has_first_packet(now, network_of(host));
+        if !has {
             self.queue.drain(now, host);
-            return Err(Drained);
         }
-        Ok(owes)
+        has
     }
 
-    /// The first packet was not sent after all.
-    pub(super) fn give_first_packet_back(&mut self, host: Host, owes: bool) {
-        if owes {
-            self.unproven.give_back(network_of(host), 1);
-        }
+    /// A client of `host` is about to be sent a first packet. Tells whether its network gave it.
+    pub(super) fn take_first_packet(&mut self, now: Moment, host: Host) -> bool {
+        !self.hosts.is_proven(host) && self.unproven.take_first_packet(now, network_of(host))
     }
 
     /// A client in its handshake asks again.
     pub(super) fn repeat_first_packet(&mut self, now: Moment, io: &mut impl Io, id: usize) {
         let host = host_of(self.clients[id].peer);
-        let owes = !self.hosts.is_proven(host);
-        if owes && !self.unproven.take_first_packet(now, network_of(host)) {
+        let has =
+            self.hosts.is_proven(host) || self.unproven.has_first_packet(now, network_of(host));
+        if !has {
             self.stats.withheld += 1;
             return;
         }
@@ -44,7 +42,9 @@ impl Server {
             return;
         };
         let step = transfer.on_repeated_request(now);
-        self.give_first_packet_back(host, owes && step == Step::Wait);
+        if step == Step::Send {
+            self.take_first_packet(now, host);
+        }
         self.take(now, io, id, step);
     }
 
@@ -125,7 +125,3 @@ impl Server {
         gives_way.is_some()
     }
 }
-
-/// No first packet is left for a network.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Drained;

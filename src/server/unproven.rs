@@ -52,6 +52,12 @@ struct Buckets {
 }
 
 impl Unproven {
+    /// The bucket of `network` holds a first packet.
+    pub(super) fn has_first_packet(&mut self, now: Moment, network: Network) -> bool {
+        let bucket = &self.buckets(network).first_packets;
+        bucket.has_one(now, FIRST_PACKETS)
+    }
+
     /// Takes a first packet out of the bucket of `network`; tells whether there was one.
     pub(super) fn take_first_packet(&mut self, now: Moment, network: Network) -> bool {
         let bucket = &mut self.buckets(network).first_packets;
@@ -108,11 +114,14 @@ impl Default for Bucket {
 }
 
 impl Bucket {
+    fn has_one(&self, now: Moment, rate: Rate) -> bool {
+        self.full_at.since(now) + rate.interval() <= rate.interval() * rate.burst
+    }
+
     fn take(&mut self, now: Moment, rate: Rate) -> bool {
-        let full_at = self.full_at.max(now) + rate.interval();
-        let is_there = full_at.since(now) <= rate.interval() * rate.burst;
+        let is_there = self.has_one(now, rate);
         if is_there {
-            self.full_at = full_at;
+            self.full_at = self.full_at.max(now) + rate.interval();
         }
         is_there
     }

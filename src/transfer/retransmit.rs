@@ -96,8 +96,10 @@ impl Retransmit {
 /// Before anything was measured (RFC 6298 section 2.1).
 const RTO_INITIAL: Duration = Duration::from_secs(1);
 
-/// A premature repeat harms some firmware more than a short wait does.
-const RTO_MIN: Duration = Duration::from_millis(250);
+/// A premature repeat harms some firmware more than a short wait does. But it must come before that of iPXE,
+/// which sends an unanswered ACK again after 250 ms: where the ACK was lost, that looks like a slow answer, and
+/// the loss is never proved.
+const RTO_MIN: Duration = Duration::from_millis(200);
 
 /// The same once the path has been seen to lose packets: in lockstep each of them costs the RTO.
 const RTO_MIN_LOSSY: Duration = Duration::from_millis(100);

@@ -45,11 +45,11 @@ fn a_file_that_fills_its_blocks_ends_with_an_empty_one() {
 fn an_old_ack_is_ignored() {
     let mut talk = Talk::under_way("blksize 1024", 1 << 20);
     talk.runs_until_sent(10).sends(10..=10);
-    talk.waits_until(0.260);
+    talk.waits_until(0.210);
     for old in (0..=8).rev() {
         talk.at(0.2).ack(old).nothing();
     }
-    talk.due(0.260).sends(10..=10);
+    talk.due(0.210).sends(10..=10);
 }
 
 /// Servers that take it for good leave out the blocks between.
@@ -79,8 +79,8 @@ fn of_all_block_numbers_one_makes_progress() {
 fn what_is_ignored_does_not_move_the_deadline() {
     let mut talk = Talk::under_way("blksize 1024", 1 << 20);
     talk.runs_until_sent(10).sends(10..=10);
-    talk.waits_until(0.260);
-    talk.at(0.1).ack(7).ack(11).ack(40_000).waits_until(0.260);
+    talk.waits_until(0.210);
+    talk.at(0.1).ack(7).ack(11).ack(40_000).waits_until(0.210);
     assert_eq!(talk.transfer.progress_at(), crate::moment(0.010));
 }
 

@@ -120,8 +120,8 @@ fn a_port_closed_after_everything_was_sent_is_a_success() {
         .asks(PORT, CONFIG, "blksize 1024")
         .oack(PORT, "blksize 1024");
     desk.at(0.01).acks(PORT, 0).data(PORT, 1, 100);
-    desk.at(0.26).data(PORT, 1, 100);
-    desk.at(0.27)
+    desk.at(0.21).data(PORT, 1, 100);
+    desk.at(0.22)
         .closes_its_port(PORT)
         .ended(PORT, Outcome::CompleteUnconfirmed, 100)
         .serves(0, 0);
@@ -304,7 +304,8 @@ fn a_stopping_server_waits_no_longer_than_its_patience() {
             .data(PORT, sent, 512);
         desk.at(now).acks(PORT, block).data(PORT, sent + 1, 512);
     }
-    desk.at(35.0)
+    desk.at(35.05)
+        .data(PORT, 19, 512)
         .data(PORT, 19, 512)
         .data(PORT, 19, 512)
         .data(PORT, 19, 512);

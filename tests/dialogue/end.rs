@@ -25,12 +25,12 @@ fn the_last_ack_completes() {
 #[test]
 fn a_missing_last_ack_is_a_success_with_a_footnote_after_6_sendings() {
     let mut talk = last_block_sent();
-    talk.due(0.252).sends(2..=2);
-    talk.due(2.252).sends(2..=2);
-    talk.due(6.252).sends(2..=2);
-    talk.due(12.252).sends(2..=2);
-    talk.due(20.252).sends(2..=2);
-    talk.due(30.252).ends(Outcome::CompleteUnconfirmed);
+    talk.due(0.202).sends(2..=2);
+    talk.due(2.202).sends(2..=2);
+    talk.due(6.202).sends(2..=2);
+    talk.due(12.202).sends(2..=2);
+    talk.due(20.202).sends(2..=2);
+    talk.due(30.202).ends(Outcome::CompleteUnconfirmed);
     assert_eq!(talk.transfer.acknowledged_bytes(), 1024);
     assert_eq!(talk.transfer.length(), Some(1500));
 }
@@ -38,17 +38,17 @@ fn a_missing_last_ack_is_a_success_with_a_footnote_after_6_sendings() {
 #[test]
 fn a_last_ack_may_be_late() {
     let mut talk = last_block_sent();
-    talk.due(0.252).sends(2..=2);
-    talk.due(2.252).sends(2..=2);
-    talk.at(6.251_999).ack(2).ends(Outcome::Complete);
+    talk.due(0.202).sends(2..=2);
+    talk.due(2.202).sends(2..=2);
+    talk.at(6.201_999).ack(2).ends(Outcome::Complete);
 }
 
 /// U-Boot asks for a lost last block after 5 s only.
 #[test]
 fn a_client_may_ask_for_a_lost_last_block_after_5_s() {
     let mut talk = last_block_sent();
-    talk.due(0.252).sends(2..=2);
-    talk.due(2.252).sends(2..=2);
+    talk.due(0.202).sends(2..=2);
+    talk.due(2.202).sends(2..=2);
     talk.at(5.002).ack(1).sends(2..=2);
     talk.at(5.003).ack(2).ends(Outcome::Complete);
 }
@@ -61,7 +61,7 @@ fn a_last_window_that_nobody_acknowledges_is_no_success() {
     talk.at(0.002).ack(4).sends(5..=7);
     assert!(!talk.transfer.is_unconfirmed());
     for again in [
-        0.252, 0.752, 1.752, 3.752, 7.752, 12.752, 17.752, 22.752, 27.752, 32.752,
+        0.202, 0.602, 1.402, 3.002, 6.202, 11.202, 16.202, 21.202, 26.202, 31.202,
     ] {
         talk.due(again).sends(5..=7);
     }
@@ -73,18 +73,18 @@ fn progress_within_the_last_window_begins_the_count_anew() {
     let mut talk = Talk::under_way("windowsize 4", 512 * 6 + 1);
     talk.sends(1..=4);
     talk.at(0.002).ack(4).sends(5..=7);
-    talk.due(0.252).sends(5..=7);
-    talk.due(0.752).sends(5..=7);
+    talk.due(0.202).sends(5..=7);
+    talk.due(0.602).sends(5..=7);
     talk.at(1.0).ack(5).sends(6..=7);
-    talk.due(1.25).sends(6..=7);
+    talk.due(1.2).sends(6..=7);
     talk.at(1.5).ack(6).sends(7..=7);
     assert!(talk.transfer.is_unconfirmed());
-    talk.due(1.75).sends(7..=7);
-    talk.due(3.75).sends(7..=7);
-    talk.due(7.75).sends(7..=7);
-    talk.due(13.75).sends(7..=7);
-    talk.due(21.75).sends(7..=7);
-    talk.due(31.75).ends(Outcome::CompleteUnconfirmed);
+    talk.due(1.7).sends(7..=7);
+    talk.due(3.7).sends(7..=7);
+    talk.due(7.7).sends(7..=7);
+    talk.due(13.7).sends(7..=7);
+    talk.due(21.7).sends(7..=7);
+    talk.due(31.7).ends(Outcome::CompleteUnconfirmed);
 }
 
 /// What went before does not count: three timeouts on the block before the last leave the last one its
@@ -93,16 +93,16 @@ fn progress_within_the_last_window_begins_the_count_anew() {
 fn timeouts_before_the_last_block_do_not_count() {
     let mut talk = Talk::under_way("blksize 1024", 1500);
     talk.sends(1..=1);
-    talk.due(0.251).sends(1..=1);
-    talk.due(0.751).sends(1..=1);
-    talk.due(1.751).sends(1..=1);
+    talk.due(0.201).sends(1..=1);
+    talk.due(0.601).sends(1..=1);
+    talk.due(1.401).sends(1..=1);
     talk.at(2.0).ack(1).sends(2..=2);
-    talk.due(2.25).sends(2..=2);
-    talk.due(4.25).sends(2..=2);
-    talk.due(8.25).sends(2..=2);
-    talk.due(14.25).sends(2..=2);
-    talk.due(22.25).sends(2..=2);
-    talk.due(32.25).ends(Outcome::CompleteUnconfirmed);
+    talk.due(2.2).sends(2..=2);
+    talk.due(4.2).sends(2..=2);
+    talk.due(8.2).sends(2..=2);
+    talk.due(14.2).sends(2..=2);
+    talk.due(22.2).sends(2..=2);
+    talk.due(32.2).ends(Outcome::CompleteUnconfirmed);
 }
 
 #[test]
@@ -110,12 +110,12 @@ fn an_empty_file_has_a_last_block_too() {
     let mut talk = Talk::under_way("blksize 1024", 0);
     talk.sends(1..=1);
     assert!(talk.transfer.is_unconfirmed());
-    talk.due(0.251).sends(1..=1);
-    talk.due(2.251).sends(1..=1);
-    talk.due(6.251).sends(1..=1);
-    talk.due(12.251).sends(1..=1);
-    talk.due(20.251).sends(1..=1);
-    talk.due(30.251).ends(Outcome::CompleteUnconfirmed);
+    talk.due(0.201).sends(1..=1);
+    talk.due(2.201).sends(1..=1);
+    talk.due(6.201).sends(1..=1);
+    talk.due(12.201).sends(1..=1);
+    talk.due(20.201).sends(1..=1);
+    talk.due(30.201).ends(Outcome::CompleteUnconfirmed);
 }
 
 #[test]
@@ -126,12 +126,12 @@ fn the_end_of_netascii_is_known_when_it_was_sent() {
     assert!(!talk.transfer.is_unconfirmed());
     talk.at(0.002).ack(1).sends(2..=2);
     assert!(talk.transfer.is_unconfirmed());
-    talk.due(0.252).sends(2..=2);
-    talk.due(2.252).sends(2..=2);
-    talk.due(6.252).sends(2..=2);
-    talk.due(12.252).sends(2..=2);
-    talk.due(20.252).sends(2..=2);
-    talk.due(30.252).ends(Outcome::CompleteUnconfirmed);
+    talk.due(0.202).sends(2..=2);
+    talk.due(2.202).sends(2..=2);
+    talk.due(6.202).sends(2..=2);
+    talk.due(12.202).sends(2..=2);
+    talk.due(20.202).sends(2..=2);
+    talk.due(30.202).ends(Outcome::CompleteUnconfirmed);
 }
 
 /// An operator who sets a short `-t` wants dead clients gone sooner. That everything was sent is as true
@@ -141,7 +141,7 @@ fn a_short_patience_does_not_turn_a_missing_last_ack_into_a_failure() {
     let mut talk = Talk::with_patience("blksize 1024", 500, 2.0);
     talk.at(0.0).begins().sends_oack();
     talk.at(0.001).ack(0).sends(1..=1);
-    talk.due(0.251).sends(1..=1);
+    talk.due(0.201).sends(1..=1);
     talk.due(2.001).ends(Outcome::CompleteUnconfirmed);
 }
 
@@ -149,8 +149,8 @@ fn a_short_patience_does_not_turn_a_missing_last_ack_into_a_failure() {
 #[test]
 fn a_client_cannot_linger_at_the_end() {
     let mut talk = last_block_sent();
-    for fifth in 1..=174 {
-        let now = 0.002 + f64::from(fifth) * 0.2;
+    for repeat in 1..=184 {
+        let now = 0.002 + f64::from(repeat) * 0.19;
         talk.at(now).ack(1).sends(2..=2);
     }
     talk.due(35.002);

@@ -190,7 +190,7 @@ fn a_request_repeated_after_the_first_ack_draws_nothing() {
     let mut talk = Talk::under_way("blksize 1024", 5000);
     talk.sends(1..=1);
     talk.at(0.2).asks_again().nothing();
-    talk.due(0.251).sends(1..=1);
+    talk.due(0.201).sends(1..=1);
 }
 
 /// The handshake has its own schedule: 1 s, then 2 s, and so on. An agreed `timeout` is its upper bound.

@@ -241,7 +241,7 @@ fn any_one_lost_ack_costs_a_window_and_an_rto_at_most() {
 
 /// The OACK has the initial RTO, since nothing was measured before it.
 fn check_loss(windowsize: u64, fault: Fault, in_handshake: bool, most: u64) {
-    let rto = if in_handshake { 1000 } else { 250 } * MILLISECOND;
+    let rto = if in_handshake { 1000 } else { 200 } * MILLISECOND;
     let clean = fetch(windowsize, BLOCKS, MILLISECOND, Fault::None);
     let story = fetch(windowsize, BLOCKS, MILLISECOND, fault);
     let what = format!("windowsize {windowsize}, {fault:?}: {story:?}");

@@ -76,8 +76,8 @@ fn a_sending_at_the_clients_wish_restarts_the_timer_but_doubles_nothing() {
     let mut talk = Talk::under_way("blksize 1024", 1 << 20);
     talk.sends(1..=1);
     talk.at(0.111).ack(0).sends(1..=1);
-    talk.due(0.361).sends(1..=1);
-    talk.due(0.861).sends(1..=1);
+    talk.due(0.311).sends(1..=1);
+    talk.due(0.711).sends(1..=1);
 }
 
 /// Karn's rule holds for these too.

@@ -133,9 +133,9 @@ fn each_block_has_a_retry_budget_of_its_own() {
     let mut sent_at = 0.001;
     for block in 1..blocks {
         talk.sends(block..=block);
-        talk.due(sent_at + 0.25).sends(block..=block);
-        talk.due(sent_at + 0.75).sends(block..=block);
-        talk.due(sent_at + 1.75).sends(block..=block);
+        talk.due(sent_at + 0.2).sends(block..=block);
+        talk.due(sent_at + 0.6).sends(block..=block);
+        talk.due(sent_at + 1.4).sends(block..=block);
         sent_at += 2.0;
         talk.at(sent_at).ack(on_wire(block));
     }

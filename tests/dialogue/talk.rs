@@ -81,7 +81,7 @@ impl Talk {
     }
 
     /// A transfer with an answered OACK after a round trip of 1 ms: block 1 has just been sent at 0.001,
-    /// and the RTO is 250 ms.
+    /// and the RTO is 200 ms.
     pub(crate) fn under_way(options: &str, length: u64) -> Talk {
         let mut talk = Talk::new(options, length);
         talk.at(0.0).begins().sends_oack();

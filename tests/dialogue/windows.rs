@@ -58,9 +58,9 @@ fn a_lost_window_is_sent_again_after_the_rto() {
     let mut talk = Talk::under_way("windowsize 4", 1 << 20);
     talk.sends(1..=4);
     talk.at(0.002).ack(4).sends(5..=8);
-    talk.due(0.252).sends(5..=8);
-    talk.due(0.752).sends(5..=8);
-    talk.at(0.8).ack(8).sends(9..=12).waits_until(1.05);
+    talk.due(0.202).sends(5..=8);
+    talk.due(0.602).sends(5..=8);
+    talk.at(0.8).ack(8).sends(9..=12).waits_until(1.0);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn the_timer_runs_from_the_last_packet_of_a_window() {
     talk.at(0.0).begins().sends_oack();
     talk.at(0.001).socket_takes(2).ack(0).sends(1..=2);
     talk.at(0.2).socket_is_writable().sends(3..=4);
-    talk.due(0.45).sends(1..=4);
+    talk.due(0.4).sends(1..=4);
 }
 
 /// The round trip is that of a whole window: from its first packet to the ACK of its last.
@@ -129,8 +129,8 @@ fn a_gap_measures_nothing() {
 fn the_ack_of_a_whole_window_counts_while_it_is_being_repeated() {
     let mut talk = Talk::under_way("windowsize 4", 1 << 20);
     talk.sends(1..=4);
-    talk.waits_until(0.251).socket_takes(2);
-    talk.due(0.251).sends(1..=2);
+    talk.waits_until(0.201).socket_takes(2);
+    talk.due(0.201).sends(1..=2);
     // The first sending had arrived; its ACK was late.
     talk.at(0.26).ack(4).nothing();
     talk.at(0.27).socket_is_writable().sends(5..=8);
@@ -141,8 +141,8 @@ fn the_ack_of_a_whole_window_counts_while_it_is_being_repeated() {
 fn the_ack_of_a_block_counts_when_its_repeat_has_not_left_yet() {
     let mut talk = Talk::under_way("blksize 1024", 1 << 20);
     talk.sends(1..=1);
-    talk.waits_until(0.251).socket_takes(0);
-    talk.due(0.251).nothing();
+    talk.waits_until(0.201).socket_takes(0);
+    talk.due(0.201).nothing();
     talk.at(0.26).ack(1).nothing();
     talk.at(0.27).socket_is_writable().sends(2..=2);
 }

@@ -1,11 +1,8 @@
 //! The time of day is nobody's business here.
 
-use std::fs;
-use std::process::Command;
-
 use crate::client::{Client, PATIENCE, fetch_bytes};
 use crate::download::Wish;
-use crate::machine::{eventually, open_files, skipped};
+use crate::machine::{eventually, library, open_files};
 use crate::packet;
 use crate::root::{Root, assert_same};
 use crate::server::{PROGRAM, Server, program};
@@ -16,7 +13,7 @@ use crate::victim::go_halfway;
 #[test]
 fn a_clock_that_is_stepped() {
     let (root, bytes) = Root::with_file(5_000);
-    let Some(library) = wild_clock(&root) else {
+    let Some(library) = library(&root, WILD_CLOCK) else {
         return;
     };
     let mut command = program(PROGRAM);
@@ -50,22 +47,6 @@ fn a_clock_that_is_stepped() {
         !root.beside("realtime").exists(),
         "the time of day was read"
     );
-}
-
-/// The library, built here; none where there is no compiler.
-fn wild_clock(root: &Root) -> Option<std::path::PathBuf> {
-    let (source, library) = (root.beside("clock.c"), root.beside("clock.so"));
-    fs::write(&source, WILD_CLOCK).unwrap();
-    let mut command = Command::new("cc");
-    command.args(["-shared", "-fPIC", "-o"]);
-    match command.arg(&library).arg(&source).output() {
-        Ok(output) if output.status.success() => Some(library),
-        Ok(output) => panic!("{}", String::from_utf8_lossy(&output.stderr)),
-        Err(_) => {
-            skipped("there is no C compiler");
-            None
-        }
-    }
 }
 
 const WILD_CLOCK: &str = r#"

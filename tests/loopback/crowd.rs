@@ -16,6 +16,7 @@ use crate::packet;
 pub(crate) struct Crowd {
     poll: Poll,
     server: SocketAddr,
+    first: Ipv4Addr,
     members: Vec<Member>,
 }
 
@@ -32,16 +33,23 @@ pub(crate) struct Member {
 
 impl Crowd {
     pub(crate) fn new(server: SocketAddr) -> Self {
+        Self::at(MACHINES, server)
+    }
+
+    /// Each with an address of its own, from `first` on.
+    pub(crate) fn at(first: Ipv4Addr, server: SocketAddr) -> Self {
         Self {
             poll: Poll::new().unwrap(),
             server,
+            first,
             members: Vec::new(),
         }
     }
 
     /// A new client that asks at once.
     pub(crate) fn add(&mut self, wish: Wish) {
-        let mut socket = UdpSocket::bind(own_address(self.members.len()).into()).unwrap();
+        let address = address_after(self.first, self.members.len());
+        let mut socket = UdpSocket::bind(address.into()).unwrap();
         self.poll
             .registry()
             .register(&mut socket, Token(self.members.len()), Interest::READABLE)
@@ -201,10 +209,16 @@ impl Member {
 
 /// Machines differ in their addresses; several behind one address are told apart by other rules.
 pub(crate) fn own_address(number: usize) -> SocketAddrV4 {
-    let number: u16 = number.try_into().unwrap();
-    let [high, low] = number.to_be_bytes();
-    SocketAddrV4::new(Ipv4Addr::new(127, 1, high, low), 0)
+    address_after(MACHINES, number)
 }
+
+fn address_after(first: Ipv4Addr, number: usize) -> SocketAddrV4 {
+    let number: u32 = number.try_into().unwrap();
+    SocketAddrV4::new(Ipv4Addr::from_bits(first.to_bits() + number), 0)
+}
+
+/// The first of them, where it makes no difference.
+const MACHINES: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 0);
 
 /// Early enough that many repeat while they wait.
 const REPEAT_AFTER: Duration = Duration::from_millis(200);

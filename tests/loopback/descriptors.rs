@@ -22,8 +22,12 @@ fn lowest_free(server: &Server) -> u64 {
 /// A server whose limits this process may change: those of another user can be changed with CAP_SYS_RESOURCE only,
 /// which not every root has.
 pub(crate) fn start(root: &Path) -> Server {
+    start_with(root, &[])
+}
+
+pub(crate) fn start_with(root: &Path, options: &[&str]) -> Server {
     let stay_root: &[&str] = if is_root() { &["-u", "root"] } else { &[] };
-    Server::with(root, stay_root)
+    Server::with(root, &[options, stay_root].concat())
 }
 
 const PLENTY: u64 = 1024;

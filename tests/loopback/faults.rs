@@ -8,11 +8,12 @@ use std::thread;
 use std::time::Duration;
 
 use crate::client::{Client, PATIENCE, fetch, fetch_bytes};
+use crate::crowd::Crowd;
 use crate::descriptors;
 use crate::download::{Download, Wish};
 use crate::machine::{
-    eventually, has_program, in_own_network, open_files, packets_without_route, run, skipped,
-    status,
+    at_the_other_end, eventually, has_program, in_own_network, lay_cable, library, open_files,
+    packets_without_route, raise_own_file_limit, run, skipped, status,
 };
 use crate::root::{Root, assert_same};
 use crate::server::{PROGRAM, Server, program};
@@ -86,6 +87,7 @@ fn out_of_memory_for_mappings() {
     for _ in 0..2 {
         let (mut client, download) = go_halfway(Client::new(server.address()), &wish);
         assert!(!is_mapped(&server), "the limit does not hold");
+        server.wait_for_log(&["WARN", "\"file\"", "is read instead"]);
         assert_same(&client.complete(download).unwrap().bytes, &bytes);
     }
     limit_address_space(server.process(), libc::RLIM_INFINITY);
@@ -98,6 +100,31 @@ fn out_of_memory_for_mappings() {
     eventually("descriptors back", PATIENCE, || {
         (open_files(server.process()) == before).then_some(())
     });
+    assert!(server.is_running());
+}
+
+/// Files take the address space until hardly any is left, and then more clients come: the program has room for them.
+#[test]
+fn address_space_taken_by_many_files() {
+    let root = Root::new();
+    let all: Vec<_> = (0..600)
+        .map(|number| root.write(format!("file{number}"), 200_000 + number))
+        .collect();
+    let mut server = descriptors::start_with(root.path(), &["-n", "700"]);
+    let used = status(server.process(), "VmSize") << 10;
+    limit_address_space(server.process(), used + (40 << 20));
+    raise_own_file_limit();
+    let mut crowd = Crowd::new(server.address());
+    for number in 0..all.len() {
+        crowd.add(Wish::octet(format!("file{number}")).option("blksize", 8192));
+    }
+    crowd.begin(all.len());
+    let mapped = mapped_files(&server, &root);
+    assert!(0 < mapped && mapped < all.len() / 2, "{mapped} are mapped");
+    crowd.complete(PATIENCE * 2);
+    for (member, bytes) in crowd.members().iter().zip(&all) {
+        assert_same(&member.download.bytes, bytes);
+    }
     assert!(server.is_running());
 }
 
@@ -117,6 +144,81 @@ fn limit_address_space(process: u32, bytes: u64) {
     };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
 }
+
+/// No mapping is left (`vm.max_map_count`), which is ENOMEM as well: whoever comes too late is read to, nobody else notices, and
+/// mappings that come free are used again. A library that is loaded first takes nearly all of them.
+#[test]
+fn out_of_mappings() {
+    let most = fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
+    if most.trim().parse::<u32>().unwrap() > MAPPINGS_MAX {
+        return skipped("vm.max_map_count is too large to be used up");
+    }
+    let root = Root::new();
+    let Some(library) = library(&root, MANY_MAPPINGS) else {
+        return;
+    };
+    let all: Vec<_> = (0..100)
+        .map(|number| root.write(format!("file{number}"), 20_000 + number))
+        .collect();
+    let mut command = program(PROGRAM);
+    command
+        .env("LD_PRELOAD", library)
+        .arg("-r")
+        .arg(root.path());
+    command.args(["-n", "120", "-a", "127.0.0.1:0"]);
+    let mut server = Server::launch(command, 1);
+    let before = open_files(server.process());
+    for _ in 0..2 {
+        let mut crowd = Crowd::new(server.address());
+        (0..all.len()).for_each(|number| crowd.add(Wish::octet(format!("file{number}"))));
+        crowd.begin(all.len());
+        let mapped = mapped_files(&server, &root);
+        assert!(0 < mapped && mapped < all.len() / 2, "{mapped} are mapped");
+        crowd.complete(PATIENCE);
+        for (member, bytes) in crowd.members().iter().zip(&all) {
+            assert_same(&member.download.bytes, bytes);
+        }
+        eventually("descriptors and mappings back", PATIENCE, || {
+            let files = open_files(server.process());
+            (files == before && mapped_files(&server, &root) == 0).then_some(())
+        });
+    }
+    let is_told = |line: &String| line.contains("is read instead");
+    let told = server
+        .log_lines()
+        .iter()
+        .filter(|line| is_told(line))
+        .count();
+    assert!(0 < told && told < all.len(), "{told} lines");
+    server.wait_for_log(&["lines like the next were left out"]);
+    assert!(server.is_running());
+}
+
+fn mapped_files(server: &Server, root: &Root) -> usize {
+    let maps = fs::read_to_string(format!("/proc/{}/maps", server.process())).unwrap();
+    maps.matches(root.path().to_str().unwrap()).count()
+}
+
+/// Each takes some memory of the kernel.
+const MAPPINGS_MAX: u32 = 100_000;
+
+/// Pages of which no two neighbours are alike are a mapping each. Twenty pages become like their neighbours again.
+const MANY_MAPPINGS: &str = r#"
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <sys/mman.h>
+
+__attribute__((constructor)) static void fill(void) {
+    long page = 4096, pages = 210000, used = 1;
+    char *all = mmap(0, pages * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (all == MAP_FAILED) abort();
+    while (mprotect(all + used * page, page, PROT_READ) == 0) used += 2;
+    for (int back = 0; back < 20; back++) {
+        used -= 2;
+        if (mprotect(all + used * page, page, PROT_NONE)) abort();
+    }
+}
+"#;
 
 // Calls that fail.
 
@@ -289,10 +391,8 @@ fn an_interface_that_goes_down_and_up() {
     in_own_network(|| {
         let (root, bytes) = Root::with_file(60_000);
         let options = ["-a", "192.0.2.1:69", "-t", "4"];
-        let mut cable = Command::new("ip");
-        cable.args("link add here type veth peer name there".split(' '));
-        if !cable.status().is_ok_and(|status| status.success()) {
-            return skipped("there is no veth");
+        if !lay_cable("here", "there") {
+            return;
         }
         run("ip", "address add 192.0.2.1/24 dev here");
         run("ip", "link set here up");
@@ -300,7 +400,8 @@ fn an_interface_that_goes_down_and_up() {
         let before = open_files(server.process());
         let asked: SocketAddr = server.address();
         let wish = Wish::octet("file");
-        let (client, download) = at_the_other_end("there", move || {
+        let addresses = ["address add 192.0.2.2/24 dev there"];
+        let (client, download) = at_the_other_end("there", &addresses, move || {
             let client = Client::at(Ipv4Addr::new(192, 0, 2, 2), asked);
             go_halfway(client, &Wish::octet("file"))
         });
@@ -334,28 +435,4 @@ fn an_interface_that_goes_down_and_up() {
         });
         assert!(server.is_running());
     });
-}
-
-/// Makes something in a network of its own at the other end of the cable, with the address 192.0.2.2. What is made there, sockets
-/// above all, stays there.
-fn at_the_other_end<T: Send + 'static>(
-    interface: &'static str,
-    make: impl FnOnce() -> T + Send + 'static,
-) -> T {
-    let (told, ours) = std::sync::mpsc::channel();
-    let (go, wait) = std::sync::mpsc::channel::<()>();
-    let there = thread::spawn(move || {
-        // SAFETY: no pointers; it concerns this thread only.
-        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
-        // SAFETY: no arguments, no failure.
-        told.send(unsafe { libc::gettid() }).unwrap();
-        wait.recv().unwrap();
-        run("ip", &format!("address add 192.0.2.2/24 dev {interface}"));
-        run("ip", &format!("link set {interface} up"));
-        make()
-    });
-    let thread = ours.recv().unwrap();
-    run("ip", &format!("link set {interface} netns {thread}"));
-    go.send(()).unwrap();
-    there.join().unwrap()
 }

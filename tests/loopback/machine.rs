@@ -8,11 +8,16 @@ use std::io::Write;
 use std::net::{Ipv6Addr, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 use std::panic::resume_unwind;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::mount::{MsFlags, mount};
+
+use crate::root::Root;
 
 /// Says why something is not tested here. Not by `eprintln`, which the harness hides when a test succeeds.
 pub(crate) fn skipped(why: &str) {
@@ -201,8 +206,7 @@ pub(crate) fn in_own_network(test: impl FnOnce() + Send + 'static) {
     if !is_root() || !has_program("ip", "-V") {
         return skipped("a network of its own needs root and `ip`");
     }
-    let name = thread::current().name().unwrap_or_default().to_owned();
-    let inside = move || {
+    in_own_thread(move || {
         // SAFETY: no pointers; it concerns this thread only, which does nothing else.
         if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
             return skipped(&format!(
@@ -212,14 +216,93 @@ pub(crate) fn in_own_network(test: impl FnOnce() + Send + 'static) {
         }
         run("ip", "link set lo up");
         test();
-    };
-    if let Err(panic) = thread::Builder::new()
-        .name(name)
-        .spawn(inside)
-        .unwrap()
-        .join()
-    {
+    });
+}
+
+/// Runs a test that mounts file systems, which nobody else sees but the server it starts. They are gone with the last of them.
+pub(crate) fn in_own_mounts(test: impl FnOnce() + Send + 'static) {
+    if !is_root() {
+        return skipped("file systems of its own need root");
+    }
+    in_own_thread(move || {
+        // SAFETY: as above.
+        let is_own = unsafe { libc::unshare(libc::CLONE_NEWNS) } == 0;
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        let nothing = None::<&str>;
+        if !is_own || mount(nothing, "/", nothing, private, nothing).is_err() {
+            return skipped(&format!(
+                "no file systems of its own: {}",
+                std::io::Error::last_os_error()
+            ));
+        }
+        test();
+    });
+}
+
+/// Under the name of the test; if it fails, the test does.
+fn in_own_thread(inside: impl FnOnce() + Send + 'static) {
+    let name = thread::current().name().unwrap_or_default().to_owned();
+    let thread = thread::Builder::new().name(name).spawn(inside);
+    if let Err(panic) = thread.unwrap().join() {
         resume_unwind(panic);
+    }
+}
+
+/// A library in C to be loaded before all others, built here; says so where there is no compiler.
+pub(crate) fn library(root: &Root, source: &str) -> Option<PathBuf> {
+    let (path, library) = (root.beside("library.c"), root.beside("library.so"));
+    fs::write(&path, source).unwrap();
+    let mut command = Command::new("cc");
+    command.args(["-shared", "-fPIC", "-o"]);
+    match command.arg(&library).arg(&path).output() {
+        Ok(output) if output.status.success() => Some(library),
+        Ok(output) => panic!("{}", String::from_utf8_lossy(&output.stderr)),
+        Err(_) => {
+            skipped("there is no C compiler");
+            None
+        }
+    }
+}
+
+/// A cable between two interfaces of this network; says so where there is none.
+pub(crate) fn lay_cable(here: &str, there: &str) -> bool {
+    let mut command = Command::new("ip");
+    command.args(format!("link add {here} type veth peer name {there}").split(' '));
+    let is_laid = command.status().is_ok_and(|status| status.success());
+    if !is_laid {
+        skipped("there is no veth");
+    }
+    is_laid
+}
+
+/// Makes something in a network of its own at the other end of a cable, which `ip` sets up there. What is made there, sockets
+/// above all, stays there, and the network with it.
+pub(crate) fn at_the_other_end<T: Send + 'static>(
+    interface: &str,
+    set_up: &[&str],
+    make: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let (told, ours) = std::sync::mpsc::channel();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let mut commands = vec![format!("link set {interface} up")];
+    commands.extend(set_up.iter().map(|&command| command.to_owned()));
+    let name = thread::current().name().unwrap_or_default().to_owned();
+    let inside = move || {
+        // SAFETY: no pointers; it concerns this thread only.
+        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
+        // SAFETY: no arguments, no failure.
+        told.send(unsafe { libc::gettid() }).unwrap();
+        wait.recv().unwrap();
+        commands.iter().for_each(|command| run("ip", command));
+        make()
+    };
+    let there = thread::Builder::new().name(name).spawn(inside).unwrap();
+    let thread = ours.recv().unwrap();
+    run("ip", &format!("link set {interface} netns {thread}"));
+    go.send(()).unwrap();
+    match there.join() {
+        Ok(made) => made,
+        Err(panic) => resume_unwind(panic),
     }
 }
 

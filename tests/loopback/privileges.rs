@@ -305,16 +305,39 @@ fn the_sandbox_is_on_unless_it_is_turned_off() {
 /// which run inside the sandbox as well.
 #[test]
 fn every_feature_works_in_the_sandbox() {
-    let (root, bytes) = Root::with_file(100_000);
+    let root = Root::new();
+    let mut command = program(PROGRAM);
+    command.arg("-r").arg(root.path());
+    walk_every_feature(&root, command);
+}
+
+/// Here nobody was root, not even at the start.
+#[test]
+fn every_feature_works_in_the_sandbox_of_an_ordinary_user() {
+    let root = Root::new();
+    let server = walk_every_feature(&root, unprivileged(&root, ""));
+    let line = server.wait_for_log(&["INFO", "sandbox: "]);
+    assert!(!line.contains("user "), "it became somebody: {line}");
+}
+
+fn walk_every_feature(root: &Root, mut command: Command) -> Server {
+    let bytes = root.write("file", 100_000);
     let lines = text(20_000);
     root.write_bytes("lines", &lines);
     fs::create_dir(root.file("directory")).unwrap();
     symlink(root.file("file"), root.file("link")).unwrap();
-    let mut options = vec!["-n", "4", "-vv", "--hold", "0", "-a", "127.0.0.1:0"];
-    if has_ipv6() {
-        options.extend(["-a", "[::1]:0"]);
+    command.args(["-n", "4", "-vv", "--hold", "0", "-a", "127.0.0.1:0"]);
+    let has_ipv6 = has_ipv6();
+    if has_ipv6 {
+        command.args(["-a", "[::1]:0"]);
     }
-    let mut server = Server::with(root.path(), &options);
+    let mut server = Server::launch(command, 1 + usize::from(has_ipv6));
+    let is_filtered = server
+        .wait_for_log(&["INFO", "sandbox: "])
+        .contains("system calls");
+    let filtered = field(&format!("/proc/{}/status", server.process()), "Seccomp");
+    assert_eq!(filtered, if is_filtered { "2" } else { "0" });
+    assert_no_capabilities(&server);
     assert_eq!(threads(server.process()).len(), 1);
 
     for &address in server.addresses() {
@@ -343,7 +366,7 @@ fn every_feature_works_in_the_sandbox() {
     }
     server.signal(Signal::SIGHUP);
     server.wait_for_signal_taken();
-    cut_short(&root, &server);
+    cut_short(root, &server);
 
     // Tables grow, and large blocks of memory come and go, when hundreds are kept alive at once.
     let mut crowd = Crowd::new(server.address());
@@ -363,6 +386,7 @@ fn every_feature_works_in_the_sandbox() {
     assert_eq!(server.wait(PATIENCE).code(), Some(0));
     let log = server.log_lines();
     assert!(!log.iter().any(|line| line.starts_with("ERROR")), "{log:?}");
+    server
 }
 
 /// A file that shrinks while it is sent.

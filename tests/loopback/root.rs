@@ -117,7 +117,7 @@ pub(crate) fn assert_same(fetched: &[u8], expected: &[u8]) {
 }
 
 /// Spreads the bits of a number over the whole word: the finalizer of MurmurHash3.
-fn mixed(mut word: u64) -> u64 {
+pub(crate) fn mixed(mut word: u64) -> u64 {
     word = (word ^ (word >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     word = (word ^ (word >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     word ^ (word >> 33)

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use crate::client::{Client, PATIENCE, fetch_bytes};
 use crate::download::{Download, Wish};
 use crate::machine::{
@@ -229,4 +231,25 @@ fn a_client_that_repeats_an_old_ack_for_ever() {
     });
     assert_same(&first.expect("the slot")[4..], &bytes[..512]);
     server.wait_for_log(&["timed out"]);
+}
+
+/// The server reads no further than to an ACK of all that is out. What comes right behind it is found before
+/// the block that answers the ACK is given up.
+#[test]
+fn an_error_right_behind_an_ack_ends_the_transfer() {
+    let (root, _) = Root::with_file(5_000);
+    let server = Server::start(root.path());
+    let before = open_files(server.process());
+    let mut client = Client::new(server.address());
+    client.request(&Wish::octet("file"));
+    client.expect_data(1);
+    server.signal(Signal::SIGSTOP);
+    client.ack(1);
+    client.send(&packet::error(3, "disk full"));
+    server.signal(Signal::SIGCONT);
+    let line = server.wait_for_log(&["client error 3"]);
+    assert!(line.contains("file"), "{line}");
+    eventually("descriptors back", PATIENCE, || {
+        (open_files(server.process()) == before).then_some(())
+    });
 }

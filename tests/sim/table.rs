@@ -13,16 +13,20 @@ use ripple_tftpd::firmware::{Chain, Kind};
 
 use crate::link::{Capacity, Path};
 use crate::measure::Results;
-use crate::policies::{Other, POLICIES};
+use crate::policies::{Other, POLICIES, Policy};
 use crate::random::{Chance, Random};
 use crate::run::run;
 use crate::world::{Arrival, FAST_ETHERNET, World};
 use crate::{each_seed, run_ours, seeds};
 
-/// One world with every policy in it.
+/// One world with every policy in it, ours last.
 fn compare(world: &World) -> Vec<Results> {
-    let other = |policy| run(world, Other::new(policy));
-    let mut rows: Vec<Results> = POLICIES.into_iter().map(other).collect();
+    compare_with(&POLICIES, world)
+}
+
+fn compare_with(policies: &[Policy], world: &World) -> Vec<Results> {
+    let other = |&policy| run(world, Other::new(policy));
+    let mut rows: Vec<Results> = policies.iter().map(other).collect();
     rows.push(run_ours(world));
     rows
 }
@@ -143,50 +147,72 @@ fn none_boots_more_in_the_worlds_of_the_table() {
     }
 }
 
-/// Which packet is lost decides when the last machine is up, so worlds with loss are judged by the
-/// medians of several seeds.
 #[test]
 fn ours_is_hardly_slower_than_any_that_boots_as_many() {
     for (world, rows) in worlds().iter().zip(results()) {
-        let mut runs = vec![rows.clone()];
-        if world.path.loss != Chance::NEVER {
-            let with = |seed| World {
-                seed,
-                ..world.clone()
-            };
-            runs.extend((2..=SEEDS_UNDER_LOSS).map(|seed| compare(&with(seed))));
+        if world.path.loss == Chance::NEVER {
+            ours_is_hardly_slower(world, std::slice::from_ref(rows));
         }
-        let median = |place: usize| {
-            let mut makespans: Vec<Duration> = runs.iter().map(|it| it[place].makespan).collect();
-            makespans.sort_unstable();
-            makespans[makespans.len() / 2]
-        };
-        let booted = |place: usize| runs.iter().map(|it| it[place].booted).sum::<usize>();
-        let last = POLICIES.len();
-        let best = (0..last)
-            .filter(|&other| booted(other) >= booted(last))
-            .min_by_key(|&other| median(other));
-        let ours = median(last);
-        let Some(best) = best else {
-            println!(
-                "{}: {ours:.2?}, and none of the others boots as many",
-                world.name
-            );
-            continue;
-        };
-        let (name, best) = (rows[best].server, median(best));
-        println!("{}: {ours:.2?}, \"{name}\" {best:.2?}", world.name);
-        assert!(
-            ours <= best.mul_f64(1.05) + SHORT_STORM_SLACK,
-            "{}: {ours:.2?}, but \"{name}\" takes {best:.2?}",
-            world.name
-        );
     }
 }
 
-/// In a storm of a second, most of which is waiting for what was lost, a cap costs something: the last
-/// machine begins a tenth of a second after the first. 1.31 s against 1.18 s was measured at 1 % loss.
-const SHORT_STORM_SLACK: Duration = Duration::from_millis(150);
+#[test]
+fn ours_is_hardly_slower_where_1_percent_is_lost() {
+    ours_is_hardly_slower_under_loss(Chance::per_mille(10));
+}
+
+#[test]
+fn ours_is_hardly_slower_where_5_percent_are_lost() {
+    ours_is_hardly_slower_under_loss(Chance::per_mille(50));
+}
+
+/// Only those without a cap can be as fast there: a cap of 100 is none for 100 machines, and with a smaller
+/// one it takes 1.4 times as long as here, or longer.
+fn ours_is_hardly_slower_under_loss(loss: Chance) {
+    let mut worlds = worlds().into_iter();
+    let world = worlds.find(|world| world.path.loss == loss);
+    let world = world.expect("the table has it");
+    let has_no_cap = |policy: &Policy| policy.name.starts_with("no cap");
+    let policies: Vec<Policy> = POLICIES.into_iter().filter(has_no_cap).collect();
+    assert_eq!(policies.len(), 2);
+    let with = |seed| World {
+        seed,
+        ..world.clone()
+    };
+    let runs: Vec<Vec<Results>> = (1..=SEEDS_UNDER_LOSS)
+        .map(|seed| compare_with(&policies, &with(seed)))
+        .collect();
+    ours_is_hardly_slower(&world, &runs);
+}
+
+/// By the medians of these runs of a world.
+fn ours_is_hardly_slower(world: &World, runs: &[Vec<Results>]) {
+    let median = |place: usize| {
+        let mut makespans: Vec<Duration> = runs.iter().map(|it| it[place].makespan).collect();
+        makespans.sort_unstable();
+        makespans[makespans.len() / 2]
+    };
+    let booted = |place: usize| runs.iter().map(|it| it[place].booted).sum::<usize>();
+    let last = runs[0].len() - 1;
+    let best = (0..last)
+        .filter(|&other| booted(other) >= booted(last))
+        .min_by_key(|&other| median(other));
+    let ours = median(last);
+    let Some(best) = best else {
+        println!(
+            "{}: {ours:.2?}, and none of the others boots as many",
+            world.name
+        );
+        return;
+    };
+    let (name, best) = (runs[0][best].server, median(best));
+    println!("{}: {ours:.3?}, \"{name}\" {best:.3?}", world.name);
+    assert!(
+        ours <= best.mul_f64(1.05),
+        "{}: {ours:.3?}, but \"{name}\" takes {best:.3?}",
+        world.name
+    );
+}
 
 #[test]
 fn none_boots_more_in_any_world() {
@@ -244,5 +270,6 @@ fn any_world(seed: u64) -> World {
     world.with_each(&kinds, usize::try_from(machines / 7).unwrap_or(1), divisor)
 }
 
-/// Odd, so that there is one in the middle.
-const SEEDS_UNDER_LOSS: u64 = 5;
+/// Which packet is lost decides when the last machine is up: at 5 % loss ours was 8 % slower over 101 seeds,
+/// but 2 to 3 % over 201, 401 and 599. Odd, so that there is one in the middle.
+const SEEDS_UNDER_LOSS: u64 = 201;

@@ -35,7 +35,11 @@ fn bounded(negotiated: &Negotiated, terms: Terms, payload_max: Option<u16>) {
     } = *negotiated;
     assert!(BLKSIZE_MIN <= blksize && blksize <= terms.max_blksize.max(512));
     assert!(1 <= windowsize && windowsize <= terms.max_windowsize);
-    assert!(negotiated.timeout().is_none_or(|timeout| (1..=255).contains(&timeout.as_secs())));
+    assert!(
+        negotiated
+            .timeout()
+            .is_none_or(|timeout| (1..=255).contains(&timeout.as_secs()))
+    );
     let fits = |most: u16| blksize <= most.saturating_sub(4).max(BLKSIZE_MIN);
     assert!(blksize == 512 || payload_max.is_none_or(fits));
 }

@@ -5,7 +5,7 @@
 
 #[path = "../../hostile/choices.rs"]
 #[allow(dead_code, reason = "the ordinary suite chooses by seed")]
-mod choices;
+pub(crate) mod choices;
 #[path = "../../hostile/history.rs"]
 mod history;
 #[path = "../../hostile/world.rs"]

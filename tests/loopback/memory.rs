@@ -1,0 +1,82 @@
+//! What a server takes at most that has as much to remember as its settings allow.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::client::{Client, PATIENCE, fetch};
+use crate::crowd::Crowd;
+use crate::download::Wish;
+use crate::machine::{alone, raise_own_file_limit, status};
+use crate::root::Root;
+use crate::server::Server;
+
+/// With the defaults of `-n` and `-q`: more machines were heard of than are remembered, and the queue is full of clients that are
+/// kept alive, each with a name as long as can be.
+#[test]
+fn memory_of_a_full_server() {
+    let _turn = alone();
+    raise_own_file_limit();
+    let root = Root::new();
+    let long = [
+        "d".repeat(255),
+        "e".repeat(255),
+        "f".repeat(255),
+        "g".repeat(255),
+    ]
+    .join("/");
+    root.write(&long, 600);
+    let mut server = Server::with(root.path(), &["--hold", "0"]);
+    let empty = status(server.process(), "VmRSS");
+
+    let mut client = Client::new(server.address());
+    let miss = Wish::octet("missing");
+    for number in 0..MACHINES {
+        // Spread over many networks.
+        let address = Ipv4Addr::from_bits((127 << 24) + number * 223 % (1 << 24));
+        let socket = UdpSocket::bind((address, 0)).unwrap();
+        socket.send_to(&miss.packet(), server.address()).unwrap();
+        if number % 500 == 0 {
+            // Whoever asks now is answered after the others were.
+            client.request(&miss);
+            client.expect_error(1);
+        }
+    }
+    let heard = status(server.process(), "VmRSS");
+
+    let mut crowd = Crowd::new(server.address());
+    (0..WAITING + 32).for_each(|_| crowd.add(Wish::octet(&long)));
+    crowd.begin(WAITING + 32);
+    let full = status(server.process(), "VmRSS");
+    println!(
+        "VmRSS in KiB: {empty} at the start, {heard} with all machines, {full} with a full queue"
+    );
+    assert!(full < RESIDENT_MAX, "{full} KiB");
+    drop(crowd);
+
+    assert_eq!(
+        fetch(server.address(), &Wish::octet(&long))
+            .unwrap()
+            .bytes
+            .len(),
+        600
+    );
+    server.signal(Signal::SIGTERM);
+    server.wait(PATIENCE + Duration::from_secs(40));
+    let line = server.wait_for_log(&["INFO stopped: "]);
+    let requests: usize = line.split(' ').nth(2).unwrap().parse().unwrap();
+    assert!(
+        requests > usize::try_from(MACHINES).unwrap() + WAITING,
+        "{line}"
+    );
+}
+
+/// More than the server remembers.
+const MACHINES: u32 = 70_000;
+
+/// The default of `-q`.
+const WAITING: usize = 4096;
+
+/// KiB. README and the manual name it.
+const RESIDENT_MAX: u64 = 40_000_000 >> 10;
