@@ -239,11 +239,12 @@ impl Daemon {
     /// Reads until the client has acknowledged all that was out, and no further: to find the socket empty
     /// would take one more system call for each block. Tells whether there may be something of use left.
     fn receive_from(&mut self, now: Moment, client: usize) -> bool {
+        let Some(peer) = self.server.peer_of(client) else {
+            return false;
+        };
         let mut buffer = [0; REPLY_MAX];
         for _ in 0..REPLIES_AT_ONCE {
-            let (Some(connection), Some(peer)) =
-                (self.world.connection(client), self.server.peer_of(client))
-            else {
+            let Some(connection) = self.world.connection(client) else {
                 return false;
             };
             match connection.socket.receive(&mut buffer) {

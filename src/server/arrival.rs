@@ -263,13 +263,14 @@ impl Server {
     /// whose place a request takes. One that was sent an OACK does not give way: its ACK may be lost and
     /// the newcomer be its neighbour behind the same address, and some firmware says nothing after it.
     fn superseded_by(&self, now: Moment, arrival: &Arrival<'_>) -> Option<usize> {
-        let mut unanswered = self.hosts.unanswered(host_of(arrival.peer));
-        unanswered.by_ref().take(SUPERSEDED_EXAMINED).find(|&id| {
+        let waiting = self.queue.waiting_of(host_of(arrival.peer));
+        waiting.take(SUPERSEDED_EXAMINED).find(|&id| {
             let client = &self.clients[id];
             let gives_way = match &client.stage {
                 Stage::Pending(waiting) => waiting.may_be_superseded(now),
                 Stage::Served(served) => {
                     served.phase == Phase::Held
+                        && client.is_unanswered()
                         && !served.transfer.negotiated().has_oack()
                         && now.since(served.transfer.progress_at()) > SUPERSEDED_AFTER
                 }
@@ -302,7 +303,7 @@ impl Server {
             try_again_at: None,
         });
         self.by_peer.insert(arrival.peer, id);
-        self.hosts.add_client(host_of(arrival.peer), id);
+        self.hosts.add_client(host_of(arrival.peer));
         self.count(id);
         self.set_timer(id);
         id
@@ -332,5 +333,5 @@ impl Server {
 /// within this time. Later it means that the machine rebooted: ports repeat across reboots.
 const RESTART_AFTER: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Unanswered requests of one host that are looked through for one to supersede.
+/// Requests of one host that wait and are looked through for one to supersede.
 const SUPERSEDED_EXAMINED: usize = 64;

@@ -207,17 +207,14 @@ impl Server {
             self.clients.len(),
             "one client per peer"
         );
-        let unanswered = self
-            .clients
-            .iter()
-            .filter(|(_, client)| client.is_unanswered())
-            .count();
-        assert_eq!(
-            self.hosts.unanswered_in_all(),
-            unanswered,
-            "the list of a host is wrong"
-        );
         for (id, client) in &self.clients {
+            let mut waiting = self.queue.waiting_of(host_of(client.peer));
+            let waits = matches!(client.phase(), None | Some(Phase::Held));
+            assert_eq!(
+                waiting.any(|other| other == id),
+                waits,
+                "the list of a host is wrong"
+            );
             assert_eq!(
                 self.by_peer.get(&client.peer),
                 Some(&id),

@@ -1,20 +1,19 @@
-//! What is known of the machines behind the addresses: when their boots began, whether they ever
-//! answered, and who of their clients has not answered yet.
+//! What is known of the machines behind the addresses: when their boots began, and whether they ever
+//! answered.
 //!
 //! A boot is all requests of one address with no pause of more than [`BOOT_PAUSE`]. The table is bounded,
 //! and a machine is forgotten when its pause is over: each stands in one line, is looked at when it comes
 //! to the front, and goes to the end again if it was heard meanwhile. Nobody is woken for that.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::moment::Moment;
 use crate::wire::Peer;
 
 /// What tells one machine from another: its address, and the interface where that is link-local.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Host {
     address: IpAddr,
     scope: u32,
@@ -44,10 +43,6 @@ pub(super) struct Hosts {
     known: HashMap<Host, Known>,
     /// Every known host once, with the time when it is to be looked at.
     line: VecDeque<(Moment, Host)>,
-    /// Clients that have not answered yet: those of a host stand together, oldest first.
-    unanswered: BTreeMap<(Host, u64), usize>,
-    /// How many clients there ever were.
-    clients: u64,
 }
 
 #[derive(Debug)]
@@ -66,8 +61,6 @@ impl Hosts {
         Hosts {
             known: HashMap::with_capacity(room),
             line: VecDeque::with_capacity(room),
-            unanswered: BTreeMap::new(),
-            clients: 0,
         }
     }
 
@@ -115,33 +108,11 @@ impl Hosts {
         self.known.get(&host).is_some_and(|known| known.is_proven)
     }
 
-    /// A client of `host` waits for its first packet, or has been sent it.
-    pub(super) fn add_client(&mut self, host: Host, client: usize) {
+    /// One more client of `host` waits or is served.
+    pub(super) fn add_client(&mut self, host: Host) {
         if let Some(known) = self.known.get_mut(&host) {
             known.clients += 1;
         }
-        self.clients += 1;
-        self.unanswered.insert((host, self.clients), client);
-    }
-
-    /// It answered, or is gone.
-    pub(super) fn remove_unanswered(&mut self, host: Host, client: usize) {
-        let mut of_host = self.unanswered.range(all_of(host));
-        if let Some((&key, _)) = of_host.find(|&(_, &other)| other == client) {
-            self.unanswered.remove(&key);
-        }
-    }
-
-    /// Clients of `host` that have not answered yet, oldest first.
-    pub(super) fn unanswered(&self, host: Host) -> impl Iterator<Item = usize> + '_ {
-        self.unanswered
-            .range(all_of(host))
-            .map(|(_, &client)| client)
-    }
-
-    /// How many clients have not answered yet.
-    pub(super) fn unanswered_in_all(&self) -> usize {
-        self.unanswered.len()
     }
 
     /// Forgets those whose time is over, and the oldest where there are too many.
@@ -166,10 +137,6 @@ impl Hosts {
             }
         }
     }
-}
-
-fn all_of(host: Host) -> RangeInclusive<(Host, u64)> {
-    (host, 0)..=(host, u64::MAX)
 }
 
 /// A longer pause between the packets of a machine means that it begins anew.
@@ -206,7 +173,7 @@ mod tests {
         let mut hosts = Hosts::new(0);
         assert_eq!(hosts.heard(at(5), host(1)), at(5));
         assert_eq!(hosts.heard(at(64), host(1)), at(5));
-        hosts.add_client(host(1), 7);
+        hosts.add_client(host(1));
         hosts.is_gone(at(120), host(1), at(5));
         assert_eq!(hosts.heard(at(180), host(1)), at(5));
         assert!(!hosts.is_proven(host(1)));
@@ -215,7 +182,7 @@ mod tests {
         assert!(hosts.is_proven(host(1)) && !hosts.is_proven(host(2)));
         assert_eq!(hosts.heard(at(301), host(1)), at(301));
         assert!(!hosts.is_proven(host(1)), "another boot");
-        hosts.add_client(host(1), 7);
+        hosts.add_client(host(1));
         assert_eq!(hosts.heard(at(999), host(1)), at(301));
     }
 

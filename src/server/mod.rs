@@ -179,8 +179,6 @@ impl Server {
             Step::End(Outcome::Cancelled | Outcome::ClientError(_))
         );
         if (transfer.is_answered() || is_error) && !was_answered {
-            let host = host_of(self.clients[client].peer);
-            self.hosts.remove_unanswered(host, client);
             self.spread_first_feeding(now, client);
             self.proves(client);
         }
@@ -405,9 +403,6 @@ impl Server {
         self.uncount(id);
         let client = self.clients.remove(id);
         self.by_peer.remove(&client.peer);
-        if client.is_unanswered() {
-            self.hosts.remove_unanswered(host_of(client.peer), id);
-        }
         let host = host_of(client.peer);
         self.hosts
             .is_gone(client.heard_at(), host, client.place.boot_began);

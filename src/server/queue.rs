@@ -51,9 +51,9 @@ struct HostLine {
 /// The clients of one host that wait.
 #[derive(Debug, Default)]
 struct Waiters {
-    count: usize,
-    /// Their places, while the host is unproven.
-    unproven: Vec<Place>,
+    /// All of them, those first who began to wait first.
+    all: Vec<(Place, usize)>,
+    /// Those of them who stand in line.
     queued: BySize<VecDeque<(Place, usize)>>,
     shown: BySize<Option<Place>>,
     is_held_up: bool,
@@ -197,9 +197,8 @@ impl Queue {
         let line = self.hosts.entry(host).or_default();
         line.is_proven = is_proven;
         let waiters = line.waiters.get_or_insert_default();
-        waiters.count += 1;
+        waiters.all.push((place, client));
         if !is_proven {
-            waiters.unproven.push(place);
             self.change_crowd(network_of(host), |waiting| {
                 waiting.insert(place, client);
             });
@@ -211,8 +210,7 @@ impl Queue {
         let line = self.line(host);
         let is_proven = line.is_proven;
         let waiters = line.waiters.as_mut().expect("it waited until now");
-        waiters.count -= 1;
-        waiters.unproven.retain(|&other| other != place);
+        waiters.all.retain(|&(other, _)| other != place);
         if !is_proven {
             self.change_crowd(network_of(host), |waiting| {
                 waiting.remove(&place);
@@ -257,10 +255,7 @@ impl Queue {
         line.is_proven = true;
         let running = line.running;
         let (waiting, shown) = match &mut line.waiters {
-            Some(waiters) => (
-                std::mem::take(&mut waiters.unproven),
-                std::mem::take(&mut waiters.shown),
-            ),
+            Some(waiters) => (waiters.all.clone(), std::mem::take(&mut waiters.shown)),
             None => Default::default(),
         };
         if let Some(network) = self.networks.get_mut(&network_of(host)) {
@@ -273,7 +268,7 @@ impl Queue {
             }
         }
         self.change_crowd(network_of(host), |crowd| {
-            waiting.iter().for_each(|place| {
+            waiting.iter().for_each(|(place, _)| {
                 crowd.remove(place);
             });
         });
@@ -347,7 +342,7 @@ impl Queue {
     /// One more client of `host` may wait.
     pub(super) fn has_room_for(&self, host: Host) -> bool {
         let waiters = self.hosts.get(&host).and_then(|line| line.waiters.as_ref());
-        let waiting = waiters.map_or(0, |waiters| waiters.count);
+        let waiting = waiters.map_or(0, |waiters| waiters.all.len());
         waiting < self.limits.per_client_pending || !self.limits.bounds(host)
     }
 
@@ -363,6 +358,14 @@ impl Queue {
         }
         let waiting = &self.networks.get(&network)?.waiting;
         waiting.last_key_value().map(|(_, &newest)| newest)
+    }
+
+    /// The clients of `host` that wait, those first who began to wait first.
+    pub(super) fn waiting_of(&self, host: Host) -> impl Iterator<Item = usize> + '_ {
+        let line = self.hosts.get(&host);
+        let waiters = line.and_then(|line| line.waiters.as_ref());
+        let all = waiters.map_or(&[][..], |waiters| &waiters.all);
+        all.iter().map(|&(_, client)| client)
     }
 
     fn change_crowd(&mut self, network: Network, change: impl FnOnce(&mut BTreeMap<Place, usize>)) {
@@ -434,7 +437,7 @@ impl Waiters {
     }
 
     fn is_over(&self) -> bool {
-        self.count == 0 && !self.has_queued()
+        self.all.is_empty() && !self.has_queued()
     }
 }
 
