@@ -144,9 +144,9 @@ mod tests {
 
     #[test]
     fn a_long_and_even_path_has_a_margin() {
-        let mut retransmit = Retransmit::new(None);
+        let mut retransmit = Retransmit::default();
         (0..100).for_each(|_| retransmit.sample(400 * MILLISECOND));
-        assert_eq!(retransmit.rto(), 450 * MILLISECOND);
+        assert_eq!(retransmit.rto(None), 450 * MILLISECOND);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! A log that takes no lines, for whatever reason, costs lines and nothing else. Pipes are in `logging`.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use crate::client::{Client, PATIENCE, fetch_bytes};
@@ -26,7 +27,10 @@ impl Mute {
     }
 
     fn launch(mut command: Command, root: &Path, stderr: Stdio) -> Mute {
-        let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        // Between two looks nobody else takes a port of an address that is used here only.
+        static COUNT: AtomicU8 = AtomicU8::new(1);
+        let own = Ipv4Addr::new(127, 77, 0, COUNT.fetch_add(1, Ordering::Relaxed));
+        let free = std::net::UdpSocket::bind((own, 0)).unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
         command
