@@ -4,6 +4,7 @@
 
 use std::array;
 use std::io::{self, ErrorKind, IoSlice};
+use std::mem;
 
 use nix::errno::Errno;
 
@@ -39,7 +40,7 @@ pub(super) struct World {
     mtu_clamp: bool,
     /// The kernel can cut a buffer into packets.
     segments: bool,
-    /// Clients whose sockets may hold more than was read.
+    /// Clients whose sockets may hold more than was read, each once.
     pub unread: Vec<usize>,
 }
 
@@ -50,6 +51,8 @@ pub(super) struct Connection {
     pub socket: ClientSocket,
     content: Content,
     wants_writable: bool,
+    /// It stands in the list of those who are to be read.
+    is_unread: bool,
     /// The kernel cuts a window into packets for us.
     segments: bool,
 }
@@ -80,6 +83,20 @@ impl World {
     /// What is open for `client`, if anything is.
     pub(super) fn connection(&self, client: usize) -> Option<&Connection> {
         self.connections.get(client)?.as_ref()
+    }
+
+    /// The socket of `client` is to be read.
+    pub(super) fn remember_unread(&mut self, client: usize) {
+        if self.note_unread(client, true) == Some(false) {
+            self.unread.push(client);
+        }
+    }
+
+    /// Takes note whether `client` stands in the list of those who are to be read, and tells whether it did;
+    /// none where it is gone.
+    pub(super) fn note_unread(&mut self, client: usize, is_unread: bool) -> Option<bool> {
+        let connection = self.connections.get_mut(client)?.as_mut()?;
+        Some(mem::replace(&mut connection.is_unread, is_unread))
     }
 
     /// The socket of `client` became writable: no need to be told again.
@@ -149,6 +166,7 @@ impl Io for World {
             socket,
             content,
             wants_writable: false,
+            is_unread: false,
             segments: self.segments,
         });
         Ok(opened)
@@ -195,7 +213,7 @@ impl Io for World {
     }
 
     fn read_again(&mut self, client: usize) {
-        self.unread.push(client);
+        self.remember_unread(client);
     }
 
     fn close(&mut self, client: usize) {

@@ -2,8 +2,8 @@
 //!
 //! It knows no protocol: it carries datagrams from sockets to the [`Server`] and sleeps until the server
 //! wants to be woken. The clock is read once a turn. What one turn receives is bounded, so a flood of
-//! requests starves neither timers nor transfers; what is left unread is kept in mind, since the poll is
-//! edge-triggered and reminds nobody.
+//! requests starves neither timers nor transfers; what of it matters and is left unread is kept in mind,
+//! since the poll is edge-triggered and reminds nobody.
 //!
 //! Read `confine` (what is given up before the loop begins), `io` (the server's hands) and `log` (every
 //! line it writes).
@@ -168,7 +168,7 @@ impl Daemon {
                         self.server.on_writable(client);
                     }
                     if readiness.is_readable {
-                        self.world.unread.push(client);
+                        self.world.remember_unread(client);
                     }
                 }
                 Source::Timer => {}
@@ -231,41 +231,56 @@ impl Daemon {
     /// Hands what clients sent to the server, a bounded number from each socket.
     fn receive_replies(&mut self, now: Moment) {
         let mut unread = mem::take(&mut self.world.unread);
-        unread.retain(|&client| self.receive_from(now, client));
+        unread.retain(|&client| {
+            let may_hold_more = self.receive_from(now, client);
+            self.world.note_unread(client, may_hold_more);
+            may_hold_more
+        });
         unread.append(&mut self.world.unread);
         self.world.unread = unread;
     }
 
-    /// Reads until the client has acknowledged all that was out, and no further: to find the socket empty
+    /// Reads until the server has heard all that matters now, and no further: to find the socket empty
     /// would take one more system call for each block. Tells whether there may be something of use left.
     fn receive_from(&mut self, now: Moment, client: usize) -> bool {
         let Some(peer) = self.server.peer_of(client) else {
             return false;
         };
         let mut buffer = [0; REPLY_MAX];
+        let mut is_port_closed = false;
+        let mut may_hold_more = true;
         for _ in 0..REPLIES_AT_ONCE {
             let Some(connection) = self.world.connection(client) else {
                 return false;
             };
-            match connection.socket.receive(&mut buffer) {
+            let has_heard_all = match connection.socket.receive(&mut buffer) {
                 // Between bind and connect a stranger's packet may have come in.
-                Ok((_, from)) if Peer::from(from) != peer => {}
-                Ok((reply, _)) => {
-                    if self.server.on_reply(now, &mut self.world, client, reply) {
-                        return false;
-                    }
-                }
+                Ok((_, from)) if Peer::from(from) != peer => false,
+                Ok((reply, _)) => self.server.on_reply(now, &mut self.world, client, reply),
                 Err(error) if is_refused(&error) => {
-                    self.server.on_port_closed(now, &mut self.world, client);
-                    return false;
+                    // It may have said something before.
+                    is_port_closed = true;
+                    false
                 }
                 Err(error) => match after_error(&error) {
-                    AfterError::TryAgain => {}
-                    AfterError::Empty | AfterError::Tell => return false,
+                    AfterError::TryAgain => false,
+                    AfterError::Empty => true,
+                    AfterError::Tell => {
+                        let log = &mut self.world.log;
+                        log.warning(now, || format!("{peer}: {error}"));
+                        true
+                    }
                 },
+            };
+            if has_heard_all {
+                may_hold_more = false;
+                break;
             }
         }
-        true
+        if is_port_closed {
+            self.server.on_port_closed(now, &mut self.world, client);
+        }
+        may_hold_more
     }
 
     fn sleep(&mut self, now: Moment) -> Result<Turn, Failure> {

@@ -79,8 +79,7 @@ impl ReadContent {
 
     fn prepare(&mut self, offset: u64, count: u64) -> io::Result<()> {
         let count = count.min(self.length.saturating_sub(offset));
-        self.buffer
-            .resize(usize::try_from(count).unwrap_or(usize::MAX), 0);
+        resize(&mut self.buffer, count)?;
         self.begin = offset;
         self.file.read_exact_at(&mut self.buffer, offset)
     }
@@ -91,6 +90,15 @@ impl ReadContent {
         let end = (begin + usize::from(most)).min(self.buffer.len());
         &self.buffer[begin..end]
     }
+}
+
+/// Makes a buffer as long as wanted; where memory is lacking for a moment, that is as if the bytes were.
+fn resize(buffer: &mut Vec<u8>, length: u64) -> io::Result<()> {
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let room = buffer.try_reserve(length.saturating_sub(buffer.len()));
+    room.map_err(|_| io::ErrorKind::WouldBlock)?;
+    buffer.resize(length, 0);
+    Ok(())
 }
 
 /// A text file on its way through the translation.
@@ -152,7 +160,10 @@ impl TextContent {
     /// Reads and translates at most `wanted` bytes of the file.
     fn translate_some(&mut self, wanted: u64) -> io::Result<()> {
         let count = wanted.min(self.length - self.read);
-        self.buffer.resize(usize::try_from(count).unwrap_or(0), 0);
+        resize(&mut self.buffer, count)?;
+        // Each byte may become two.
+        let room = self.translated.try_reserve(2 * self.buffer.len());
+        room.map_err(|_| io::ErrorKind::WouldBlock)?;
         self.file.read_exact_at(&mut self.buffer, self.read)?;
         self.read += count;
         netascii::translate(&self.buffer, &mut self.translated);

@@ -15,7 +15,7 @@ use crate::transfer::{Outcome, Step, Terms, Transfer, Wanted};
 impl Server {
     /// Gives free slots to those who are next, and idle ones where none is free.
     pub(super) fn admit(&mut self, now: Moment, io: &mut impl Io) {
-        loop {
+        while !self.queue.is_deserted() {
             let Some(id) = self.next_in_line(now) else {
                 if self.is_paused(now) || !self.take_idle_slot_back(now) {
                     return;
@@ -153,7 +153,7 @@ impl Server {
         let negotiated = wanted.negotiate(terms, opened.length, opened.payload_max);
         let transfer = Transfer::new(now, negotiated, opened.length, self.limits.patience);
         let mut served = Served::new(now, transfer, phase);
-        served.owes_first_packet = self.take_first_packet(now, host);
+        served.first_packets_taken = u8::from(self.take_first_packet(now, host));
         served
     }
 

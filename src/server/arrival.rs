@@ -264,13 +264,13 @@ impl Server {
     /// the newcomer be its neighbour behind the same address, and some firmware says nothing after it.
     fn superseded_by(&self, now: Moment, arrival: &Arrival<'_>) -> Option<usize> {
         let waiting = self.queue.waiting_of(host_of(arrival.peer));
-        waiting.take(SUPERSEDED_EXAMINED).find(|&id| {
+        let unanswered = waiting.filter(|&id| self.clients[id].is_unanswered());
+        unanswered.take(SUPERSEDED_EXAMINED).find(|&id| {
             let client = &self.clients[id];
             let gives_way = match &client.stage {
                 Stage::Pending(waiting) => waiting.may_be_superseded(now),
                 Stage::Served(served) => {
                     served.phase == Phase::Held
-                        && client.is_unanswered()
                         && !served.transfer.negotiated().has_oack()
                         && now.since(served.transfer.progress_at()) > SUPERSEDED_AFTER
                 }

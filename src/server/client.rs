@@ -58,8 +58,8 @@ pub(super) struct Served {
     held: Duration,
     /// Held: when it is fed next.
     pub(super) feed_at: Moment,
-    /// Its first packet was taken from the bucket of its network.
-    pub(super) owes_first_packet: bool,
+    /// So many first packets were taken from the bucket of its network for it.
+    pub(super) first_packets_taken: u8,
     /// Running: when its slot was last found to lie idle.
     idle_from: Option<Moment>,
 }
@@ -91,7 +91,7 @@ impl Served {
             since: now,
             held: Duration::ZERO,
             feed_at: now,
-            owes_first_packet: false,
+            first_packets_taken: 0,
             idle_from: None,
         }
     }

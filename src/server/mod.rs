@@ -144,8 +144,8 @@ impl Server {
         self.clients.get(client).map(|client| client.peer)
     }
 
-    /// A datagram arrived on the socket of `client`. Tells whether it acknowledged all that was out: then
-    /// whatever else the socket holds has time until [`Io::read_again`].
+    /// A datagram arrived on the socket of `client`. Tells whether it acknowledged, in lockstep, all that was
+    /// out: then whatever else the socket holds has time until the next one, or [`Io::read_again`].
     pub fn on_reply(
         &mut self,
         now: Moment,
@@ -173,7 +173,9 @@ impl Server {
                 return false;
             }
         };
-        let is_caught_up = !had_nothing_out && transfer.has_nothing_out();
+        // In a window, a stray copy of an ACK is a wish to begin anew, unless it is read before more leaves.
+        let is_lockstep = transfer.negotiated().windowsize == 1;
+        let is_caught_up = is_lockstep && !had_nothing_out && transfer.has_nothing_out();
         let is_error = matches!(
             step,
             Step::End(Outcome::Cancelled | Outcome::ClientError(_))

@@ -51,7 +51,7 @@ struct HostLine {
 /// The clients of one host that wait.
 #[derive(Debug, Default)]
 struct Waiters {
-    /// All of them, those first who began to wait first.
+    /// All of them, in the order in which they became pending or held.
     all: Vec<(Place, usize)>,
     /// Those of them who stand in line.
     queued: BySize<VecDeque<(Place, usize)>>,
@@ -96,6 +96,11 @@ impl Queue {
         let large = self.firsts(Size::Bulk).filter(|_| bulk);
         let first = small.chain(large).min();
         first.map(|(_, client)| client)
+    }
+
+    /// Nobody stands in line, not even for what others of his own have.
+    pub(super) fn is_deserted(&self) -> bool {
+        self.queued == 0
     }
 
     /// Nobody waits who could have a slot.
@@ -255,7 +260,10 @@ impl Queue {
         line.is_proven = true;
         let running = line.running;
         let (waiting, shown) = match &mut line.waiters {
-            Some(waiters) => (waiters.all.clone(), std::mem::take(&mut waiters.shown)),
+            Some(waiters) => (
+                std::mem::take(&mut waiters.all),
+                std::mem::take(&mut waiters.shown),
+            ),
             None => Default::default(),
         };
         if let Some(network) = self.networks.get_mut(&network_of(host)) {
@@ -272,6 +280,9 @@ impl Queue {
                 crowd.remove(place);
             });
         });
+        if let Some(waiters) = &mut self.line(host).waiters {
+            waiters.all = waiting;
+        }
         self.show_network(network_of(host));
         self.show(host);
     }
@@ -360,7 +371,7 @@ impl Queue {
         waiting.last_key_value().map(|(_, &newest)| newest)
     }
 
-    /// The clients of `host` that wait, those first who began to wait first.
+    /// The clients of `host` that wait, in the order in which they became pending or held.
     pub(super) fn waiting_of(&self, host: Host) -> impl Iterator<Item = usize> + '_ {
         let line = self.hosts.get(&host);
         let waiters = line.and_then(|line| line.waiters.as_ref());

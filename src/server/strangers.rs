@@ -42,8 +42,13 @@ impl Server {
             return;
         };
         let step = transfer.on_repeated_request(now);
-        if step == Step::Send {
-            self.take_first_packet(now, host);
+        // What is about to leave anyway was taken before.
+        let leaves_once_more = step == Step::Send && !self.clients[id].is_ready;
+        if leaves_once_more
+            && self.take_first_packet(now, host)
+            && let Some(served) = self.clients[id].served_mut()
+        {
+            served.first_packets_taken = served.first_packets_taken.saturating_add(1);
         }
         self.take(now, io, id, step);
     }
@@ -72,11 +77,9 @@ impl Server {
         let host = host_of(self.clients[id].peer);
         self.hosts.prove(host);
         self.queue.proves(host);
-        if let Some(served) = self.clients[id].served_mut()
-            && std::mem::take(&mut served.owes_first_packet)
-        {
-            let packets = 1 + served.transfer.retransmissions();
-            self.unproven.give_back(network_of(host), packets);
+        if let Some(served) = self.clients[id].served_mut() {
+            let taken = std::mem::take(&mut served.first_packets_taken);
+            self.unproven.give_back(network_of(host), taken.into());
         }
     }
 

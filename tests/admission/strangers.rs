@@ -229,6 +229,31 @@ fn repeats_of_a_forged_request_draw_from_the_same_bucket() {
     assert!(sent < span * 200 / 2 && lab.server.stats().withheld > 1000);
 }
 
+/// Only one packet leaves for all of them, so that one forged request does not drain the bucket of a network.
+#[test]
+fn repeats_that_come_together_draw_one_packet_from_the_bucket() {
+    let mut lab = Lab::new(Limits {
+        per_client: 100,
+        ..slots(4000)
+    });
+    lab.ask(behind(1, 1), "large");
+    lab.pass(millis(150));
+    let sent_before = lab.world.sent.len();
+    for _ in 0..500 {
+        lab.deliver(&request(behind(1, 1), "large"));
+    }
+    lab.settle(&[]);
+    assert_eq!(lab.world.sent.len(), sent_before + 1);
+    for number in 0..1200 {
+        let host = u8::try_from(2 + number / 50).unwrap();
+        lab.deliver(&request(behind(host, 2 + number % 50), "large"));
+    }
+    lab.settle(&[]);
+    let drawn = lab.world.sent.len() - sent_before;
+    let burst = usize::try_from(FIRST_PACKETS_BURST).unwrap();
+    assert!(burst - 2 <= drawn && drawn <= burst, "{drawn}");
+}
+
 #[test]
 fn errors_to_strangers_are_bounded_and_those_to_proven_machines_are_not() {
     let mut lab = Lab::new(Limits::default());

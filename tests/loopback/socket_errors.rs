@@ -253,3 +253,47 @@ fn an_error_right_behind_an_ack_ends_the_transfer() {
         (open_files(server.process()) == before).then_some(())
     });
 }
+
+/// The client has closed its port when the server comes to read what it said before.
+#[test]
+fn an_error_counts_although_the_port_is_closed() {
+    let (root, _) = Root::with_file(5_000);
+    let server = Server::start(root.path());
+    let mut client = Client::new(server.address());
+    client.request(&Wish::octet("file"));
+    client.expect_data(1);
+    server.signal(Signal::SIGSTOP);
+    client.ack(1);
+    client.send(&packet::error(3, "disk full"));
+    drop(client);
+    server.signal(Signal::SIGCONT);
+    server.wait_for_log(&["client error 3"]);
+}
+
+/// In a window a second copy of an ACK is a wish to begin anew, but not where both have come before the next
+/// window leaves.
+#[test]
+fn copies_of_an_ack_that_wait_with_it_repeat_no_window() {
+    let (root, bytes) = Root::with_file(20_000);
+    let server = Server::with(root.path(), &["-v"]);
+    let wish = Wish::octet("file").option("windowsize", 4);
+    let mut client = Client::new(server.address());
+    client.request(&wish);
+    let mut download = Download::new(&wish);
+    while download.blocks < 8 {
+        let answer = download.on_packet(client.receive());
+        let is_stopped = download.blocks == 4 && answer.is_some();
+        if is_stopped {
+            server.signal(Signal::SIGSTOP);
+        }
+        for datagram in answer.iter() {
+            (0..if is_stopped { 3 } else { 1 }).for_each(|_| client.send(datagram));
+        }
+        if is_stopped {
+            server.signal(Signal::SIGCONT);
+        }
+    }
+    let download = client.complete(download).unwrap();
+    assert_same(&download.bytes, &bytes);
+    assert_eq!(download.duplicates, 0);
+}
