@@ -18,6 +18,8 @@ pub(crate) struct Crowd {
     server: SocketAddr,
     first: Ipv4Addr,
     members: Vec<Member>,
+    last_turn: Instant,
+    longest_gap: Duration,
 }
 
 pub(crate) struct Member {
@@ -43,6 +45,8 @@ impl Crowd {
             server,
             first,
             members: Vec::new(),
+            last_turn: Instant::now(),
+            longest_gap: Duration::ZERO,
         }
     }
 
@@ -68,6 +72,12 @@ impl Crowd {
         self.members.push(member);
     }
 
+    /// From one turn to the next: if it is more than [`TURN_MAX`], this process was kept from its work, and may have answered
+    /// so late that it was sent a packet again.
+    pub(crate) fn longest_gap(&self) -> Duration {
+        self.longest_gap
+    }
+
     pub(crate) fn members(&self) -> &[Member] {
         &self.members
     }
@@ -83,6 +93,7 @@ impl Crowd {
     /// Takes part until all are over.
     pub(crate) fn complete(&mut self, within: Duration) {
         let deadline = Instant::now() + within;
+        self.last_turn = Instant::now();
         for member in &mut self.members {
             if let Some(answer) = member.held_back.take() {
                 member.answer(&answer);
@@ -141,10 +152,12 @@ impl Crowd {
 
     fn turn(&mut self, answers: Answers) {
         let mut events = Events::with_capacity(256);
-        match self.poll.poll(&mut events, Some(Duration::from_millis(50))) {
+        match self.poll.poll(&mut events, Some(TURN_MAX)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return,
             result => result.unwrap(),
         }
+        self.longest_gap = self.longest_gap.max(self.last_turn.elapsed());
+        self.last_turn = Instant::now();
         for event in &events {
             self.members[event.token().0].on_readable(answers);
         }
@@ -164,6 +177,9 @@ impl Crowd {
         tids
     }
 }
+
+/// How long one turn waits for packets.
+pub(crate) const TURN_MAX: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy)]
 enum Answers {

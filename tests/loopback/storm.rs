@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::client::{Client, PATIENCE, fetch};
-use crate::crowd::Crowd;
+use crate::crowd::{Crowd, TURN_MAX};
 use crate::download::Wish;
 use crate::machine::{alone, eventually, field, open_files, raise_own_file_limit, status};
 use crate::root::{Root, assert_same};
@@ -50,7 +50,11 @@ fn five_hundred_clients_at_once_through_32_slots() {
         .iter()
         .map(|member| member.download.duplicates)
         .sum();
-    assert_eq!(duplicates, 0, "DATA packets that came twice");
+    let is_disturbed = crowd.longest_gap() > 2 * TURN_MAX;
+    assert!(
+        duplicates == 0 || is_disturbed,
+        "{duplicates} DATA packets came twice"
+    );
     let requests: u32 = crowd.members().iter().map(|member| member.requests).sum();
     assert!(requests > 500, "nobody asked twice: this was no storm");
 
