@@ -85,13 +85,6 @@ impl World {
         self.connections.get(client)?.as_ref()
     }
 
-    /// The socket of `client` is to be read.
-    pub(super) fn remember_unread(&mut self, client: usize) {
-        if self.note_unread(client, true) == Some(false) {
-            self.unread.push(client);
-        }
-    }
-
     /// Takes note whether `client` stands in the list of those who are to be read, and tells whether it did;
     /// none where it is gone.
     pub(super) fn note_unread(&mut self, client: usize, is_unread: bool) -> Option<bool> {
@@ -213,7 +206,9 @@ impl Io for World {
     }
 
     fn read_again(&mut self, client: usize) {
-        self.remember_unread(client);
+        if self.note_unread(client, true) == Some(false) {
+            self.unread.push(client);
+        }
     }
 
     fn close(&mut self, client: usize) {

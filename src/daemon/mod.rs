@@ -29,7 +29,7 @@ use crate::os::listener::Listener;
 use crate::os::poll::{Happened, LISTENERS_MAX, Poll, Source};
 use crate::os::process::{Signal, Signals, raise_descriptor_limit};
 use crate::os::receive::{Batch, Received};
-use crate::server::{Local, Server};
+use crate::server::{Io, Local, Server};
 use crate::wire::{Malformed, Peer};
 use io::World;
 use log::Log;
@@ -168,7 +168,7 @@ impl Daemon {
                         self.server.on_writable(client);
                     }
                     if readiness.is_readable {
-                        self.world.remember_unread(client);
+                        self.world.read_again(client);
                     }
                 }
                 Source::Timer => {}

@@ -333,5 +333,5 @@ impl Server {
 /// within this time. Later it means that the machine rebooted: ports repeat across reboots.
 const RESTART_AFTER: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// Requests of one host that wait and are looked through for one to supersede.
+/// Unanswered requests of one host that are looked through for one to supersede.
 const SUPERSEDED_EXAMINED: usize = 64;

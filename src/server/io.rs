@@ -82,7 +82,7 @@ pub trait Io {
     /// Answers a request with an ERROR, from the address it was sent to.
     fn refuse(&mut self, peer: Peer, local: Local, refusal: Refusal);
 
-    /// An answer of `client` is overdue: its socket is to be read, since it may not have been read to its end.
+    /// The socket of `client` is to be read: an answer is overdue, and it may not have been read to its end.
     fn read_again(&mut self, _client: usize) {}
 
     /// Closes what [`Io::open`] opened.

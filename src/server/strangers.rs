@@ -16,12 +16,15 @@ impl Server {
 
     /// A client of `host` may be sent a first packet. Where not, its network waits a moment.
     pub(super) fn has_first_packet(&mut self, now: Moment, host: Host) -> bool {
-        let has =
-            self.hosts.is_proven(host) || self.unproven.has_first_packet(now, network_of(host));
+        let has = self.may_draw_first_packet(now, host);
         if !has {
             self.queue.drain(now, host);
         }
         has
+    }
+
+    fn may_draw_first_packet(&mut self, now: Moment, host: Host) -> bool {
+        self.hosts.is_proven(host) || self.unproven.has_first_packet(now, network_of(host))
     }
 
     /// A client of `host` is about to be sent a first packet. Tells whether its network gave it.
@@ -32,9 +35,7 @@ impl Server {
     /// A client in its handshake asks again.
     pub(super) fn repeat_first_packet(&mut self, now: Moment, io: &mut impl Io, id: usize) {
         let host = host_of(self.clients[id].peer);
-        let has =
-            self.hosts.is_proven(host) || self.unproven.has_first_packet(now, network_of(host));
-        if !has {
+        if !self.may_draw_first_packet(now, host) {
             self.stats.withheld += 1;
             return;
         }

@@ -233,6 +233,17 @@ fn a_client_that_repeats_an_old_ack_for_ever() {
     server.wait_for_log(&["timed out"]);
 }
 
+/// A client that has sent an ACK and, right behind it, an ERROR to a server that was stopped meanwhile.
+fn acknowledge_and_complain(server: &Server) -> Client {
+    let mut client = Client::new(server.address());
+    client.request(&Wish::octet("file"));
+    client.expect_data(1);
+    server.signal(Signal::SIGSTOP);
+    client.ack(1);
+    client.send(&packet::error(3, "disk full"));
+    client
+}
+
 /// The server reads no further than to an ACK of all that is out. What comes right behind it is found before
 /// the block that answers the ACK is given up.
 #[test]
@@ -240,12 +251,7 @@ fn an_error_right_behind_an_ack_ends_the_transfer() {
     let (root, _) = Root::with_file(5_000);
     let server = Server::start(root.path());
     let before = open_files(server.process());
-    let mut client = Client::new(server.address());
-    client.request(&Wish::octet("file"));
-    client.expect_data(1);
-    server.signal(Signal::SIGSTOP);
-    client.ack(1);
-    client.send(&packet::error(3, "disk full"));
+    let _client = acknowledge_and_complain(&server);
     server.signal(Signal::SIGCONT);
     let line = server.wait_for_log(&["client error 3"]);
     assert!(line.contains("file"), "{line}");
@@ -259,13 +265,7 @@ fn an_error_right_behind_an_ack_ends_the_transfer() {
 fn an_error_counts_although_the_port_is_closed() {
     let (root, _) = Root::with_file(5_000);
     let server = Server::start(root.path());
-    let mut client = Client::new(server.address());
-    client.request(&Wish::octet("file"));
-    client.expect_data(1);
-    server.signal(Signal::SIGSTOP);
-    client.ack(1);
-    client.send(&packet::error(3, "disk full"));
-    drop(client);
+    drop(acknowledge_and_complain(&server));
     server.signal(Signal::SIGCONT);
     server.wait_for_log(&["client error 3"]);
 }
