@@ -1,5 +1,5 @@
-//! The options in the manual page, in `--help` and in the README are those of the option table, with
-//! the same names, values and defaults, in the same order.
+//! The options in the manual page and in `--help` are those of the option table, with the same names,
+//! values and defaults, in the same order.
 //!
 //! What describes the options here is each time the same pair: the names as the operator would type
 //! them, and the default as it is written.
@@ -7,7 +7,6 @@
 use ripple_tftpd::cli::{self, Flag, OPTIONS};
 
 const MANUAL: &str = include_str!("../man/tftpd.8");
-const README: &str = include_str!("../README.md");
 
 /// `-n, --max-transfers N` and `32`.
 type Described = (String, Option<String>);
@@ -20,11 +19,6 @@ fn the_manual_describes_every_option() {
 #[test]
 fn the_help_describes_every_option() {
     assert_eq!(of_help(&cli::help()), of_table());
-}
-
-#[test]
-fn the_readme_describes_every_option() {
-    assert_eq!(of_readme(README), of_table());
 }
 
 #[test]
@@ -70,11 +64,6 @@ fn a_difference_is_found() {
         of_table()
     );
     assert_ne!(of_help(&help.replace("--check", "--look")), of_table());
-    assert_ne!(
-        of_readme(&README.replace("| 4096 |", "| 4097 |")),
-        of_table()
-    );
-    assert_ne!(of_readme(&README.replace("--check", "--look")), of_table());
 }
 
 fn of_table() -> Vec<Described> {
@@ -133,26 +122,6 @@ fn of_help(help: &str) -> Vec<Described> {
                 .split_once("(default: ")
                 .map(|(_, default)| default.strip_suffix(')').unwrap_or(default).to_owned());
             (names.to_owned(), default)
-        })
-        .collect()
-}
-
-/// A row of the table: `` | `-n, --max-transfers N` | hard cap on transfers | 32 | ``. A bar within a cell
-/// is written `\|`.
-fn of_readme(readme: &str) -> Vec<Described> {
-    let lines = readme.lines().filter(|line| line.starts_with("| `-"));
-    lines
-        .map(|line| {
-            let bars_hidden = line.replace(r"\|", "\0");
-            let cells: Vec<&str> = bars_hidden.split('|').map(str::trim).collect();
-            let &["", names, _, default, ""] = cells.as_slice() else {
-                panic!("a row has three cells: {line}");
-            };
-            let default = Some(default).filter(|default| !default.is_empty());
-            (
-                names.trim_matches('`').replace('\0', "|"),
-                default.map(str::to_owned),
-            )
         })
         .collect()
 }

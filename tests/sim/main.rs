@@ -3,7 +3,7 @@
 //!
 //! `world` says what a world may be like and `boots` what machines fetch, `link` what wires do,
 //! `network` joins them, `run` is the loop, `measure` what comes out of it; `policies` are other
-//! servers to compare with, `table` compares, `readme` holds README to it.
+//! servers to compare with, `table` compares, `readme` holds the pages that show it to it.
 //!
 //! `TFTPD_SEED=7 cargo test --test sim NAME` replays one seed; `scripts/sim` runs many of them and the
 //! full sizes.
