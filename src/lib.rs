@@ -27,6 +27,8 @@
 //! Read in this order: README, this page, [`moment`], [`wire`], [`name`], [`transfer`], [`server`],
 //! [`os`], [`daemon`].
 
+#![deny(unsafe_code)]
+
 pub mod access;
 pub mod cli;
 pub mod config;

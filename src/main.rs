@@ -2,6 +2,8 @@
 //!
 //! Start here, then read the map in `lib.rs`.
 
+#![deny(unsafe_code)]
+
 use std::io::{self, Write};
 use std::process::ExitCode;
 

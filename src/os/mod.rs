@@ -6,6 +6,13 @@
 //!
 //! Read `clock`, `poll`, `receive`, `listener`, `socket`, `files`, `process`, `privileges`, `sandbox`.
 
+#![allow(
+    unsafe_code,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "all system calls are in this room"
+)]
+
 mod beneath;
 pub mod clock;
 pub mod content;

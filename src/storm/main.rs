@@ -4,6 +4,13 @@
 //! The machines are those of the simulator (`firmware`); nothing of our own server is used. Read `plan`,
 //! `chains`, `seat`, `fleet`, `run`.
 
+#![deny(unsafe_code)]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the rehearsal reads plans and writes reports"
+)]
+
 mod chains;
 mod chance;
 mod coverage;
