@@ -678,7 +678,7 @@ src/server/mod.rs     | pub use crate::config as c;                     | must n
 src/os/socket.rs      | type S = crate::server::Server;                 | must not name server
 src/access.rs         | use crate::wire::Peer;                          | must not name wire
 src/config.rs         | use crate::os::files;                           | must not name os
-src/cli.rs            | use crate::{config::Config, wire};              | must not name wire
+src/cli/mod.rs        | use crate::{config::Config, wire};              | must not name wire
 src/daemon/io.rs      | use crate::cli::OPTIONS;                        | must not name cli
 src/storm/fleet.rs    | use ripple_tftpd::server::Server;               | must not name server
 src/storm/fleet.rs    | use ripple_tftpd::wire::Peer;                   | must not name wire
@@ -705,7 +705,7 @@ src/server/mod.rs     | info!("x")                                      | info! 
 src/config.rs         | debug!("x")                                     | debug! has no place
 src/config.rs         | trace!("x")                                     | trace! has no place
 src/server/mod.rs     | eprintln!("x")                                  | eprintln! has no place
-src/cli.rs            | println!("x")                                   | println! has no place
+src/cli/mod.rs        | println!("x")                                   | println! has no place
 src/server/mod.rs     | let x = rand::random();                         | rand has no place
 src/server/mod.rs     | getrandom::fill(x);                             | getrandom has no place
 src/name.rs           | use std::hash::RandomState;                     | RandomState has no place

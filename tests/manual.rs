@@ -69,7 +69,7 @@ fn a_difference_is_found() {
 fn of_table() -> Vec<Described> {
     let described = |flag: &Flag| {
         let short = flag.short.map(|short| format!("-{short}, "));
-        let value = flag.value.map(|value| format!(" {value}"));
+        let value = flag.value().map(|value| format!(" {value}"));
         let (short, value) = (short.unwrap_or_default(), value.unwrap_or_default());
         let default = flag.default.map(str::to_owned);
         (format!("{short}--{}{value}", flag.long), default)
