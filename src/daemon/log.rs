@@ -12,7 +12,7 @@ use log::{Level, LevelFilter, debug, info, log, log_enabled, warn};
 
 use crate::config::Settings;
 use crate::moment::Moment;
-use crate::os::process::LogLines;
+use crate::os::process::{LogLines, unblock_stderr};
 use crate::server::{Event, Limits, Report, Stats};
 use crate::transfer::Outcome;
 use crate::wire::Refusal;
@@ -20,6 +20,7 @@ use crate::wire::Refusal;
 /// Starts the log on standard error. Without a wish of the operator, `RUST_LOG` decides; without that,
 /// there is one line for each transfer.
 pub fn start(verbosity: usize) {
+    unblock_stderr();
     let mut builder = Builder::new();
     match verbosity {
         0 => drop(builder.filter_level(LevelFilter::Info).parse_default_env()),

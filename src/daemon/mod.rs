@@ -175,7 +175,7 @@ impl Daemon {
                 Source::Signals => {
                     while let Some(signal) = self.signals.next() {
                         match signal {
-                            Signal::HangUp => {}
+                            Signal::HangUp | Signal::Ignored => {}
                             Signal::Stop if self.server.is_stopping() => {
                                 self.server.abort(now, &mut self.world);
                             }

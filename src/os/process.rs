@@ -1,18 +1,22 @@
 //! The process itself: signals, limits, and a standard error that must never block us.
 
-use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 #[cfg(feature = "storm")]
 use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 #[cfg(feature = "storm")]
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SigSet, Signal as Number};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::termios::tcgetsid;
 #[cfg(feature = "storm")]
 use nix::sys::time::TimeValLike;
+use nix::unistd::dup2_stderr;
 
 /// Signals, as something to poll.
 #[derive(Debug)]
@@ -27,22 +31,20 @@ pub enum Signal {
     Stop,
     /// SIGHUP.
     HangUp,
+    /// One that has no meaning.
+    Ignored,
 }
 
 impl Signals {
-    /// Takes SIGTERM, SIGINT and SIGHUP out of their usual course. SIGXFSZ, which would end us where a
-    /// log file is as large as it may become, is blocked for good: the write fails instead.
+    /// Takes signals out of their usual course: those that stop us, and those that would end or stop us
+    /// though nobody meant it ([`IGNORED`]).
     ///
     /// # Errors
     /// Where no descriptor is left.
     pub fn new() -> io::Result<Signals> {
-        let mut set = SigSet::empty();
-        for number in [Number::SIGTERM, Number::SIGINT, Number::SIGHUP] {
-            set.add(number);
-        }
-        let mut blocked = set;
-        blocked.add(Number::SIGXFSZ);
-        blocked.thread_block()?;
+        let mut set: SigSet = IGNORED.into_iter().collect();
+        set.extend([Number::SIGTERM, Number::SIGINT, Number::SIGHUP]);
+        set.thread_block()?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         Ok(Signals {
             descriptor: SignalFd::with_flags(&set, flags)?,
@@ -52,14 +54,29 @@ impl Signals {
     /// The next signal that came, if one did.
     pub fn next(&self) -> Option<Signal> {
         let info = self.descriptor.read_signal().ok()??;
-        let is_hang_up = info.ssi_signo == Number::SIGHUP as u32;
-        Some(if is_hang_up {
-            Signal::HangUp
-        } else {
-            Signal::Stop
+        Some(match Number::try_from(info.ssi_signo.cast_signed()) {
+            Ok(Number::SIGTERM | Number::SIGINT) => Signal::Stop,
+            Ok(Number::SIGHUP) => Signal::HangUp,
+            _ => Signal::Ignored,
         })
     }
 }
+
+/// Signals that end or stop a program by default, and mean nothing to this one: what an operator or a script
+/// may send by custom, timers that were inherited, a log file at the limit of its size (the write fails
+/// instead), a background job that writes to its terminal. The `QUIT` of a keyboard and faults still end it.
+const IGNORED: [Number; 10] = [
+    Number::SIGUSR1,
+    Number::SIGUSR2,
+    Number::SIGPIPE,
+    Number::SIGALRM,
+    Number::SIGVTALRM,
+    Number::SIGPROF,
+    Number::SIGIO,
+    Number::SIGPWR,
+    Number::SIGXFSZ,
+    Number::SIGTTOU,
+];
 
 impl AsRawFd for Signals {
     fn as_raw_fd(&self) -> RawFd {
@@ -95,6 +112,42 @@ pub fn processor_time() -> io::Result<Duration> {
         .map(|time| u64::try_from(time.num_microseconds()).unwrap_or(0))
         .sum();
     Ok(Duration::from_micros(micros))
+}
+
+/// Makes writes to standard error fail where they would block: terminals and pipes are opened anew and
+/// without blocking, since the flag of the old description is our parent's as well. Regular files and
+/// sockets stay as they are.
+///
+/// To be called before the rights to open files are given up.
+pub fn unblock_stderr() {
+    let stderr = io::stderr();
+    let is_terminal = stderr.is_terminal();
+    let is_pipe = fstat(&stderr).is_ok_and(|stat| {
+        SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFIFO
+    });
+    if !is_terminal && !is_pipe {
+        return;
+    }
+    let again = reopened("/proc/self/fd/2").or_else(|| {
+        // The terminal of another user, as after `su`, can be opened by this name if it controls us.
+        let controls_us = is_terminal && tcgetsid(&stderr).is_ok();
+        controls_us.then(|| reopened("/dev/tty")).flatten()
+    });
+    if let Some(again) = again
+        && dup2_stderr(again).is_ok()
+    {
+        return;
+    }
+    if is_terminal && let Ok(flags) = fcntl(&stderr, FcntlArg::F_GETFL) {
+        // Our parent may not expect it, but a terminal that polls as writable blocks all the same.
+        let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
+        let _ = fcntl(&stderr, FcntlArg::F_SETFL(flags));
+    }
+}
+
+fn reopened(path: &str) -> Option<OwnedFd> {
+    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty()).ok()
 }
 
 /// Standard error for log lines: what does not leave at once is dropped and counted.

@@ -103,6 +103,7 @@ fn is_stop(signals: &Signals) -> bool {
     let mut came = std::iter::from_fn(|| signals.next());
     came.any(|signal| match signal {
         Signal::Stop | Signal::HangUp => true,
+        Signal::Ignored => false,
     })
 }
 

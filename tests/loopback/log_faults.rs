@@ -1,12 +1,21 @@
 //! A log that takes no lines, for whatever reason, costs lines and nothing else. Pipes are in `logging`.
 
 use std::fs;
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::pty::openpty;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, ttyname};
 
 use crate::client::{Client, PATIENCE, fetch_bytes};
 use crate::download::Wish;
@@ -59,6 +68,18 @@ impl Mute {
         eventually("descriptors back", PATIENCE, || {
             (open_files(self.child.id()) <= before).then_some(())
         });
+    }
+}
+
+impl Mute {
+    #[track_caller]
+    fn ends_when_told(&mut self) {
+        let process = Pid::from_raw(self.child.id().try_into().unwrap());
+        kill(process, Signal::SIGTERM).unwrap();
+        let status = eventually("the end", Duration::from_secs(5), || {
+            self.child.try_wait().unwrap()
+        });
+        assert_eq!(status.code(), Some(0));
     }
 }
 
@@ -135,12 +156,65 @@ fn a_log_at_the_limit_of_its_size() {
 fn a_log_socket_that_nobody_reads() {
     let (root, bytes) = Root::with_file(600);
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let stderr: std::os::fd::OwnedFd = theirs.into();
+    let stderr: OwnedFd = theirs.into();
     let mut mute = Mute::start(root.path(), stderr.into());
     mute.serves(&bytes, 2000);
     // And then its reader is gone: EPIPE.
     drop(ours);
     mute.serves(&bytes, 20);
+}
+
+/// A terminal that nobody reads, its own side and the one that a program has open, which the server's parent shares.
+fn terminal() -> (OwnedFd, OwnedFd) {
+    let pair = openpty(None, None).unwrap();
+    (pair.master, pair.slave)
+}
+
+fn never_blocks(terminal: impl AsFd) -> bool {
+    let flags = OFlag::from_bits_retain(fcntl(terminal, FcntlArg::F_GETFL).unwrap());
+    flags.contains(OFlag::O_NONBLOCK)
+}
+
+/// As `docker run -t` or `ssh -t` has it once the other end is gone: after some 18 kB the terminal takes no more. It polls as
+/// writable all the same, but a line blocks.
+#[test]
+fn a_terminal_that_nobody_reads() {
+    let (root, bytes) = Root::with_file(600);
+    let (_unread, ours) = terminal();
+    let mut mute = Mute::start(root.path(), ours.try_clone().unwrap().into());
+    mute.serves(&bytes, 1000);
+    assert!(!never_blocks(&ours), "its parent's terminal was changed");
+    mute.ends_when_told();
+}
+
+/// Ctrl-S, which many press by mistake for years.
+#[test]
+fn a_terminal_whose_output_was_stopped() {
+    let (root, bytes) = Root::with_file(600);
+    let (keyboard, ours) = terminal();
+    let mut mute = Mute::start(root.path(), ours.into());
+    fs::File::from(keyboard.try_clone().unwrap())
+        .write_all(b"\x13")
+        .unwrap();
+    mute.serves(&bytes, 300);
+    mute.ends_when_told();
+}
+
+/// As after `su` in a session that the terminal does not control: it cannot be opened again.
+#[test]
+fn a_terminal_of_somebody_else_that_nobody_reads() {
+    if !is_root() {
+        return skipped("to be somebody else needs root");
+    }
+    let (root, bytes) = Root::with_file(600);
+    let (_unread, ours) = terminal();
+    let path = ttyname(&ours).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    let mut command = program(PROGRAM);
+    command.uid(65534).gid(65534);
+    let mut mute = Mute::launch(command, root.path(), ours.into());
+    mute.serves(&bytes, 1000);
+    mute.ends_when_told();
 }
 
 /// Standard streams that are closed: no socket may take their place and be written log lines to.
