@@ -340,8 +340,8 @@ fn sent(result: io::Result<()>) -> Result<(), Unsent> {
     }
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ECONNREFUSED) => Err(Unsent::PortClosed),
-        // The file shrank: its pages are gone.
-        Some(Errno::EFAULT) => Err(Unsent::Unreadable),
+        // The file shrank, or the disk fails: a page is not to be had.
+        Some(Errno::EFAULT) => Err(Unsent::Unreadable(Refusal::ReadFailed)),
         _ => Ok(()),
     }
 }
@@ -349,7 +349,8 @@ fn sent(result: io::Result<()>) -> Result<(), Unsent> {
 fn unprepared(error: io::Error) -> Unsent {
     match error.kind() {
         ErrorKind::WouldBlock => Unsent::Absent,
-        _ => Unsent::Unreadable,
+        ErrorKind::UnexpectedEof => Unsent::Unreadable(Refusal::FileChanged),
+        _ => Unsent::Unreadable(Refusal::ReadFailed),
     }
 }
 

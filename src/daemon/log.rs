@@ -290,7 +290,9 @@ fn words_for(outcome: Outcome) -> String {
         Outcome::Superseded => "client asked again from another port".into(),
         Outcome::CrowdedOut => "gave way in a full queue".into(),
         Outcome::Expired => "client fell silent while it waited".into(),
-        Outcome::Refused(Refusal::ReadFailed) => "file changed or could not be read".into(),
+        Outcome::Refused(refusal @ (Refusal::ReadFailed | Refusal::FileChanged)) => {
+            refusal.message().into()
+        }
         Outcome::Refused(refusal) => format!("refused: {}", refusal.message()),
         Outcome::Unreachable => "no way to the client".into(),
         Outcome::ShutDown => "shut down".into(),

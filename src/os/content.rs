@@ -4,11 +4,11 @@
 //! translated through a buffer that holds a window, not a file.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::mapping::Mapped;
+use super::original::Original;
 use crate::wire::netascii;
 
 /// A file that is being sent.
@@ -27,8 +27,8 @@ impl Content {
     /// of them. Nothing before `oldest` is asked for again.
     ///
     /// # Errors
-    /// `WouldBlock` where they are not in memory yet, but on their way; else where the file cannot be read,
-    /// or has become shorter.
+    /// `WouldBlock` where they are not in memory yet, but on their way; `UnexpectedEof` where the file was written
+    /// to or cut short, which is looked for with the last bytes at the latest; else where it cannot be read.
     pub fn prepare(&mut self, offset: u64, count: u64, oldest: u64) -> io::Result<()> {
         match self {
             Content::Mapped(mapped) => mapped.prepare(offset, offset + count),
@@ -51,7 +51,7 @@ impl Content {
     pub fn length(&self) -> Option<u64> {
         match self {
             Content::Mapped(mapped) => Some(mapped.length()),
-            Content::Read(content) => Some(content.length),
+            Content::Read(content) => Some(content.original.length),
             Content::Text(_) => None,
         }
     }
@@ -60,28 +60,31 @@ impl Content {
 /// A file that is read block by block.
 #[derive(Debug)]
 pub struct ReadContent {
-    file: File,
-    length: u64,
+    original: Original,
     /// What was read last, and where in the file it begins.
     buffer: Vec<u8>,
     begin: u64,
 }
 
 impl ReadContent {
-    pub(super) fn new(file: File, length: u64) -> ReadContent {
+    pub(super) fn new(original: Original) -> ReadContent {
         ReadContent {
-            file,
-            length,
+            original,
             buffer: Vec::new(),
             begin: 0,
         }
     }
 
     fn prepare(&mut self, offset: u64, count: u64) -> io::Result<()> {
-        let count = count.min(self.length.saturating_sub(offset));
+        let left = self.original.length.saturating_sub(offset);
+        let count = count.min(left);
         resize(&mut self.buffer, count)?;
         self.begin = offset;
-        self.file.read_exact_at(&mut self.buffer, offset)
+        self.original.file.read_exact_at(&mut self.buffer, offset)?;
+        match count == left {
+            true => self.original.must_be_unchanged(),
+            false => Ok(()),
+        }
     }
 
     fn bytes(&self, offset: u64, most: u16) -> &[u8] {
@@ -104,9 +107,8 @@ fn resize(buffer: &mut Vec<u8>, length: u64) -> io::Result<()> {
 /// A text file on its way through the translation.
 #[derive(Debug)]
 pub struct TextContent {
-    file: File,
-    /// Bytes of the file when it was opened, and how many of them were read.
-    length: u64,
+    original: Original,
+    /// How many bytes of the file were read.
     read: u64,
     /// Translated bytes that may still be asked for, and where in the stream they begin.
     translated: VecDeque<u8>,
@@ -115,10 +117,9 @@ pub struct TextContent {
 }
 
 impl TextContent {
-    pub(super) fn new(file: File, length: u64) -> TextContent {
+    pub(super) fn new(original: Original) -> TextContent {
         TextContent {
-            file,
-            length,
+            original,
             read: 0,
             translated: VecDeque::new(),
             begin: 0,
@@ -128,7 +129,7 @@ impl TextContent {
 
     fn prepare(&mut self, end: u64, oldest: u64) -> io::Result<()> {
         self.forget_before(oldest);
-        while self.end() < end && self.read < self.length {
+        while self.end() < end && self.read < self.original.length {
             self.translate_some(end - self.end())?;
         }
         Ok(())
@@ -159,12 +160,17 @@ impl TextContent {
 
     /// Reads and translates at most `wanted` bytes of the file.
     fn translate_some(&mut self, wanted: u64) -> io::Result<()> {
-        let count = wanted.min(self.length - self.read);
+        let count = wanted.min(self.original.length - self.read);
         resize(&mut self.buffer, count)?;
         // Each byte may become two.
         let room = self.translated.try_reserve(2 * self.buffer.len());
         room.map_err(|_| io::ErrorKind::WouldBlock)?;
-        self.file.read_exact_at(&mut self.buffer, self.read)?;
+        self.original
+            .file
+            .read_exact_at(&mut self.buffer, self.read)?;
+        if self.read + count == self.original.length {
+            self.original.must_be_unchanged()?;
+        }
         self.read += count;
         netascii::translate(&self.buffer, &mut self.translated);
         Ok(())

@@ -15,6 +15,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag};
 use super::beneath;
 use super::content::{Content, ReadContent, TextContent};
 use super::mapping::{Mapped, Mapping};
+use super::original::Original;
 use crate::name::{FileName, RootPrefixes};
 use crate::wire::Refusal;
 
@@ -110,15 +111,15 @@ impl Files {
         as_text: bool,
     ) -> Result<(Content, u64), Unavailable> {
         let (file, state) = self.open_regular(name)?;
-        let file = File::from(file);
-        let length = size_of(&state);
+        let original = Original::new(File::from(file), &state);
+        let length = original.length;
         if as_text {
-            let text = TextContent::new(file, length);
+            let text = TextContent::new(original);
             return Ok((Content::Text(Box::new(text)), length));
         }
-        let content = match self.mapping(file, &state) {
+        let content = match self.mapping(original, &state) {
             Ok(mapping) => Content::Mapped(Mapped::new(mapping)),
-            Err(file) => Content::Read(Box::new(ReadContent::new(file, length))),
+            Err(original) => Content::Read(Box::new(ReadContent::new(original))),
         };
         Ok((content, length))
     }
@@ -136,10 +137,9 @@ impl Files {
 
     /// The mapping of a file, shared with other transfers of it; the file itself where it is empty or
     /// cannot be mapped.
-    fn mapping(&mut self, file: File, state: &FileStat) -> Result<Rc<Mapping>, File> {
-        let length = usize::try_from(state.st_size).unwrap_or(0);
-        if length == 0 {
-            return Err(file);
+    fn mapping(&mut self, original: Original, state: &FileStat) -> Result<Rc<Mapping>, Original> {
+        if original.length == 0 {
+            return Err(original);
         }
         let identity = Identity::of(state);
         if let Some(shared) = self.mappings.get(&identity).and_then(Weak::upgrade) {
@@ -147,9 +147,9 @@ impl Files {
         }
         self.forget_unused();
         if self.mappings.len() >= self.mappings_max {
-            return Err(file);
+            return Err(original);
         }
-        let mapping = Rc::new(Mapping::new(file, length)?);
+        let mapping = Rc::new(Mapping::new(original)?);
         self.mappings.insert(identity, Rc::downgrade(&mapping));
         Ok(mapping)
     }
@@ -243,10 +243,9 @@ mod tests {
         fs::write(directory.join("file"), &text).expect("a file");
         let mut files = Files::new(&directory).expect("a root");
         let mapped = open(&mut files, "file", false);
-        let read = ReadContent::new(
-            File::open(directory.join("file")).expect("a file"),
-            text.len() as u64,
-        );
+        let read = File::open(directory.join("file")).expect("a file");
+        let state = nix::sys::stat::fstat(&read).expect("a state");
+        let read = ReadContent::new(Original::new(read, &state));
         let mut netascii = VecDequeBytes::default();
         crate::wire::netascii::translate(&text, &mut netascii);
         for blksize in [8, 511, 512, 10_000, 65464] {

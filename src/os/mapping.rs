@@ -19,11 +19,13 @@ use memmap2::{Advice, Mmap, MmapOptions};
 use nix::errno::Errno;
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 
+use super::original::Original;
+
 /// A read-only mapping of a whole file that is not empty.
 #[derive(Debug)]
 pub(super) struct Mapping {
     bytes: Mmap,
-    file: File,
+    original: Original,
     look: Cell<Look>,
 }
 
@@ -39,31 +41,34 @@ enum Look {
 }
 
 impl Mapping {
-    /// Maps the first `length` bytes of `file`.
+    /// Maps a file.
     ///
     /// # Errors
     /// Where the file system, the address space or the number of mappings forbids it, or too little would
     /// be left of the last two; then the file is handed back.
-    pub(super) fn new(file: File, length: usize) -> Result<Mapping, File> {
+    pub(super) fn new(original: Original) -> Result<Mapping, Original> {
+        let Ok(length) = usize::try_from(original.length) else {
+            return Err(original);
+        };
         // SAFETY: the file may change or shrink at any time. The bytes are handed to the kernel, which
         // copes with that, and never read here: `Mapped` gives out slices only to `Content::bytes`.
-        match unsafe { MmapOptions::new().len(length).map(&file) } {
+        match unsafe { MmapOptions::new().len(length).map(&original.file) } {
             Ok(bytes) if has_reserve() => Ok(Mapping {
                 bytes,
-                file,
+                original,
                 look: Cell::new(Look::Read),
             }),
-            Ok(_) | Err(_) => Err(file),
+            Ok(_) | Err(_) => Err(original),
         }
     }
 
     /// Whether the byte at `offset` is in memory, as far as can be told.
     fn is_resident(&self, offset: usize) -> bool {
         if self.look.get() == Look::Read {
-            match read_without_waiting(&self.file, offset) {
+            match read_without_waiting(&self.original.file, offset) {
                 Ok(is_there) => return is_there,
                 Err(_) => {
-                    let kind = fstatfs(&self.file).map(|state| state.filesystem_type());
+                    let kind = fstatfs(&self.original.file).map(|state| state.filesystem_type());
                     self.look.set(match kind {
                         Ok(TMPFS_MAGIC) => Look::Never,
                         _ => Look::Pages,
@@ -104,8 +109,8 @@ impl Mapped {
         self.mapping.bytes.len() as u64
     }
 
-    /// A file that was cut within a page leaves zeros in its place, without an error, so the end of it
-    /// is given out only if it is still there.
+    /// The end of a file is given out only if it still is what it was. Else a mixture of old and new bytes would be
+    /// complete; and a file that was cut within a page leaves zeros in its place, without an error.
     pub(super) fn prepare(&mut self, begin: u64, end: u64) -> io::Result<()> {
         let length = self.mapping.bytes.len();
         let place = |offset| usize::try_from(offset).unwrap_or(usize::MAX).min(length);
@@ -113,8 +118,8 @@ impl Mapped {
         if end > self.resident_to && !self.look_ahead(begin, end) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        if end == length && self.mapping.file.metadata()?.len() < length as u64 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        if end == length {
+            self.mapping.original.must_be_unchanged()?;
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ pub mod files;
 mod landlock;
 pub mod listener;
 mod mapping;
+mod original;
 pub mod poll;
 #[cfg(feature = "storm")]
 pub mod port;

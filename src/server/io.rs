@@ -53,8 +53,8 @@ pub enum Unsent {
     Absent,
     /// The client has closed its port.
     PortClosed,
-    /// The file could not be read.
-    Unreadable,
+    /// The file could not be read, or is no longer what it was: the client is to be told.
+    Unreadable(Refusal),
 }
 
 /// Everything that a server can do to the world. A client is named by its number, which is small and

@@ -39,7 +39,7 @@ use slab::Slab;
 use crate::moment::Moment;
 use crate::name::RootPrefixes;
 use crate::transfer::{Datagrams, Negotiated, Outcome, Step, Transfer};
-use crate::wire::{Malformed, Peer, Refusal, Reply};
+use crate::wire::{Malformed, Peer, Reply};
 use client::{Client, Served, Stage, Timer};
 use congestion::Congestion;
 use hosts::{Hosts, host_of};
@@ -321,10 +321,10 @@ impl Server {
                 self.set_timer(id);
             }
             Err(Unsent::PortClosed) => self.on_port_closed(now, io, id),
-            Err(Unsent::Unreadable) => {
+            Err(Unsent::Unreadable(refusal)) => {
                 // The ERROR is a courtesy: the transfer is over whether it leaves or not.
-                let _ = io.send(id, Datagrams::Error(Refusal::ReadFailed));
-                self.end(now, io, id, Outcome::Refused(Refusal::ReadFailed));
+                let _ = io.send(id, Datagrams::Error(refusal));
+                self.end(now, io, id, Outcome::Refused(refusal));
             }
         }
     }

@@ -97,8 +97,10 @@ pub enum Refusal {
     MailMode,
     /// A mode that is none of `octet`, `netascii`, `mail`.
     UnknownMode,
-    /// Reading the file failed, or it shrank while it was being sent.
+    /// Reading the file failed.
     ReadFailed,
+    /// The file was written to, or cut short, while it was being sent.
+    FileChanged,
 }
 
 impl Refusal {
@@ -114,7 +116,7 @@ impl Refusal {
             | Refusal::NoAccess
             | Refusal::ReadOnly => 2,
             Refusal::MailMode | Refusal::UnknownMode => 4,
-            Refusal::ReadFailed => 0,
+            Refusal::ReadFailed | Refusal::FileChanged => 0,
         }
     }
 
@@ -131,6 +133,7 @@ impl Refusal {
             Refusal::MailMode => "mail mode is not supported",
             Refusal::UnknownMode => "unknown transfer mode",
             Refusal::ReadFailed => "file changed or could not be read",
+            Refusal::FileChanged => "file changed while it was sent",
         }
     }
 }

@@ -249,7 +249,7 @@ impl Io for World {
         }
         let is_error = matches!(datagrams, Datagrams::Error(_));
         if !is_error && self.unreadable.contains(&open.name) {
-            return Err(Unsent::Unreadable);
+            return Err(Unsent::Unreadable(Refusal::ReadFailed));
         }
         if matches!(datagrams, Datagrams::Data(_)) && self.absent.contains(&open.name) {
             self.asked_in_vain += 1;

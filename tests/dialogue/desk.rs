@@ -105,7 +105,9 @@ impl Io for World {
                 self.left
                     .push_back((port, Packet::Oack(buffer[..end].to_vec())));
             }
-            Datagrams::Data(_) if self.is_unreadable => return Err(Unsent::Unreadable),
+            Datagrams::Data(_) if self.is_unreadable => {
+                return Err(Unsent::Unreadable(Refusal::ReadFailed));
+            }
             Datagrams::Data(blocks) => {
                 let blksize = u64::from(blocks.blksize);
                 let last = length / blksize + 1;

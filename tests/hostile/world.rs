@@ -252,5 +252,5 @@ const UNSENT: [Unsent; 5] = [
     Unsent::Full,
     Unsent::Absent,
     Unsent::PortClosed,
-    Unsent::Unreadable,
+    Unsent::Unreadable(Refusal::ReadFailed),
 ];

@@ -129,7 +129,7 @@ fn address_space_taken_by_many_files() {
     assert!(server.is_running());
 }
 
-fn limit_address_space(process: u32, bytes: u64) {
+pub(crate) fn limit_address_space(process: u32, bytes: u64) {
     let limit = libc::rlimit {
         rlim_cur: bytes,
         rlim_max: libc::RLIM_INFINITY,

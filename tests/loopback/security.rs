@@ -628,7 +628,7 @@ fn error_text_that_leaks_paths() {
 }
 
 /// All that an ERROR ever says here.
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 11] = [
     "no such file",
     "empty file name",
     "file name too long",
@@ -639,4 +639,5 @@ const KNOWN: [&str; 10] = [
     "mail mode is not supported",
     "unknown transfer mode",
     "file changed or could not be read",
+    "file changed while it was sent",
 ];

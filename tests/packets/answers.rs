@@ -69,6 +69,10 @@ fn error_packets_byte_for_byte() {
             Refusal::ReadFailed,
             b"\0\x05\0\0file changed or could not be read\0",
         ),
+        (
+            Refusal::FileChanged,
+            b"\0\x05\0\0file changed while it was sent\0",
+        ),
     ];
     for (refusal, expected) in rows {
         // A buffer that was used before: nothing of it may leak into the packet.

@@ -403,7 +403,7 @@ impl ServerUnderTest for Other {
                     self.take(now, io, id, Step::Send);
                 }
                 Err(Unsent::Full) => running.is_blocked = true,
-                Err(Unsent::PortClosed | Unsent::Unreadable | Unsent::Absent) => {
+                Err(Unsent::PortClosed | Unsent::Unreadable(_) | Unsent::Absent) => {
                     self.end(now, io, id, Outcome::PortClosed);
                 }
             }
