@@ -1,8 +1,9 @@
 //! What a boot consists of: requests, one after the other.
 //!
 //! The built-in chains hold the requests, misses and sizes that were measured with real firmware.
-//! Size probes are not steps: whether a file is probed first is the firmware's way
-//! (`profile::Probe`).
+//! Size probes and first looks are not steps: whether a file is opened once or twice is the firmware's
+//! way (`profile::Before`). The boots of the BSD loaders, of the AM335x and of tftp-hpa's session were not
+//! measured: their files and sizes are typical ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,9 @@ pub struct Step {
     pub think: Duration,
     /// The program that fetches it, where that is not the machine's own kind.
     pub by: Option<Kind>,
+    /// With so many bytes, or with all if there are fewer, the program goes back and reads the file again
+    /// from its start.
+    pub seeks_back_after: Option<u64>,
 }
 
 /// What a machine does when it cannot get a file.
@@ -78,6 +82,11 @@ impl Chain {
             | Kind::Tftpy
             | Kind::OldRom
             | Kind::OldRomNewPorts => Chain::one_file("image", 4 << 20),
+            Kind::FreeBsdLoader => Chain::freebsd(),
+            Kind::NetBsdLoader => Chain::netbsd(),
+            Kind::TftpHpaSession => Chain::session(),
+            Kind::Nortel1110 => Chain::one_file("1110/firmware.bin", 1 << 20),
+            Kind::Am335x => Chain::am335x(),
         }
     }
 
@@ -110,12 +119,7 @@ impl Chain {
         steps.extend(searched_configuration("pxelinux.cfg/", &["default"], 350));
         steps.push(amd64_kernel().after(READ_MENU));
         steps.push(amd64_initrd().after(NEXT));
-        Chain::new(
-            steps
-                .into_iter()
-                .map(|step| step.by_default(kind))
-                .collect(),
-        )
+        Chain::by(kind, steps)
     }
 
     /// BIOS: a ROM fetches GRUB, which fetches its modules one by one.
@@ -152,12 +156,7 @@ impl Chain {
         );
         steps.push(amd64_kernel().after(READ_MENU));
         steps.push(amd64_initrd().after(NEXT));
-        Chain::new(
-            steps
-                .into_iter()
-                .map(|step| step.by_default(Kind::Grub))
-                .collect(),
-        )
+        Chain::by(Kind::Grub, steps)
     }
 
     /// UEFI Secure Boot: the firmware fetches shim, shim fetches GRUB, GRUB the rest.
@@ -244,6 +243,81 @@ impl Chain {
         ])
     }
 
+    /// BIOS: a ROM fetches `pxeboot`, which looks for many small files, and for a kernel and modules whose
+    /// tables stand behind what they tell of.
+    pub fn freebsd() -> Chain {
+        let file = |name: &str, size| Step::file(name, size).after(NEXT);
+        let miss = |name: &str| Step::miss(name).after(NEXT);
+        let module = |name: &str, size: u64| file(name, size).seeking_back_after(size / 2);
+        let mut steps = vec![
+            Step::file("boot/pxeboot", 400_000).by(Kind::OldRom),
+            Step::file("boot/lua/loader.lua", 4_000).after(START),
+        ];
+        let scripts = [
+            "cli", "core", "color", "config", "drawer", "hook", "menu", "screen",
+        ];
+        steps.extend(scripts.map(|name| file(&format!("boot/lua/{name}.lua"), 9_000)));
+        steps.extend([
+            file("boot/defaults/loader.conf", 15_000),
+            file("boot/device.hints", 1_000),
+            file("boot/loader.conf", 300),
+            miss("boot/loader.conf.local"),
+            miss("boot/kernel/kernel.gz"),
+            file("boot/kernel/kernel", 30_000_000)
+                .after(READ_MENU)
+                .seeking_back_after(TO_THE_END),
+            miss("boot/kernel/if_bridge.ko.gz"),
+            module("boot/kernel/if_bridge.ko", 90_000),
+            module("boot/kernel/nullfs.ko", 40_000),
+            file("mfsroot.gz", 30_000_000),
+        ]);
+        Chain::by(Kind::FreeBsdLoader, steps)
+    }
+
+    /// The same with NetBSD's loader, whose kernel is packed and so read in one go.
+    pub fn netbsd() -> Chain {
+        let steps = vec![
+            Step::file("pxeboot_ia32.bin", 60_000).by(Kind::OldRom),
+            Step::file("boot.cfg", 700).after(START),
+            Step::miss("netbsd.old").after(NEXT),
+            Step::file("netbsd", 20_000_000)
+                .after(READ_MENU)
+                .seeking_back_after(TO_THE_END),
+            Step::file("miniroot.kmod", 8_000_000)
+                .after(NEXT)
+                .seeking_back_after(4_000_000),
+        ];
+        Chain::by(Kind::NetBsdLoader, steps)
+    }
+
+    /// One file ten times, then that and another in turn.
+    pub fn session() -> Chain {
+        let mut steps = vec![Step::file("small", 700); 10];
+        for _ in 0..5 {
+            steps.push(Step::file("other", 3_000));
+            steps.push(Step::file("small", 700));
+        }
+        Chain::new(steps)
+    }
+
+    /// A BeagleBone: its ROM fetches U-Boot's first part, which fetches the rest.
+    pub fn am335x() -> Chain {
+        let file = |name: &str, size| Step::file(name, size).after(NEXT).by(Kind::UBoot);
+        Chain::new(vec![
+            Step::file("u-boot-spl.bin", 105_000).by(Kind::Am335x),
+            file("u-boot.img", 1_000_000).after(START),
+            Step::miss("uEnv.txt").after(START).by(Kind::UBoot),
+            file("zImage", 9_000_000),
+            file("am335x-boneblack.dtb", 65_000),
+        ])
+    }
+
+    /// Files that this program fetches, where no other is named.
+    fn by(kind: Kind, steps: Vec<Step>) -> Chain {
+        let steps = steps.into_iter().map(|step| step.by_default(kind));
+        Chain::new(steps.collect())
+    }
+
     /// The steps in order.
     pub fn steps(&self) -> &[Step] {
         &self.steps
@@ -253,6 +327,7 @@ impl Chain {
     pub fn scaled(&self, divisor: u64) -> Chain {
         let smaller = |step: &Step| Step {
             size: step.size.map(|size| size.div_ceil(divisor)),
+            seeks_back_after: step.seeks_back_after.map(|bytes| bytes.div_ceil(divisor)),
             ..step.clone()
         };
         Chain::new(self.steps.iter().map(smaller).collect())
@@ -273,6 +348,7 @@ impl Step {
             role: Role::Required,
             think: Duration::ZERO,
             by: None,
+            seeks_back_after: None,
         }
     }
 
@@ -298,6 +374,15 @@ impl Step {
     #[must_use]
     pub fn after(self, think: Duration) -> Step {
         Step { think, ..self }
+    }
+
+    /// The same, begun anew after so many bytes.
+    #[must_use]
+    pub fn seeking_back_after(self, bytes: u64) -> Step {
+        Step {
+            seeks_back_after: Some(bytes),
+            ..self
+        }
     }
 
     /// The same, fetched by this program.
@@ -364,6 +449,9 @@ const READ_MENU: Duration = Duration::from_millis(50);
 
 /// A program that was just loaded sets up the network for itself.
 const START: Duration = Duration::from_millis(300);
+
+/// More bytes than any file has, scaled or not.
+const TO_THE_END: u64 = u64::MAX;
 
 /// The longest name that fits a machine's request.
 pub const NAME_MAX: usize = 128;

@@ -5,28 +5,31 @@
 //! fetches what it sends with [`Machine::next_datagram`] and asks for its next
 //! [`deadline`](Machine::deadline).
 //!
-//! Read `profile` for what can set kinds apart, `kinds` for one table per kind, `exchange` for how a
-//! request and its transfer go (one engine for all), `chain` for what a boot consists of; this file
-//! joins them.
+//! Read `profile` for what can set kinds apart, `roms`, `loaders` and `tools` for one table per kind,
+//! `exchange` for how a request and its transfer go (one engine for all), `chain` for what a boot
+//! consists of; this file joins them.
 
 mod adaptive;
 pub mod chain;
 mod datagram;
 mod exchange;
 mod kinds;
+mod loaders;
 mod outbox;
 mod profile;
 pub mod random;
+mod roms;
+mod tools;
 
 use std::time::Duration;
 
 use crate::moment::Moment;
 pub use chain::{Chain, Role, Step};
 pub use datagram::{Datagram, Destination, Packet};
-use exchange::{Effect, End, Exchange};
+use exchange::{Aim, Effect, End, Exchange};
 pub use kinds::Kind;
 use outbox::Outbox;
-use profile::{Ports, Profile, Restart};
+use profile::{Before, Ports, Profile, Restart};
 use random::Random;
 
 /// One machine, from power-on to a complete boot or a failure.
@@ -41,8 +44,10 @@ pub struct Machine {
     power_ons: u32,
     /// Position in the chain.
     step: usize,
-    /// The size probe of the current step is done.
+    /// What comes before the reading of the current file is done.
     probed: bool,
+    /// It has gone back to the start of the current file.
+    sought_back: bool,
     /// What the probe learned.
     known_size: u64,
     /// When the current file was first asked for.
@@ -139,6 +144,7 @@ impl Machine {
             power_ons: 0,
             step: 0,
             probed: false,
+            sought_back: false,
             known_size: 0,
             file_began: Moment::START,
             files_done: 0,
@@ -224,7 +230,8 @@ impl Machine {
         let outgoing = self.outbox.pop()?;
         let step = self.chain.steps().get(self.step);
         let name = step.map_or("", |step| &step.name);
-        Some(outgoing.datagram(name, self.exchange.as_ref()))
+        let asked = self.exchange.iter().flat_map(Exchange::asked);
+        Some(outgoing.datagram(name, asked))
     }
 
     /// What the machine is doing.
@@ -308,6 +315,7 @@ impl Machine {
     fn begin_step(&mut self, now: Moment, step: usize) {
         self.step = step;
         self.probed = false;
+        self.sought_back = false;
         self.known_size = 0;
         self.room = self.profile().buffer.unwrap_or(u64::MAX);
         let Some(next) = self.chain.steps().get(step) else {
@@ -331,8 +339,14 @@ impl Machine {
     fn ask(&mut self, now: Moment) {
         self.wake_at = None;
         let profile = self.profile();
-        let probing = profile.probe.is_some() && !self.probed;
-        if probing || profile.probe.is_none() {
+        let has_before = !matches!(profile.before, Before::Nothing);
+        let seek = self.chain.steps()[self.step].seeks_back_after;
+        let aim = match seek.filter(|_| !self.sought_back) {
+            _ if has_before && !self.probed => Aim::Before,
+            Some(bytes) => Aim::Part(bytes),
+            None => Aim::File,
+        };
+        if !has_before || aim == Aim::Before {
             self.file_began = now;
         }
         let port = self.open_port(now);
@@ -342,7 +356,7 @@ impl Machine {
             profile,
             exchange::Setting {
                 port,
-                probing,
+                aim,
                 known_size: self.known_size,
                 file_began: self.file_began,
                 phase: self.phase,
@@ -363,7 +377,14 @@ impl Machine {
             (Ports::Counted(_) | Ports::CountedFromOwn { .. }, Some((_, last))) => {
                 last.wrapping_add(1).max(PORT_MIN)
             }
-            (Ports::Random { least, most }, _) => self.random.port(least, most),
+            (Ports::OneRandom { .. }, Some((_, last))) => last,
+            (Ports::Random { least, most } | Ports::OneRandom { least, most }, _) => {
+                self.random.port(least, most)
+            }
+            (Ports::BySecond { first, span }, _) => {
+                let seconds = now.micros() / 1_000_000 + self.phase % 1024;
+                first + u16::try_from(seconds % u64::from(span)).unwrap_or(0)
+            }
             (Ports::ByClock { first, span }, _) => {
                 let millis = now.since(self.powered_on).as_millis() + u128::from(self.phase % 997);
                 let offset = u16::try_from(millis % u128::from(span)).unwrap_or(0);
@@ -390,6 +411,10 @@ impl Machine {
                 self.probed = true;
                 self.known_size = size;
                 self.pause(now, least, most);
+            }
+            End::SoughtBack => {
+                self.sought_back = true;
+                self.pause(now, Duration::ZERO, Duration::ZERO);
             }
             End::Refused(code) => self.without_file(now, Reason::ServerError(code)),
             End::GaveUp(reason) => self.without_file(now, reason),

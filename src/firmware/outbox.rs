@@ -2,7 +2,6 @@
 //! way out.
 
 use super::datagram::{Datagram, Destination};
-use super::exchange::Exchange;
 
 /// What a machine has to send, until the driver fetches it.
 #[derive(Debug, Default)]
@@ -42,16 +41,18 @@ impl Outbox {
 }
 
 impl Outgoing {
-    /// The bytes of it. Only a request needs the file's name and its exchange, which is the current one.
-    pub(super) fn datagram(&self, name: &str, exchange: Option<&Exchange>) -> Datagram {
+    /// The bytes of it. Only a request needs the name of the file and the options asked for.
+    pub(super) fn datagram(
+        &self,
+        name: &str,
+        options: impl Iterator<Item = (&'static str, u64)>,
+    ) -> Datagram {
         let datagram = Datagram::new(self.from_port, self.to);
         match self.content {
             Content::Request => {
                 let request = datagram.request(name);
-                let options = exchange.map_or(&[][..], Exchange::options);
-                let value = |value| exchange.map_or(0, |exchange| exchange.value(value));
-                options.iter().fold(request, |request, (name, asked)| {
-                    request.option(name, value(*asked))
+                options.fold(request, |request, (name, value)| {
+                    request.option(name, value)
                 })
             }
             Content::Ack(block) => match self.window {
@@ -63,5 +64,5 @@ impl Outgoing {
     }
 }
 
-/// No call leaves more than this: two ACKs, or an ACK or ERROR and the next request.
+/// No call leaves more than this: two ACKs, or an ACK, an ERROR and the next request.
 const OUTBOX_MAX: usize = 3;

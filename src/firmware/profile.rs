@@ -1,6 +1,6 @@
 //! What can set one kind of firmware apart from another: the [`Profile`] and the few rules it is made of.
 //!
-//! `kinds` fills it in for each kind, `exchange` acts on it.
+//! `roms`, `loaders` and `tools` fill it in for each kind, `exchange` acts on it.
 
 use std::time::Duration;
 
@@ -9,8 +9,10 @@ use std::time::Duration;
 pub(super) struct Profile {
     /// The options of a request, in the order sent.
     pub(super) options: &'static [(&'static str, Value)],
-    /// How it asks for the size first, if it does.
-    pub(super) probe: Option<Probe>,
+    /// What it does with a file before it reads it.
+    pub(super) before: Before,
+    /// What it tells the server, with ERROR 0, where it goes back in a file; `None` if it says nothing.
+    pub(super) seek_word: Option<&'static str>,
     /// Which port a request leaves from.
     pub(super) ports: Ports,
     /// A repeated request leaves from the next port.
@@ -39,6 +41,10 @@ pub(super) struct Profile {
     pub(super) gap: Answer,
     /// How 16 bits on the wire become a block.
     pub(super) numbering: Numbering,
+    /// Blocks longer than agreed are taken, and read on from where shorter ones would have ended.
+    pub(super) takes_long_blocks: bool,
+    /// The last block is acknowledged.
+    pub(super) acks_last_block: bool,
     /// A packet from a port that is not the transfer's.
     pub(super) stranger: Stranger,
     /// ERROR is acted on only as the answer to a request.
@@ -64,6 +70,19 @@ pub(super) enum Value {
     OneOf(&'static [u32]),
 }
 
+/// What firmware does with a file before it reads it.
+#[derive(Debug)]
+pub(super) enum Before {
+    Nothing,
+    /// It asks for the size.
+    Probe(Probe),
+    /// It opens the file and leaves it after the first block, without a word.
+    Glance {
+        /// From that to the request for the whole file.
+        pause: (Duration, Duration),
+    },
+}
+
 /// A request that only asks for the size; the transfer is ended as soon as the server answers.
 #[derive(Debug)]
 pub(super) struct Probe {
@@ -86,6 +105,10 @@ pub(super) enum Ports {
     CountedFromOwn { least: u16, most: u16 },
     /// Always this one.
     Fixed(u16),
+    /// One of these, and the same until the next power-on.
+    OneRandom { least: u16, most: u16 },
+    /// Seconds of a clock that runs for ever, modulo `span`, behind `first`.
+    BySecond { first: u16, span: u16 },
     /// Milliseconds since power-on, modulo `span`, behind `first`.
     ByClock { first: u16, span: u16 },
 }
@@ -177,12 +200,16 @@ pub(super) enum Answer {
     AckOnceBelow(u16),
     /// The last ACK again and the wait anew, but the n-th copy since the last new block ends it all.
     AckUpTo(u8),
+    /// An ACK of the old block; the timer runs on.
+    AckOld,
     /// An ACK of the old block, then the last ACK again; the timer runs on.
     AckOldAndLast,
     /// An ACK of the block that comes next, though it never came. From then on that is all it ever says.
     AckNext,
     /// The payload is filed where it belongs, and the last ACK goes out again with a fresh timer.
     Store,
+    /// Until the first block has come: the end of an empty file, acknowledged as block 1. Then nothing.
+    EndBeforeData,
     /// ACK 0, and the block awaited is 1 again; the timer runs on.
     Forget,
     /// The same; timer and count of repeats begin anew.
@@ -216,6 +243,8 @@ pub(super) enum Stranger {
     Accept,
     /// Takes it and answers to that port from now on.
     Adopt,
+    /// The same until the first block has come; then takes it, but answers to the old port.
+    AcceptAdoptFirst,
     /// Gives up the transfer.
     Abort,
     /// Counts it as one wait that ran out.
@@ -234,3 +263,38 @@ pub(super) enum Restart {
     /// The same, but a prompt where a file that its configuration names is refused or not answered.
     AfterOrPrompt { seconds: u64 },
 }
+
+/// The plainest client there is; the others are told by how they differ from it.
+pub(super) const PLAIN: Profile = Profile {
+    options: &[],
+    before: Before::Nothing,
+    seek_word: None,
+    ports: Ports::Counted(2070),
+    repeats_from_new_port: false,
+    asks: Resend::Table(&[1000, 2000, 4000, 8000, 8000]),
+    acks: Resend::Table(&[1000; 5]),
+    counts_whole_file: false,
+    patience: Patience::Unbounded,
+    tick: 0,
+    oack: OackRules {
+        blksize: Blksize::Any,
+        unasked: None,
+        other_timeout: None,
+        adopts_timeout: false,
+        empty: Empty::File,
+        required: false,
+    },
+    oack_is_fresh: true,
+    oack_again: Answer::Ignore,
+    old_block: Answer::Ack,
+    gap: Answer::Ignore,
+    numbering: Numbering::Nearest,
+    takes_long_blocks: false,
+    acks_last_block: true,
+    stranger: Stranger::Drop,
+    deaf_to_errors: false,
+    heeds_unreachable: false,
+    closed_port_answers: false,
+    buffer: None,
+    restart: Restart::After { least: 5, most: 60 },
+};

@@ -75,7 +75,7 @@ pub(crate) fn names() -> Vec<String> {
 const USUAL: &str = "usual";
 type Known = (&'static str, fn() -> Chain);
 
-const KNOWN: [Known; 8] = [
+const KNOWN: [Known; 12] = [
     ("ipxe", Chain::ipxe),
     ("pxelinux", Chain::pxelinux),
     ("lpxelinux", Chain::lpxelinux),
@@ -84,6 +84,10 @@ const KNOWN: [Known; 8] = [
     ("uboot", Chain::uboot),
     ("raspberry-pi-4", Chain::raspberry_pi_4),
     ("windows", Chain::windows),
+    ("freebsd", Chain::freebsd),
+    ("netbsd", Chain::netbsd),
+    ("am335x", Chain::am335x),
+    ("session", Chain::session),
 ];
 
 /// The server's files need not have the sizes that were measured.
@@ -150,6 +154,7 @@ fn step(file: &Value) -> Result<Step, String> {
         role,
         think: text("think")?.map_or(Ok(Duration::ZERO), options::time)?,
         by: by.map_err(|by| format!("{name}: there is no kind '{by}'"))?,
+        seeks_back_after: None,
     })
 }
 

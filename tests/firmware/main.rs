@@ -9,6 +9,7 @@ mod boots;
 mod dialogue;
 mod grub;
 mod ipxe;
+mod loaders;
 mod pxelinux;
 mod raspberry_pi;
 mod rom;

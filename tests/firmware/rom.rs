@@ -91,3 +91,41 @@ fn blocks_of_more_than_512_bytes_are_a_fault() {
     it.data(2, 513);
     assert_eq!(it.machine.status(), Status::Failed(Reason::BadBlock));
 }
+
+#[test]
+fn the_nortel_1110_gives_up_after_two_seconds() {
+    let mut it = Dialogue::with(Kind::Nortel1110);
+    assert_eq!(it.request(), "RRQ image");
+    it.wait(1.9);
+    it.lockstep(1, 3, 512);
+
+    let (times, end, reason) = Dialogue::with(Kind::Nortel1110).wait_for_failure();
+    assert_times(&times, &[]);
+    assert_times(&[end], &[2.0]);
+    assert_eq!(reason, Reason::NoReply);
+}
+
+#[test]
+fn the_am335x_asks_five_times_and_never_repeats_an_ack() {
+    let mut it = Dialogue::with(Kind::Am335x);
+    assert_eq!(it.request(), "RRQ image");
+    let port = it.port;
+    let (times, end, reason) = it.wait_for_failure();
+    assert_times(&times, &[1.0, 2.0, 3.0, 4.0]);
+    assert_times(&[end], &[5.0]);
+    assert_eq!((it.port, reason), (port, Reason::NoReply));
+}
+
+#[test]
+fn the_am335x_allows_60_seconds_for_a_whole_file() {
+    let mut it = Dialogue::with(Kind::Am335x);
+    it.wait(4.0);
+    it.lockstep(1, 3, 512);
+    assert_eq!(it.wait(20.0), [""; 0]);
+    assert_eq!(it.data(3, 512), [""; 0]);
+    it.lockstep(4, 1, 512);
+    let (times, end, reason) = it.wait_for_failure();
+    assert_times(&times, &[]);
+    assert_times(&[end], &[36.0]);
+    assert_eq!(reason, Reason::FileClock);
+}

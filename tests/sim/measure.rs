@@ -261,13 +261,21 @@ impl fmt::Display for Results {
     }
 }
 
-/// Bytes on the wire of all files of one machine, in the blocks of its kind.
+/// Bytes on the wire of all files of one machine, in the blocks of its kind, with all that it reads twice.
 fn wire_bytes_of(group: &Group) -> u64 {
     let of_step = |step: &Step| {
         let size = step.size?;
-        let blksize = blksize(step.by.unwrap_or(group.kind));
-        let whole = size / blksize * wire_bytes(4 + blksize);
-        Some(whole + wire_bytes(4 + size % blksize))
+        let kind = step.by.unwrap_or(group.kind);
+        let blksize = blksize(kind);
+        let of = |bytes: u64| {
+            bytes / blksize * wire_bytes(4 + blksize) + wire_bytes(4 + bytes % blksize)
+        };
+        let first_look = match kind {
+            Kind::FreeBsdLoader | Kind::NetBsdLoader => of(size.min(blksize)),
+            _ => 0,
+        };
+        let first_part = step.seeks_back_after.map_or(0, |bytes| of(bytes.min(size)));
+        Some(of(size) + first_look + first_part)
     };
     group.chain.steps().iter().filter_map(of_step).sum()
 }
@@ -281,6 +289,7 @@ fn time_on(wire: Capacity, bytes: u64) -> Duration {
 fn blksize(kind: Kind) -> u64 {
     match kind {
         Kind::Ipxe | Kind::Barebox => 1432,
+        Kind::FreeBsdLoader => 1428,
         Kind::Edk2 | Kind::UBoot | Kind::UBootLwip => 1468,
         Kind::Pxelinux | Kind::Lpxelinux => 1408,
         Kind::WindowsBootmgr => 1456,
@@ -292,7 +301,11 @@ fn blksize(kind: Kind) -> u64 {
         | Kind::Atftp
         | Kind::Tftpy
         | Kind::OldRom
-        | Kind::OldRomNewPorts => 512,
+        | Kind::OldRomNewPorts
+        | Kind::NetBsdLoader
+        | Kind::TftpHpaSession
+        | Kind::Nortel1110
+        | Kind::Am335x => 512,
     }
 }
 

@@ -489,6 +489,8 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
         while let Some(datagram) = seat.machine.next_datagram() {
             if datagram.to == Destination::Listener {
                 seat.asked_at.get_or_insert(now);
+                // A file that is opened again is read again.
+                seat.held[seat.machine.step()] = Held::default();
             }
             self.network
                 .send_up(machine, datagram.from_port, datagram.to, datagram.bytes());

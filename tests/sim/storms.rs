@@ -10,7 +10,7 @@ use crate::link::Path;
 use crate::measure::Results;
 use crate::random::Chance;
 use crate::world::{Arrival, FAST_ETHERNET, GIGABIT, TEN_GIGABIT, World};
-use crate::{few_seeds, judge, judge_all, run_ours, seeds, small_crowd};
+use crate::{few_seeds, judge, judge_all, most_kinds, run_ours, seeds, small_crowd};
 
 /// The full sizes are asked for.
 fn is_full() -> bool {
@@ -52,7 +52,7 @@ fn loss_costs_no_boot_that_an_idle_server_would_have_had() {
             },
             arrival,
             budget: Duration::from_secs(36_000),
-            ..World::new("loss", seed).with_each(&Kind::ALL, 6, 200)
+            ..World::new("loss", seed).with_each(&most_kinds(), 6, 200)
         };
         let mut lost = [(0, 0); Kind::ALL.len()];
         for seed in seeds() {

@@ -11,7 +11,7 @@ use crate::rehearsal::{Directory, Rehearsal, Server, json, program};
 
 const EVERYBODY: &str = "ipxe,edk2,shim,u-boot,u-boot-lwip,grub,pxelinux,lpxelinux,busybox,barebox,\
                          raspberry-pi-4,windows-bootmgr,tftp-hpa,curl,atftp,tftpy,old-rom,\
-                         old-rom-new-ports";
+                         old-rom-new-ports,nortel-1110,am335x";
 
 #[test]
 fn all_kinds_boot_with_every_byte() {
@@ -19,13 +19,13 @@ fn all_kinds_boot_with_every_byte() {
     root.file("kernel", 300_000).file("initrd", 70_001);
     let server = Server::start(&root);
     let run = server.rehearse(
-        "kernel initrd --clients 90 --arrival 200ms",
+        "kernel initrd --clients 100 --arrival 200ms",
         &["--mix", EVERYBODY, "--verify", &root.at("")],
     );
     run.must_be_well();
-    assert_eq!(run.row("booted"), "90");
+    assert_eq!(run.row("booted"), "100");
     assert!(run.row("machines").contains("old ROM, new ports 5"));
-    assert_eq!(run.row("goodput").split(" of ").next(), Some("33.3 MB"));
+    assert_eq!(run.row("goodput").split(" of ").next(), Some("37.0 MB"));
 }
 
 #[test]
