@@ -17,7 +17,7 @@ use crate::os::files::{Files, Unavailable};
 use crate::os::listener::Listener;
 use crate::os::poll::{Poll, Source};
 use crate::os::socket::{ClientSocket, DATAGRAMS_MAX, Pieces, is_unsegmentable};
-use crate::server::{Event, Io, Local, Opened, Opening, Unopened, Unsent};
+use crate::server::{Event, Incoming, Io, Local, Opened, Opening, REPLY_MAX, Unopened, Unsent};
 use crate::transfer::options::{BLKSIZE_DEFAULT, OACK_MAX};
 use crate::transfer::{Blocks, Datagrams, Departed};
 use crate::wire::{DataHeader, ERROR_PACKET_MAX, Mode, Peer, Refusal, write_error};
@@ -47,8 +47,9 @@ pub(super) struct World {
 /// What is open for a client.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// Its socket.
-    pub socket: ClientSocket,
+    /// Whose packets its socket takes.
+    peer: Peer,
+    socket: ClientSocket,
     content: Content,
     wants_writable: bool,
     /// It stands in the list of those who are to be read.
@@ -78,11 +79,6 @@ impl World {
     pub(super) fn add_listener(&mut self, listener: Listener) {
         self.segments = listener.has_segments();
         self.listeners.push(listener);
-    }
-
-    /// What is open for `client`, if anything is.
-    pub(super) fn connection(&self, client: usize) -> Option<&Connection> {
-        self.connections.get(client)?.as_ref()
     }
 
     /// Takes note whether `client` stands in the list of those who are to be read, and tells whether it did;
@@ -156,6 +152,7 @@ impl Io for World {
             self.connections.resize_with(client + 1, || None);
         }
         self.connections[client] = Some(Connection {
+            peer: opening.peer,
             socket,
             content,
             wants_writable: false,
@@ -202,6 +199,27 @@ impl Io for World {
         if let Err(error) = sent {
             self.log
                 .warning(self.now, || format!("{peer}: cannot be answered: {error}"));
+        }
+    }
+
+    fn receive(&mut self, client: usize, buffer: &mut [u8; REPLY_MAX]) -> Incoming {
+        let Some(connection) = self.connections.get(client).and_then(Option::as_ref) else {
+            return Incoming::Nothing;
+        };
+        let peer = connection.peer;
+        match connection.socket.receive(buffer) {
+            // Between bind and connect a stranger's packet may have come in.
+            Ok((_, from)) if Peer::from(from) != peer => Incoming::Noise,
+            Ok((reply, _)) => Incoming::Datagram(reply.len()),
+            Err(error) if is_refused(&error) => Incoming::PortClosed,
+            Err(error) => match after_error(&error) {
+                AfterError::TryAgain => Incoming::Noise,
+                AfterError::Empty => Incoming::Nothing,
+                AfterError::Tell => {
+                    self.log.warning(self.now, || format!("{peer}: {error}"));
+                    Incoming::Nothing
+                }
+            },
         }
     }
 
@@ -344,6 +362,41 @@ fn sent(result: io::Result<()>) -> Result<(), Unsent> {
         Some(Errno::EFAULT) => Err(Unsent::Unreadable(Refusal::ReadFailed)),
         _ => Ok(()),
     }
+}
+
+/// What to do after an error of a receive.
+pub(super) enum AfterError {
+    /// Nothing more is there.
+    Empty,
+    /// It was about an earlier packet; there may be more behind it.
+    TryAgain,
+    /// It should not be.
+    Tell,
+}
+
+pub(super) fn after_error(error: &io::Error) -> AfterError {
+    if error.kind() == ErrorKind::WouldBlock {
+        return AfterError::Empty;
+    }
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(
+            Errno::EINTR
+            | Errno::ECONNREFUSED
+            | Errno::EHOSTUNREACH
+            | Errno::ENETUNREACH
+            | Errno::EHOSTDOWN
+            | Errno::ENETDOWN
+            | Errno::EPROTO
+            | Errno::EMSGSIZE
+            | Errno::EPERM
+            | Errno::EACCES,
+        ) => AfterError::TryAgain,
+        _ => AfterError::Tell,
+    }
+}
+
+fn is_refused(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::ConnectionRefused
 }
 
 fn unprepared(error: io::Error) -> Unsent {

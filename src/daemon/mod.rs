@@ -13,7 +13,7 @@ mod io;
 pub mod log;
 
 use std::fmt;
-use std::io::{Error, ErrorKind, Result as IoResult};
+use std::io::{Error, Result as IoResult};
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
@@ -31,7 +31,7 @@ use crate::os::process::{Signal, Signals, raise_descriptor_limit};
 use crate::os::receive::{Batch, Received};
 use crate::server::{Io, Local, Server};
 use crate::wire::{Malformed, Peer};
-use io::World;
+use io::{AfterError, World, after_error};
 use log::Log;
 
 /// Why the server could not begin: what was tried, and what came of it.
@@ -232,55 +232,12 @@ impl Daemon {
     fn receive_replies(&mut self, now: Moment) {
         let mut unread = mem::take(&mut self.world.unread);
         unread.retain(|&client| {
-            let may_hold_more = self.receive_from(now, client);
+            let may_hold_more = self.server.on_readable(now, &mut self.world, client);
             self.world.note_unread(client, may_hold_more);
             may_hold_more
         });
         unread.append(&mut self.world.unread);
         self.world.unread = unread;
-    }
-
-    /// Reads until the server has heard all that matters now, and no further: to find the socket empty
-    /// would take one more system call for each block. Tells whether there may be something of use left.
-    fn receive_from(&mut self, now: Moment, client: usize) -> bool {
-        let Some(peer) = self.server.peer_of(client) else {
-            return false;
-        };
-        let mut buffer = [0; REPLY_MAX];
-        let mut is_port_closed = false;
-        let mut may_hold_more = true;
-        for _ in 0..REPLIES_AT_ONCE {
-            let Some(connection) = self.world.connection(client) else {
-                return false;
-            };
-            let has_heard_all = match connection.socket.receive(&mut buffer) {
-                // Between bind and connect a stranger's packet may have come in.
-                Ok((_, from)) if Peer::from(from) != peer => false,
-                Ok((reply, _)) => self.server.on_reply(now, &mut self.world, client, reply),
-                Err(error) if is_refused(&error) => {
-                    // It may have said something before.
-                    is_port_closed = true;
-                    false
-                }
-                Err(error) => match after_error(&error) {
-                    AfterError::TryAgain => false,
-                    AfterError::Empty => true,
-                    AfterError::Tell => {
-                        let log = &mut self.world.log;
-                        log.warning(now, || format!("{peer}: {error}"));
-                        true
-                    }
-                },
-            };
-            if has_heard_all {
-                may_hold_more = false;
-                break;
-            }
-        }
-        if is_port_closed {
-            self.server.on_port_closed(now, &mut self.world, client);
-        }
-        may_hold_more
     }
 
     fn sleep(&mut self, now: Moment) -> Result<Turn, Failure> {
@@ -331,41 +288,6 @@ fn take_request(
     server.on_request(now, world, peer, local, received.bytes);
 }
 
-/// What to do after an error of a receive.
-enum AfterError {
-    /// Nothing more is there.
-    Empty,
-    /// It was about an earlier packet; there may be more behind it.
-    TryAgain,
-    /// It should not be.
-    Tell,
-}
-
-fn after_error(error: &Error) -> AfterError {
-    if error.kind() == ErrorKind::WouldBlock {
-        return AfterError::Empty;
-    }
-    match error.raw_os_error().map(Errno::from_raw) {
-        Some(
-            Errno::EINTR
-            | Errno::ECONNREFUSED
-            | Errno::EHOSTUNREACH
-            | Errno::ENETUNREACH
-            | Errno::EHOSTDOWN
-            | Errno::ENETDOWN
-            | Errno::EPROTO
-            | Errno::EMSGSIZE
-            | Errno::EPERM
-            | Errno::EACCES,
-        ) => AfterError::TryAgain,
-        _ => AfterError::Tell,
-    }
-}
-
-fn is_refused(error: &Error) -> bool {
-    error.kind() == ErrorKind::ConnectionRefused
-}
-
 fn open_root(root: &Path) -> Result<Files, Failure> {
     trying(root.display(), Files::new(root))
 }
@@ -414,9 +336,5 @@ const REQUEST_MAX: usize = 2048;
 /// Requests taken with one system call, and how often in one turn before transfers have theirs.
 const REQUESTS_AT_ONCE: usize = 64;
 const REQUEST_BATCHES: usize = 4;
-/// An ACK is 4 bytes; of an ERROR only the code counts.
-const REPLY_MAX: usize = 128;
-/// One reply is usual.
-const REPLIES_AT_ONCE: usize = 4;
 /// Standard streams, epoll, its timer, signals, the root, a lookup.
 const DESCRIPTORS_BESIDE: usize = 32;

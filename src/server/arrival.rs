@@ -33,6 +33,9 @@ impl Server {
             Ok(request) => request,
             Err(malformed) => return self.stats.count_malformed(malformed),
         };
+        if let Some(&known) = self.by_peer.get(&peer) {
+            self.read_to_the_end(now, io, known);
+        }
         let known = self.by_peer.get(&peer).copied();
         if self.is_stopping() && known.is_none() {
             self.stats.stopping += 1;

@@ -57,6 +57,22 @@ pub enum Unsent {
     Unreadable(Refusal),
 }
 
+/// What the socket of a client held next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Incoming {
+    /// A datagram of so many bytes, which are in the buffer now.
+    Datagram(usize),
+    /// The client has closed its port; what it sent before that may follow.
+    PortClosed,
+    /// Nothing that matters; more may follow.
+    Noise,
+    /// Nothing: the socket is empty.
+    Nothing,
+}
+
+/// Bytes that are read of a reply: an ACK has 4, and of an ERROR the code counts and a short text.
+pub const REPLY_MAX: usize = 128;
+
 /// Everything that a server can do to the world. A client is named by its number, which is small and
 /// is used again after [`Io::close`].
 pub trait Io {
@@ -81,6 +97,12 @@ pub trait Io {
 
     /// Answers a request with an ERROR, from the address it was sent to.
     fn refuse(&mut self, peer: Peer, local: Local, refusal: Refusal);
+
+    /// Takes the next datagram out of the socket of `client`. A world that delivers each by
+    /// [`super::Server::on_reply`] has nothing to take.
+    fn receive(&mut self, _client: usize, _buffer: &mut [u8; REPLY_MAX]) -> Incoming {
+        Incoming::Nothing
+    }
 
     /// The socket of `client` is to be read: an answer is overdue, and it may not have been read to its end.
     fn read_again(&mut self, _client: usize) {}

@@ -9,7 +9,8 @@
 //! now and then. One slab holds waiting and running clients alike; one index finds a client by its peer.
 //!
 //! Read `limits`, `io` (what is asked of the world), `client` (one client and its stages), `arrival`
-//! (what becomes of a request), `admission` (who gets a slot, and who loses it), then the helpers:
+//! (what becomes of a request), `replies`
+//! (what clients answer), `admission` (who gets a slot, and who loses it), then the helpers:
 //! `pending` (places in the queue), `queue` (who is next), `hosts` (boots), `strangers` and `unproven`
 //! (what a forged request brings about), `keepalive` (how often the held are fed), `congestion` (how much
 //! may be under way), `wheel` (the timers). `audit` says what must hold.
@@ -25,6 +26,7 @@ mod keepalive;
 mod limits;
 mod pending;
 mod queue;
+mod replies;
 mod stats;
 mod strangers;
 mod unproven;
@@ -39,11 +41,11 @@ use slab::Slab;
 use crate::moment::Moment;
 use crate::name::RootPrefixes;
 use crate::transfer::{Datagrams, Negotiated, Outcome, Step, Transfer};
-use crate::wire::{Malformed, Peer, Reply};
+use crate::wire::{Malformed, Peer};
 use client::{Client, Served, Stage, Timer};
 use congestion::Congestion;
 use hosts::{Hosts, host_of};
-pub use io::{Event, Io, Opened, Opening, Report, Unopened, Unsent};
+pub use io::{Event, Incoming, Io, Opened, Opening, REPLY_MAX, Report, Unopened, Unsent};
 use keepalive::Keepalive;
 pub use limits::Limits;
 use queue::Queue;
@@ -137,70 +139,7 @@ impl Server {
         }
     }
 
-    // What arrives; requests are taken in `arrival`.
-
-    /// Whose packets the socket of `client` takes.
-    pub fn peer_of(&self, client: usize) -> Option<Peer> {
-        self.clients.get(client).map(|client| client.peer)
-    }
-
-    /// A datagram arrived on the socket of `client`. Tells whether it acknowledged, in lockstep, all that was
-    /// out: then whatever else the socket holds has time until the next one, or [`Io::read_again`].
-    pub fn on_reply(
-        &mut self,
-        now: Moment,
-        io: &mut impl Io,
-        client: usize,
-        datagram: &[u8],
-    ) -> bool {
-        let Some(transfer) = self.transfer_of(client) else {
-            return true;
-        };
-        let was_answered = transfer.is_answered();
-        let had_nothing_out = transfer.has_nothing_out();
-        let (progress_before, timeouts) = (transfer.progress_at(), transfer.timeouts());
-        let step = match Reply::parse(datagram) {
-            Ok(Reply::Ack(block)) => transfer.on_ack(now, block),
-            Ok(Reply::Error { code: 0 | 8, .. }) => Step::End(Outcome::Cancelled),
-            // Not for who has never answered: that one is in no transfer with us.
-            Ok(Reply::Error {
-                code: 5,
-                message: STRAY_BLOCK,
-            }) if was_answered => return false,
-            Ok(Reply::Error { code, .. }) => Step::End(Outcome::ClientError(code)),
-            Err(malformed) => {
-                self.stats.count_malformed(malformed);
-                return false;
-            }
-        };
-        // In a window, a stray copy of an ACK is a wish to begin anew, unless it is read before more leaves.
-        let is_lockstep = transfer.negotiated().windowsize == 1;
-        let is_caught_up = is_lockstep && !had_nothing_out && transfer.has_nothing_out();
-        let is_error = matches!(
-            step,
-            Step::End(Outcome::Cancelled | Outcome::ClientError(_))
-        );
-        if (transfer.is_answered() || is_error) && !was_answered {
-            self.spread_first_feeding(now, client);
-            self.proves(client);
-        }
-        if self
-            .transfer_of(client)
-            .is_some_and(|transfer| transfer.progress_at() > progress_before)
-        {
-            self.congestion.recovered(timeouts);
-            self.stand_in_line_again(client);
-        }
-        self.take(now, io, client, step);
-        is_caught_up
-    }
-
-    /// The client has closed its port (ICMP port unreachable).
-    pub fn on_port_closed(&mut self, now: Moment, io: &mut impl Io, client: usize) {
-        if self.transfer_of(client).is_some() {
-            self.end(now, io, client, Outcome::PortClosed);
-        }
-    }
+    // What arrives: requests are taken in `arrival`, what clients answer in `replies`.
 
     /// The socket of `client` takes packets again.
     pub fn on_writable(&mut self, client: usize) {
@@ -479,9 +418,6 @@ fn burst_max(negotiated: &Negotiated) -> u16 {
 }
 
 const BURST_MAX: u16 = 16;
-
-/// What lwIP says, with ERROR 5, of a block that it does not wait for, while it goes on with the transfer.
-const STRAY_BLOCK: &[u8] = b"Wrong block number";
 
 /// As many as one system call can send.
 const BURST_MAX_WIDE: u16 = 64;

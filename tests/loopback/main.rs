@@ -21,6 +21,7 @@ mod victim;
 mod access;
 mod addresses;
 mod admission;
+mod anew;
 mod births;
 mod changing_files;
 mod client_check;

@@ -4,7 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 
 use ripple_tftpd::name::FileName;
-use ripple_tftpd::server::{self, Io, Local, Opened, Opening, Unopened, Unsent};
+use ripple_tftpd::server::{
+    self, Incoming, Io, Local, Opened, Opening, REPLY_MAX, Unopened, Unsent,
+};
 use ripple_tftpd::transfer::options::{BLKSIZE_DEFAULT, OACK_MAX};
 use ripple_tftpd::transfer::{Blocks, Datagrams, Departed};
 use ripple_tftpd::wire::{ERROR_PACKET_MAX, Peer, Refusal, write_error};
@@ -25,7 +27,9 @@ pub(crate) struct Network {
     pub(crate) counts: Counts,
     /// Requests that the server has not read.
     pub(crate) unread: VecDeque<(Peer, Bytes)>,
-    /// How many of them its socket holds.
+    /// Clients of the server whose sockets may hold more than it has read.
+    pub(crate) readable: Vec<usize>,
+    /// How many requests its socket holds.
     pub(crate) receive_buffer: usize,
     path: Path,
     random: Random,
@@ -38,6 +42,8 @@ pub(crate) struct Network {
     files: HashMap<Vec<u8>, File>,
     /// By the number of the server's client.
     connections: Vec<Option<Connection>>,
+    /// What lies in their sockets.
+    inboxes: Vec<VecDeque<Reply>>,
     /// The client at each of the server's ports.
     ports: Vec<u32>,
     next_port: u16,
@@ -140,6 +146,7 @@ impl Network {
             buffers: Buffers::default(),
             counts: Counts::default(),
             unread: VecDeque::new(),
+            readable: Vec::new(),
             receive_buffer,
             path: world.path,
             random: Random::stream(world.seed, 1),
@@ -149,6 +156,7 @@ impl Network {
             hosts: (0..number(population.div_ceil(shared))).map(host).collect(),
             files: HashMap::new(),
             connections: Vec::new(),
+            inboxes: Vec::new(),
             ports: vec![NOBODY; 1 << 16],
             next_port: PORTS_FROM,
             leaving: VecDeque::new(),
@@ -253,6 +261,24 @@ impl Network {
         self.unread.push_back((peer(host, port), bytes));
     }
 
+    /// A machine's answer has arrived. Tells whether there is a socket for it.
+    pub(crate) fn answer(&mut self, host: u32, port: u16, to: u16, reply: Reply) -> bool {
+        let Some(client) = self.client_at(host, port, to) else {
+            self.discard(reply);
+            self.refuse_down(host, port);
+            return false;
+        };
+        self.inboxes[client].push_back(reply);
+        self.read_again(client);
+        true
+    }
+
+    fn discard(&mut self, reply: Reply) {
+        if let Reply::Other(bytes) = reply {
+            self.buffers.take(bytes);
+        }
+    }
+
     /// The server's client at the port `to`, if its socket is connected to this peer.
     pub(crate) fn client_at(&self, host: u32, port: u16, to: u16) -> Option<usize> {
         let client = self.ports[usize::from(to)];
@@ -261,7 +287,7 @@ impl Network {
     }
 
     /// Tells a machine that nobody listens at the server's port that it sent to.
-    pub(crate) fn refuse_down(&mut self, host: u32, port: u16) {
+    fn refuse_down(&mut self, host: u32, port: u16) {
         if let Some((machine, port)) = self.hosts[host as usize].inside(port) {
             let at = self.now + nanos(self.path.latency);
             self.events
@@ -409,6 +435,7 @@ impl Io for Network {
         let file = self.find_file(opening.name)?;
         if self.connections.len() <= client {
             self.connections.resize(client + 1, None);
+            self.inboxes.resize_with(client + 1, VecDeque::new);
         }
         assert!(self.connections[client].is_none(), "opened twice");
         let port = self.free_port();
@@ -466,7 +493,33 @@ impl Io for Network {
         self.send_down(machine, SERVER_PORT, content, error_length(refusal));
     }
 
+    fn receive(&mut self, client: usize, buffer: &mut [u8; REPLY_MAX]) -> Incoming {
+        match self.inboxes[client].pop_front() {
+            None => Incoming::Nothing,
+            Some(Reply::Ack(block)) => {
+                let [high, low] = block.to_be_bytes();
+                buffer[..4].copy_from_slice(&[0, 4, high, low]);
+                Incoming::Datagram(4)
+            }
+            Some(Reply::Other(bytes)) => {
+                let bytes = self.buffers.take(bytes);
+                let length = bytes.len().min(REPLY_MAX);
+                buffer[..length].copy_from_slice(&bytes[..length]);
+                Incoming::Datagram(length)
+            }
+        }
+    }
+
+    fn read_again(&mut self, client: usize) {
+        if !self.readable.contains(&client) {
+            self.readable.push(client);
+        }
+    }
+
     fn close(&mut self, client: usize) {
+        while let Some(reply) = self.inboxes[client].pop_front() {
+            self.discard(reply);
+        }
         let connection = self.connections[client].take();
         let port = connection.expect("closed without being open").port;
         self.ports[usize::from(port)] = NOBODY;

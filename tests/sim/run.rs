@@ -3,12 +3,13 @@
 //! Whatever happens within one microsecond, which is all that the core can tell apart, is one batch, as
 //! for `epoll`. A turn of the server follows only where something of it was meant for the server.
 
+use std::mem;
 use std::time::Duration;
 
 use ripple_tftpd::moment::Moment;
 use ripple_tftpd::server::Local;
 
-use crate::events::{Content, Event, Reply, moment, number};
+use crate::events::{Content, Event, moment, number};
 use crate::link::nanos;
 use crate::measure::{Fate, Results, Tally};
 use crate::network::{File, Network};
@@ -251,6 +252,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
     fn turn(&mut self) {
         let now = self.network.moment();
         self.receive_requests(now);
+        self.receive_replies(now);
         for round in 0.. {
             assert!(round < ROUNDS_MAX, "the server is never done sending");
             self.server.on_wakeup(now, &mut self.network);
@@ -267,7 +269,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
         self.turns_now += 1;
         assert!(self.turns_now < TURNS_MAX, "the server does not sleep");
         self.wake_at = self.server.next_wakeup();
-        if self.server.has_ready() {
+        if self.server.has_ready() || !self.network.readable.is_empty() {
             self.wake_at = Some(now);
         }
         if !self.network.unread.is_empty() && self.server.reads_requests() {
@@ -300,6 +302,13 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
         }
     }
 
+    fn receive_replies(&mut self, now: Moment) {
+        let mut readable = mem::take(&mut self.network.readable);
+        readable.retain(|&client| self.server.on_readable(now, &mut self.network, client));
+        readable.append(&mut self.network.readable);
+        self.network.readable = readable;
+    }
+
     // What happens.
 
     /// Tells whether it concerned the server.
@@ -326,7 +335,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
                 port,
                 to,
                 reply,
-            } => return self.deliver_reply(host, port, to, reply),
+            } => return self.network.answer(host, port, to, reply),
             Event::ToListener { host, port, bytes } => {
                 self.network.hear(host, port, bytes);
                 return true;
@@ -345,30 +354,6 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
             }
         }
         false
-    }
-
-    fn deliver_reply(&mut self, host: u32, port: u16, to: u16, reply: Reply) -> bool {
-        let now = self.network.moment();
-        let mut buffer = [0; 256];
-        let length = match reply {
-            Reply::Ack(block) => {
-                let [high, low] = block.to_be_bytes();
-                buffer[..4].copy_from_slice(&[0, 4, high, low]);
-                4
-            }
-            Reply::Other(bytes) => {
-                let bytes = self.network.buffers.take(bytes);
-                buffer[..bytes.len()].copy_from_slice(bytes);
-                bytes.len()
-            }
-        };
-        let Some(client) = self.network.client_at(host, port, to) else {
-            self.network.refuse_down(host, port);
-            return false;
-        };
-        self.server
-            .on_reply(now, &mut self.network, client, &buffer[..length]);
-        true
     }
 
     fn switch_on(&mut self, machine: u32) {
@@ -610,7 +595,7 @@ impl Held {
     /// Tells whether there was anything new in a piece.
     fn add(&mut self, begin: u64, end: u64) -> bool {
         if begin == end {
-            return !std::mem::replace(&mut self.has_end, true);
+            return !mem::replace(&mut self.has_end, true);
         }
         if end <= self.to || self.ahead.contains(&(begin, end)) {
             return false;

@@ -2,7 +2,7 @@
 
 use ripple_tftpd::moment::Moment;
 use ripple_tftpd::name::RootPrefixes;
-use ripple_tftpd::server::{Limits, Local, Server};
+use ripple_tftpd::server::{Incoming, Io, Limits, Local, REPLY_MAX, Server};
 use ripple_tftpd::wire::Peer;
 
 use crate::network::Network;
@@ -30,6 +30,16 @@ pub(crate) trait ServerUnderTest {
     fn on_request(&mut self, now: Moment, io: &mut Network, peer: Peer, local: Local, bytes: &[u8]);
     fn on_reply(&mut self, now: Moment, io: &mut Network, client: usize, bytes: &[u8]);
     fn on_port_closed(&mut self, now: Moment, io: &mut Network, client: usize);
+
+    /// The socket of a client holds something. Tells whether there may be more of use.
+    fn on_readable(&mut self, now: Moment, io: &mut Network, client: usize) -> bool {
+        let mut buffer = [0; REPLY_MAX];
+        while let Incoming::Datagram(length) = io.receive(client, &mut buffer) {
+            self.on_reply(now, io, client, &buffer[..length]);
+        }
+        false
+    }
+
     fn on_writable(&mut self, client: usize);
     fn on_wakeup(&mut self, now: Moment, io: &mut Network);
     fn send_ready(&mut self, now: Moment, io: &mut Network);
@@ -85,6 +95,10 @@ impl ServerUnderTest for Production {
 
     fn on_port_closed(&mut self, now: Moment, io: &mut Network, client: usize) {
         self.server.on_port_closed(now, io, client);
+    }
+
+    fn on_readable(&mut self, now: Moment, io: &mut Network, client: usize) -> bool {
+        self.server.on_readable(now, io, client)
     }
 
     fn on_writable(&mut self, client: usize) {
