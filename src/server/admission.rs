@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::client::{Client, Phase, Served, Stage};
 use super::hosts::{Host, host_of};
-use super::pending::Size;
 use super::{Event, Io, Opened, Opening, PACKET_OVERHEAD, Server, Unopened};
 use crate::moment::Moment;
 use crate::transfer::{Outcome, Step, Terms, Transfer, Wanted};
@@ -35,17 +34,15 @@ impl Server {
 
     /// Who gets the next free slot. While descriptors are lacking, only those who have theirs.
     pub(super) fn next_in_line(&self, now: Moment) -> Option<usize> {
-        if !self.has_slot(Size::Small) {
-            return None;
-        }
         if !self.is_paused(now) {
-            return self.queue.first(self.has_slot(Size::Bulk));
+            let (place, id) = self.queue.first()?;
+            return self.has_slot(place.is_large).then_some(id);
         }
         let may_be_next = |(_, client): &(usize, &Client)| {
             client.served().is_some()
                 && client.is_queued
-                && self.has_slot(client.size)
-                && self.may_run(host_of(client.peer), client.size)
+                && self.has_slot(client.place.is_large)
+                && self.may_run(host_of(client.peer))
         };
         let waiting = self.clients.iter().filter(may_be_next);
         waiting
@@ -54,22 +51,15 @@ impl Server {
     }
 
     /// Neither its host nor its network has all that it may have.
-    pub(super) fn may_run(&self, host: Host, size: Size) -> bool {
-        self.queue.may_run(host, self.hosts.is_proven(host), size)
+    pub(super) fn may_run(&self, host: Host) -> bool {
+        self.queue.may_run(host, self.hosts.is_proven(host))
     }
 
-    /// A slot is free for a file of this size.
-    pub(super) fn has_slot(&self, size: Size) -> bool {
-        let small_slots = self.limits.small_slots();
+    /// A slot is free for a large file, or for a small one.
+    pub(super) fn has_slot(&self, is_large: bool) -> bool {
+        let large = self.limits.large_slots().min(self.congestion.max_running());
         self.count.running < self.limits.max_transfers
-            && match size {
-                Size::Small => true,
-                Size::Bulk => {
-                    let running = self.count.running_bulk + small_slots;
-                    running < self.limits.max_transfers
-                        && self.count.running_bulk < self.congestion.max_running()
-                }
-            }
+            && (!is_large || self.count.running_large < large)
     }
 
     pub(super) fn is_paused(&self, now: Moment) -> bool {
@@ -222,27 +212,14 @@ impl Server {
         }
     }
 
-    /// Of those whose slots the next in line could have, the one that lies idle longest becomes held:
-    /// retransmission goes on, and with its next ACK it stands in line again, by its boot before those
-    /// who came later. Tells whether there was one.
+    /// Whoever has been idle longest becomes held: retransmission goes on, and with its next ACK it stands
+    /// in line again, by its boot before those who came later. If all who wait have reached a bound of their
+    /// own, only one of those whom it counts gives its slot. Returns whether there was one.
     fn take_idle_slot_back(&mut self, now: Moment) -> bool {
-        let (small_waits, bulk_waits) = (
-            !self.queue.is_empty_for(Size::Small),
-            !self.queue.is_empty(),
-        );
-        let somebody_is_held_up = self.queue.holds_somebody_up();
-        if !bulk_waits && !somebody_is_held_up {
-            return false;
-        }
-        let is_in_the_way = |client: &Client| {
-            let host = host_of(client.peer);
-            somebody_is_held_up && self.queue.is_in_the_way(host, client.size)
-        };
+        let anybody_may_run = self.queue.first().is_some();
         let is_meant = |id: &usize| {
             let client = self.clients.get(*id).filter(|it| it.has_idle_slot());
-            client.is_some_and(|client| {
-                small_waits || (bulk_waits && client.size == Size::Bulk) || is_in_the_way(client)
-            })
+            client.is_some_and(|it| anybody_may_run || self.queue.is_in_the_way(host_of(it.peer)))
         };
         let Some(place) = self.idle.iter().position(is_meant) else {
             return false;
@@ -331,7 +308,7 @@ impl Server {
         let client = &self.clients[id];
         let host = host_of(client.peer);
         let is_proven = self.hosts.is_proven(host);
-        let (size, place) = (client.size, client.place);
+        let place = client.place;
         match client.phase() {
             None => {
                 self.count.pending += 1;
@@ -343,8 +320,8 @@ impl Server {
             }
             Some(Phase::Running) => {
                 self.count.running += 1;
-                self.count.running_bulk += usize::from(size == Size::Bulk);
-                self.queue.runs(host, is_proven, size);
+                self.count.running_large += usize::from(place.is_large);
+                self.queue.runs(host, is_proven);
             }
             Some(Phase::Finishing) => self.count.finishing += 1,
         }
@@ -355,7 +332,7 @@ impl Server {
         self.keepalive.remove(self.fed_in_a_round(id));
         let client = &self.clients[id];
         let host = host_of(client.peer);
-        let (size, place) = (client.size, client.place);
+        let place = client.place;
         match client.phase() {
             None => {
                 self.count.pending -= 1;
@@ -367,8 +344,8 @@ impl Server {
             }
             Some(Phase::Running) => {
                 self.count.running -= 1;
-                self.count.running_bulk -= usize::from(size == Size::Bulk);
-                self.queue.runs_no_longer(host, size);
+                self.count.running_large -= usize::from(place.is_large);
+                self.queue.runs_no_longer(host);
             }
             Some(Phase::Finishing) => self.count.finishing -= 1,
         }
@@ -390,14 +367,14 @@ impl Server {
         let client = &mut self.clients[id];
         client.is_queued = true;
         let host = host_of(client.peer);
-        self.queue.join(host, client.place, client.size, id);
+        self.queue.join(host, client.place, id);
     }
 
     pub(super) fn leave_queue(&mut self, id: usize) {
         let client = &mut self.clients[id];
         if std::mem::take(&mut client.is_queued) {
             let host = host_of(client.peer);
-            self.queue.leave(host, client.place, client.size);
+            self.queue.leave(host, client.place);
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::client::{Client, Phase, Stage};
 use super::hosts::host_of;
-use super::pending::{Place, SUPERSEDED_AFTER, Size, Waiting};
+use super::pending::{Place, SUPERSEDED_AFTER, Waiting};
 use super::{Event, Io, Local, Opening, Server, Unopened};
 use crate::moment::Moment;
 use crate::name::{FileName, NAME_MAX};
@@ -139,6 +139,7 @@ impl Server {
         self.arrivals += 1;
         let boot_began = self.hosts.heard(now, host_of(arrival.peer));
         let place = Place {
+            is_large: true,
             can_wait: !arrival.wanted.is_raspberry_pi(),
             boot_began,
             arrival: self.arrivals,
@@ -151,7 +152,7 @@ impl Server {
             }
             Err(Unopened::Exhausted) => {
                 self.pause(now, io);
-                self.let_wait(now, io, arrival, place, Size::Bulk);
+                self.let_wait(now, io, arrival, place);
             }
             Err(Unopened::Unreachable) => {
                 self.stats.failed += 1;
@@ -165,23 +166,24 @@ impl Server {
         now: Moment,
         io: &mut impl Io,
         arrival: &Arrival<'_>,
-        place: Place,
+        mut place: Place,
     ) -> Result<(), Unopened> {
         let host = host_of(arrival.peer);
-        let is_free = |server: &Server, size| {
-            server.has_slot(size)
-                && server.queue.is_empty_for(size)
+        let is_free = |server: &Server, is_large| {
+            let first = server.queue.first();
+            server.has_slot(is_large)
+                && first.is_none_or(|(first, _)| first.is_large && !is_large)
                 && !server.is_paused(now)
-                && server.may_run(host, size)
+                && server.may_run(host)
         };
-        if is_free(self, Size::Bulk) && self.has_first_packet(now, host) {
+        if is_free(self, true) && self.has_first_packet(now, host) {
             return self.serve_at_once(now, io, arrival, place);
         }
-        let size = self.size_of(io.find(arrival.name)?);
-        if is_free(self, size) && self.has_first_packet(now, host) {
+        place.is_large = self.limits.is_large(io.find(arrival.name)?);
+        if is_free(self, place.is_large) && self.has_first_packet(now, host) {
             return self.serve_at_once(now, io, arrival, place);
         }
-        self.let_wait(now, io, arrival, place, size);
+        self.let_wait(now, io, arrival, place);
         Ok(())
     }
 
@@ -190,7 +192,7 @@ impl Server {
         now: Moment,
         io: &mut impl Io,
         arrival: &Arrival<'_>,
-        place: Place,
+        mut place: Place,
     ) -> Result<(), Unopened> {
         let id = self.clients.vacant_key();
         let Arrival {
@@ -211,31 +213,15 @@ impl Server {
                 blksize,
             },
         )?;
-        let size = self.size_of(opened.size);
+        place.is_large = self.limits.is_large(opened.size);
         let served = self.begin(now, host_of(peer), wanted, opened, Phase::Running);
-        self.insert(now, arrival, place, size, Stage::Served(Box::new(served)));
+        self.insert(now, arrival, place, Stage::Served(Box::new(served)));
         self.make_ready(now, id);
         Ok(())
     }
 
-    /// Whether a file of so many bytes may have one of the slots that are kept for small ones.
-    fn size_of(&self, bytes: u64) -> Size {
-        if self.limits.small_slots() > 0 && bytes <= self.limits.small_file {
-            Size::Small
-        } else {
-            Size::Bulk
-        }
-    }
-
     /// Puts a request into the queue: at its place, or at that of one that it supersedes.
-    fn let_wait(
-        &mut self,
-        now: Moment,
-        io: &mut impl Io,
-        arrival: &Arrival<'_>,
-        mut place: Place,
-        size: Size,
-    ) {
+    fn let_wait(&mut self, now: Moment, io: &mut impl Io, arrival: &Arrival<'_>, mut place: Place) {
         let superseded = self.superseded_by(now, arrival);
         let host = host_of(arrival.peer);
         if superseded.is_none() {
@@ -258,7 +244,7 @@ impl Server {
         let hold_at = self.limits.hold.map(|hold| now.max(arrived_at + hold));
         let waiting = Waiting::new(now, arrival.wanted, hold_at);
         let stage = Stage::Pending(Box::new(waiting));
-        let id = self.insert(arrived_at, arrival, place, size, stage);
+        let id = self.insert(arrived_at, arrival, place, stage);
         self.join_queue(id);
     }
 
@@ -287,7 +273,6 @@ impl Server {
         arrived_at: Moment,
         arrival: &Arrival<'_>,
         place: Place,
-        size: Size,
         stage: Stage,
     ) -> usize {
         let id = self.clients.insert(Client {
@@ -297,7 +282,6 @@ impl Server {
             mode: arrival.request.mode,
             arrived_at,
             place,
-            size,
             is_queued: false,
             stage,
             timer: None,

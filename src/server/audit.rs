@@ -7,8 +7,7 @@ use crate::moment::Moment;
 
 use super::client::{Client, Phase, Served};
 use super::hosts::{Host, host_of};
-use super::pending::Size;
-use super::unproven::{Network, network_of};
+use super::unproven::network_of;
 use super::wheel::TICK;
 use super::{Count, Server};
 
@@ -84,20 +83,17 @@ impl Server {
             pending: in_phase(None).count(),
             held: in_phase(Some(Phase::Held)).count(),
             running: in_phase(Some(Phase::Running)).count(),
-            running_bulk: running
-                .filter(|(_, client)| client.size == Size::Bulk)
-                .count(),
+            running_large: running.filter(|(_, client)| client.place.is_large).count(),
             finishing: in_phase(Some(Phase::Finishing)).count(),
         };
         assert_eq!(self.count, count, "clients are miscounted");
         let limits = &self.limits;
-        let bulk_slots = limits.max_transfers - limits.small_slots();
         assert!(
             count.running <= limits.max_transfers,
             "more run than there are slots"
         );
         assert!(
-            count.running_bulk <= bulk_slots,
+            count.running_large <= limits.large_slots(),
             "large files have the slots of small ones"
         );
         assert!(
@@ -137,20 +133,13 @@ impl Server {
         }
     }
 
-    /// Whoever waits beside a free slot has reached a bound of its host or its network; nobody else's
-    /// bound is reached, and none is passed.
+    /// Whoever waits beside a free slot has reached a bound of its host or is a stranger who has to wait;
+    /// nobody else's bound is reached, and none is passed.
     fn audit_turns(&self, now: Moment) {
         let mut by_host: HashMap<Host, usize> = HashMap::new();
-        let mut by_network: HashMap<(Network, bool), usize> = HashMap::new();
         for (_, client) in &self.clients {
-            if client.phase() != Some(Phase::Running) {
-                continue;
-            }
-            let host = host_of(client.peer);
-            *by_host.entry(host).or_default() += 1;
-            if !self.hosts.is_proven(host) {
-                let is_bulk = client.size == Size::Bulk;
-                *by_network.entry((network_of(host), is_bulk)).or_default() += 1;
+            if client.phase() == Some(Phase::Running) {
+                *by_host.entry(host_of(client.peer)).or_default() += 1;
             }
         }
         let limits = &self.limits;
@@ -158,44 +147,29 @@ impl Server {
             let may = running <= limits.per_client || !limits.bounds(host);
             assert!(may, "one client has too many slots");
         }
-        let of = |network, is_bulk| by_network.get(&(network, is_bulk)).copied().unwrap_or(0);
-        for &(network, _) in by_network.keys() {
-            let (small, bulk) = (of(network, false), of(network, true));
-            let may = bulk <= limits.slots_for_network(Size::Bulk)
-                && small + bulk <= limits.slots_for_network(Size::Small);
-            assert!(may, "strangers of one network have too many slots");
-        }
-        let all: usize = by_network.values().sum();
-        let bulk_of =
-            |(&(_, is_bulk), &count): (&(Network, bool), &usize)| count * usize::from(is_bulk);
-        let all_bulk: usize = by_network.iter().map(bulk_of).sum();
-        let strangers_are_full = |size| {
-            all >= limits.slots_for_strangers(Size::Small)
-                || (size == Size::Bulk && all_bulk >= limits.slots_for_strangers(Size::Bulk))
-        };
+        let strangers = by_host
+            .iter()
+            .filter(|&(&host, _)| !self.hosts.is_proven(host));
+        let strangers: usize = strangers.map(|(_, &running)| running).sum();
         assert!(
-            all <= limits.slots_for_strangers(Size::Small)
-                && all_bulk <= limits.slots_for_strangers(Size::Bulk),
+            strangers <= limits.slots_for_strangers(),
             "strangers have too many slots"
         );
         for (_, client) in &self.clients {
-            if !client.is_queued || self.is_paused(now) || !self.has_slot(client.size) {
+            let is_free = !self.is_paused(now) && self.has_slot(client.place.is_large);
+            if !client.is_queued || !is_free {
                 continue;
             }
             let host = host_of(client.peer);
-            let network = network_of(host);
-            let (small, bulk) = (of(network, false), of(network, true));
-            let host_is_full = by_host
-                .get(&host)
-                .is_some_and(|&it| it >= limits.per_client);
-            let network_is_full = small + bulk >= limits.slots_for_network(Size::Small)
-                || (client.size == Size::Bulk && bulk >= limits.slots_for_network(Size::Bulk))
-                || strangers_are_full(client.size)
-                || self.queue.is_drained(network);
-            let must_wait = (host_is_full && limits.bounds(host))
-                || (network_is_full && !self.hosts.is_proven(host));
+            let host_is_full = limits.bounds(host)
+                && by_host
+                    .get(&host)
+                    .is_some_and(|&running| running >= limits.per_client);
+            let stranger_waits = !self.hosts.is_proven(host)
+                && (strangers >= limits.slots_for_strangers()
+                    || self.queue.is_drained(network_of(host)));
             assert!(
-                must_wait,
+                host_is_full || stranger_waits,
                 "a slot is free and somebody waits who may have it"
             );
         }

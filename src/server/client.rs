@@ -12,7 +12,7 @@ use crate::name::FileNameBuf;
 use crate::transfer::{Outcome, Transfer, Wanted};
 use crate::wire::{Mode, Peer};
 
-use super::pending::{Place, Size, Waiting};
+use super::pending::{Place, Waiting};
 use super::{Local, Report};
 
 /// A client and its request.
@@ -25,7 +25,6 @@ pub(super) struct Client {
     pub(super) arrived_at: Moment,
     /// Where it stands whenever it waits.
     pub(super) place: Place,
-    pub(super) size: Size,
     pub(super) is_queued: bool,
     pub(super) stage: Stage,
     /// Its current entry in the wheel.

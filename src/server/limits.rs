@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::hosts::Host;
-use super::pending::Size;
 use crate::transfer::Terms;
 
 /// The bounds of a server.
@@ -62,19 +61,20 @@ impl Limits {
         }
     }
 
-    /// Slots that strangers get, clients whose hosts have not answered yet: for large files, or in all.
-    /// The others are kept for hosts that have, since all strangers may be forged.
-    pub(super) fn slots_for_strangers(&self, size: Size) -> usize {
-        let slots = match size {
-            Size::Small => self.max_transfers,
-            Size::Bulk => self.max_transfers - self.small_slots(),
-        };
-        slots - self.max_transfers / 8
+    /// A file of so many bytes gets none of the slots of small ones.
+    pub(super) fn is_large(&self, bytes: u64) -> bool {
+        self.small_slots() == 0 || bytes > self.small_file
     }
 
-    /// Slots that the strangers of one network get. The others are for strangers from elsewhere.
-    pub(super) fn slots_for_network(&self, size: Size) -> usize {
-        self.slots_for_strangers(size) - self.max_transfers / 8
+    /// Slots for large files.
+    pub(super) fn large_slots(&self) -> usize {
+        self.max_transfers - self.small_slots()
+    }
+
+    /// Slots that strangers get, clients whose hosts have not answered yet. The others are kept for hosts
+    /// that have, since all strangers may be forged: a third of them can be had by small files only.
+    pub(super) fn slots_for_strangers(&self) -> usize {
+        self.max_transfers - 3 * (self.max_transfers / 8)
     }
 
     /// Clients that wait in one network, none of whose hosts has answered: if there are more, they give

@@ -105,7 +105,7 @@ struct Count {
     held: usize,
     running: usize,
     /// Of the running, those with large files.
-    running_bulk: usize,
+    running_large: usize,
     finishing: usize,
 }
 
@@ -194,7 +194,7 @@ impl Server {
 
     /// When [`Server::on_wakeup`] is to be called, at the latest; none where nothing will ever be due.
     pub fn next_wakeup(&self) -> Option<Moment> {
-        let paused_until = self.paused_until.filter(|_| !self.queue.is_empty());
+        let paused_until = self.paused_until.filter(|_| !self.queue.is_deserted());
         let stop_at = self.stop_at.filter(|_| !self.clients.is_empty());
         let refill = self.queue.next_refill();
         [self.wheel.next_wakeup(), paused_until, stop_at, refill]

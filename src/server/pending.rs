@@ -8,55 +8,16 @@ use std::time::Duration;
 use crate::moment::Moment;
 use crate::transfer::Wanted;
 
-/// Where a request stands: whoever cannot be kept alive while it waits goes before the others. Then the
-/// machine that began its boot first goes first, so that boots are finished rather than begun; within a
-/// boot, and for machines that have just been switched on, by arrival.
+/// Where a request stands: small files go before large ones, and whoever cannot be kept alive while it waits
+/// goes before the others. Then the machine that began its boot first goes first, so that boots are finished
+/// rather than begun; within a boot, and for machines that have just been switched on, by arrival.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Place {
+    /// The file is none of those for which some slots are kept.
+    pub(super) is_large: bool,
     pub(super) can_wait: bool,
     pub(super) boot_began: Moment,
     pub(super) arrival: u64,
-}
-
-/// What a client waits for. Some slots serve small files only.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Size {
-    /// A file for which a slot is kept.
-    Small,
-    /// Any other file.
-    Bulk,
-}
-
-/// Both.
-pub(super) const SIZES: [Size; 2] = [Size::Small, Size::Bulk];
-
-/// One for small files and one for all others.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct BySize<T> {
-    pub(super) small: T,
-    pub(super) bulk: T,
-}
-
-impl<T> BySize<T> {
-    pub(super) fn of(&self, size: Size) -> &T {
-        match size {
-            Size::Small => &self.small,
-            Size::Bulk => &self.bulk,
-        }
-    }
-
-    pub(super) fn of_mut(&mut self, size: Size) -> &mut T {
-        match size {
-            Size::Small => &mut self.small,
-            Size::Bulk => &mut self.bulk,
-        }
-    }
-}
-
-impl BySize<u32> {
-    pub(super) fn sum(&self) -> usize {
-        (self.small + self.bulk) as usize
-    }
 }
 
 /// A client that waits and was sent nothing: what is known of its repeats.

@@ -1,11 +1,11 @@
 //! Who is next: those who wait, in the order of their places, as far as they may have a slot.
 //!
-//! Everybody stands in the line of their host, and of each line only the first for each size is shown to
-//! the next level: a proven host shows it to the front, any other to its network, and the network to the
-//! front of strangers. A host that runs as many transfers as it may shows nobody, nor does a network
-//! whose strangers have their share of the slots; nobody looks at the front of strangers while all of
-//! them together have theirs. So whoever must not be next is skipped without being looked at, and every
-//! step costs the logarithm of a length.
+//! Everybody stands in the line of their host, and of each line only the first is shown to the next level:
+//! a proven host shows it to the front, any other to its network, and the network to the front of
+//! strangers. A host that runs as many transfers as it may shows nobody, nor does a network that has no
+//! first packet left; nobody looks at the front of strangers while all of them together have their share of
+//! the slots. So whoever must not be next is skipped without being looked at, and every step costs the
+//! logarithm of a length. Small files come first in every line by their place.
 //!
 //! The queue holds keys only; it knows no clients.
 
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::Limits;
 use super::hosts::Host;
-use super::pending::{BySize, Place, SIZES, Size};
+use super::pending::Place;
 use super::unproven::{Network, network_of};
 use crate::moment::Moment;
 
@@ -22,20 +22,18 @@ use crate::moment::Moment;
 #[derive(Debug)]
 pub(super) struct Queue {
     limits: Limits,
-    /// Those of proven hosts who may have the next slot of each size, first come first.
-    proven: BySize<BTreeMap<Place, usize>>,
-    /// The same of all others, as far as their networks are concerned.
-    strangers: BySize<BTreeMap<Place, usize>>,
+    /// Those of proven hosts who may have the next slot, first come first.
+    proven: BTreeMap<Place, usize>,
+    /// The same of all others.
+    strangers: BTreeMap<Place, usize>,
     /// Slots that strangers have.
-    strangers_running: BySize<u32>,
+    strangers_running: usize,
     hosts: HashMap<Host, HostLine>,
     networks: HashMap<Network, NetworkLine>,
     /// Networks whose strangers crowd the queue: no more than have a part of it each.
     crowds: Vec<Network>,
     /// Networks that have no first packet left, and when they are looked at again.
     drained: VecDeque<(Moment, Network)>,
-    /// Lines whose first must wait for one of their own.
-    held_up: usize,
     queued: usize,
 }
 
@@ -43,7 +41,7 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct HostLine {
     is_proven: bool,
-    running: BySize<u32>,
+    running: usize,
     /// Those who wait; most hosts that run a transfer have none.
     waiters: Option<Box<Waiters>>,
 }
@@ -54,48 +52,44 @@ struct Waiters {
     /// All of them, in the order in which they became pending or held.
     all: Vec<(Place, usize)>,
     /// Those of them who stand in line.
-    queued: BySize<VecDeque<(Place, usize)>>,
-    shown: BySize<Option<Place>>,
-    is_held_up: bool,
+    queued: VecDeque<(Place, usize)>,
+    shown: Option<Place>,
 }
 
 /// The unproven hosts of one network.
 #[derive(Debug, Default)]
 struct NetworkLine {
-    running: BySize<u32>,
     /// Their clients that wait, whether they stand in a line or gave way in it.
     waiting: BTreeMap<Place, usize>,
     /// The first of each host.
-    firsts: BySize<BTreeMap<Place, usize>>,
-    shown: BySize<Option<Place>>,
+    firsts: BTreeMap<Place, usize>,
+    shown: Option<Place>,
     is_drained: bool,
-    is_held_up: bool,
 }
 
 impl Queue {
     pub(super) fn new(limits: Limits) -> Queue {
         Queue {
             limits,
-            proven: BySize::default(),
-            strangers: BySize::default(),
-            strangers_running: BySize::default(),
+            proven: BTreeMap::new(),
+            strangers: BTreeMap::new(),
+            strangers_running: 0,
             hosts: HashMap::with_capacity(limits.max_transfers),
             networks: HashMap::new(),
             crowds: Vec::new(),
             drained: VecDeque::new(),
-            held_up: 0,
             queued: 0,
         }
     }
 
     // Who is next.
 
-    /// Who has the next free slot; `bulk` tells whether one is free for large files.
-    pub(super) fn first(&self, bulk: bool) -> Option<usize> {
-        let small = self.firsts(Size::Small);
-        let large = self.firsts(Size::Bulk).filter(|_| bulk);
-        let first = small.chain(large).min();
-        first.map(|(_, client)| client)
+    /// Who has the next free slot, and where it stands.
+    pub(super) fn first(&self) -> Option<(Place, usize)> {
+        let stranger = self.strangers.first_key_value();
+        let stranger = stranger.filter(|_| self.strangers_may_run());
+        let firsts = self.proven.first_key_value().into_iter().chain(stranger);
+        firsts.min().map(|(&place, &client)| (place, client))
     }
 
     /// Nobody stands in line, not even for what others of his own have.
@@ -103,80 +97,38 @@ impl Queue {
         self.queued == 0
     }
 
-    /// Nobody waits who could have a slot.
-    pub(super) fn is_empty(&self) -> bool {
-        self.is_empty_for(Size::Bulk)
-    }
-
-    /// Nobody waits who would have a slot of this kind before a client that comes now.
-    pub(super) fn is_empty_for(&self, size: Size) -> bool {
-        self.firsts(Size::Small).next().is_none()
-            && (size == Size::Small || self.firsts(Size::Bulk).next().is_none())
-    }
-
-    /// The first proven client and the first stranger who may have a slot of this kind.
-    fn firsts(&self, size: Size) -> impl Iterator<Item = (Place, usize)> {
-        let proven = self.proven.of(size).first_key_value();
-        let stranger = self.strangers.of(size).first_key_value();
-        let stranger = stranger.filter(|_| self.strangers_may_run(size));
-        let firsts = proven.into_iter().chain(stranger);
-        firsts.map(|(&place, &client)| (place, client))
-    }
-
-    fn strangers_may_run(&self, size: Size) -> bool {
-        let share = |size| self.limits.slots_for_strangers(size);
-        is_within(self.strangers_running, size, share)
+    fn strangers_may_run(&self) -> bool {
+        self.strangers_running < self.limits.slots_for_strangers()
     }
 
     /// A client of `host` may have a slot, if one is free.
-    pub(super) fn may_run(&self, host: Host, is_proven: bool, size: Size) -> bool {
-        let is_full = self
-            .hosts
-            .get(&host)
-            .is_some_and(|line| self.is_full(host, line));
-        !is_full
-            && (is_proven
-                || self.strangers_may_run(size)
-                    && self
-                        .networks
-                        .get(&network_of(host))
-                        .is_none_or(|line| line.may_run(&self.limits, size)))
+    pub(super) fn may_run(&self, host: Host, is_proven: bool) -> bool {
+        let line = self.hosts.get(&host);
+        !line.is_some_and(|line| self.is_full(host, line))
+            && (is_proven || self.strangers_may_run() && !self.is_drained(network_of(host)))
     }
 
-    /// Somebody waits for a slot of their own host, network, or of another stranger, whatever slots are
-    /// free.
-    pub(super) fn holds_somebody_up(&self) -> bool {
-        let strangers_wait = SIZES
-            .iter()
-            .any(|&size| !self.strangers.of(size).is_empty() && !self.strangers_may_run(size));
-        self.held_up > 0 || strangers_wait
-    }
-
-    /// It is for this client of `host`, which has a slot of this kind, that somebody is held up.
-    pub(super) fn is_in_the_way(&self, host: Host, size: Size) -> bool {
-        let Some(line) = self.hosts.get(&host) else {
-            return false;
+    /// What runs for `host` counts for a bound that others of its own have reached: strangers share one.
+    pub(super) fn is_in_the_way(&self, host: Host) -> bool {
+        let line = self.hosts.get(&host);
+        let has_queued = |line: &HostLine| {
+            line.waiters
+                .as_ref()
+                .is_some_and(|it| !it.queued.is_empty())
         };
-        let for_stranger = !line.is_proven && {
-            let network = self.networks.get(&network_of(host));
-            let in_network =
-                network.is_some_and(|line| line.is_held_up && line.is_freed_by(&self.limits, size));
-            in_network || !self.strangers.of(size).is_empty() && !self.strangers_may_run(size)
-        };
-        let for_own = line.waiters.as_ref().is_some_and(|it| it.is_held_up);
-        for_own || for_stranger
+        line.is_some_and(|line| !line.is_proven || has_queued(line))
     }
 
     fn is_full(&self, host: Host, line: &HostLine) -> bool {
-        line.running.sum() >= self.limits.per_client && self.limits.bounds(host)
+        line.running >= self.limits.per_client && self.limits.bounds(host)
     }
 
     // Joining and leaving.
 
     /// Puts a client that waits at its place.
-    pub(super) fn join(&mut self, host: Host, place: Place, size: Size, client: usize) {
+    pub(super) fn join(&mut self, host: Host, place: Place, client: usize) {
         let waiters = self.line(host).waiters.get_or_insert_default();
-        let queued = waiters.queued.of_mut(size);
+        let queued = &mut waiters.queued;
         let spot = queued.partition_point(|&(other, _)| other < place);
         queued.insert(spot, (place, client));
         self.queued += 1;
@@ -184,9 +136,9 @@ impl Queue {
     }
 
     /// Takes the client at `place` out.
-    pub(super) fn leave(&mut self, host: Host, place: Place, size: Size) {
+    pub(super) fn leave(&mut self, host: Host, place: Place) {
         if let Some(waiters) = &mut self.line(host).waiters {
-            let queued = waiters.queued.of_mut(size);
+            let queued = &mut waiters.queued;
             if let Ok(spot) = queued.binary_search_by_key(&place, |&(other, _)| other) {
                 queued.remove(spot);
                 self.queued -= 1;
@@ -226,28 +178,20 @@ impl Queue {
     }
 
     /// A client of `host` has a slot from now on.
-    pub(super) fn runs(&mut self, host: Host, is_proven: bool, size: Size) {
+    pub(super) fn runs(&mut self, host: Host, is_proven: bool) {
         let line = self.hosts.entry(host).or_default();
         line.is_proven = is_proven;
-        *line.running.of_mut(size) += 1;
-        if !is_proven {
-            let network = self.networks.entry(network_of(host)).or_default();
-            *network.running.of_mut(size) += 1;
-            *self.strangers_running.of_mut(size) += 1;
-        }
+        line.running += 1;
+        self.strangers_running += usize::from(!is_proven);
         self.show(host);
     }
 
     /// It has none any longer.
-    pub(super) fn runs_no_longer(&mut self, host: Host, size: Size) {
+    pub(super) fn runs_no_longer(&mut self, host: Host) {
         let line = self.line(host);
-        *line.running.of_mut(size) -= 1;
-        if !line.is_proven
-            && let Some(network) = self.networks.get_mut(&network_of(host))
-        {
-            *network.running.of_mut(size) -= 1;
-            *self.strangers_running.of_mut(size) -= 1;
-        }
+        line.running -= 1;
+        let was_stranger = !line.is_proven;
+        self.strangers_running -= usize::from(was_stranger);
         self.show(host);
         self.forget(host);
     }
@@ -258,22 +202,15 @@ impl Queue {
             return;
         };
         line.is_proven = true;
-        let running = line.running;
+        self.strangers_running -= line.running;
         let (waiting, shown) = match &mut line.waiters {
-            Some(waiters) => (
-                std::mem::take(&mut waiters.all),
-                std::mem::take(&mut waiters.shown),
-            ),
+            Some(waiters) => (std::mem::take(&mut waiters.all), waiters.shown.take()),
             None => Default::default(),
         };
-        if let Some(network) = self.networks.get_mut(&network_of(host)) {
-            for size in SIZES {
-                *network.running.of_mut(size) -= running.of(size);
-                *self.strangers_running.of_mut(size) -= running.of(size);
-                if let Some(place) = shown.of(size) {
-                    network.firsts.of_mut(size).remove(place);
-                }
-            }
+        if let Some(network) = self.networks.get_mut(&network_of(host))
+            && let Some(place) = shown
+        {
+            network.firsts.remove(&place);
         }
         self.change_crowd(network_of(host), |crowd| {
             waiting.iter().for_each(|(place, _)| {
@@ -305,13 +242,8 @@ impl Queue {
             Some(network) => &mut self.networks.entry(network).or_default().firsts,
         };
         if let Some(waiters) = &mut line.waiters {
-            for size in SIZES {
-                let first = waiters.queued.of(size).front();
-                let first = first.filter(|_| !is_full).copied();
-                replace(level.of_mut(size), waiters.shown.of_mut(size), first);
-            }
-            let is_held_up = is_full && waiters.has_queued();
-            count_change(&mut self.held_up, &mut waiters.is_held_up, is_held_up);
+            let first = waiters.queued.front().filter(|_| !is_full).copied();
+            replace(level, &mut waiters.shown, first);
         }
         if let Some(network) = network {
             self.show_network(network);
@@ -323,16 +255,10 @@ impl Queue {
         let Some(line) = self.networks.get_mut(&network) else {
             return;
         };
-        let mut is_held_up = false;
-        for size in SIZES {
-            let may_run = line.may_run(&self.limits, size);
-            let first = line.firsts.of(size).first_key_value();
-            let first = first.map(|(&place, &client)| (place, client));
-            is_held_up |= first.is_some() && !may_run;
-            let first = first.filter(|_| may_run);
-            replace(self.strangers.of_mut(size), line.shown.of_mut(size), first);
-        }
-        count_change(&mut self.held_up, &mut line.is_held_up, is_held_up);
+        let first = line.firsts.first_key_value();
+        let first = first.filter(|_| !line.is_drained);
+        let first = first.map(|(&place, &client)| (place, client));
+        replace(&mut self.strangers, &mut line.shown, first);
         if line.is_over() {
             self.networks.remove(&network);
         }
@@ -343,7 +269,7 @@ impl Queue {
             return;
         };
         line.waiters.take_if(|waiters| waiters.is_over());
-        if line.waiters.is_none() && line.running.sum() == 0 {
+        if line.waiters.is_none() && line.running == 0 {
             self.hosts.remove(&host);
         }
     }
@@ -402,6 +328,12 @@ impl Queue {
         }
     }
 
+    /// The network has no first packet left.
+    pub(super) fn is_drained(&self, network: Network) -> bool {
+        let line = self.networks.get(&network);
+        line.is_some_and(|line| line.is_drained)
+    }
+
     /// Looks again at those whose moment is over.
     pub(super) fn refill(&mut self, now: Moment) {
         while let Some(&(at, network)) = self.drained.front()
@@ -426,54 +358,26 @@ impl Queue {
     /// Everybody who stands in a line, in no order.
     pub(super) fn all(&self) -> impl Iterator<Item = usize> + '_ {
         let waiters = self.hosts.values().filter_map(|line| line.waiters.as_ref());
-        let queued = waiters.flat_map(|waiters| SIZES.map(|size| waiters.queued.of(size)));
-        queued.flatten().map(|&(_, client)| client)
+        let queued = waiters.flat_map(|waiters| &waiters.queued);
+        queued.map(|&(_, client)| client)
     }
 
     /// How many they are.
     pub(super) fn len(&self) -> usize {
         self.queued
     }
-
-    /// The network has no first packet left.
-    pub(super) fn is_drained(&self, network: Network) -> bool {
-        let line = self.networks.get(&network);
-        line.is_some_and(|line| line.is_drained)
-    }
 }
 
 impl Waiters {
-    fn has_queued(&self) -> bool {
-        SIZES.iter().any(|&size| !self.queued.of(size).is_empty())
-    }
-
     fn is_over(&self) -> bool {
-        self.all.is_empty() && !self.has_queued()
+        self.all.is_empty() && self.queued.is_empty()
     }
 }
 
 impl NetworkLine {
-    fn may_run(&self, limits: &Limits, size: Size) -> bool {
-        let share = |size| limits.slots_for_network(size);
-        !self.is_drained && is_within(self.running, size, share)
-    }
-
-    /// A client with a slot of this kind would make room for another one by giving it back.
-    fn is_freed_by(&self, limits: &Limits, size: Size) -> bool {
-        size == Size::Bulk || self.running.sum() >= limits.slots_for_network(Size::Small)
-    }
-
     fn is_over(&self) -> bool {
-        let has_firsts = SIZES.iter().any(|&size| !self.firsts.of(size).is_empty());
-        !self.is_drained && !has_firsts && self.waiting.is_empty() && self.running.sum() == 0
+        !self.is_drained && self.firsts.is_empty() && self.waiting.is_empty()
     }
-}
-
-/// One more of this size may run where so many do; `share` tells how many there may be of large files, and
-/// how many in all.
-fn is_within(running: BySize<u32>, size: Size, share: impl Fn(Size) -> usize) -> bool {
-    let has_bulk = size == Size::Small || (running.bulk as usize) < share(Size::Bulk);
-    has_bulk && running.sum() < share(Size::Small)
 }
 
 /// Puts `first` into a level in place of what was shown there before.
@@ -492,14 +396,6 @@ fn replace(
     if let Some((place, client)) = first {
         let other = level.insert(place, client);
         debug_assert!(other.is_none(), "two clients at one place");
-    }
-}
-
-fn count_change(count: &mut usize, was: &mut bool, is: bool) {
-    match (std::mem::replace(was, is), is) {
-        (false, true) => *count += 1,
-        (true, false) => *count -= 1,
-        (false, false) | (true, true) => {}
     }
 }
 

@@ -327,39 +327,40 @@ fn a_storm_in_one_network_is_no_crowd_of_strangers() {
 }
 
 #[test]
-fn strangers_never_have_all_slots_nor_those_of_one_network_all_that_strangers_have() {
-    let mut lab = lab_with(slots(32));
-    for number in 0..100 {
-        lab.ask(forged(1, number), "kernel");
+fn strangers_never_have_all_slots_whatever_they_ask_for() {
+    for file in ["kernel", "medium"] {
+        let mut lab = lab_with(slots(32));
+        for number in 0..12 {
+            lab.ask(machine(number), "small");
+            lab.fetch_rest(machine(number));
+        }
+        for number in 0..100 {
+            lab.ask(forged(1, number), file);
+        }
+        assert_eq!(lab.server.running(), 20, "twelve are for proven ones");
+        // A third of the rest is for their small files.
+        for number in 0..12 {
+            let peer = Peer {
+                port: 2,
+                ..machine(number)
+            };
+            let file = ["kernel", "small"][usize::from(number >= 8)];
+            lab.ask(peer, file);
+            assert_eq!(lab.world.packets_to(peer), [Packet::Data(1)]);
+        }
+        assert_eq!((lab.server.running(), lab.server.pending()), (32, 80));
+        // Whoever answers is no stranger any longer, and makes room for one.
+        lab.settle(&[error(
+            Peer {
+                port: 2,
+                ..machine(0)
+            },
+            0,
+        )]);
+        assert_eq!((lab.server.running(), lab.server.pending()), (31, 80));
+        lab.ack(forged(1, 0), 1);
+        assert_eq!((lab.server.running(), lab.server.pending()), (32, 79));
     }
-    assert_eq!(
-        lab.server.running(),
-        20,
-        "12 are for small files, others and proven ones"
-    );
-    for number in 100..200 {
-        lab.ask(forged(1, number), "small");
-    }
-    assert_eq!(lab.server.running(), 24);
-    // Nobody waits behind them.
-    for number in 0..4 {
-        lab.ask(machine(number), "kernel");
-        let packets = lab.world.packets_to(machine(number));
-        assert_eq!(packets, [Packet::Data(1)]);
-    }
-    lab.ask(machine(9), "kernel");
-    assert_eq!(lab.server.running(), 28);
-    assert_eq!(lab.world.packets_to(machine(9)), []);
-    // Whoever answers is no stranger any longer, and makes room for one.
-    lab.ack(machine(0), 1);
-    assert_eq!(lab.world.packets_to(machine(9)), [Packet::Data(1)]);
-    // And all the time there is room for those who have answered.
-    for port in 1..=3 {
-        let peer = Peer { port, ..machine(0) };
-        lab.ask(peer, "kernel");
-        assert_eq!(lab.world.packets_to(peer), [Packet::Data(1)]);
-    }
-    assert_eq!(lab.server.running(), 32);
 }
 
 /// A client that was sent its first packet in vain is the first that makes room in a full queue.
