@@ -176,7 +176,7 @@ impl Io for World {
                 let length = write_error(refusal, &mut buffer);
                 connection.send_whole(&buffer[..length])
             }
-            Datagrams::Data(blocks) => connection.send_blocks(blocks),
+            Datagrams::Data(blocks) => connection.send_blocks(self.now, blocks),
         };
         if result == Err(Unsent::Full) {
             self.watch_writable(client, true);
@@ -248,7 +248,7 @@ impl Connection {
     }
 
     /// Sends blocks in runs that one call can take.
-    fn send_blocks(&mut self, blocks: Blocks) -> Result<Departed, Unsent> {
+    fn send_blocks(&mut self, now: Moment, blocks: Blocks) -> Result<Departed, Unsent> {
         let packet = usize::from(blocks.blksize) + DataHeader::LENGTH;
         let run_max = (RUN_BYTES_MAX / packet).clamp(1, DATAGRAMS_MAX);
         let run_max = u16::try_from(run_max).unwrap_or(1);
@@ -265,8 +265,8 @@ impl Connection {
                 ..blocks
             };
             let result = match count {
-                1 => self.send_run::<1>(run),
-                _ => self.send_run::<DATAGRAMS_MAX>(run),
+                1 => self.send_run::<1>(now, run),
+                _ => self.send_run::<DATAGRAMS_MAX>(now, run),
             };
             match result {
                 Ok(part) => {
@@ -284,12 +284,16 @@ impl Connection {
     }
 
     /// Sends at most `MOST` blocks with one call.
-    fn send_run<const MOST: usize>(&mut self, run: Blocks) -> Result<Departed, Unsent> {
+    fn send_run<const MOST: usize>(
+        &mut self,
+        now: Moment,
+        run: Blocks,
+    ) -> Result<Departed, Unsent> {
         let begin = run.offset(run.first);
         let wanted = u64::from(run.count) * u64::from(run.blksize);
         let oldest = run.offset(run.oldest.max(1));
         self.content
-            .prepare(begin, wanted, oldest)
+            .prepare(now, begin, wanted, oldest)
             .map_err(unprepared)?;
         let headers: [DataHeader; MOST] = array::from_fn(|place| {
             let place = u64::try_from(place).unwrap_or(0);

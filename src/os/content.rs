@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 
 use super::mapping::Mapped;
 use super::original::Original;
+use crate::moment::Moment;
 use crate::wire::netascii;
 
 /// A file that is being sent.
@@ -29,9 +30,9 @@ impl Content {
     /// # Errors
     /// `WouldBlock` where they are not in memory yet, but on their way; `UnexpectedEof` where the file was written
     /// to or cut short, which is looked for with the last bytes at the latest; else where it cannot be read.
-    pub fn prepare(&mut self, offset: u64, count: u64, oldest: u64) -> io::Result<()> {
+    pub fn prepare(&mut self, now: Moment, offset: u64, count: u64, oldest: u64) -> io::Result<()> {
         match self {
-            Content::Mapped(mapped) => mapped.prepare(offset, offset + count),
+            Content::Mapped(mapped) => mapped.prepare(now, offset, offset + count),
             Content::Read(content) => content.prepare(offset, count),
             Content::Text(content) => content.prepare(offset + count, oldest),
         }

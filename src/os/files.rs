@@ -14,7 +14,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag};
 
 use super::beneath;
 use super::content::{Content, ReadContent, TextContent};
-use super::mapping::{Mapped, Mapping};
+use super::mapping::{Mapped, Mapping, reads_are_counted};
 use super::original::Original;
 use crate::name::{FileName, RootPrefixes};
 use crate::wire::Refusal;
@@ -30,6 +30,7 @@ pub struct Files {
     mappings_kept: usize,
     /// There are never more mappings than this.
     mappings_max: usize,
+    reads_counted: bool,
 }
 
 /// Why a file cannot be had.
@@ -85,6 +86,7 @@ impl Files {
             mappings: HashMap::new(),
             mappings_kept: MAPPINGS_KEPT_MIN,
             mappings_max: MAPPINGS_MAX,
+            reads_counted: reads_are_counted(),
         })
     }
 
@@ -149,7 +151,7 @@ impl Files {
         if self.mappings.len() >= self.mappings_max {
             return Err(original);
         }
-        let mapping = Rc::new(Mapping::new(original)?);
+        let mapping = Rc::new(Mapping::new(original, self.reads_counted)?);
         self.mappings.insert(identity, Rc::downgrade(&mapping));
         Ok(mapping)
     }
@@ -205,6 +207,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::moment::Moment;
     use crate::name::NAME_MAX;
 
     fn open(files: &mut Files, name: &str, as_text: bool) -> Content {
@@ -222,7 +225,7 @@ mod tests {
             let offset = bytes.len() as u64;
             let before = offset.saturating_sub(u64::from(blksize));
             content
-                .prepare(offset, blksize.into(), before)
+                .prepare(Moment::START, offset, blksize.into(), before)
                 .expect("readable");
             let [first, second] = content.bytes(offset, blksize);
             let length = first.len() + second.len();

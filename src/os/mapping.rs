@@ -1,25 +1,32 @@
 //! A file in memory, shared by all transfers of it, whose bytes only the kernel ever reads.
 //!
 //! If the file shrinks, the send of one block fails (EFAULT), where touching the bytes here would be SIGBUS for
-//! everybody. And the kernel reads what is not in memory yet while everybody waits: so each transfer asks
-//! for the pages ahead of it, and looks whether those it is about to send have come (preadv2(2) with
-//! RWF_NOWAIT, or mincore(2) where the file system does not know that).
+//! everybody. And a send that needs a page which is not in memory stops everybody until the disk has answered. So each
+//! transfer asks for the pages ahead of it in order (madvise(2)), and sends none that was not seen in memory: by a read
+//! that does not wait (preadv2(2) with RWF_NOWAIT), or by mincore(2) where the file system does not know that. Such a read
+//! begins to fetch the page that it does not find, and then proves nothing about those around it: only pages that were
+//! asked for are looked at, and each of them. Only where the kernel counts what a thread reads (/proc/PID/io), and no
+//! page of the file had to be read when it was asked for, the first and the last page of a part stand for all.
 //!
-//! The look is at the first and last byte of some 128 KiB or more, which are asked for in order. Where neither
-//! call tells the truth, a stalled disk stalls the server: mincore(2) claims that all is there if the file is
-//! neither ours nor writable. tmpfs has nothing to wait for.
+//! What one transfer saw holds for all others, for a moment. Where neither call tells the truth, a stalled disk stalls
+//! the server: mincore(2) claims that all is there if the file is neither ours nor writable. tmpfs has nothing to wait for.
 
 use std::cell::Cell;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use memmap2::{Advice, Mmap, MmapOptions};
 use nix::errno::Errno;
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 
 use super::original::Original;
+use crate::moment::Moment;
 
 /// A read-only mapping of a whole file that is not empty.
 #[derive(Debug)]
@@ -27,6 +34,17 @@ pub(super) struct Mapping {
     bytes: Mmap,
     original: Original,
     look: Cell<Look>,
+    /// Parts of the file that were in memory lately, each at its number modulo the length of this.
+    seen: Box<[Cell<Seen>]>,
+    /// Some of it had to be read since it was mapped, or that cannot be told: pages may be missing anywhere.
+    is_cold: Cell<bool>,
+}
+
+/// A part of a file that was seen in memory.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    part: usize,
+    at: Moment,
 }
 
 /// How this file system tells what is in memory.
@@ -41,33 +59,53 @@ enum Look {
 }
 
 impl Mapping {
-    /// Maps a file.
+    /// Maps a file; `reads_counted` as [`reads_are_counted`] says.
     ///
     /// # Errors
     /// Where the file system, the address space or the number of mappings forbids it, or too little would
     /// be left of the last two; then the file is handed back.
-    pub(super) fn new(original: Original) -> Result<Mapping, Original> {
+    pub(super) fn new(original: Original, reads_counted: bool) -> Result<Mapping, Original> {
         let Ok(length) = usize::try_from(original.length) else {
             return Err(original);
         };
         // SAFETY: the file may change or shrink at any time. The bytes are handed to the kernel, which
         // copes with that, and never read here: `Mapped` gives out slices only to `Content::bytes`.
         match unsafe { MmapOptions::new().len(length).map(&original.file) } {
-            Ok(bytes) if has_reserve() => Ok(Mapping {
-                bytes,
-                original,
-                look: Cell::new(Look::Read),
-            }),
+            Ok(bytes) if has_reserve() => {
+                // What is read is for us to say: the usual advice is read_ahead_kb around each fault, 8 MB on many
+                // disks.
+                if length > PAGE_MIN {
+                    let _ = bytes.advise(Advice::Random);
+                }
+                let nothing = Cell::new(Seen {
+                    part: usize::MAX,
+                    at: Moment::START,
+                });
+                let places = length.div_ceil(PART).min(PARTS_SEEN_MAX);
+                Ok(Mapping {
+                    bytes,
+                    original,
+                    look: Cell::new(Look::Read),
+                    seen: vec![nothing; places].into(),
+                    is_cold: Cell::new(!reads_counted),
+                })
+            }
             Ok(_) | Err(_) => Err(original),
         }
     }
 
-    /// Whether the byte at `offset` is in memory, as far as can be told.
-    fn is_resident(&self, offset: usize) -> bool {
+    /// Returns how many bytes from `begin` on, which is the beginning of a page, are in memory without a gap, as far as
+    /// can be told; looks no further than to `end`, and than one part.
+    fn resident(&self, begin: usize, end: usize) -> usize {
+        let wanted = (end - begin).min(PART);
         if self.look.get() == Look::Read {
-            match read_without_waiting(&self.original.file, offset) {
-                Ok(is_there) => return is_there,
+            match read_without_waiting(&self.original.file, begin, wanted) {
+                // Behind the end of a file that was cut there is nothing to wait for.
+                Ok(Some(count)) if count % PAGE_MIN != 0 || count == 0 => return wanted,
+                Ok(count) => return count.unwrap_or(0),
                 Err(_) => {
+                    // Nor does it count what is read.
+                    self.is_cold.set(true);
                     let kind = fstatfs(&self.original.file).map(|state| state.filesystem_type());
                     self.look.set(match kind {
                         Ok(TMPFS_MAGIC) => Look::Never,
@@ -76,13 +114,54 @@ impl Mapping {
                 }
             }
         }
-        self.look.get() != Look::Pages || is_page_resident(&self.bytes, offset)
+        match self.look.get() {
+            Look::Pages => resident_pages(&self.bytes, begin, wanted),
+            Look::Read | Look::Never => wanted,
+        }
     }
 
-    /// Asks for the pages from `begin` on. Where the system does not listen, nothing is lost.
-    fn will_need(&self, begin: usize) {
-        let count = READ_AHEAD.min(self.bytes.len() - begin);
-        let _ = self.bytes.advise_range(Advice::WillNeed, begin, count);
+    /// Whether all from `begin` to `end` is in memory, as its first and its last page say, where no page is missing in
+    /// between.
+    fn is_warm(&self, begin: usize, end: usize) -> bool {
+        if self.is_cold.get() {
+            return false;
+        }
+        let last = (end - 1) & !(PAGE_MIN - 1);
+        let is_there = self.resident(begin, begin + 1) > 0
+            && (last == begin || self.resident(last, last + 1) > 0);
+        if !is_there {
+            // Somebody else is about to read it.
+            self.is_cold.set(true);
+        }
+        !self.is_cold.get()
+    }
+
+    /// Asks for the pages from `begin` to `end`. Where the system does not listen, nothing is lost.
+    fn will_need(&self, begin: usize, end: usize) {
+        let before = bytes_read();
+        let _ = self
+            .bytes
+            .advise_range(Advice::WillNeed, begin, end - begin);
+        if bytes_read() != before {
+            self.is_cold.set(true);
+        }
+    }
+
+    /// When all of a part was seen in memory, if that was a moment ago.
+    fn seen_at(&self, now: Moment, part: usize) -> Option<Moment> {
+        let seen = self.seen[part % self.seen.len()].get();
+        (seen.part == part && now.since(seen.at) < SEEN_FOR).then_some(seen.at)
+    }
+
+    /// Takes note that the bytes of a range were in memory.
+    fn note_seen(&self, at: Moment, range: &Range<usize>) {
+        let end = match range.end == self.bytes.len() {
+            true => range.end.div_ceil(PART),
+            false => range.end / PART,
+        };
+        for part in range.start.div_ceil(PART)..end {
+            self.seen[part % self.seen.len()].set(Seen { part, at });
+        }
     }
 }
 
@@ -90,18 +169,23 @@ impl Mapping {
 #[derive(Debug)]
 pub struct Mapped {
     mapping: Rc<Mapping>,
-    /// All before it was found to be in memory.
-    resident_to: usize,
-    /// How many bytes are looked at together: twice as many each time, while all are there.
+    /// These bytes were in memory at that time, or later.
+    seen: Range<usize>,
+    seen_at: Moment,
+    /// How much is looked at next: twice as much each time, while all is there.
     step: usize,
+    /// Lately, all from `seen` to there was asked for.
+    asked_to: usize,
 }
 
 impl Mapped {
     pub(super) fn new(mapping: Rc<Mapping>) -> Mapped {
         Mapped {
             mapping,
-            resident_to: 0,
-            step: READ_AHEAD,
+            seen: 0..0,
+            seen_at: Moment::START,
+            step: PAGE_MIN,
+            asked_to: 0,
         }
     }
 
@@ -111,11 +195,11 @@ impl Mapped {
 
     /// The end of a file is given out only if it still is what it was. Else a mixture of old and new bytes would be
     /// complete; and a file that was cut within a page leaves zeros in its place, without an error.
-    pub(super) fn prepare(&mut self, begin: u64, end: u64) -> io::Result<()> {
+    pub(super) fn prepare(&mut self, now: Moment, begin: u64, end: u64) -> io::Result<()> {
         let length = self.mapping.bytes.len();
         let place = |offset| usize::try_from(offset).unwrap_or(usize::MAX).min(length);
         let (begin, end) = (place(begin), place(end));
-        if end > self.resident_to && !self.look_ahead(begin, end) {
+        if !self.is_seen(now, begin, end) && !self.look_ahead(now, begin, end) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         if end == length {
@@ -124,30 +208,55 @@ impl Mapped {
         Ok(())
     }
 
-    /// Whether the bytes from `begin` to `end` are in memory; asks for them, or for those behind them.
-    fn look_ahead(&mut self, begin: usize, end: usize) -> bool {
-        let mapping = &*self.mapping;
-        let end_of = |step| end.max(begin + step).min(mapping.bytes.len());
-        let is_there = |step| {
-            let last = end_of(step) - 1;
-            let is_one_page = begin / PAGE_MIN == last / PAGE_MIN;
-            mapping.is_resident(begin) && (is_one_page || mapping.is_resident(last))
-        };
-        if !is_there(self.step) {
-            self.step = READ_AHEAD;
-            if !is_there(self.step) {
-                mapping.will_need(begin);
+    fn is_seen(&self, now: Moment, begin: usize, end: usize) -> bool {
+        self.seen.start <= begin && end <= self.seen.end && now.since(self.seen_at) < SEEN_FOR
+    }
+
+    /// Whether the bytes from `begin` to `end` are in memory; asks for them, and for those behind them.
+    fn look_ahead(&mut self, now: Moment, begin: usize, end: usize) -> bool {
+        if !self.is_seen(now, begin, self.seen.end.max(begin)) {
+            let page = begin & !(PAGE_MIN - 1);
+            self.seen = page..page;
+            self.seen_at = now;
+            self.step = PAGE_MIN;
+            self.asked_to = page;
+        }
+        self.ask_to(now, end + PART);
+        while self.seen.end < end {
+            let page = self.seen.end & !(PAGE_MIN - 1);
+            let part = page / PART;
+            let part_end = ((part + 1) * PART).min(self.mapping.bytes.len());
+            let found = if let Some(at) = self.mapping.seen_at(now, part) {
+                self.seen_at = self.seen_at.min(at);
+                part_end
+            } else if self.mapping.is_warm(page, part_end) {
+                part_end
+            } else {
+                let to = part_end.min(end.max(self.seen.end + self.step));
+                page + self.mapping.resident(page, to)
+            };
+            if found <= self.seen.end {
                 return false;
             }
+            self.seen.end = found;
+            self.step = (2 * self.step).min(PART);
         }
-        self.resident_to = end_of(self.step);
-        self.step = (2 * self.step).min(STEP_MAX);
-        let next = (self.resident_to + self.step).min(mapping.bytes.len());
-        if self.resident_to < next && !mapping.is_resident(next - 1) {
-            self.step = READ_AHEAD;
-            mapping.will_need(self.resident_to);
-        }
+        self.mapping.note_seen(self.seen_at, &self.seen);
         true
+    }
+
+    /// Asks in order for all before `end` that was not asked for lately, and for the rest of that part.
+    fn ask_to(&mut self, now: Moment, end: usize) {
+        let length = self.mapping.bytes.len();
+        // A single page comes by itself.
+        while length > PAGE_MIN && self.asked_to < end.min(length) {
+            let part = self.asked_to / PART;
+            let part_end = ((part + 1) * PART).min(length);
+            if self.mapping.seen_at(now, part).is_none() {
+                self.mapping.will_need(self.asked_to, part_end);
+            }
+            self.asked_to = part_end;
+        }
     }
 
     pub(super) fn bytes(&self, offset: u64, most: u16) -> &[u8] {
@@ -163,53 +272,73 @@ fn has_reserve() -> bool {
     MmapOptions::new().len(RESERVE).map_anon().is_ok()
 }
 
-/// Tries to read one byte and tells whether it was there. Behind the end of the file, too, there is nothing
-/// to wait for.
-fn read_without_waiting(file: &File, offset: usize) -> io::Result<bool> {
-    let mut byte = 0_u8;
+/// Whether the kernel counts what a thread reads from disks.
+pub(super) fn reads_are_counted() -> bool {
+    Path::new("/proc/self/io").exists()
+}
+
+/// What this thread had read from disks so far, in the kernel's unit; never changes where it does not count.
+fn bytes_read() -> i64 {
+    getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| usage.block_reads())
+}
+
+/// Reads at most `wanted` bytes from `offset` on into nowhere; returns how many were there, `None` if not even the
+/// first.
+fn read_without_waiting(file: &File, offset: usize, wanted: usize) -> io::Result<Option<usize>> {
+    let mut page = [0_u8; PAGE_MIN];
     let vector = libc::iovec {
-        iov_base: (&raw mut byte).cast(),
-        iov_len: 1,
+        iov_base: page.as_mut_ptr().cast(),
+        iov_len: PAGE_MIN,
     };
+    let mut vectors = [vector; PART / PAGE_MIN];
+    let count = wanted.div_ceil(PAGE_MIN).clamp(1, vectors.len());
+    vectors[count - 1].iov_len = wanted - (count - 1) * PAGE_MIN;
     let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
-    // SAFETY: the vector has one entry, which describes the byte that the kernel may write to.
+    let count = libc::c_int::try_from(count).map_err(io::Error::other)?;
+    // SAFETY: so many vectors there are; all describe the same page, which the kernel may write to.
     let read = unsafe {
         libc::preadv2(
             file.as_raw_fd(),
-            &raw const vector,
-            1,
+            vectors.as_ptr(),
+            count,
             offset,
             libc::RWF_NOWAIT,
         )
     };
-    if read >= 0 {
-        return Ok(true);
-    }
-    match Errno::last() {
-        Errno::EAGAIN => Ok(false),
-        error => Err(error.into()),
+    match usize::try_from(read) {
+        Ok(count) => Ok(Some(count)),
+        Err(_) => match Errno::last() {
+            Errno::EAGAIN => Ok(None),
+            error => Err(error.into()),
+        },
     }
 }
 
-/// Whether the page of this byte is in memory; where that cannot be told, as if it were.
-fn is_page_resident(bytes: &Mmap, offset: usize) -> bool {
-    let mut state = 1_u8;
-    let page = offset & !(PAGE_MIN - 1);
-    // SAFETY: the address lies in the mapping, which begins at a page, and one byte of state is written for
-    // the page at it. Where pages are larger than assumed, the call fails.
+/// As `Mapping::resident`, by the pages of the mapping; where that cannot be told, as if all were there.
+fn resident_pages(bytes: &Mmap, begin: usize, wanted: usize) -> usize {
+    let mut states = [1_u8; PART / PAGE_MIN];
+    // SAFETY: the range lies in the mapping, which begins at a page, and there is a byte of state for each page of it.
+    // Where pages are larger than assumed there are fewer, or the call fails.
     let result = unsafe {
-        let address = bytes.as_ptr().add(page).cast_mut();
-        libc::mincore(address.cast(), 1, &raw mut state)
+        let address = bytes.as_ptr().add(begin).cast_mut();
+        libc::mincore(address.cast(), wanted, states.as_mut_ptr())
     };
-    result != 0 || state & 1 != 0
+    let absent = states.iter().position(|state| state & 1 == 0);
+    match absent {
+        Some(pages) if result == 0 => wanted.min(pages * PAGE_MIN),
+        _ => wanted,
+    }
 }
 
-/// What one madvise(2) reads at most, unless the device says otherwise. No more is asked for at once: who has
-/// too many requests under way waits in that call.
-const READ_AHEAD: usize = 128 << 10;
+/// What is asked for at once: what one madvise(2) reads at most, unless the device says otherwise. Who has too many
+/// requests under way waits in that call.
+const PART: usize = 128 << 10;
 
-/// Where all is in memory, three looks for so many bytes cost nothing.
-const STEP_MAX: usize = 1 << 20;
+/// Pages that were in memory may be taken away where memory is short.
+const SEEN_FOR: Duration = Duration::from_millis(100);
+
+/// Parts of one file that are remembered: as many transfers of it as usually run at once, and more.
+const PARTS_SEEN_MAX: usize = 64;
 
 /// More than a full server has taken with the default bounds. It is only asked for, never touched.
 const RESERVE: usize = 32 << 20;

@@ -127,6 +127,7 @@ const CALLS: &[c_long] = &[
     libc::SYS_write,
     // Memory.
     libc::SYS_brk,
+    libc::SYS_getrusage,
     libc::SYS_madvise,
     libc::SYS_mincore,
     libc::SYS_mremap,

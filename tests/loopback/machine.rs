@@ -122,15 +122,21 @@ pub(crate) fn sleeps(process: u32) -> u64 {
 
 /// Processor time used so far, in hundredths of a second (USER_HZ, which is 100 on all architectures that matter).
 pub(crate) fn processor_ticks(process: u32) -> u64 {
+    stat_figure(process, 14) + stat_figure(process, 15)
+}
+
+/// Page faults that had to wait for a disk.
+pub(crate) fn major_faults(process: u32) -> u64 {
+    stat_figure(process, 12)
+}
+
+/// A figure from /proc/PID/stat by its number in proc(5), at least 3.
+fn stat_figure(process: u32, number: usize) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     // The name of the program, in parentheses, may hold anything; field 3 follows it.
     let (_, fields) = stat.rsplit_once(')').unwrap();
-    fields
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(|field| field.parse::<u64>().unwrap())
-        .sum()
+    let field = fields.split_whitespace().nth(number - 3);
+    field.unwrap().parse().unwrap()
 }
 
 fn figure(path: &str, name: &str) -> u64 {

@@ -26,6 +26,7 @@ mod births;
 mod changing_files;
 mod client_check;
 mod clock;
+mod cold_files;
 mod command_line;
 mod descriptors;
 mod faults;
