@@ -24,6 +24,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Grant no block size that the path would cut into fragments.
     pub mtu_clamp: bool,
+    /// How long transfers may go on after the signal to stop.
+    pub drain: Duration,
     /// Who to be once the addresses are bound; none: the usual one where started as root, else no change.
     pub user: Option<UserName>,
     /// Make the directory served the root of all paths.
@@ -43,6 +45,7 @@ impl From<PathBuf> for Settings {
             access: Access::default(),
             limits: Limits::default(),
             mtu_clamp: true,
+            drain: Duration::from_secs(3),
             user: None,
             chroot: false,
             sandbox: true,
@@ -76,6 +79,8 @@ pub const PER_CLIENT: RangeInclusive<u64> = MAX_TRANSFERS;
 pub const PER_CLIENT_PENDING: RangeInclusive<u64> = MAX_PENDING;
 /// Seconds of silence; a client that is slower than an hour is none.
 pub const TIMEOUT: RangeInclusive<u64> = 1..=3600;
+/// Seconds in which a stopping server lets transfers finish.
+pub const DRAIN: RangeInclusive<u64> = 0..=3600;
 /// Seconds until a waiting client is answered; no firmware waits longer.
 pub const HOLD: RangeInclusive<u64> = 0..=300;
 /// Percent of the output.

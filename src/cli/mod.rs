@@ -196,13 +196,14 @@ mod tests {
         let line = "--root=. -n 3 -q5 -a 127.0.0.1:0 --listen [::1]:69 -t 9 -B 1468 -W 16 \
                     --no-mtu-clamp -vv --check --hold never --small-file 0 \
                     --keepalive-share 25 -u tftp:boot --chroot --no-sandbox --per-client 2 \
-                    --per-client-pending 7 \
+                    --per-client-pending 7 --drain 0 \
                     --allow ::1 --deny 192.0.2.0/24 --deny 10.0.0.0/8";
         let Ok(Command::Check(settings)) = parsed(line) else {
             panic!("a check was asked for")
         };
         assert_eq!(settings.limits.max_transfers, 3);
         assert_eq!(settings.limits.max_pending, 5);
+        assert_eq!(settings.drain, Duration::ZERO);
         let limits = &settings.limits;
         assert_eq!((limits.per_client, limits.per_client_pending), (2, 7));
         assert!(!limits.spares_loopback);
@@ -252,6 +253,7 @@ mod tests {
             ("-r . -B 7", "--max-blksize"),
             ("-r . -W 65536", "--max-windowsize"),
             ("-r . -t 1h", "--timeout"),
+            ("-r . --drain 3601", "--drain"),
             ("-r . --hold soon", "--hold"),
             ("-r . --keepalive-share 101", "--keepalive-share"),
             ("-r . --small-file 1k", "--small-file"),

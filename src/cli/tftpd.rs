@@ -129,6 +129,15 @@ pub const OPTIONS: &[Flag] = &[
     .letter('t')
     .default("35"),
     option(
+        "drain",
+        Text("SECONDS", |to, text| {
+            to.drain = config::seconds(text, config::DRAIN)?;
+            Ok(())
+        }),
+        "after SIGTERM, let running transfers finish for so long",
+    )
+    .default("3"),
+    option(
         "max-blksize",
         Text("N", |to, text| {
             set(&mut to.limits.terms.max_blksize, text, config::MAX_BLKSIZE)

@@ -189,9 +189,16 @@ impl Log {
         );
     }
 
+    /// Writes down that an address is taken, and for how long it will be tried again.
+    pub fn port_is_taken(&self, address: SocketAddr, left: Duration) {
+        let left = Seconds(left);
+        warn!("{address} is in use: trying again for {left}");
+    }
+
     /// Writes down that the operator wants the server to stop.
-    pub fn stopping(&self, serving: usize) {
-        info!("stopping; transfers that may finish: {serving}");
+    pub fn stopping(&self, serving: usize, drain: Duration) {
+        let drain = drain.as_secs();
+        info!("stopping; transfers that may finish within {drain} s: {serving}");
     }
 
     /// Writes down what the server did in its life.

@@ -5,9 +5,10 @@
 //! requests starves neither timers nor transfers; what of it matters and is left unread is kept in mind,
 //! since the poll is edge-triggered and reminds nobody.
 //!
-//! Read `confine` (what is given up before the loop begins), `io` (the server's hands) and `log` (every
-//! line it writes).
+//! Read `bind` (where it listens), `confine` (what is given up before the loop begins), `io` (the server's
+//! hands) and `log` (every line it writes).
 
+mod bind;
 mod confine;
 mod io;
 pub mod log;
@@ -15,17 +16,14 @@ pub mod log;
 use std::fmt;
 use std::io::{Error, Result as IoResult};
 use std::mem;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
-
-use nix::errno::Errno;
+use std::time::Duration;
 
 use crate::access::Access;
-use crate::config::{LISTEN_MAX, PORT, Settings};
+use crate::config::{LISTEN_MAX, Settings};
 use crate::moment::Moment;
 use crate::os::clock::Clock;
 use crate::os::files::Files;
-use crate::os::listener::Listener;
 use crate::os::poll::{Happened, LISTENERS_MAX, Poll, Source};
 use crate::os::process::{Signal, Signals, raise_descriptor_limit};
 use crate::os::receive::{Batch, Received};
@@ -91,6 +89,8 @@ struct Daemon {
     clock: Clock,
     signals: Signals,
     access: Access,
+    /// How long transfers may go on after the signal to stop.
+    drain: Duration,
     server: Server,
     world: World,
     happened: Happened,
@@ -113,7 +113,7 @@ impl Daemon {
         let mut world = World::new(poll, files, Log::new(now), now, settings.mtu_clamp);
         world.log.starting(settings);
         let mut buffers = Vec::new();
-        for listener in bind_all(&settings.listen)? {
+        for listener in bind::all(&settings.listen, &signals, &clock, &world.log)? {
             let source = Source::Listener(world.listeners.len());
             trying("epoll", world.poll.add(&listener, source))?;
             let buffer = listener.enlarge_buffer(RECEIVE_BUFFER);
@@ -132,6 +132,7 @@ impl Daemon {
             clock,
             signals,
             access: settings.access.clone(),
+            drain: settings.drain,
             server,
             world,
             happened: Happened::new(),
@@ -180,8 +181,8 @@ impl Daemon {
                                 self.server.abort(now, &mut self.world);
                             }
                             Signal::Stop => {
-                                self.server.stop(now, &mut self.world);
-                                self.world.log.stopping(self.server.serving());
+                                self.server.stop(now, &mut self.world, self.drain);
+                                self.world.log.stopping(self.server.serving(), self.drain);
                             }
                         }
                     }
@@ -191,8 +192,12 @@ impl Daemon {
         self.happened.clear();
     }
 
-    /// Hands requests to the server, a bounded number from each listening socket.
+    /// Hands requests to the server, a bounded number from each listening socket. While the server stops
+    /// they stay unread: a port that is open but silent makes firmware ask again, and the next instance answers.
     fn receive_requests(&mut self, now: Moment) {
+        if self.server.is_stopping() {
+            return self.unread_listeners.clear();
+        }
         let Daemon {
             access,
             server,
@@ -290,28 +295,6 @@ fn take_request(
 
 fn open_root(root: &Path) -> Result<Files, Failure> {
     trying(root.display(), Files::new(root))
-}
-
-/// Binds what the operator named, or the usual port of every address.
-fn bind_all(addresses: &[SocketAddr]) -> Result<Vec<Listener>, Failure> {
-    let bind =
-        |address: SocketAddr| trying(format!("listen on {address}"), Listener::bind(address));
-    if !addresses.is_empty() {
-        return addresses.iter().copied().map(bind).collect();
-    }
-    match Listener::bind((Ipv6Addr::UNSPECIFIED, PORT).into()) {
-        Ok(listener) => Ok(vec![listener]),
-        Err(error) if lacks_ipv6(&error) => Ok(vec![bind((Ipv4Addr::UNSPECIFIED, PORT).into())?]),
-        Err(why) => Err(Failure {
-            what: format!("listen on [::]:{PORT}"),
-            why,
-        }),
-    }
-}
-
-fn lacks_ipv6(error: &Error) -> bool {
-    let code = error.raw_os_error().map(Errno::from_raw);
-    matches!(code, Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL))
 }
 
 /// Each client needs a socket, and a file of its own where nobody else is sent the same.

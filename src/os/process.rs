@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-#[cfg(feature = "storm")]
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
@@ -49,6 +48,15 @@ impl Signals {
         Ok(Signals {
             descriptor: SignalFd::with_flags(&set, flags)?,
         })
+    }
+
+    /// Waits for `span` at most, and returns early, with true, if a signal to stop comes.
+    pub fn stop_within(&self, span: Duration) -> bool {
+        let mut polled = [PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(span).unwrap_or(PollTimeout::MAX);
+        // An error is one of an interruption at most, and then the caller asks again.
+        let _ = poll(&mut polled, timeout);
+        std::iter::from_fn(|| self.next()).any(|signal| signal == Signal::Stop)
     }
 
     /// The next signal that came, if one did.

@@ -271,10 +271,9 @@ impl Server {
     // The end of it.
 
     /// Stops: nobody new is admitted, those who wait for their first slot are forgotten, and what runs, or
-    /// ran and lost its slot for a moment, may finish within the time that the operator allows for
-    /// silence.
-    pub fn stop(&mut self, now: Moment, io: &mut impl Io) {
-        self.stop_at = Some(now + self.limits.patience);
+    /// ran and lost its slot for a moment, may finish within `drain`.
+    pub fn stop(&mut self, now: Moment, io: &mut impl Io, drain: Duration) {
+        self.stop_at = Some(now + drain);
         self.end_all(now, io, |client| {
             !client.served().is_some_and(Served::has_run)
         });

@@ -425,7 +425,8 @@ impl Lab {
 
     pub(crate) fn stop(&mut self) {
         self.world.now = Some(self.now);
-        self.server.stop(self.now, &mut self.world);
+        let drain = self.limits.patience;
+        self.server.stop(self.now, &mut self.world, drain);
     }
 
     pub(crate) fn deliver(&mut self, arrival: &Arrival) {

@@ -238,7 +238,8 @@ impl Desk {
 
     /// SIGTERM.
     pub(crate) fn is_told_to_stop(&mut self) -> &mut Desk {
-        self.server.stop(self.now, &mut self.world);
+        let drain = Limits::default().patience;
+        self.server.stop(self.now, &mut self.world, drain);
         self.turn()
     }
 

@@ -265,7 +265,7 @@ impl<C: Choices> History<C> {
 
     fn stop(&mut self) {
         let now = self.world.now;
-        self.server.stop(now, &mut self.world);
+        self.server.stop(now, &mut self.world, self.limits.patience);
     }
 }
 

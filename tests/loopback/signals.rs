@@ -1,13 +1,18 @@
 //! SIGTERM and SIGINT let running transfers finish, a second one does not, and others do nothing.
 
-use std::time::Duration;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::client::{Client, PATIENCE, fetch_bytes};
 use crate::download::{Download, Wish};
+use crate::machine::eventually;
 use crate::root::{Root, assert_same};
-use crate::server::Server;
+use crate::server::{PROGRAM, Server, program};
 
 const AT_ONCE: Duration = Duration::from_secs(5);
 
@@ -70,19 +75,96 @@ fn running_transfers_finish_and_nobody_else_is_let_in() {
 }
 
 #[test]
-fn a_transfer_that_hangs_is_waited_for_no_longer_than_the_timeout() {
+fn a_transfer_that_hangs_is_waited_for_no_longer_than_the_drain() {
     let (root, _) = Root::with_file(100_000);
-    let mut server = Server::with(root.path(), &["-t", "2"]);
-    let _hanging = halfway(&server);
+    for (options, seconds) in [(&["--drain", "0"][..], 0), (&["--drain", "1"], 1), (&[], 3)] {
+        let mut server = Server::with(root.path(), options);
+        let _hanging = halfway(&server);
+        let begin = Instant::now();
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.wait(PATIENCE).code(), Some(0));
+        assert!(
+            begin.elapsed() >= Duration::from_secs(seconds),
+            "{options:?}"
+        );
+    }
+}
+
+/// With the drain of the default; `-t` is 35.
+#[test]
+fn an_unresponsive_transfer_does_not_keep_the_next_instance_waiting() {
+    let (root, bytes) = Root::with_file(100_000);
+    let mut old = Server::start(root.path());
+    let address = old.address().to_string();
+    let _hanging = halfway(&old);
+    old.signal(Signal::SIGTERM);
+    // Its successor comes while it still has the port.
+    let new = Server::with(root.path(), &["-a", &address]);
+    new.wait_for_log(&["WARN", &address, "in use"]);
+    assert_eq!(old.wait(AT_ONCE).code(), Some(0));
+    assert_same(&fetch_bytes(new.address(), "file"), &bytes);
+}
+
+/// Whoever asks meanwhile is left to the next instance: nothing reads its request, and the port stays open.
+#[test]
+fn requests_stay_unread_while_it_stops() {
+    let (root, _) = Root::with_file(100_000);
+    let mut server = Server::start(root.path());
+    let port = server.address().port();
+    let (running, _) = halfway(&server);
     server.signal(Signal::SIGTERM);
-    assert_eq!(server.wait(PATIENCE).code(), Some(0));
+    server.wait_for_log(&["INFO stopping"]);
+    assert_eq!(unread_bytes(port), 0);
+    let mut late = Client::new(server.address());
+    late.request(&Wish::octet("file"));
+    late.request(&Wish::octet("missing"));
+    // The loop takes its turns all the same.
+    running.ack(3);
+    server.signal(Signal::SIGUSR1);
+    server.wait_for_signal_taken();
+    assert!(unread_bytes(port) > 0, "they were read");
+    assert_eq!(server.wait(AT_ONCE).code(), Some(0));
+    late.expect_nothing_yet();
+}
+
+/// What waits in the buffer of the IPv4 socket at `port`.
+fn unread_bytes(port: u16) -> u64 {
+    let table = fs::read_to_string("/proc/thread-self/net/udp").unwrap();
+    let end = format!(":{port:04X}");
+    let mut rows = table.lines().map(|row| row.split_whitespace());
+    let row = rows.find(|row| {
+        row.clone()
+            .nth(1)
+            .is_some_and(|local| local.ends_with(&end))
+    });
+    let queues = row.unwrap().nth(4).unwrap();
+    u64::from_str_radix(queues.split_once(':').unwrap().1, 16).unwrap()
+}
+
+#[test]
+fn a_start_that_waits_for_its_port_ends_when_told() {
+    let (root, _) = Root::with_file(10);
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = program(PROGRAM);
+    command.args(["-a", &address, "-r"]).arg(root.path());
+    let mut child = command.spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let waits = |line: &std::io::Result<String>| line.as_ref().unwrap().contains("in use");
+    assert!(log.any(|line| waits(&line)));
+    let process = Pid::from_raw(child.id().try_into().unwrap());
+    kill(process, Signal::SIGTERM).unwrap();
+    let status = eventually("its end", Duration::from_secs(3), || {
+        child.try_wait().unwrap()
+    });
+    assert_eq!(status.code(), Some(1));
 }
 
 /// However alive the transfer is.
 #[test]
-fn a_transfer_that_goes_on_for_ever_is_waited_for_no_longer_than_the_timeout() {
+fn a_transfer_that_goes_on_for_ever_is_waited_for_no_longer_than_the_drain() {
     let (root, _) = Root::with_file(10_000_000);
-    let mut server = Server::with(root.path(), &["-t", "2"]);
+    let mut server = Server::with(root.path(), &["--drain", "2"]);
     let (mut client, mut download) = halfway(&server);
     server.signal(Signal::SIGTERM);
     // A client that takes a block every 0.2 s would need hours.

@@ -10,6 +10,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// A directory that goes with the value.
@@ -70,11 +72,15 @@ impl Server {
     }
 
     pub(crate) fn with(root: &Directory, options: &[&str]) -> Server {
+        Server::at("127.0.0.1:0", root, options)
+    }
+
+    pub(crate) fn at(address: &str, root: &Directory, options: &[&str]) -> Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tftpd"))
             .env_remove("RUST_LOG")
             .arg("-r")
             .arg(root.path())
-            .args(["-a", "127.0.0.1:0"])
+            .args(["-a", address])
             .args(options)
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
@@ -102,6 +108,18 @@ impl Server {
 
     pub(crate) fn address(&self) -> String {
         self.address.to_string()
+    }
+
+    /// SIGTERM.
+    pub(crate) fn stop(&self) {
+        let process = Pid::from_raw(self.child.id().try_into().unwrap());
+        kill(process, Signal::SIGTERM).unwrap();
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn wait(&mut self) {
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}");
     }
 
     pub(crate) fn process(&self) -> String {

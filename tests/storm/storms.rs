@@ -1,6 +1,7 @@
 //! Storms of real size, their plans, and what is told of them.
 
 use std::net::UdpSocket;
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
@@ -26,6 +27,35 @@ fn all_kinds_boot_with_every_byte() {
     assert_eq!(run.row("booted"), "100");
     assert!(run.row("machines").contains("old ROM, new ports 5"));
     assert_eq!(run.row("goodput").split(" of ").next(), Some("37.0 MB"));
+}
+
+/// As a service manager does it, while one client takes its time: the new instance begins when the old one has gone. All of
+/// these wait for 5 s and more for a first answer.
+#[test]
+fn machines_that_ask_during_a_restart_boot() {
+    let root = Directory::new();
+    root.file("kernel", 100_000);
+    let mut old = Server::start(&root);
+    let address = old.address();
+    let slow = UdpSocket::bind("127.0.0.1:0").unwrap();
+    slow.send_to(b"\0\x01kernel\0octet\0", &address).unwrap();
+    let mut block = [0; 600];
+    for number in 1..=3 {
+        slow.set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        let (_, from) = slow.recv_from(&mut block).unwrap();
+        assert_eq!(block[3], number);
+        slow.send_to(&[0, 4, 0, number], from).unwrap();
+    }
+    old.stop();
+    let words = [&address, "kernel", "--clients", "18", "--mix", EVERYBODY];
+    let more = ["--arrival", "0s", "--verify", &root.at("")];
+    let machines = program(&[&words[..], &more].concat()).spawn().unwrap();
+    old.wait();
+    let _new = Server::at(&address, &root, &[]);
+    let run = Rehearsal::of(machines.wait_with_output().unwrap());
+    run.must_be_well();
+    assert_eq!(run.row("booted"), "18");
 }
 
 #[test]
