@@ -52,7 +52,7 @@ impl Server {
 
     /// Neither its host nor its network has all that it may have.
     pub(super) fn may_run(&self, host: Host) -> bool {
-        self.queue.may_run(host, self.hosts.is_proven(host))
+        self.queue.may_run(host)
     }
 
     /// A slot is free for a large file, or for a small one.
@@ -94,7 +94,7 @@ impl Server {
                 }
                 self.uncount(id);
                 self.clients[id].stage = Stage::Served(Box::new(served));
-                self.count(id);
+                self.count(now, id);
                 self.make_ready(now, id);
                 self.set_timer(id);
             }
@@ -299,31 +299,33 @@ impl Server {
         if let Some(served) = self.clients[id].served_mut() {
             served.enter(now, phase);
         }
-        self.count(id);
+        self.count(now, id);
         self.make_ready(now, id);
         self.set_timer(id);
     }
 
-    pub(super) fn count(&mut self, id: usize) {
+    pub(super) fn count(&mut self, now: Moment, id: usize) {
         let client = &self.clients[id];
         let host = host_of(client.peer);
-        let is_proven = self.hosts.is_proven(host);
         let place = client.place;
         match client.phase() {
             None => {
                 self.count.pending += 1;
-                self.queue.waits(host, is_proven, place, id);
+                self.queue.waits(now, host, place, id);
             }
             Some(Phase::Held) => {
                 self.count.held += 1;
-                self.queue.waits(host, is_proven, place, id);
+                self.queue.waits(now, host, place, id);
             }
             Some(Phase::Running) => {
                 self.count.running += 1;
                 self.count.running_large += usize::from(place.is_large);
-                self.queue.runs(host, is_proven);
+                self.queue.runs(host);
             }
             Some(Phase::Finishing) => self.count.finishing += 1,
+        }
+        if self.clients[id].is_queued {
+            self.queue.join(host, place);
         }
         self.keepalive.add(self.fed_in_a_round(id));
     }
@@ -367,7 +369,7 @@ impl Server {
         let client = &mut self.clients[id];
         client.is_queued = true;
         let host = host_of(client.peer);
-        self.queue.join(host, client.place, id);
+        self.queue.join(host, client.place);
     }
 
     pub(super) fn leave_queue(&mut self, id: usize) {

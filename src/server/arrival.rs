@@ -137,7 +137,7 @@ impl Server {
     /// Admits a request, lets it wait, or answers it with an ERROR.
     fn accept(&mut self, now: Moment, io: &mut impl Io, arrival: &Arrival<'_>) {
         self.arrivals += 1;
-        let boot_began = self.hosts.heard(now, host_of(arrival.peer));
+        let boot_began = self.queue.heard(now, host_of(arrival.peer));
         let place = Place {
             is_large: true,
             can_wait: !arrival.wanted.is_raspberry_pi(),
@@ -290,8 +290,8 @@ impl Server {
             try_again_at: None,
         });
         self.by_peer.insert(arrival.peer, id);
-        self.hosts.add_client(host_of(arrival.peer));
-        self.count(id);
+        self.queue.add_client(host_of(arrival.peer));
+        self.count(arrived_at, id);
         self.set_timer(id);
         id
     }

@@ -7,7 +7,7 @@ use crate::moment::Moment;
 
 use super::client::{Client, Phase, Served};
 use super::hosts::{Host, host_of};
-use super::unproven::network_of;
+use super::networks::network_of;
 use super::wheel::TICK;
 use super::{Count, Server};
 
@@ -149,7 +149,7 @@ impl Server {
         }
         let strangers = by_host
             .iter()
-            .filter(|&(&host, _)| !self.hosts.is_proven(host));
+            .filter(|&(&host, _)| !self.queue.is_proven(host));
         let strangers: usize = strangers.map(|(_, &running)| running).sum();
         assert!(
             strangers <= limits.slots_for_strangers(),
@@ -165,7 +165,7 @@ impl Server {
                 && by_host
                     .get(&host)
                     .is_some_and(|&running| running >= limits.per_client);
-            let stranger_waits = !self.hosts.is_proven(host)
+            let stranger_waits = !self.queue.is_proven(host)
                 && (strangers >= limits.slots_for_strangers()
                     || self.queue.is_drained(network_of(host)));
             assert!(

@@ -9,11 +9,11 @@
 //! now and then. One slab holds waiting and running clients alike; one index finds a client by its peer.
 //!
 //! Read `limits`, `io` (what is asked of the world), `client` (one client and its stages), `arrival`
-//! (what becomes of a request), `replies`
-//! (what clients answer), `admission` (who gets a slot, and who loses it), then the helpers:
-//! `pending` (places in the queue), `queue` (who is next), `hosts` (boots), `strangers` and `unproven`
-//! (what a forged request brings about), `keepalive` (how often the held are fed), `congestion` (how much
-//! may be under way), `wheel` (the timers). `audit` says what must hold.
+//! (what becomes of a request), `replies` (what clients answer), `admission` (who gets a slot, and who
+//! loses it), then the helpers: `pending` (places in the queue), `queue` (who is next), `hosts` and
+//! `networks` (what is remembered of them, each in a bounded `table`), `strangers` (what a forged request
+//! brings about), `keepalive` (how often the held are fed), `congestion` (how much may be under way),
+//! `wheel` (the timers). `audit` says what must hold.
 
 mod admission;
 mod arrival;
@@ -24,12 +24,13 @@ mod hosts;
 mod io;
 mod keepalive;
 mod limits;
+mod networks;
 mod pending;
 mod queue;
 mod replies;
 mod stats;
 mod strangers;
-mod unproven;
+mod table;
 mod wheel;
 
 use std::collections::{HashMap, VecDeque};
@@ -44,16 +45,15 @@ use crate::transfer::{Datagrams, Negotiated, Outcome, Step, Transfer};
 use crate::wire::{Malformed, Peer};
 use client::{Client, Served, Stage, Timer};
 use congestion::Congestion;
-use hosts::{Hosts, host_of};
+use hosts::host_of;
 pub use io::{Event, Incoming, Io, Opened, Opening, REPLY_MAX, Report, Unopened, Unsent};
 use keepalive::Keepalive;
 pub use limits::Limits;
-use queue::Queue;
-pub use stats::Stats;
-use unproven::Unproven;
-pub use unproven::{
+pub use networks::{
     ERRORS_BURST, ERRORS_PER_SECOND, FIRST_PACKETS_BURST, FIRST_PACKETS_PER_SECOND,
 };
+use queue::Queue;
+pub use stats::Stats;
 use wheel::{Due, Wheel};
 
 /// The address that a request was sent to, from which every answer to it goes out.
@@ -74,9 +74,7 @@ pub struct Server {
     root: RootPrefixes,
     clients: Slab<Client>,
     by_peer: HashMap<Peer, usize>,
-    hosts: Hosts,
     queue: Queue,
-    unproven: Unproven,
     wheel: Wheel,
     /// Room for the timers of one turn.
     due: Vec<Due>,
@@ -121,9 +119,7 @@ impl Server {
             root,
             clients: Slab::with_capacity(running),
             by_peer: HashMap::with_capacity(limits.max_transfers),
-            hosts: Hosts::new(limits.max_transfers),
             queue: Queue::new(limits),
-            unproven: Unproven::default(),
             wheel: Wheel::new(now, timers),
             due: Vec::with_capacity(timers),
             keepalive: Keepalive::new(now, limits.keepalive_share),
@@ -344,8 +340,7 @@ impl Server {
         let client = self.clients.remove(id);
         self.by_peer.remove(&client.peer);
         let host = host_of(client.peer);
-        self.hosts
-            .is_gone(client.heard_at(), host, client.place.boot_began);
+        self.queue.remove_client(host, client.heard_at());
         if client.transfer().is_some() {
             io.close(id);
             self.paused_until = None;

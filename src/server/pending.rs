@@ -3,6 +3,7 @@
 //! A place in the queue is a value that compares: who stands where is decided when a request arrives, and
 //! repeats change nothing.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::moment::Moment;
@@ -18,6 +19,62 @@ pub(super) struct Place {
     pub(super) can_wait: bool,
     pub(super) boot_began: Moment,
     pub(super) arrival: u64,
+}
+
+/// Clients by their places. Most come to the end and leave from the front, so this takes little time and, with a
+/// single one, little room.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    clients: VecDeque<(Place, usize)>,
+}
+
+impl Line {
+    pub(super) fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+
+    pub(super) fn first(&self) -> Option<(Place, usize)> {
+        self.clients.front().copied()
+    }
+
+    pub(super) fn last(&self) -> Option<(Place, usize)> {
+        self.clients.back().copied()
+    }
+
+    pub(super) fn insert(&mut self, place: Place, client: usize) {
+        if self.clients.is_empty() {
+            self.clients.reserve_exact(1);
+        }
+        let spot = self.clients.partition_point(|&(other, _)| other < place);
+        self.clients.insert(spot, (place, client));
+    }
+
+    pub(super) fn remove(&mut self, place: Place) {
+        let found = self
+            .clients
+            .binary_search_by_key(&place, |&(other, _)| other);
+        if let Ok(spot) = found {
+            self.clients.remove(spot);
+        }
+    }
+
+    /// Puts `first` into the line in place of whom it showed before.
+    pub(super) fn show(&mut self, shown: &mut Option<Place>, first: Option<(Place, usize)>) {
+        let place = first.map(|(place, _)| place);
+        if *shown == place {
+            return;
+        }
+        if let Some(old) = std::mem::replace(shown, place) {
+            self.remove(old);
+        }
+        if let Some((place, client)) = first {
+            self.insert(place, client);
+        }
+    }
 }
 
 /// A client that waits and was sent nothing: what is known of its repeats.

@@ -4,32 +4,33 @@
 //! a proven host shows it to the front, any other to its network, and the network to the front of
 //! strangers. A host that runs as many transfers as it may shows nobody, nor does a network that has no
 //! first packet left; nobody looks at the front of strangers while all of them together have their share of
-//! the slots. So whoever must not be next is skipped without being looked at, and every step costs the
-//! logarithm of a length. Small files come first in every line by their place.
+//! the slots. So whoever must not be next is skipped without being looked at, and every step costs
+//! little. Small files come first in every line by their place.
 //!
-//! The queue holds keys only; it knows no clients.
+//! The queue has the tables of hosts and of networks. It holds keys of clients only; it knows none.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Limits;
-use super::hosts::Host;
-use super::pending::Place;
-use super::unproven::{Network, network_of};
+use super::hosts::{HOSTS_MAX, Host, HostRecord, Standing};
+use super::networks::{NETWORKS_MAX, Network, Networks, Strangers, network_of};
+use super::pending::{Line, Place};
+use super::table::Table;
 use crate::moment::Moment;
 
 /// The queue.
 #[derive(Debug)]
 pub(super) struct Queue {
     limits: Limits,
+    hosts: Table<Host, HostRecord>,
+    pub(super) networks: Networks,
     /// Those of proven hosts who may have the next slot, first come first.
-    proven: BTreeMap<Place, usize>,
+    proven: Line,
     /// The same of all others.
-    strangers: BTreeMap<Place, usize>,
+    strangers: Line,
     /// Slots that strangers have.
-    strangers_running: usize,
-    hosts: HashMap<Host, HostLine>,
-    networks: HashMap<Network, NetworkLine>,
+    strangers_running: u32,
     /// Networks whose strangers crowd the queue: no more than have a part of it each.
     crowds: Vec<Network>,
     /// Networks that have no first packet left, and when they are looked at again.
@@ -37,45 +38,15 @@ pub(super) struct Queue {
     queued: usize,
 }
 
-/// The clients of one host that wait or run. It exists while there are any.
-#[derive(Debug, Default)]
-struct HostLine {
-    is_proven: bool,
-    running: usize,
-    /// Those who wait; most hosts that run a transfer have none.
-    waiters: Option<Box<Waiters>>,
-}
-
-/// The clients of one host that wait.
-#[derive(Debug, Default)]
-struct Waiters {
-    /// All of them, in the order in which they became pending or held.
-    all: Vec<(Place, usize)>,
-    /// Those of them who stand in line.
-    queued: VecDeque<(Place, usize)>,
-    shown: Option<Place>,
-}
-
-/// The unproven hosts of one network.
-#[derive(Debug, Default)]
-struct NetworkLine {
-    /// Their clients that wait, whether they stand in a line or gave way in it.
-    waiting: BTreeMap<Place, usize>,
-    /// The first of each host.
-    firsts: BTreeMap<Place, usize>,
-    shown: Option<Place>,
-    is_drained: bool,
-}
-
 impl Queue {
     pub(super) fn new(limits: Limits) -> Queue {
         Queue {
             limits,
-            proven: BTreeMap::new(),
-            strangers: BTreeMap::new(),
+            hosts: Table::new(HOSTS_MAX, limits.max_transfers),
+            networks: Table::new(NETWORKS_MAX, 0),
+            proven: Line::default(),
+            strangers: Line::default(),
             strangers_running: 0,
-            hosts: HashMap::with_capacity(limits.max_transfers),
-            networks: HashMap::new(),
             crowds: Vec::new(),
             drained: VecDeque::new(),
             queued: 0,
@@ -86,10 +57,8 @@ impl Queue {
 
     /// Who has the next free slot, and where it stands.
     pub(super) fn first(&self) -> Option<(Place, usize)> {
-        let stranger = self.strangers.first_key_value();
-        let stranger = stranger.filter(|_| self.strangers_may_run());
-        let firsts = self.proven.first_key_value().into_iter().chain(stranger);
-        firsts.min().map(|(&place, &client)| (place, client))
+        let stranger = self.strangers.first().filter(|_| self.strangers_may_run());
+        self.proven.first().into_iter().chain(stranger).min()
     }
 
     /// Nobody stands in line, not even for what others of his own have.
@@ -98,218 +67,237 @@ impl Queue {
     }
 
     fn strangers_may_run(&self) -> bool {
-        self.strangers_running < self.limits.slots_for_strangers()
+        (self.strangers_running as usize) < self.limits.slots_for_strangers()
     }
 
     /// A client of `host` may have a slot, if one is free.
-    pub(super) fn may_run(&self, host: Host, is_proven: bool) -> bool {
-        let line = self.hosts.get(&host);
-        !line.is_some_and(|line| self.is_full(host, line))
-            && (is_proven || self.strangers_may_run() && !self.is_drained(network_of(host)))
+    pub(super) fn may_run(&self, host: Host) -> bool {
+        let is_stranger_who_may = || self.strangers_may_run() && !self.is_drained(network_of(host));
+        let record = self.hosts.get(host);
+        record.map_or_else(is_stranger_who_may, |record| {
+            !self.is_full(host, record) && (record.is_proven || is_stranger_who_may())
+        })
     }
 
     /// What runs for `host` counts for a bound that others of its own have reached: strangers share one.
     pub(super) fn is_in_the_way(&self, host: Host) -> bool {
-        let line = self.hosts.get(&host);
-        let has_queued = |line: &HostLine| {
-            line.waiters
-                .as_ref()
-                .is_some_and(|it| !it.queued.is_empty())
-        };
-        line.is_some_and(|line| !line.is_proven || has_queued(line))
+        let record = self.hosts.get(host);
+        record.is_some_and(|record| !record.is_proven || record.first_queued().is_some())
     }
 
-    fn is_full(&self, host: Host, line: &HostLine) -> bool {
-        line.running >= self.limits.per_client && self.limits.bounds(host)
+    fn is_full(&self, host: Host, record: &HostRecord) -> bool {
+        record.running as usize >= self.limits.per_client && self.limits.bounds(host)
+    }
+
+    // Hosts.
+
+    /// A request came from `host`. Returns when its boot began.
+    pub(super) fn heard(&mut self, now: Moment, host: Host) -> Moment {
+        self.hosts.enter(now, host).heard(now)
+    }
+
+    /// `host` has answered in this boot.
+    pub(super) fn is_proven(&self, host: Host) -> bool {
+        self.hosts.get(host).is_some_and(|record| record.is_proven)
+    }
+
+    /// One more client of `host` waits or is served.
+    pub(super) fn add_client(&mut self, host: Host) {
+        self.host(host).add_client();
+    }
+
+    /// A client of `host`, which was last heard at `heard_at`, is gone.
+    pub(super) fn remove_client(&mut self, host: Host, heard_at: Moment) {
+        self.host(host).remove_client(heard_at);
+    }
+
+    fn host(&mut self, host: Host) -> &mut HostRecord {
+        let record = self.hosts.get_mut(host);
+        record.expect("a host is remembered while it has clients")
     }
 
     // Joining and leaving.
 
-    /// Puts a client that waits at its place.
-    pub(super) fn join(&mut self, host: Host, place: Place, client: usize) {
-        let waiters = self.line(host).waiters.get_or_insert_default();
-        let queued = &mut waiters.queued;
-        let spot = queued.partition_point(|&(other, _)| other < place);
-        queued.insert(spot, (place, client));
-        self.queued += 1;
+    /// Puts a client that waits into the line of its host.
+    pub(super) fn join(&mut self, host: Host, place: Place) {
+        if let Some(waiter) = self.host(host).waiter(place)
+            && waiter.standing == Standing::GaveWay
+        {
+            waiter.standing = Standing::Queued;
+            self.queued += 1;
+        }
         self.show(host);
     }
 
     /// Takes the client at `place` out.
     pub(super) fn leave(&mut self, host: Host, place: Place) {
-        if let Some(waiters) = &mut self.line(host).waiters {
-            let queued = &mut waiters.queued;
-            if let Ok(spot) = queued.binary_search_by_key(&place, |&(other, _)| other) {
-                queued.remove(spot);
-                self.queued -= 1;
-            }
+        let Some(waiter) = self.host(host).waiter(place) else {
+            return;
+        };
+        match std::mem::replace(&mut waiter.standing, Standing::GaveWay) {
+            Standing::GaveWay => return,
+            Standing::Queued => {}
+            Standing::Shown => self.hide(host, place),
         }
+        self.queued -= 1;
         self.show(host);
     }
 
-    // Books.
-
     /// A client of `host` waits from now on.
-    pub(super) fn waits(&mut self, host: Host, is_proven: bool, place: Place, client: usize) {
-        let line = self.hosts.entry(host).or_default();
-        line.is_proven = is_proven;
-        let waiters = line.waiters.get_or_insert_default();
-        waiters.all.push((place, client));
-        if !is_proven {
-            self.change_crowd(network_of(host), |waiting| {
-                waiting.insert(place, client);
-            });
+    pub(super) fn waits(&mut self, now: Moment, host: Host, place: Place, client: usize) {
+        let record = self.host(host);
+        record.add_waiter(place, client);
+        if !record.is_proven {
+            let network = network_of(host);
+            self.networks
+                .enter(now, network)
+                .strangers
+                .get_or_insert_default();
+            self.change_crowd(network, |waiting| waiting.insert(place, client));
         }
     }
 
     /// It does no longer.
     pub(super) fn waits_no_longer(&mut self, host: Host, place: Place) {
-        let line = self.line(host);
-        let is_proven = line.is_proven;
-        let waiters = line.waiters.as_mut().expect("it waited until now");
-        waiters.all.retain(|&(other, _)| other != place);
-        if !is_proven {
-            self.change_crowd(network_of(host), |waiting| {
-                waiting.remove(&place);
-            });
+        self.leave(host, place);
+        let record = self.host(host);
+        record.remove_waiter(place);
+        if !record.is_proven {
+            self.change_crowd(network_of(host), |waiting| waiting.remove(place));
             self.show_network(network_of(host));
         }
-        self.forget(host);
     }
 
     /// A client of `host` has a slot from now on.
-    pub(super) fn runs(&mut self, host: Host, is_proven: bool) {
-        let line = self.hosts.entry(host).or_default();
-        line.is_proven = is_proven;
-        line.running += 1;
-        self.strangers_running += usize::from(!is_proven);
+    pub(super) fn runs(&mut self, host: Host) {
+        let record = self.host(host);
+        record.running += 1;
+        self.strangers_running += u32::from(!self.is_proven(host));
         self.show(host);
     }
 
     /// It has none any longer.
     pub(super) fn runs_no_longer(&mut self, host: Host) {
-        let line = self.line(host);
-        line.running -= 1;
-        let was_stranger = !line.is_proven;
-        self.strangers_running -= usize::from(was_stranger);
+        let record = self.host(host);
+        record.running -= 1;
+        self.strangers_running -= u32::from(!self.is_proven(host));
         self.show(host);
-        self.forget(host);
     }
 
     /// A client of `host` has answered: from now on the host speaks for itself.
     pub(super) fn proves(&mut self, host: Host) {
-        let Some(line) = self.hosts.get_mut(&host).filter(|line| !line.is_proven) else {
+        let Some(record) = self.hosts.get_mut(host).filter(|it| !it.is_proven) else {
             return;
         };
-        line.is_proven = true;
-        self.strangers_running -= line.running;
-        let (waiting, shown) = match &mut line.waiters {
-            Some(waiters) => (std::mem::take(&mut waiters.all), waiters.shown.take()),
-            None => Default::default(),
-        };
-        if let Some(network) = self.networks.get_mut(&network_of(host))
-            && let Some(place) = shown
-        {
-            network.firsts.remove(&place);
+        self.strangers_running -= record.running;
+        let places: Vec<Place> = record.waiters.iter().map(|it| it.place).collect();
+        let shown = record.take_shown();
+        if let Some(place) = shown {
+            self.hide(host, place);
         }
-        self.change_crowd(network_of(host), |crowd| {
-            waiting.iter().for_each(|(place, _)| {
-                crowd.remove(place);
-            });
+        self.change_crowd(network_of(host), |waiting| {
+            places.iter().for_each(|&place| waiting.remove(place));
         });
-        if let Some(waiters) = &mut self.line(host).waiters {
-            waiters.all = waiting;
-        }
         self.show_network(network_of(host));
+        self.host(host).is_proven = true;
         self.show(host);
-    }
-
-    fn line(&mut self, host: Host) -> &mut HostLine {
-        let line = self.hosts.get_mut(&host);
-        line.expect("whoever waits or runs has a line")
     }
 
     /// Shows the first of a line to its network or to the front, or nobody.
     fn show(&mut self, host: Host) {
-        let Some(line) = self.hosts.get(&host) else {
+        let Some(record) = self.hosts.get(host) else {
             return;
         };
-        let is_full = self.is_full(host, line);
-        let line = self.hosts.get_mut(&host).expect("it was there");
-        let network = (!line.is_proven).then(|| network_of(host));
-        let level = match network {
-            None => &mut self.proven,
-            Some(network) => &mut self.networks.entry(network).or_default().firsts,
+        let is_full = self.is_full(host, record);
+        let record = self.host(host);
+        let first = record.first_queued().filter(|_| !is_full);
+        if first.is_some_and(|spot| record.waiters[spot].standing == Standing::Shown) {
+            return;
+        }
+        if let Some(place) = record.take_shown() {
+            self.hide(host, place);
+        }
+        let Some(spot) = first else {
+            return;
         };
-        if let Some(waiters) = &mut line.waiters {
-            let first = waiters.queued.front().filter(|_| !is_full).copied();
-            replace(level, &mut waiters.shown, first);
+        let record = self.host(host);
+        let waiter = &mut record.waiters[spot];
+        waiter.standing = Standing::Shown;
+        let (place, client) = (waiter.place, waiter.client);
+        if record.is_proven {
+            self.proven.insert(place, client);
+        } else if let Some(strangers) = self.strangers_of(network_of(host)) {
+            strangers.firsts.insert(place, client);
+            self.show_network(network_of(host));
         }
-        if let Some(network) = network {
-            self.show_network(network);
+    }
+
+    /// Whoever stood at `place` in the line of `host` is shown no more.
+    fn hide(&mut self, host: Host, place: Place) {
+        if self.is_proven(host) {
+            self.proven.remove(place);
+        } else if let Some(strangers) = self.strangers_of(network_of(host)) {
+            strangers.firsts.remove(place);
+            self.show_network(network_of(host));
         }
+    }
+
+    fn strangers_of(&mut self, network: Network) -> Option<&mut Strangers> {
+        self.networks.get_mut(network)?.strangers.as_deref_mut()
     }
 
     /// Shows the first of a network to the front of strangers, or nobody.
     fn show_network(&mut self, network: Network) {
-        let Some(line) = self.networks.get_mut(&network) else {
+        let Some(record) = self.networks.get_mut(network) else {
             return;
         };
-        let first = line.firsts.first_key_value();
-        let first = first.filter(|_| !line.is_drained);
-        let first = first.map(|(&place, &client)| (place, client));
-        replace(&mut self.strangers, &mut line.shown, first);
-        if line.is_over() {
-            self.networks.remove(&network);
+        if let Some(strangers) = &mut record.strangers {
+            let first = strangers.firsts.first().filter(|_| !strangers.is_drained);
+            self.strangers.show(&mut strangers.shown, first);
         }
-    }
-
-    fn forget(&mut self, host: Host) {
-        let Some(line) = self.hosts.get_mut(&host) else {
-            return;
-        };
-        line.waiters.take_if(|waiters| waiters.is_over());
-        if line.waiters.is_none() && line.running == 0 {
-            self.hosts.remove(&host);
-        }
+        record.strangers.take_if(|strangers| strangers.is_over());
     }
 
     // Bounds of what waits.
 
     /// One more client of `host` may wait.
     pub(super) fn has_room_for(&self, host: Host) -> bool {
-        let waiters = self.hosts.get(&host).and_then(|line| line.waiters.as_ref());
-        let waiting = waiters.map_or(0, |waiters| waiters.all.len());
+        let waiting = self.hosts.get(host).map_or(0, |it| it.waiters.len());
         waiting < self.limits.per_client_pending || !self.limits.bounds(host)
     }
 
     /// The queue is full, and a client of `host` comes: the newest of those who wait in the network whose
     /// strangers crowd the queue, if one does and `host` is none of them.
-    pub(super) fn newest_of_crowd(&self, host: Host, is_proven: bool) -> Option<usize> {
-        let waiting =
-            |network: Network| self.networks.get(&network).map_or(0, |it| it.waiting.len());
+    pub(super) fn newest_of_crowd(&self, host: Host) -> Option<usize> {
+        let waiting = |network| self.waiting_in(network).map_or(0, Line::len);
         let crowd = self.crowds.iter().copied();
         let network = crowd.max_by_key(|&network| waiting(network))?;
-        if !is_proven && waiting(network) <= waiting(network_of(host)) + 1 {
+        if !self.is_proven(host) && waiting(network) <= waiting(network_of(host)) + 1 {
             return None;
         }
-        let waiting = &self.networks.get(&network)?.waiting;
-        waiting.last_key_value().map(|(_, &newest)| newest)
+        let newest = self.waiting_in(network)?.last();
+        newest.map(|(_, client)| client)
     }
 
-    /// The clients of `host` that wait, in the order in which they became pending or held.
+    fn waiting_in(&self, network: Network) -> Option<&Line> {
+        let strangers = self.networks.get(network)?.strangers.as_ref();
+        strangers.map(|strangers| &strangers.waiting)
+    }
+
+    /// The clients of `host` that wait, by their places.
     pub(super) fn waiting_of(&self, host: Host) -> impl Iterator<Item = usize> + '_ {
-        let line = self.hosts.get(&host);
-        let waiters = line.and_then(|line| line.waiters.as_ref());
-        let all = waiters.map_or(&[][..], |waiters| &waiters.all);
-        all.iter().map(|&(_, client)| client)
+        let waiters = self.hosts.get(host).map(|record| &record.waiters);
+        waiters.into_iter().flatten().map(|waiter| waiter.client)
     }
 
-    fn change_crowd(&mut self, network: Network, change: impl FnOnce(&mut BTreeMap<Place, usize>)) {
-        let waiting = &mut self.networks.entry(network).or_default().waiting;
-        let was_crowd = waiting.len() > self.limits.crowd();
-        change(waiting);
-        match (was_crowd, waiting.len() > self.limits.crowd()) {
+    fn change_crowd(&mut self, network: Network, change: impl FnOnce(&mut Line)) {
+        let bound = self.limits.crowd();
+        let Some(strangers) = self.strangers_of(network) else {
+            return;
+        };
+        let was_crowd = strangers.waiting.len() > bound;
+        change(&mut strangers.waiting);
+        match (was_crowd, strangers.waiting.len() > bound) {
             (false, true) => self.crowds.push(network),
             (true, false) => self.crowds.retain(|&other| other != network),
             (false, false) | (true, true) => {}
@@ -321,8 +309,9 @@ impl Queue {
     /// The network of `host` has no first packet left: its strangers wait a moment.
     pub(super) fn drain(&mut self, now: Moment, host: Host) {
         let network = network_of(host);
-        let line = self.networks.entry(network).or_default();
-        if !std::mem::replace(&mut line.is_drained, true) {
+        let record = self.networks.enter(now, network);
+        let strangers = record.strangers.get_or_insert_default();
+        if !std::mem::replace(&mut strangers.is_drained, true) {
             self.drained.push_back((now + DRAINED_PAUSE, network));
             self.show_network(network);
         }
@@ -330,8 +319,9 @@ impl Queue {
 
     /// The network has no first packet left.
     pub(super) fn is_drained(&self, network: Network) -> bool {
-        let line = self.networks.get(&network);
-        line.is_some_and(|line| line.is_drained)
+        let record = self.networks.get(network);
+        let strangers = record.and_then(|record| record.strangers.as_ref());
+        strangers.is_some_and(|strangers| strangers.is_drained)
     }
 
     /// Looks again at those whose moment is over.
@@ -340,8 +330,8 @@ impl Queue {
             && at <= now
         {
             self.drained.pop_front();
-            if let Some(line) = self.networks.get_mut(&network) {
-                line.is_drained = false;
+            if let Some(strangers) = self.strangers_of(network) {
+                strangers.is_drained = false;
             }
             self.show_network(network);
         }
@@ -357,45 +347,14 @@ impl Queue {
 impl Queue {
     /// Everybody who stands in a line, in no order.
     pub(super) fn all(&self) -> impl Iterator<Item = usize> + '_ {
-        let waiters = self.hosts.values().filter_map(|line| line.waiters.as_ref());
-        let queued = waiters.flat_map(|waiters| &waiters.queued);
-        queued.map(|&(_, client)| client)
+        let waiters = self.hosts.values().flat_map(|record| &record.waiters);
+        let queued = waiters.filter(|waiter| waiter.standing != Standing::GaveWay);
+        queued.map(|waiter| waiter.client)
     }
 
     /// How many they are.
     pub(super) fn len(&self) -> usize {
         self.queued
-    }
-}
-
-impl Waiters {
-    fn is_over(&self) -> bool {
-        self.all.is_empty() && self.queued.is_empty()
-    }
-}
-
-impl NetworkLine {
-    fn is_over(&self) -> bool {
-        !self.is_drained && self.firsts.is_empty() && self.waiting.is_empty()
-    }
-}
-
-/// Puts `first` into a level in place of what was shown there before.
-fn replace(
-    level: &mut BTreeMap<Place, usize>,
-    shown: &mut Option<Place>,
-    first: Option<(Place, usize)>,
-) {
-    let place = first.map(|(place, _)| place);
-    if *shown == place {
-        return;
-    }
-    if let Some(old) = std::mem::replace(shown, place) {
-        level.remove(&old);
-    }
-    if let Some((place, client)) = first {
-        let other = level.insert(place, client);
-        debug_assert!(other.is_none(), "two clients at one place");
     }
 }
 

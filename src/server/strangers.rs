@@ -1,11 +1,11 @@
 //! Strangers: clients of hosts that have not answered a packet of ours. All of them may be forged.
 //!
-//! What they are sent comes out of the buckets of their network (`unproven`), and in a full queue those
+//! What they are sent comes out of the buckets of their network (`networks`), and in a full queue those
 //! who do not answer make room for others.
 
 use super::client::{Phase, Served};
 use super::hosts::{Host, host_of};
-use super::unproven::network_of;
+use super::networks::network_of;
 use super::{Io, Local, Server};
 use crate::moment::Moment;
 use crate::transfer::{Outcome, Step};
@@ -24,12 +24,12 @@ impl Server {
     }
 
     fn may_draw_first_packet(&mut self, now: Moment, host: Host) -> bool {
-        self.hosts.is_proven(host) || self.unproven.has_first_packet(now, network_of(host))
+        self.queue.is_proven(host) || self.queue.networks.has_first_packet(now, network_of(host))
     }
 
     /// A client of `host` is about to be sent a first packet. Tells whether its network gave it.
     pub(super) fn take_first_packet(&mut self, now: Moment, host: Host) -> bool {
-        !self.hosts.is_proven(host) && self.unproven.take_first_packet(now, network_of(host))
+        !self.queue.is_proven(host) && self.queue.networks.take_first_packet(now, network_of(host))
     }
 
     /// A client in its handshake asks again.
@@ -64,7 +64,8 @@ impl Server {
         refusal: Refusal,
     ) -> bool {
         let host = host_of(peer);
-        let may = self.hosts.is_proven(host) || self.unproven.take_error(now, network_of(host));
+        let may =
+            self.queue.is_proven(host) || self.queue.networks.take_error(now, network_of(host));
         if may {
             io.refuse(peer, local, refusal);
         } else {
@@ -76,11 +77,12 @@ impl Server {
     /// A client has answered a packet of ours, and with it its host.
     pub(super) fn proves(&mut self, id: usize) {
         let host = host_of(self.clients[id].peer);
-        self.hosts.prove(host);
         self.queue.proves(host);
         if let Some(served) = self.clients[id].served_mut() {
             let taken = std::mem::take(&mut served.first_packets_taken);
-            self.unproven.give_back(network_of(host), taken.into());
+            self.queue
+                .networks
+                .give_back(network_of(host), taken.into());
         }
     }
 
@@ -109,20 +111,19 @@ impl Server {
                 && !served.transfer.is_answered()
                 && served.transfer.timeouts() > 0
         };
-        client.served().is_some_and(is_silent) && !self.hosts.is_proven(host_of(client.peer))
+        client.served().is_some_and(is_silent) && !self.queue.is_proven(host_of(client.peer))
     }
 
     /// The queue is full and a client of `host` comes. Whoever was sent its first packet in vain gives way
     /// to it, then the newest stranger of a network that crowds the queue. Tells whether one did.
     pub(super) fn make_room(&mut self, now: Moment, io: &mut impl Io, host: Host) -> bool {
-        let is_proven = self.hosts.is_proven(host);
         let silent = loop {
             match self.silent.pop_front() {
                 Some(id) if !self.is_silent_stranger(id) => {}
                 silent => break silent,
             }
         };
-        let gives_way = silent.or_else(|| self.queue.newest_of_crowd(host, is_proven));
+        let gives_way = silent.or_else(|| self.queue.newest_of_crowd(host));
         if let Some(id) = gives_way {
             self.end(now, io, id, Outcome::CrowdedOut);
         }

@@ -3,14 +3,14 @@
 //!
 //! A machine is proven once it has answered a packet of ours. Until then its network, a /24 of IPv4 or a
 //! /64 of IPv6, has a bucket of first packets and one of ERROR packets. A first packet that is answered
-//! goes back into its bucket, so a storm of real machines never empties it. The table is bounded: a
-//! network is forgotten when [`GENERATION`] others were heard since.
+//! goes back into its bucket, so a storm of real machines never empties it.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::hosts::Host;
+use super::pending::{Line, Place};
+use super::table::{Record, Table};
 use crate::moment::Moment;
 
 /// The network of an address, in which a stranger may choose addresses at will.
@@ -38,51 +38,83 @@ pub(super) fn network_of(host: Host) -> Network {
     }
 }
 
-/// The buckets of the networks.
-#[derive(Debug, Default)]
-pub(super) struct Unproven {
-    recent: HashMap<Network, Buckets>,
-    older: HashMap<Network, Buckets>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Buckets {
+/// A network.
+#[derive(Debug)]
+pub(super) struct NetworkRecord {
+    heard_at: Moment,
     first_packets: Bucket,
     errors: Bucket,
+    /// Those of its clients who wait and whose hosts are unproven, if there are any.
+    pub(super) strangers: Option<Box<Strangers>>,
 }
 
-impl Unproven {
-    /// The bucket of `network` holds a first packet.
-    pub(super) fn has_first_packet(&mut self, now: Moment, network: Network) -> bool {
-        let bucket = &self.buckets(network).first_packets;
-        bucket.has_one(now, FIRST_PACKETS)
+/// The clients of the unproven hosts of one network that wait.
+#[derive(Debug, Default)]
+pub(super) struct Strangers {
+    /// All of them, whether they stand in a line or gave way in it.
+    pub(super) waiting: Line,
+    /// The first of each host.
+    pub(super) firsts: Line,
+    /// The one that is shown to the front of all strangers.
+    pub(super) shown: Option<Place>,
+    /// No first packet is left for them.
+    pub(super) is_drained: bool,
+}
+
+impl Strangers {
+    pub(super) fn is_over(&self) -> bool {
+        !self.is_drained && self.waiting.is_empty()
+    }
+}
+
+impl Record for NetworkRecord {
+    fn new(now: Moment) -> NetworkRecord {
+        NetworkRecord {
+            heard_at: now,
+            first_packets: Bucket::default(),
+            errors: Bucket::default(),
+            strangers: None,
+        }
     }
 
-    /// Takes a first packet out of the bucket of `network`; tells whether there was one.
+    fn heard_at(&self) -> Moment {
+        self.heard_at
+    }
+
+    fn is_in_use(&self) -> bool {
+        self.strangers.is_some()
+    }
+}
+
+/// The networks.
+pub(super) type Networks = Table<Network, NetworkRecord>;
+
+impl Networks {
+    /// The bucket of `network` holds a first packet.
+    pub(super) fn has_first_packet(&self, now: Moment, network: Network) -> bool {
+        let record = self.get(network);
+        record.is_none_or(|record| record.first_packets.has_one(now, FIRST_PACKETS))
+    }
+
+    /// Takes a first packet out of the bucket of `network`. Returns whether there was one.
     pub(super) fn take_first_packet(&mut self, now: Moment, network: Network) -> bool {
-        let bucket = &mut self.buckets(network).first_packets;
-        bucket.take(now, FIRST_PACKETS)
+        let record = self.enter(now, network);
+        record.heard_at = now;
+        record.first_packets.take(now, FIRST_PACKETS)
     }
 
     /// So many first packets were answered.
     pub(super) fn give_back(&mut self, network: Network, packets: u64) {
-        let bucket = &mut self.buckets(network).first_packets;
-        bucket.give_back(packets, FIRST_PACKETS);
-    }
-
-    /// Takes an ERROR packet out of the bucket of `network`; tells whether there was one.
-    pub(super) fn take_error(&mut self, now: Moment, network: Network) -> bool {
-        self.buckets(network).errors.take(now, ERRORS)
-    }
-
-    fn buckets(&mut self, network: Network) -> &mut Buckets {
-        if self.recent.len() >= GENERATION && !self.recent.contains_key(&network) {
-            self.older = std::mem::take(&mut self.recent);
+        if let Some(record) = self.get_mut(network) {
+            record.first_packets.give_back(packets, FIRST_PACKETS);
         }
-        let older = &mut self.older;
-        self.recent
-            .entry(network)
-            .or_insert_with(|| older.remove(&network).unwrap_or_default())
+    }
+
+    /// Takes an ERROR packet out of the bucket of `network`. Returns whether there was one.
+    pub(super) fn take_error(&mut self, now: Moment, network: Network) -> bool {
+        let record = self.enter(now, network);
+        record.heard_at = now;
+        record.errors.take(now, ERRORS)
     }
 }
 
@@ -157,8 +189,9 @@ pub const ERRORS_BURST: u32 = 10_000;
 /// ERROR packets that a network draws in a second from then on.
 pub const ERRORS_PER_SECOND: u32 = 500;
 
-/// Networks of a generation; two of them are remembered.
-const GENERATION: usize = 4096;
+/// Networks remembered; those in which strangers wait are kept beyond that. They just fit a table of 8,192
+/// places.
+pub(super) const NETWORKS_MAX: usize = 7000;
 
 #[cfg(test)]
 mod tests {
@@ -184,8 +217,8 @@ mod tests {
         Moment::from_micros(millis * 1000)
     }
 
-    fn taken(unproven: &mut Unproven, now: Moment, network: Network) -> u32 {
-        let more = |_: &u32| unproven.take_first_packet(now, network);
+    fn taken(networks: &mut Networks, now: Moment, network: Network) -> u32 {
+        let more = |_: &u32| networks.take_first_packet(now, network);
         u32::try_from((0..100_000).take_while(more).count()).expect("few")
     }
 
@@ -202,37 +235,44 @@ mod tests {
 
     #[test]
     fn a_bucket_holds_a_burst_and_fills_slowly() {
-        let mut unproven = Unproven::default();
-        assert_eq!(taken(&mut unproven, at(0), v4(1)), FIRST_PACKETS_BURST);
-        assert_eq!(taken(&mut unproven, at(0), v4(2)), FIRST_PACKETS_BURST);
-        let second = taken(&mut unproven, at(1000), v4(1));
+        let mut networks = Networks::new(NETWORKS_MAX, 0);
+        assert_eq!(taken(&mut networks, at(0), v4(1)), FIRST_PACKETS_BURST);
+        assert_eq!(taken(&mut networks, at(0), v4(2)), FIRST_PACKETS_BURST);
+        let second = taken(&mut networks, at(1000), v4(1));
         assert_eq!(second, FIRST_PACKETS_PER_SECOND);
-        let full = taken(&mut unproven, at(3_600_000), v4(1));
+        let full = taken(&mut networks, at(3_600_000), v4(1));
         assert_eq!(full, FIRST_PACKETS_BURST);
     }
 
     #[test]
     fn what_was_answered_is_given_back_and_no_more() {
-        let mut unproven = Unproven::default();
-        assert_eq!(taken(&mut unproven, at(0), v4(1)), FIRST_PACKETS_BURST);
-        unproven.give_back(v4(1), 7);
-        assert_eq!(taken(&mut unproven, at(0), v4(1)), 7);
+        let mut networks = Networks::new(NETWORKS_MAX, 0);
+        assert_eq!(taken(&mut networks, at(0), v4(1)), FIRST_PACKETS_BURST);
+        networks.give_back(v4(1), 7);
+        assert_eq!(taken(&mut networks, at(0), v4(1)), 7);
         for _ in 0..3 {
-            unproven.give_back(v4(1), u64::MAX);
+            networks.give_back(v4(1), u64::MAX);
         }
-        assert_eq!(taken(&mut unproven, at(0), v4(1)), FIRST_PACKETS_BURST);
+        assert_eq!(taken(&mut networks, at(0), v4(1)), FIRST_PACKETS_BURST);
     }
 
     #[test]
     fn the_table_is_bounded_and_keeps_those_who_go_on() {
-        let mut unproven = Unproven::default();
-        taken(&mut unproven, at(0), v4(0));
+        let mut networks = Networks::new(NETWORKS_MAX, 0);
+        taken(&mut networks, at(0), v4(0));
+        let mut given = 0;
         for number in 1..100_000 {
-            assert!(unproven.take_error(at(0), v4(number)));
+            let now = Moment::from_micros(number.into());
+            assert!(networks.take_error(now, v4(number)));
             if number % 1000 == 0 {
-                assert!(!unproven.take_first_packet(at(0), v4(0)));
+                given += u32::from(networks.take_first_packet(now, v4(0)));
             }
         }
-        assert!(unproven.recent.len() + unproven.older.len() <= 2 * GENERATION);
+        assert_eq!(
+            given,
+            FIRST_PACKETS_PER_SECOND / 10,
+            "in a tenth of a second"
+        );
+        assert!(networks.values().count() <= NETWORKS_MAX);
     }
 }
