@@ -30,6 +30,8 @@ pub struct Terms {
     pub max_blksize: u16,
     /// Blocks in a window, 1 to 65535 (`-W`).
     pub max_windowsize: u16,
+    /// What is granted to nobody (`--refuse`).
+    pub refused: Refused,
 }
 
 impl Default for Terms {
@@ -37,7 +39,27 @@ impl Default for Terms {
         Terms {
             max_blksize: BLKSIZE_MAX,
             max_windowsize: 64,
+            refused: Refused::default(),
         }
+    }
+}
+
+/// A set of options: a bit for each of [`NAMES`], the lowest for the first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Refused(u8);
+
+impl Refused {
+    /// Adds an option by its name, in capital or small letters. Returns whether there is one of that name.
+    pub fn add(&mut self, name: &[u8]) -> bool {
+        let kind = NAMES
+            .iter()
+            .position(|known| name.eq_ignore_ascii_case(known));
+        self.0 |= kind.map_or(0, |kind| 1 << kind);
+        kind.is_some()
+    }
+
+    fn has(self, option: Known) -> bool {
+        self.0 >> option.kind() & 1 == 1
     }
 }
 
@@ -51,14 +73,19 @@ enum Known {
 }
 
 impl Known {
+    /// Its place among the [`NAMES`].
+    fn kind(self) -> usize {
+        match self {
+            Known::Blksize(_) => 0,
+            Known::Timeout(_) => 1,
+            Known::Tsize => 2,
+            Known::Windowsize(_) => 3,
+        }
+    }
+
     /// Its name, in the spelling of the RFCs.
     fn name(self) -> &'static [u8] {
-        match self {
-            Known::Blksize(_) => BLKSIZE,
-            Known::Timeout(_) => TIMEOUT,
-            Known::Tsize => TSIZE,
-            Known::Windowsize(_) => WINDOWSIZE,
-        }
+        NAMES[self.kind()]
     }
 
     fn parse(name: &[u8], value: &[u8]) -> Option<Known> {
@@ -125,6 +152,9 @@ const WINDOWSIZE: &[u8] = b"windowsize";
 /// How many options we know.
 const KNOWN: usize = 4;
 
+/// Their names.
+pub const NAMES: [&[u8]; KNOWN] = [BLKSIZE, TIMEOUT, TSIZE, WINDOWSIZE];
+
 /// The usable options of a request, in its order. Small and free of references, so a waiting client
 /// keeps it in place of its datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -159,7 +189,8 @@ impl Wanted {
 
     /// The block size asked for; the default where none was.
     pub fn blksize(&self) -> u16 {
-        self.asked_blksize().unwrap_or(BLKSIZE_DEFAULT)
+        self.asked_blksize(Refused::default())
+            .unwrap_or(BLKSIZE_DEFAULT)
     }
 
     /// The values of the usable options, in the order of the request.
@@ -167,15 +198,19 @@ impl Wanted {
         self.options.iter().flatten().map(|option| option.value)
     }
 
-    fn asked_blksize(&self) -> Option<u16> {
-        self.values().find_map(|option| match option {
+    fn values_but(&self, refused: Refused) -> impl Iterator<Item = Known> + '_ {
+        self.values().filter(move |&option| !refused.has(option))
+    }
+
+    fn asked_blksize(&self, refused: Refused) -> Option<u16> {
+        self.values_but(refused).find_map(|option| match option {
             Known::Blksize(blksize) => Some(blksize),
             Known::Timeout(_) | Known::Tsize | Known::Windowsize(_) => None,
         })
     }
 
-    fn asked_windowsize(&self) -> Option<u16> {
-        self.values().find_map(|option| match option {
+    fn asked_windowsize(&self, refused: Refused) -> Option<u16> {
+        self.values_but(refused).find_map(|option| match option {
             Known::Windowsize(windowsize) => Some(windowsize),
             Known::Blksize(_) | Known::Timeout(_) | Known::Tsize => None,
         })
@@ -199,7 +234,7 @@ impl Wanted {
         payload_max: Option<u16>,
     ) -> Negotiated {
         let fits = payload_max.map_or(BLKSIZE_MAX, |most| most.saturating_sub(4));
-        let blksize = match self.asked_blksize() {
+        let blksize = match self.asked_blksize(terms.refused) {
             Some(asked) => asked.min(terms.max_blksize).min(fits).max(BLKSIZE_MIN),
             None => BLKSIZE_DEFAULT,
         };
@@ -210,8 +245,12 @@ impl Wanted {
         };
         Negotiated {
             blksize,
-            windowsize: self.asked_windowsize().unwrap_or(1).min(max_windowsize),
+            windowsize: self
+                .asked_windowsize(terms.refused)
+                .unwrap_or(1)
+                .min(max_windowsize),
             size: size.and_then(NonZero::new),
+            refused: terms.refused,
             wanted: *self,
         }
     }
@@ -226,6 +265,7 @@ pub struct Negotiated {
     pub windowsize: u16,
     /// Bytes of the file, as far as they are told.
     size: Option<NonZero<u64>>,
+    refused: Refused,
     wanted: Wanted,
 }
 
@@ -237,10 +277,12 @@ impl Negotiated {
 
     /// The client's `timeout`, 1 to 255 s.
     pub fn timeout(&self) -> Option<Duration> {
-        self.wanted.values().find_map(|option| match option {
-            Known::Timeout(seconds) => Some(Duration::from_secs(seconds.into())),
-            Known::Blksize(_) | Known::Tsize | Known::Windowsize(_) => None,
-        })
+        self.wanted
+            .values_but(self.refused)
+            .find_map(|option| match option {
+                Known::Timeout(seconds) => Some(Duration::from_secs(seconds.into())),
+                Known::Blksize(_) | Known::Tsize | Known::Windowsize(_) => None,
+            })
     }
 
     /// Some option was granted, so the transfer begins with an OACK.
@@ -253,6 +295,7 @@ impl Negotiated {
     /// What is granted of an option that was asked for.
     fn granted(&self, option: Known) -> Option<u64> {
         match option {
+            _ if self.refused.has(option) => None,
             Known::Blksize(_) => Some(self.blksize.into()),
             Known::Timeout(seconds) => Some(seconds.into()),
             // curl fails on the size of an empty file, and PXELINUX takes it for a miss.

@@ -285,6 +285,7 @@ fn any_limits(choices: &mut impl Choices) -> Limits {
         terms: Terms {
             max_blksize: choices.pick(&[8, 512, 1428, 65464]),
             max_windowsize: choices.pick(&[1, 4, 64, 64, 1000]),
+            ..Terms::default()
         },
     }
 }

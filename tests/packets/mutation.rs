@@ -4,7 +4,7 @@
 //! The seed is fixed, so a run is the same everywhere; `PACKETS_SEED` runs another.
 
 use ripple_tftpd::name::{FileName, NAME_MAX, RootPrefixes};
-use ripple_tftpd::transfer::options::{BLKSIZE_MAX, BLKSIZE_MIN, OACK_MAX};
+use ripple_tftpd::transfer::options::{BLKSIZE_MAX, BLKSIZE_MIN, OACK_MAX, Refused};
 use ripple_tftpd::transfer::{Terms, Wanted};
 use ripple_tftpd::wire::{Direction, Malformed, Mode, Reply, Request};
 
@@ -252,9 +252,20 @@ fn check_options(
         .sum();
     assert!(length <= shown.datagram.len(), "{shown}");
 
+    let refused = *generator.pick(&[
+        &b""[..],
+        b"",
+        b"blksize",
+        b"tsize",
+        b"timeout",
+        b"windowsize",
+    ]);
+    let mut refused_names = Refused::default();
+    assert_eq!(refused_names.add(refused), !refused.is_empty());
     let terms = Terms {
         max_blksize: *generator.pick(&[8, 512, 1024, BLKSIZE_MAX]),
         max_windowsize: *generator.pick(&[1, 4, 64, u16::MAX]),
+        refused: refused_names,
     };
     let size = *generator.pick(&[None, Some(0), Some(1), Some(5_000_000_000), Some(u64::MAX)]);
     let payload_max = *generator.pick(&[None, Some(0), Some(40), Some(1472), Some(u16::MAX)]);
@@ -284,7 +295,7 @@ fn check_options(
         .chunks(2)
         .map(|pair| (pair[0], number(pair[1])))
         .collect();
-    let expected = grants(&options, terms, size, payload_max);
+    let expected = grants(&options, terms, refused, size, payload_max);
     assert_eq!(granted, expected, "{shown}");
 
     let agreed = |name: &[u8]| {
@@ -314,6 +325,7 @@ fn check_options(
 fn grants<'a>(
     options: &[(&'a [u8], &[u8])],
     terms: Terms,
+    refused: &[u8],
     size: Option<u64>,
     payload_max: Option<u16>,
 ) -> Vec<(&'a [u8], u128)> {
@@ -340,7 +352,8 @@ fn grants<'a>(
             b"windowsize" => Some(asked.min(terms.max_windowsize.into())),
             b"tsize" => size.filter(|&size| size != 0).map(u128::from),
             _ => Some(asked),
-        };
+        }
+        .filter(|_| lower != refused);
         done.push(lower);
         granted.extend(value.map(|value| (name, value)));
     }

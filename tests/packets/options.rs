@@ -409,6 +409,7 @@ fn the_operator_lowers_what_is_granted() {
         let terms = Terms {
             max_blksize,
             max_windowsize,
+            ..Terms::default()
         };
         let negotiated = wanted(&crate::read_request(asked)).negotiate(terms, Some(SIZE), None);
         assert_eq!(
@@ -419,13 +420,54 @@ fn the_operator_lowers_what_is_granted() {
     }
     let terms = Terms {
         max_blksize: 8,
-        max_windowsize: 64,
+        ..Terms::default()
     };
     let negotiated = wanted(&crate::read_request(&[])).negotiate(terms, Some(SIZE), None);
     assert_eq!(
         negotiated.blksize, 512,
         "without the option it is 512 whatever -B says"
     );
+}
+
+/// `--refuse`: as if nobody had asked for it.
+#[test]
+fn refused_options_are_left_out() {
+    let asked: &[(&[u8], &[u8])] = &[
+        (b"tsize", b"0"),
+        (b"BlkSize", b"1024"),
+        (b"timeout", b"3"),
+        (b"windowsize", b"8"),
+    ];
+    let cases: [(&[&[u8]], &[usize]); 4] = [
+        (&[], &[0, 1, 2, 3]),
+        (&[b"blksize"], &[0, 2, 3]),
+        (&[b"TSIZE", b"windowsize"], &[1, 2]),
+        (&[b"blksize", b"tsize", b"timeout", b"windowsize"], &[]),
+    ];
+    for (refused, granted) in cases {
+        let mut terms = Terms::default();
+        for name in refused {
+            assert!(terms.refused.add(name));
+        }
+        let negotiated = wanted(&crate::read_request(asked)).negotiate(terms, Some(SIZE), None);
+        let size = SIZE.to_string();
+        let mut expected = asked.to_vec();
+        expected[0].1 = size.as_bytes();
+        let expected: Vec<_> = granted.iter().map(|&place| expected[place]).collect();
+        assert_eq!(negotiated.has_oack(), !granted.is_empty());
+        assert_eq!(oack(&negotiated), granting(&expected), "{refused:?}");
+        let [size, blksize, timeout, windowsize] = [0, 1, 2, 3].map(|of| granted.contains(&of));
+        assert_eq!(negotiated.blksize, if blksize { 1024 } else { 512 });
+        assert_eq!(negotiated.windowsize, if windowsize { 8 } else { 1 });
+        assert_eq!(negotiated.timeout().is_some(), timeout);
+        assert_eq!(
+            size,
+            oack(&negotiated).windows(5).any(|word| word == b"tsize")
+        );
+    }
+    for unknown in [&b""[..], b"blksize2", b"block size"] {
+        assert!(!Terms::default().refused.add(unknown));
+    }
 }
 
 /// Boot ROMs cannot put fragments together. `payload_max` is the MTU less 28 (IPv4) or 48 (IPv6), and
@@ -492,7 +534,7 @@ fn blksize_fits_the_path() {
     // The lower of the two bounds holds.
     let terms = Terms {
         max_blksize: 1200,
-        max_windowsize: 64,
+        ..Terms::default()
     };
     let asked = wanted(&crate::read_request(&[(b"blksize", b"8192")]));
     assert_eq!(asked.negotiate(terms, Some(SIZE), Some(1472)).blksize, 1200);
@@ -565,8 +607,8 @@ fn the_longest_oack_fits() {
         (b"timeout", b"255"),
     ];
     let terms = Terms {
-        max_blksize: BLKSIZE_MAX,
         max_windowsize: u16::MAX,
+        ..Terms::default()
     };
     let negotiated = wanted(&crate::read_request(asked)).negotiate(terms, Some(u64::MAX), None);
     let packet = oack(&negotiated);

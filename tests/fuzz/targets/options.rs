@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ripple_tftpd::transfer::options::{BLKSIZE_MAX, BLKSIZE_MIN, OACK_MAX};
+use ripple_tftpd::transfer::options::{BLKSIZE_MAX, BLKSIZE_MIN, NAMES, OACK_MAX, Refused};
 use ripple_tftpd::transfer::{Negotiated, Terms, Wanted};
 use ripple_tftpd::wire::Request;
 
@@ -13,9 +13,14 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let number = |at: usize| u16::from_be_bytes([numbers[at], numbers[at + 1]]);
+    let mut refused = Refused::default();
+    for (bit, name) in NAMES.iter().enumerate() {
+        let _ = numbers[4] >> (bit + 2) & 1 == 1 && refused.add(name);
+    }
     let terms = Terms {
         max_blksize: number(0).clamp(BLKSIZE_MIN, BLKSIZE_MAX),
         max_windowsize: number(2).max(1),
+        refused,
     };
     let payload_max = (numbers[4] & 1 == 1).then_some(number(5));
     let size: [u8; 8] = numbers[8..16].try_into().expect("8 bytes");
