@@ -16,8 +16,12 @@ use crate::transfer::options::{BLKSIZE_MAX, BLKSIZE_MIN};
 pub struct Settings {
     /// The directory served.
     pub root: PathBuf,
-    /// The addresses listened on; none: port 69 of all, in both families where there are both.
-    pub listen: Vec<SocketAddr>,
+    /// Serve only files that others may read (o+r), as tftpd-hpa does.
+    pub public_only: bool,
+    /// Where to listen; empty: port 69 of every address.
+    pub listen: Vec<Listen>,
+    /// The families in which every address is listened on.
+    pub families: Families,
     /// Whose packets are looked at.
     pub access: Access,
     /// The bounds of the server.
@@ -34,6 +38,59 @@ pub struct Settings {
     pub sandbox: bool,
     /// 0: as `RUST_LOG` says, else one line for each transfer; 1: debug; 2 and more: trace.
     pub verbosity: usize,
+    /// Leave the terminal once the addresses are listened on; the log goes to syslog, and nothing is drained at
+    /// the end.
+    pub background: bool,
+    /// Where to write the process number.
+    pub pidfile: Option<PathBuf>,
+    /// Log to syslog instead of standard error.
+    pub syslog: bool,
+    /// The command line that was spoken.
+    pub door: Door,
+}
+
+/// The command line that was spoken. Beside a socket that was handed over, `-a` is an error in one and ignored
+/// in the other.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Door {
+    /// `tftpd`
+    Tftpd,
+    /// `in.tftpd`, the language of tftpd-hpa.
+    InTftpd {
+        /// The options that have no meaning here, as they were typed.
+        ignored: Vec<String>,
+    },
+}
+
+/// Where to listen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Listen {
+    /// On this port of every address.
+    Every(u16),
+    /// On one address; the unspecified one of IPv6 takes IPv4 as well.
+    At(SocketAddr),
+}
+
+/// Families of addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Families {
+    /// Those that the machine has.
+    Both,
+    /// IPv4
+    V4,
+    /// IPv6
+    V6,
+}
+
+impl Families {
+    /// Whether this address is one of theirs.
+    pub fn hold(self, address: SocketAddr) -> bool {
+        match self {
+            Families::Both => true,
+            Families::V4 => address.is_ipv4(),
+            Families::V6 => address.is_ipv6(),
+        }
+    }
 }
 
 /// The settings of somebody who names only a directory.
@@ -41,7 +98,9 @@ impl From<PathBuf> for Settings {
     fn from(root: PathBuf) -> Settings {
         Settings {
             root,
+            public_only: false,
             listen: Vec::new(),
+            families: Families::Both,
             access: Access::default(),
             limits: Limits::default(),
             mtu_clamp: true,
@@ -50,6 +109,10 @@ impl From<PathBuf> for Settings {
             chroot: false,
             sandbox: true,
             verbosity: 0,
+            background: false,
+            pidfile: None,
+            syslog: false,
+            door: Door::Tftpd,
         }
     }
 }
@@ -62,6 +125,20 @@ pub struct UserName {
     /// Name or number of the group; none: the one of the user.
     pub group: Option<String>,
 }
+
+/// The first address to listen on that is not of the families wanted.
+pub fn of_other_family(settings: &Settings) -> Option<SocketAddr> {
+    let addresses = settings.listen.iter().filter_map(|listen| match *listen {
+        Listen::At(address) => Some(address),
+        Listen::Every(_) => None,
+    });
+    addresses
+        .into_iter()
+        .find(|&address| !settings.families.hold(address))
+}
+
+/// The options that can be refused, for texts.
+pub const REFUSABLE: &str = "blksize, timeout, tsize, windowsize";
 
 /// Most addresses that are listened on.
 pub const LISTEN_MAX: usize = 64;
@@ -151,11 +228,17 @@ pub fn user_name(text: &str) -> Result<UserName, String> {
     })
 }
 
-/// Reads an address to listen on: `ADDR`, `ADDR:PORT`, `[V6]:PORT` or `[V6]`.
+/// Reads where to listen: `ADDR`, `ADDR:PORT`, `[V6]:PORT`, `[V6]`, or `:PORT` for every address.
 ///
 /// # Errors
 /// What is wrong with it, for the operator.
-pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
+pub fn listen_address(text: &str) -> Result<Listen, String> {
+    let port = text
+        .strip_prefix(':')
+        .map(|port| number(port, 0..=u16::MAX.into()));
+    if let Some(Ok(port)) = port {
+        return Ok(Listen::Every(port));
+    }
     let bare = text
         .strip_prefix('[')
         .and_then(|text| text.strip_suffix(']'));
@@ -174,10 +257,10 @@ pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .ok()
         .or(without_port)
-        .map(canonical)
+        .map(|address| Listen::At(canonical(address)))
         .ok_or_else(|| {
             format!(
-                "'{text}' is not an address like 192.0.2.1, 192.0.2.1:69, 2001:db8::1 or [::]:69"
+                "'{text}' is not an address like 192.0.2.1, 192.0.2.1:69, 2001:db8::1, [::]:69 or :69"
             )
         })
 }
@@ -198,18 +281,19 @@ mod tests {
             ("[fe80::1%2]:69", "[fe80::1%2]:69"),
         ];
         for (text, expected) in cases {
-            assert_eq!(
-                listen_address(text).map(|address| address.to_string()),
-                Ok(expected.into())
-            );
+            let expected = Listen::At(expected.parse().expect("an address"));
+            assert_eq!(listen_address(text), Ok(expected));
         }
+        assert_eq!(listen_address(":69"), Ok(Listen::Every(69)));
         for text in [
             "",
             "tftp.example",
             "192.0.2.1:",
             "192.0.2.1:65536",
             "[192.0.2.1]",
-            ":69",
+            ":",
+            ":65536",
+            ":69x",
         ] {
             assert!(listen_address(text).is_err(), "{text}");
         }

@@ -7,46 +7,47 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use ripple_tftpd::cli::{self, Command};
+use ripple_tftpd::cli::{Command, Program};
 use ripple_tftpd::daemon;
 
 fn main() -> ExitCode {
-    match cli::parse(std::env::args_os().skip(1)) {
-        Ok(Command::Help) => print(&cli::help()),
-        Ok(Command::Version) => print(&cli::version()),
-        Ok(Command::Check(settings)) => status(daemon::check(&settings)),
+    let mut arguments = std::env::args_os();
+    let program = Program::called(arguments.next());
+    match program.parse(arguments) {
+        Ok(Command::Print(text)) => print(&text),
+        Ok(Command::Check(settings)) => status(program, daemon::check(&settings)),
         Ok(Command::Serve(settings)) => {
             daemon::log::start(settings.verbosity);
-            status(daemon::run(&settings))
+            status(program, daemon::run(&settings))
         }
         Err(message) => {
-            complain(&format!("{message}\nTry 'tftpd --help'."));
+            complain(program, &message);
             ExitCode::from(WRONG_USAGE)
         }
     }
 }
 
-fn status(result: Result<(), daemon::Failure>) -> ExitCode {
+fn status(program: Program, result: Result<(), daemon::Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            complain(&failure.to_string());
+            complain(program, &failure.to_string());
             ExitCode::FAILURE
         }
     }
 }
 
 /// Prints to standard output; fails where that is closed or full.
-fn print(text: &str) -> ExitCode {
-    match io::stdout().write_all(text.as_bytes()) {
+fn print(text: &[u8]) -> ExitCode {
+    match io::stdout().write_all(text) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }
 
 /// Tells the operator, if anybody listens.
-fn complain(message: &str) {
-    let _ = writeln!(io::stderr(), "tftpd: {message}");
+fn complain(program: Program, message: &str) {
+    let _ = writeln!(io::stderr(), "{}: {message}", program.name());
 }
 
 /// A wrong command line, as POSIX utilities tell it.

@@ -77,7 +77,7 @@ fn start_daemon(root: PathBuf) -> SocketAddr {
     // It runs in this process, which is neither to become somebody else nor to be locked in.
     let is_root = nix::unistd::Uid::effective().is_root();
     let settings = Settings {
-        listen: vec![address],
+        listen: vec![ripple_tftpd::config::Listen::At(address)],
         user: is_root.then(|| user_name("root").expect("a name")),
         sandbox: false,
         ..Settings::from(root)

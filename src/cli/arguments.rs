@@ -7,7 +7,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use getopts::{HasArg, Occur, Options};
+use getopts::{Fail, HasArg, Occur, Options};
 
 /// How an option is typed.
 #[derive(Clone, Copy, Debug)]
@@ -32,11 +32,11 @@ pub(super) struct Given {
 /// Returns the options, and what is none.
 ///
 /// # Errors
-/// What is wrong, for the operator: an unknown option, a value that is missing or too much.
+/// An unknown option, a value that is missing or too much; [`narrowed`] makes its text readable.
 pub(super) fn read(
     spellings: &[Spelling],
     arguments: impl IntoIterator<Item = OsString>,
-) -> Result<(Vec<Given>, Vec<OsString>), String> {
+) -> Result<(Vec<Given>, Vec<OsString>), Fail> {
     let mut parser = Options::new();
     for spelling in spellings {
         let short = spelling.short.map(String::from).unwrap_or_default();
@@ -47,8 +47,7 @@ pub(super) fn read(
         parser.opt(&short, spelling.long, "", "", has_value, Occur::Multi);
     }
     let arguments = arguments.into_iter().map(|argument| widened(&argument));
-    let matches = parser.parse(arguments);
-    let matches = matches.map_err(|fail| narrowed(&fail.to_string()).display().to_string())?;
+    let matches = parser.parse(arguments)?;
     let mut given = Vec::new();
     for (number, spelling) in spellings.iter().enumerate() {
         let values = matches.opt_strs_pos(spelling.long);
@@ -74,7 +73,8 @@ fn widened(bytes: &OsStr) -> String {
     bytes.as_bytes().iter().copied().map(char::from).collect()
 }
 
-fn narrowed(text: &str) -> OsString {
+/// The bytes that were widened to text.
+pub(super) fn narrowed(text: &str) -> OsString {
     let bytes = text
         .chars()
         .map(|character| u8::try_from(character).unwrap_or(b'?'));
@@ -104,6 +104,11 @@ mod tests {
         assert_eq!(given, [(1, root), (0, b""), (0, b""), (1, b"a"), (1, b"c")]);
         assert_eq!(operands, ["b"]);
         let message = read(&spellings, ["--\u{e9}t\u{e9}".into()]).expect_err("unknown");
-        assert!(message.contains("'\u{e9}t\u{e9}'"), "{message}");
+        let message = narrowed(&message.to_string());
+        assert!(
+            message
+                .to_str()
+                .is_some_and(|text| text.contains("'\u{e9}t\u{e9}'"))
+        );
     }
 }

@@ -2,16 +2,20 @@
 //!
 //! Each front door has one table, whose rows say all there is about an option: how it is typed, what it
 //! changes, the words for it. `--help` is made from the table, and `tests/manual.rs` holds the man page
-//! to it. Read `arguments` for how words become options.
+//! to it. Read `arguments` for how words become options, then `tftpd`, then `hpa`, which translates into the
+//! language of `tftpd`.
 
 mod arguments;
+mod help;
+mod hpa;
 mod tftpd;
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use crate::config::Settings;
-use arguments::Spelling;
+pub use help::text as help;
 pub use tftpd::OPTIONS;
 use tftpd::Request;
 
@@ -41,7 +45,10 @@ enum Takes {
     /// A value, by its name in texts.
     Text(&'static str, fn(&mut Settings, &str) -> Result<(), String>),
     /// A file or directory, by its name in texts.
-    Path(&'static str, fn(&mut Settings, PathBuf)),
+    Path(
+        &'static str,
+        fn(&mut Settings, PathBuf) -> Result<(), String>,
+    ),
 }
 
 impl Flag {
@@ -58,7 +65,7 @@ impl Flag {
         match self.takes {
             Takes::Asks(_) => {}
             Takes::Nothing(change) => change(to),
-            Takes::Path(_, change) => change(to, value.into()),
+            Takes::Path(_, change) => change(to, value.into())?,
             Takes::Text(_, change) => match value.to_str() {
                 Some(text) => change(to, text)?,
                 None => return Err(format!("'{}' is not UTF-8", value.display())),
@@ -75,98 +82,52 @@ pub enum Command {
     Serve(Settings),
     /// Look whether that would work.
     Check(Settings),
-    /// Print [`help`].
-    Help,
-    /// Print [`version`].
-    Version,
+    /// Print this.
+    Print(Vec<u8>),
 }
 
-/// Understands the arguments that follow the program's name.
-///
-/// # Errors
-/// What is wrong with them, for the operator.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
-    let spellings: Vec<Spelling> = OPTIONS.iter().map(spelling).collect();
-    let (given, operands) = arguments::read(&spellings, arguments)?;
-    let asked = given
-        .iter()
-        .filter_map(|given| match OPTIONS[given.spelling].takes {
-            Takes::Asks(request) => Some(request),
-            Takes::Nothing(_) | Takes::Text(..) | Takes::Path(..) => None,
-        });
-    let asked = asked.max();
-    match asked {
-        Some(Request::Help) => return Ok(Command::Help),
-        Some(Request::Version) => return Ok(Command::Version),
-        Some(Request::Check) | None => {}
-    }
-    if let Some(extra) = operands.first() {
-        return Err(format!("unexpected argument '{}'", extra.display()));
-    }
-    let mut settings = Settings::from(PathBuf::new());
-    let mut seen = [false; OPTIONS.len()];
-    for given in given {
-        let flag = &OPTIONS[given.spelling];
-        if std::mem::replace(&mut seen[given.spelling], true) && !flag.repeats {
-            return Err(format!("--{}: given more than once", flag.long));
+/// The front door, chosen by the name by which the program is called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Program {
+    /// Our own.
+    Tftpd,
+    /// The one of tftpd-hpa.
+    InTftpd,
+}
+
+impl Program {
+    /// The door for the first word of a command line.
+    pub fn called(path: Option<OsString>) -> Program {
+        let name = path
+            .as_deref()
+            .and_then(|path| path.as_bytes().rsplit(|&byte| byte == b'/').next());
+        match name {
+            Some(b"in.tftpd") => Program::InTftpd,
+            _ => Program::Tftpd,
         }
-        let applied = flag.apply(&mut settings, given.value);
-        applied.map_err(|message| format!("--{}: {message}", flag.long))?;
     }
-    if settings.root.as_os_str().is_empty() {
-        return Err("the directory to serve is missing: -r DIR".into());
-    }
-    Ok(match asked {
-        Some(_) => Command::Check(settings),
-        None => Command::Serve(settings),
-    })
-}
 
-fn spelling(flag: &Flag) -> Spelling {
-    Spelling {
-        short: flag.short,
-        long: flag.long,
-        has_value: flag.value().is_some(),
+    /// Its name, before what it has to say.
+    pub fn name(self) -> &'static str {
+        match self {
+            Program::Tftpd => "tftpd",
+            Program::InTftpd => "in.tftpd",
+        }
     }
-}
 
-/// The text of `--help`.
-pub fn help() -> String {
-    let mut text = String::from(
-        "Usage: tftpd -r DIR [options]\n\n\
-         Serves the files of a directory over TFTP to machines that boot: a bounded number of\n\
-         transfers at a time; everybody else waits and is kept alive.\n\nOptions:\n",
-    );
-    let names = |flag: &Flag| {
-        let short = flag
-            .short
-            .map_or("    ".into(), |short| format!("-{short}, "));
-        let value = flag
-            .value()
-            .map(|value| format!(" {value}"))
-            .unwrap_or_default();
-        format!("{short}--{}{value}", flag.long)
-    };
-    let width = OPTIONS
-        .iter()
-        .map(|flag| names(flag).len())
-        .max()
-        .unwrap_or(0);
-    for flag in OPTIONS {
-        let default = flag.default.map(|default| format!(" (default: {default})"));
-        let default = default.unwrap_or_default();
-        text += &format!("  {:width$}  {}{default}\n", names(flag), flag.help);
+    /// Understands the arguments that follow the program's name.
+    ///
+    /// # Errors
+    /// What is wrong with them, for the operator.
+    pub fn parse(self, arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
+        match self {
+            Program::Tftpd => {
+                let help = |message| format!("{message}\nTry 'tftpd --help'.");
+                tftpd::parse(arguments).map_err(help)
+            }
+            Program::InTftpd => hpa::parse(arguments),
+        }
     }
-    text + "\nThe manual is tftpd(8).\n"
-}
-
-/// The text of `--version`.
-pub fn version() -> String {
-    format!(
-        "tftpd {} ({})\n",
-        env!("CARGO_PKG_VERSION"),
-        env!("CARGO_PKG_NAME")
-    )
 }
 
 #[cfg(test)]
@@ -177,9 +138,10 @@ mod tests {
 
     use super::*;
     use crate::access::{Access, Verdict};
+    use crate::config::{Door, Families, Listen};
 
     fn parsed(line: &str) -> Result<Command, String> {
-        parse(line.split_whitespace().map(OsString::from))
+        Program::Tftpd.parse(line.split_whitespace().map(OsString::from))
     }
 
     #[test]
@@ -188,16 +150,24 @@ mod tests {
             parsed("-r /srv/tftp"),
             Ok(Command::Serve(Settings::from(PathBuf::from("/srv/tftp"))))
         );
+        assert_eq!(parsed("/srv/tftp"), parsed("-r /srv/tftp"));
+        assert_eq!(parsed("-4 -6 ./blksize"), parsed("-r ./blksize"));
+        let drain = |line| match parsed(line) {
+            Ok(Command::Serve(settings)) => settings.drain.as_secs(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(["x", "-b x", "-b x --drain 4"].map(drain), [3, 0, 4]);
         assert!(parsed("").is_err());
     }
 
     #[test]
     fn every_option_has_its_effect() {
-        let line = "--root=. -n 3 -q5 -a 127.0.0.1:0 --listen [::1]:69 -t 9 -B 1468 -W 16 \
+        let line = "--root=. -n 3 -q5 -a [::2]:0 --listen [::1]:69 -t 9 -B 1468 -W 16 \
                     --no-mtu-clamp -vv --check --hold never --small-file 0 \
                     --keepalive-share 25 -u tftp:boot --chroot --no-sandbox --per-client 2 \
                     --per-client-pending 7 --drain 0 \
-                    --allow ::1 --deny 192.0.2.0/24 --deny 10.0.0.0/8";
+                    --allow ::1 --deny 192.0.2.0/24 --deny 10.0.0.0/8 --public-only -6 -a :70 -b \
+                    -P /run/tftpd.pid --syslog --refuse TSIZE --secure --foreground";
         let Ok(Command::Check(settings)) = parsed(line) else {
             panic!("a check was asked for")
         };
@@ -207,7 +177,18 @@ mod tests {
         let limits = &settings.limits;
         assert_eq!((limits.per_client, limits.per_client_pending), (2, 7));
         assert!(!limits.spares_loopback);
-        assert_eq!(settings.listen.len(), 2);
+        let listen: [&str; 2] = ["[::2]:0", "[::1]:69"];
+        let listen = listen.map(|address| Listen::At(address.parse().expect("an address")));
+        assert_eq!(
+            settings.listen,
+            [&listen[..], &[Listen::Every(70)]].concat()
+        );
+        assert_eq!(settings.families, Families::V6);
+        assert!(settings.public_only && settings.background && settings.syslog);
+        assert_eq!(settings.pidfile, Some(PathBuf::from("/run/tftpd.pid")));
+        let mut refused = settings.limits.terms.refused;
+        assert!(refused.add(b"tsize") && refused == settings.limits.terms.refused);
+        assert_eq!(settings.door, Door::Tftpd);
         assert_eq!(settings.limits.patience, Duration::from_secs(9));
         assert_eq!(settings.limits.terms.max_blksize, 1468);
         assert_eq!(settings.limits.terms.max_windowsize, 16);
@@ -239,8 +220,8 @@ mod tests {
             Ok(Command::Serve(settings)) => settings.root,
             other => panic!("{other:?}"),
         };
-        assert_eq!(root(parse(["-r".into(), name.into()])), name);
-        let message = parse(["-r".into(), ".".into(), "-u".into(), name.into()]);
+        assert_eq!(root(Program::Tftpd.parse(["-r".into(), name.into()])), name);
+        let message = Program::Tftpd.parse(["-r".into(), ".".into(), "-u".into(), name.into()]);
         assert!(message.is_err_and(|message| message.starts_with("--user: ")));
     }
 
@@ -263,7 +244,20 @@ mod tests {
             ("-r . --deny 192.0.2.0/33", "--deny"),
             ("-r . --allow ::1 --deny ::1", "both"),
             ("-r . --frobnicate", "frobnicate"),
-            ("-r . more", "more"),
+            ("-r . more", "--root"),
+            ("more evenmore", "--root"),
+            ("-r blksize", "--refuse"),
+            ("rollover", "--refuse"),
+            ("-r . -m 100", "-n"),
+            ("-d .", "-r DIR"),
+            ("-s .", "in.tftpd"),
+            (
+                "-r . --refuse blocksize",
+                "blksize, timeout, tsize, windowsize",
+            ),
+            ("-r . -4 -a [::1]:69", "[::1]:69"),
+            ("-r . -6 --address 192.0.2.1", "192.0.2.1"),
+            ("-r . -B 512 --blocksize 600", "--blocksize"),
             ("-r . -n 1 -n 2", "n"),
         ];
         for (line, part) in cases {

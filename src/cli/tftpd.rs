@@ -1,11 +1,17 @@
-//! The options of `tftpd` itself.
+//! The front door `tftpd`: its options, what they change, and sentences for people who know another server.
 
+use std::ffi::OsString;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use getopts::Fail;
 
 use super::Takes::{Asks, Nothing, Path, Text};
-use super::{Flag, Takes};
+use super::arguments::{self, Spelling};
+use super::{Command, Flag, Takes, help};
 use crate::access::Verdict;
-use crate::config;
+use crate::config::{self, Families, Settings};
 
 /// What a command line asks for, unless it asks to serve; the last counts most.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -19,10 +25,25 @@ pub(super) enum Request {
 pub const OPTIONS: &[Flag] = &[
     option(
         "root",
-        Path("DIR", |to, path| to.root = path),
-        "directory served; must be given",
+        Path("DIR", |to, path| {
+            match path.to_str().filter(|name| HPA_REFUSES.contains(name)) {
+                Some(name) => {
+                    return Err(format!(
+                        "'{name}' is an option and no directory; tftpd-hpa's -r is --refuse here"
+                    ));
+                }
+                None => to.root = path,
+            }
+            Ok(())
+        }),
+        "directory served; must be given, or DIR alone",
     )
     .letter('r'),
+    option(
+        "public-only",
+        Nothing(|to| to.public_only = true),
+        "serve only files that others may read (o+r)",
+    ),
     option(
         "max-transfers",
         Text("N", |to, text| {
@@ -101,11 +122,23 @@ pub const OPTIONS: &[Flag] = &[
                 false => Ok(()),
             }
         }),
-        "address to listen on, repeatable; port 0 picks one",
+        "address to listen on, or :PORT for all, repeatable; port 0 picks one",
     )
     .letter('a')
     .default("[::]:69, or 0.0.0.0:69 without IPv6")
     .repeatable(),
+    option(
+        "ipv4",
+        Nothing(|to| to.families = with(to.families, Families::V4)),
+        "listen on IPv4 addresses only",
+    )
+    .letter('4'),
+    option(
+        "ipv6",
+        Nothing(|to| to.families = with(to.families, Families::V6)),
+        "listen on IPv6 addresses only",
+    )
+    .letter('6'),
     option(
         "allow",
         Text("CIDR", |to, text| to.access.add(text, Verdict::Allow)),
@@ -165,6 +198,17 @@ pub const OPTIONS: &[Flag] = &[
         "grant block sizes that travel in fragments",
     ),
     option(
+        "refuse",
+        Text("OPTION", |to, text| {
+            match to.limits.terms.refused.add(text.as_bytes()) {
+                true => Ok(()),
+                false => Err(format!("'{text}' is none of {}", config::REFUSABLE)),
+            }
+        }),
+        "TFTP option granted to nobody, repeatable",
+    )
+    .repeatable(),
+    option(
         "user",
         Text("USER[:GROUP]", |to, text| {
             to.user = Some(config::user_name(text)?);
@@ -185,6 +229,26 @@ pub const OPTIONS: &[Flag] = &[
         "confine neither files (Landlock) nor system calls (seccomp)",
     ),
     option(
+        "background",
+        Nothing(|to| to.background = true),
+        "leave the terminal once it listens; logs to syslog",
+    )
+    .letter('b'),
+    option(
+        "pidfile",
+        Path("FILE", |to, path| {
+            to.pidfile = Some(path);
+            Ok(())
+        }),
+        "where to write the process number",
+    )
+    .letter('P'),
+    option(
+        "syslog",
+        Nothing(|to| to.syslog = true),
+        "log to syslog instead of standard error",
+    ),
+    option(
         "verbose",
         Nothing(|to| to.verbosity += 1),
         "log more; twice: what libraries say, too; overrides RUST_LOG",
@@ -200,6 +264,151 @@ pub const OPTIONS: &[Flag] = &[
     option("help", Asks(Request::Help), "print this help").letter('h'),
     option("version", Asks(Request::Version), "print the version").letter('V'),
 ];
+
+/// Long names of tftpd-hpa: each means the same as one of ours, or what is done anyway.
+const ALIASES: &[(&str, Option<&str>)] = &[
+    ("address", Some("listen")),
+    ("blocksize", Some("max-blksize")),
+    ("windowsize", Some("max-windowsize")),
+    ("secure", None),
+    ("foreground", None),
+];
+
+/// What an unknown option means elsewhere.
+const ELSEWHERE: &[(&str, &str)] = &[
+    (
+        "s",
+        "tftpd-hpa's -s DIR is -r DIR here, or call this program in.tftpd",
+    ),
+    (
+        "l",
+        "tftpd-hpa's -l is -b here, or call this program in.tftpd",
+    ),
+    (
+        "L",
+        "tftpd stays in the foreground; or call this program in.tftpd",
+    ),
+    (
+        "p",
+        "tftpd-hpa's -p is the rule here; or call this program in.tftpd",
+    ),
+    ("m", "atftpd's -m is -n here"),
+    ("maxthread", "atftpd's --maxthread is -n here"),
+    ("daemon", "atftpd's --daemon is -b here"),
+    ("no-fork", "tftpd stays in the foreground"),
+    ("port", "the port is a part of the address: -a :69"),
+    ("d", "the directory is -r DIR here"),
+    ("directory", "the directory is -r DIR here"),
+];
+
+/// What tftpd-hpa refuses with its `-r`. A directory of such a name is `./blksize`.
+const HPA_REFUSES: [&str; 7] = [
+    "blksize",
+    "blksize2",
+    "tsize",
+    "timeout",
+    "utimeout",
+    "rollover",
+    "windowsize",
+];
+
+/// Understands the arguments that follow the program's name.
+///
+/// # Errors
+/// What is wrong with them, for the operator.
+pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
+    let ours = OPTIONS
+        .iter()
+        .map(|flag| (flag.long, flag.short, Some(flag)));
+    let aliases = ALIASES.iter().map(|&(long, of)| {
+        let of = OPTIONS.iter().find(|flag| Some(flag.long) == of);
+        (long, None, of)
+    });
+    let names: Vec<_> = ours.chain(aliases).collect();
+    let spellings = names.iter().map(|&(long, short, flag)| Spelling {
+        short,
+        long,
+        has_value: flag.is_some_and(|flag| flag.value().is_some()),
+    });
+    let read = arguments::read(&spellings.collect::<Vec<_>>(), arguments);
+    let (given, operands) = read.map_err(|fail| wrong(&fail))?;
+    let given = given.into_iter().map(|given| {
+        let (long, _, flag) = names[given.spelling];
+        (long, flag, given.value)
+    });
+    let given: Vec<_> = given.collect();
+    let asked = given
+        .iter()
+        .filter_map(|(_, flag, _)| match flag.map(|flag| flag.takes) {
+            Some(Asks(request)) => Some(request),
+            Some(Nothing(_) | Text(..) | Path(..)) | None => None,
+        });
+    let asked = asked.max();
+    match asked {
+        Some(Request::Help) => return Ok(Command::Print(help::text().into())),
+        Some(Request::Version) => return Ok(Command::Print(help::version().into())),
+        Some(Request::Check) | None => {}
+    }
+    let operands = operands
+        .into_iter()
+        .map(|directory| ("root", OPTIONS.first(), directory));
+    let settings = settings(given.into_iter().chain(operands))?;
+    Ok(match asked {
+        Some(_) => Command::Check(settings),
+        None => Command::Serve(settings),
+    })
+}
+
+/// Makes the changes of all options, each with the name by which it was given.
+fn settings<'a>(
+    given: impl Iterator<Item = (&'a str, Option<&'a Flag>, OsString)>,
+) -> Result<Settings, String> {
+    let mut settings = Settings::from(PathBuf::new());
+    let mut seen = Vec::new();
+    for (name, flag, value) in given {
+        let Some(flag) = flag else { continue };
+        if seen.contains(&flag.long) && !flag.repeats {
+            return Err(format!("--{name}: given more than once"));
+        }
+        seen.push(flag.long);
+        let applied = flag.apply(&mut settings, value);
+        applied.map_err(|message| format!("--{name}: {message}"))?;
+    }
+    if settings.root.as_os_str().is_empty() {
+        return Err("the directory to serve is missing: -r DIR".into());
+    }
+    if settings.background && !seen.contains(&"drain") {
+        // Init scripts start the next instance at once.
+        settings.drain = Duration::ZERO;
+    }
+    match config::of_other_family(&settings) {
+        Some(address) => Err(format!(
+            "--listen: {address} is not of the family that -4 or -6 names"
+        )),
+        None => Ok(settings),
+    }
+}
+
+/// What is wrong, with a hint if it is right for another server.
+fn wrong(fail: &Fail) -> String {
+    let message = arguments::narrowed(&fail.to_string()).display().to_string();
+    let hint = ELSEWHERE.iter().find(|(name, _)| match fail {
+        Fail::UnrecognizedOption(unknown) => unknown == name,
+        _ => false,
+    });
+    match hint {
+        Some((_, hint)) => format!("{message}: {hint}"),
+        None => message,
+    }
+}
+
+/// What `-4` and `-6` leave; both together are both.
+fn with(families: Families, family: Families) -> Families {
+    match families {
+        Families::Both => family,
+        Families::V4 | Families::V6 => Families::Both,
+    }
+}
 
 const fn option(long: &'static str, takes: Takes, help: &'static str) -> Flag {
     Flag {

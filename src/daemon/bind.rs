@@ -11,7 +11,7 @@ use nix::errno::Errno;
 
 use super::log::Log;
 use super::{Failure, trying};
-use crate::config::PORT;
+use crate::config::{Families, Listen, PORT, Settings};
 use crate::moment::Moment;
 use crate::os::clock::Clock;
 use crate::os::listener::Listener;
@@ -22,25 +22,37 @@ use crate::os::process::Signals;
 /// # Errors
 /// The first that cannot be bound.
 pub(super) fn all(
-    addresses: &[SocketAddr],
+    settings: &Settings,
     signals: &Signals,
     clock: &Clock,
     log: &Log,
 ) -> Result<Vec<Listener>, Failure> {
     let until = clock.now() + TAKEN_FOR;
+    let v6_only = settings.families == Families::V6;
     let bind = |address: SocketAddr| {
-        let bound = bind_until(address, until, signals, clock, log);
+        let bound = bind_until(address, v6_only, until, signals, clock, log);
         (address, bound)
     };
-    let mut bound: Vec<_> = match addresses {
-        [] => vec![bind((Ipv6Addr::UNSPECIFIED, PORT).into())],
-        _ => addresses.iter().copied().map(bind).collect(),
+    let every = |port| {
+        let v4 = (Ipv4Addr::UNSPECIFIED, port).into();
+        let v6 = (Ipv6Addr::UNSPECIFIED, port).into();
+        match settings.families {
+            Families::V4 => bind(v4),
+            Families::V6 => bind(v6),
+            Families::Both => match bind(v6) {
+                (_, Err(error)) if lacks_ipv6(&error) => bind(v4),
+                bound => bound,
+            },
+        }
     };
-    if let ([], [(_, Err(error))]) = (addresses, &bound[..])
-        && lacks_ipv6(error)
-    {
-        bound = vec![bind((Ipv4Addr::UNSPECIFIED, PORT).into())];
-    }
+    let listen = |listen: &Listen| match *listen {
+        Listen::Every(port) => every(port),
+        Listen::At(address) => bind(address),
+    };
+    let bound: Vec<_> = match settings.listen.as_slice() {
+        [] => vec![every(PORT)],
+        named => named.iter().map(listen).collect(),
+    };
     let named = |(address, bound)| trying(format!("listen on {address}"), bound);
     bound.into_iter().map(named).collect()
 }
@@ -48,6 +60,7 @@ pub(super) fn all(
 /// Binds `address`; where it is taken, tries again until then, unless a signal says that it is enough.
 fn bind_until(
     address: SocketAddr,
+    v6_only: bool,
     until: Moment,
     signals: &Signals,
     clock: &Clock,
@@ -55,7 +68,7 @@ fn bind_until(
 ) -> Result<Listener, Error> {
     let mut was_told = false;
     loop {
-        let error = match Listener::bind(address) {
+        let error = match Listener::bind(address, v6_only) {
             Err(error) if error.kind() == ErrorKind::AddrInUse => error,
             result => return result,
         };

@@ -10,7 +10,7 @@ use std::time::Duration;
 use env_logger::{Builder, Target};
 use log::{Level, LevelFilter, debug, info, log, log_enabled, warn};
 
-use crate::config::Settings;
+use crate::config::{Door, Settings};
 use crate::moment::Moment;
 use crate::os::process::{LogLines, unblock_stderr};
 use crate::server::{Event, Limits, Report, Stats};
@@ -155,6 +155,13 @@ impl Log {
     /// Writes down what the operator wants.
     pub fn starting(&self, settings: &Settings) {
         debug!("{settings:?}");
+        match &settings.door {
+            Door::InTftpd { ignored } if !ignored.is_empty() => {
+                let ignored = ignored.join(", ");
+                warn!("options of tftpd-hpa that mean nothing here: {ignored}; see in.tftpd(8)");
+            }
+            Door::InTftpd { .. } | Door::Tftpd => {}
+        }
     }
 
     /// Writes down that an address is listened on, and with what buffer; `wanted` bytes were asked for.

@@ -14,9 +14,8 @@ mod io;
 pub mod log;
 
 use std::fmt;
-use std::io::{Error, Result as IoResult};
+use std::io::{Error, ErrorKind, Result as IoResult};
 use std::mem;
-use std::path::Path;
 use std::time::Duration;
 
 use crate::access::Access;
@@ -58,7 +57,7 @@ fn trying<T>(what: impl fmt::Display, result: IoResult<T>) -> Result<T, Failure>
 /// # Errors
 /// Why not.
 pub fn check(settings: &Settings) -> Result<(), Failure> {
-    let files = open_root(&settings.root)?;
+    let files = open_root(settings)?;
     let account = confine::account(settings)?;
     confine::give_up_privileges(settings, &files, account.as_ref())?;
     confine::find_readable(settings, &files)
@@ -69,12 +68,29 @@ pub fn check(settings: &Settings) -> Result<(), Failure> {
 /// # Errors
 /// Why it could not begin. Once it serves, nothing ends it but a signal.
 pub fn run(settings: &Settings) -> Result<(), Failure> {
+    refuse_unbuilt(settings)?;
     let mut daemon = Daemon::new(settings)?;
     loop {
         match daemon.turn()? {
             Turn::GoOn => {}
             Turn::Stop => return Ok(()),
         }
+    }
+}
+
+/// What the command line knows and this program does not do yet is not ignored in silence.
+fn refuse_unbuilt(settings: &Settings) -> Result<(), Failure> {
+    let unbuilt = [
+        (settings.background, "--background"),
+        (settings.pidfile.is_some(), "--pidfile"),
+        (settings.syslog, "--syslog"),
+    ];
+    match unbuilt.iter().find(|(is_wanted, _)| *is_wanted) {
+        Some((_, option)) => Err(Failure {
+            what: (*option).into(),
+            why: Error::new(ErrorKind::Unsupported, "this server cannot do that yet"),
+        }),
+        None => Ok(()),
     }
 }
 
@@ -104,7 +120,7 @@ impl Daemon {
     fn new(settings: &Settings) -> Result<Daemon, Failure> {
         let clock = Clock::start();
         let now = clock.now();
-        let files = open_root(&settings.root)?;
+        let files = open_root(settings)?;
         let account = confine::account(settings)?;
         let signals = trying("signals", Signals::new())?;
         let poll = trying("epoll", Poll::new())?;
@@ -113,7 +129,7 @@ impl Daemon {
         let mut world = World::new(poll, files, Log::new(now), now, settings.mtu_clamp);
         world.log.starting(settings);
         let mut buffers = Vec::new();
-        for listener in bind::all(&settings.listen, &signals, &clock, &world.log)? {
+        for listener in bind::all(settings, &signals, &clock, &world.log)? {
             let source = Source::Listener(world.listeners.len());
             trying("epoll", world.poll.add(&listener, source))?;
             let buffer = listener.enlarge_buffer(RECEIVE_BUFFER);
@@ -293,8 +309,9 @@ fn take_request(
     server.on_request(now, world, peer, local, received.bytes);
 }
 
-fn open_root(root: &Path) -> Result<Files, Failure> {
-    trying(root.display(), Files::new(root))
+fn open_root(settings: &Settings) -> Result<Files, Failure> {
+    let files = Files::new(&settings.root, settings.public_only);
+    trying(settings.root.display(), files)
 }
 
 /// Each client needs a socket, and a file of its own where nobody else is sent the same.

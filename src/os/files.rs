@@ -23,6 +23,8 @@ use crate::wire::Refusal;
 #[derive(Debug)]
 pub struct Files {
     root: OwnedFd,
+    /// Only files that others may read (o+r) are opened.
+    public_only: bool,
     /// The absolute paths by which it is known: as given, and without links.
     names: Vec<Vec<u8>>,
     mappings: HashMap<Identity, Weak<Mapping>>,
@@ -69,11 +71,12 @@ impl Identity {
 }
 
 impl Files {
-    /// Serves the directory `root` from now on, also if it is renamed.
+    /// Serves the directory `root` from now on, also if it is renamed; with `public_only` what others may not
+    /// read is refused.
     ///
     /// # Errors
     /// Where it cannot be read, or is no directory.
-    pub fn new(root: &Path) -> io::Result<Files> {
+    pub fn new(root: &Path, public_only: bool) -> io::Result<Files> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let directory = open(root, flags, Mode::empty())?;
         let given = std::path::absolute(root)?;
@@ -82,6 +85,7 @@ impl Files {
         names.dedup();
         Ok(Files {
             root: directory,
+            public_only,
             names,
             mappings: HashMap::new(),
             mappings_kept: MAPPINGS_KEPT_MIN,
@@ -130,10 +134,12 @@ impl Files {
         let file =
             beneath::open(self.root.as_fd(), &self.names, name.as_bytes()).map_err(unavailable)?;
         let state = beneath::state_of(&file).map_err(unavailable)?;
-        if beneath::kind_of(&state) == SFlag::S_IFREG {
-            Ok((file, state))
-        } else {
+        if beneath::kind_of(&state) != SFlag::S_IFREG {
             Err(Unavailable::Refused(Refusal::NotAFile))
+        } else if self.public_only && state.st_mode & Mode::S_IROTH.bits() == 0 {
+            Err(Unavailable::Refused(Refusal::NotPublic))
+        } else {
+            Ok((file, state))
         }
     }
 
@@ -244,7 +250,7 @@ mod tests {
             .map(|n| b"ab\ncd\r\0x"[n as usize % 8])
             .collect();
         fs::write(directory.join("file"), &text).expect("a file");
-        let mut files = Files::new(&directory).expect("a root");
+        let mut files = Files::new(&directory, false).expect("a root");
         let mapped = open(&mut files, "file", false);
         let read = File::open(directory.join("file")).expect("a file");
         let state = nix::sys::stat::fstat(&read).expect("a state");
@@ -273,7 +279,7 @@ mod tests {
         for name in ["a", "b", "c"] {
             fs::write(directory.join(name), name).expect("a file");
         }
-        let mut files = Files::new(&directory).expect("a root");
+        let mut files = Files::new(&directory, false).expect("a root");
         files.mappings_max = 2;
         let is_mapped = |content: &Content| matches!(content, Content::Mapped(_));
         let [a, b, c] = ["a", "b", "c"].map(|name| open(&mut files, name, false));

@@ -18,14 +18,14 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens on `address`; port 0 picks one. `[::]` takes IPv4 as well.
+    /// Listens on `address`; port 0 picks one. `[::]` takes IPv4 as well, unless `v6_only`.
     ///
     /// # Errors
     /// Where the address is taken, is not ours, or needs a privilege.
-    pub fn bind(address: SocketAddr) -> io::Result<Listener> {
+    pub fn bind(address: SocketAddr, v6_only: bool) -> io::Result<Listener> {
         let kind = Type::DGRAM.nonblocking().cloexec();
         let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::UDP))?;
-        let takes_both = address.is_ipv6() && address.ip().is_unspecified();
+        let takes_both = address.is_ipv6() && address.ip().is_unspecified() && !v6_only;
         if address.is_ipv6() {
             socket.set_only_v6(!takes_both)?;
             setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;

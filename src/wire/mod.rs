@@ -91,6 +91,8 @@ pub enum Refusal {
     NotAFile,
     /// The server may not read the file.
     NoAccess,
+    /// Others may not read the file (o+r), and only such files are served.
+    NotPublic,
     /// A write request: uploads are off.
     ReadOnly,
     /// The obsolete mode `mail` (RFC 1350 section 1).
@@ -114,6 +116,7 @@ impl Refusal {
             | Refusal::OutsideRoot
             | Refusal::NotAFile
             | Refusal::NoAccess
+            | Refusal::NotPublic
             | Refusal::ReadOnly => 2,
             Refusal::MailMode | Refusal::UnknownMode => 4,
             Refusal::ReadFailed | Refusal::FileChanged => 0,
@@ -129,6 +132,7 @@ impl Refusal {
             Refusal::OutsideRoot => "outside the served directory",
             Refusal::NotAFile => "not a regular file",
             Refusal::NoAccess => "access denied",
+            Refusal::NotPublic => "not readable by others (o+r)",
             Refusal::ReadOnly => "uploads are off",
             Refusal::MailMode => "mail mode is not supported",
             Refusal::UnknownMode => "unknown transfer mode",

@@ -237,12 +237,13 @@ const FILES: [(&[u8], u64); 6] = [
 ];
 
 /// Whatever may be wrong with a file.
-const REFUSALS: [Refusal; 6] = [
+const REFUSALS: [Refusal; 7] = [
     Refusal::NotFound,
     Refusal::NameTooLong,
     Refusal::OutsideRoot,
     Refusal::NotAFile,
     Refusal::NoAccess,
+    Refusal::NotPublic,
     Refusal::ReadFailed,
 ];
 

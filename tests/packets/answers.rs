@@ -59,6 +59,10 @@ fn error_packets_byte_for_byte() {
         ),
         (Refusal::NotAFile, b"\0\x05\0\x02not a regular file\0"),
         (Refusal::NoAccess, b"\0\x05\0\x02access denied\0"),
+        (
+            Refusal::NotPublic,
+            b"\0\x05\0\x02not readable by others (o+r)\0",
+        ),
         (Refusal::ReadOnly, b"\0\x05\0\x02uploads are off\0"),
         (
             Refusal::MailMode,
