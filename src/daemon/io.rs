@@ -414,6 +414,7 @@ fn unprepared(error: io::Error) -> Unsent {
 fn unopened(unavailable: Unavailable) -> Unopened {
     match unavailable {
         Unavailable::Refused(refusal) => Unopened::Refused(refusal),
+        Unavailable::Busy => Unopened::Busy,
         Unavailable::Exhausted => Unopened::Exhausted,
     }
 }

@@ -40,6 +40,8 @@ pub struct Files {
 pub enum Unavailable {
     /// The client is to be told.
     Refused(Refusal),
+    /// Not for the moment: somebody has a lease on it that is being given back, or a server of files is slow.
+    Busy,
     /// Descriptors or memory ran out.
     Exhausted,
 }
@@ -195,6 +197,9 @@ fn unavailable(error: Errno) -> Unavailable {
         Errno::ENAMETOOLONG => Refusal::NameTooLong,
         Errno::EXDEV => Refusal::OutsideRoot,
         Errno::ENXIO | Errno::ENODEV | Errno::EISDIR => Refusal::NotAFile,
+        Errno::EAGAIN | Errno::EINTR | Errno::ETIMEDOUT | Errno::ESTALE => {
+            return Unavailable::Busy;
+        }
         Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => return Unavailable::Exhausted,
         Errno::EACCES | Errno::EPERM | Errno::ELOOP => Refusal::NoAccess,
         _ => Refusal::ReadFailed,

@@ -102,6 +102,7 @@ impl Server {
                 let (peer, local) = (client.peer, client.local);
                 match unopened {
                     Unopened::Exhausted => self.pause(now, io),
+                    Unopened::Busy => self.stand_aside(now, id, phase),
                     Unopened::Unreachable => self.end(now, io, id, Outcome::Unreachable),
                     Unopened::Refused(refusal) => {
                         self.send_refusal(now, io, peer, local, refusal);
@@ -110,6 +111,38 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// The file of a pending client cannot be told yet: those behind it go first.
+    fn stand_aside(&mut self, now: Moment, id: usize, phase: Phase) {
+        // One that was to be held will be tried again.
+        if phase == Phase::Running
+            && let Stage::Pending(waiting) = &mut self.clients[id].stage
+        {
+            waiting.aside_until = Some(now + BUSY_AGAIN);
+            self.leave_queue(id);
+            self.set_timer(id);
+        }
+    }
+
+    /// More is known of the file for which `client` was answered [`Unopened::Busy`]. Called before
+    /// [`Server::on_wakeup`] of the same turn.
+    pub fn on_found(&mut self, now: Moment, client: usize) {
+        let hold = self.limits.hold;
+        let Some(found) = self.clients.get_mut(client) else {
+            return;
+        };
+        let arrived_at = found.arrived_at;
+        let Stage::Pending(waiting) = &mut found.stage else {
+            return;
+        };
+        if hold.is_some_and(|hold| arrived_at + hold <= now) {
+            waiting.hold_at = Some(now);
+        }
+        if waiting.aside_until.take().is_some() {
+            self.join_queue(client);
+        }
+        self.set_timer(client);
     }
 
     /// A client that was to be held could not be.
@@ -157,10 +190,19 @@ impl Server {
         if waiting.expires_at() <= now {
             return self.end(now, io, id, Outcome::Expired);
         }
-        // Should opening fail for want of descriptors, it is tried again.
-        waiting.hold_at = Some(now + HOLD_AGAIN);
+        let is_held = waiting.hold_at.is_some_and(|at| at <= now);
+        if is_held {
+            // Should opening fail for want of descriptors, it is tried again.
+            waiting.hold_at = Some(now + HOLD_AGAIN);
+        }
+        if waiting.aside_until.is_some_and(|at| at <= now) {
+            waiting.aside_until = None;
+            self.join_queue(id);
+        }
         self.set_timer(id);
-        self.open(now, io, id, Phase::Held);
+        if is_held {
+            self.open(now, io, id, Phase::Held);
+        }
     }
 
     /// A packet is overdue, a held client is to be fed, or a slot may lie idle.
@@ -393,6 +435,9 @@ const FIRST_PACKET_AGAIN: Duration = Duration::from_millis(250);
 
 /// When holding a client is tried again after descriptors ran out.
 const HOLD_AGAIN: Duration = Duration::from_secs(1);
+
+/// When a file that could not be told is asked for again, should nothing be heard of it before.
+const BUSY_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long admissions pause when descriptors run out, unless a transfer ends before.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);

@@ -154,6 +154,8 @@ impl Server {
                 self.pause(now, io);
                 self.let_wait(now, io, arrival, place);
             }
+            // It will be counted when it comes again.
+            Err(Unopened::Busy) => self.stats.requests -= 1,
             Err(Unopened::Unreachable) => {
                 self.stats.failed += 1;
                 io.report(Event::Unreachable { peer: arrival.peer });

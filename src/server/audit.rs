@@ -127,7 +127,7 @@ impl Server {
                 "somebody with a slot waits for one"
             );
             assert!(
-                client.phase().is_some() || client.is_queued,
+                client.phase().is_some() || client.is_queued || client.is_aside(),
                 "a pending client is forgotten"
             );
         }

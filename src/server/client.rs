@@ -185,6 +185,14 @@ impl Client {
         }
     }
 
+    /// It waits for its file to be found, out of the line.
+    pub(super) fn is_aside(&self) -> bool {
+        match &self.stage {
+            Stage::Pending(waiting) => waiting.aside_until.is_some(),
+            Stage::Served(_) => false,
+        }
+    }
+
     /// The transfer, once there is one.
     pub(super) fn transfer(&self) -> Option<&Transfer> {
         self.served().map(|served| &served.transfer)

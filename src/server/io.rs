@@ -38,6 +38,11 @@ pub struct Opened {
 pub enum Unopened {
     /// The client is to be told.
     Refused(Refusal),
+    /// Not to be told yet: the name is being looked up on a disk, or somebody else has the file for a moment. A
+    /// client in the queue waits, until [`super::Server::on_found`] at best. A request that just arrived is
+    /// forgotten: the world hands it to [`super::Server::on_request`] again once more is known, or its client
+    /// repeats it.
+    Busy,
     /// No descriptor or memory is left: the request waits.
     Exhausted,
     /// There is no way to this client.

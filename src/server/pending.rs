@@ -87,6 +87,8 @@ pub(super) struct Waiting {
     last_gap: Option<Duration>,
     /// When it is to be answered and kept alive; none where that is never done.
     pub(super) hold_at: Option<Moment>,
+    /// Its file cannot be told yet, so it stands aside until then, or until the file was found.
+    pub(super) aside_until: Option<Moment>,
 }
 
 impl Waiting {
@@ -96,6 +98,7 @@ impl Waiting {
             heard_at: now,
             last_gap: None,
             hold_at,
+            aside_until: None,
         }
     }
 
@@ -119,8 +122,9 @@ impl Waiting {
 
     /// When something is to be done if nothing is heard.
     pub(super) fn deadline(&self) -> Moment {
-        self.hold_at
-            .map_or(self.expires_at(), |at| at.min(self.expires_at()))
+        let events = [self.hold_at, self.aside_until];
+        let first = events.into_iter().flatten().min();
+        first.map_or(self.expires_at(), |at| at.min(self.expires_at()))
     }
 
     /// A request for the same file from another port of the same host may take this one's place: some

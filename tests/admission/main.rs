@@ -4,7 +4,8 @@
 //! `world` is the fake world and the loop around the server; read it first. `queue` is about those who
 //! wait, `peers` about requests from peers that are known, `slots` about how a slot is taken and given
 //! back, `endings` about stopping, silence and sleep. These know a server that waits in silence; `held`
-//! is about those who are kept alive while they wait, `boots` about who is next, `idle` about slots that
+//! is about those who are kept alive while they wait, `boots` about who is next, `busy` about
+//! files that cannot be told yet, `idle` about slots that
 //! nobody uses, `strangers` about what one address may have and what forged requests draw. `histories` compares thousands of random days with the simple `model`.
 
 #![allow(
@@ -13,6 +14,7 @@
 )]
 
 mod boots;
+mod busy;
 mod endings;
 mod held;
 mod histories;

@@ -76,6 +76,9 @@ pub(crate) struct World {
     pub(crate) exhausted: bool,
     /// Files that cannot be read any more.
     pub(crate) unreadable: HashSet<Vec<u8>>,
+    /// Files that are being looked up, and for which clients of the queue they were asked.
+    pub(crate) busy: HashSet<Vec<u8>>,
+    pub(crate) asked_busy: Vec<usize>,
     /// Files whose bytes are not in memory.
     pub(crate) absent: HashSet<Vec<u8>>,
     /// How often one of them was asked for some.
@@ -172,6 +175,9 @@ impl World {
         if self.exhausted {
             return Err(Unopened::Exhausted);
         }
+        if self.busy.contains(name.as_bytes()) {
+            return Err(Unopened::Busy);
+        }
         if let Some(&refusal) = self.faults.get(name.as_bytes()) {
             return Err(Unopened::Refused(refusal));
         }
@@ -209,7 +215,11 @@ impl Io for World {
             local(),
             "the answer would come from elsewhere"
         );
-        let length = self.look_up(opening.name)?;
+        let looked_up = self.look_up(opening.name);
+        if looked_up == Err(Unopened::Busy) {
+            self.asked_busy.push(client);
+        }
+        let length = looked_up?;
         if self.unreachable.contains(&opening.peer) {
             return Err(Unopened::Unreachable);
         }

@@ -259,6 +259,10 @@ impl<C: Choices> History<C> {
                 self.server.count_malformed(Malformed::Oversized);
                 self.server.count_malformed(Malformed::Unanswerable);
             }
+            20..24 => {
+                let client = self.any_client();
+                self.server.on_found(now, client);
+            }
             _ => {}
         }
     }

@@ -93,9 +93,10 @@ impl<C: Choices> World<C> {
             );
         }
         if self.fails() {
-            return Err(match self.choices.one_in(3) {
-                true => Unopened::Exhausted,
-                false => Unopened::Refused(self.choices.pick(&REFUSALS)),
+            return Err(match self.choices.below(6) {
+                0 | 1 => Unopened::Exhausted,
+                2 => Unopened::Busy,
+                _ => Unopened::Refused(self.choices.pick(&REFUSALS)),
             });
         }
         let file = FILES.iter().find(|(file, _)| *file == name.as_bytes());

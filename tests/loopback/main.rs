@@ -33,6 +33,7 @@ mod faults;
 mod forged;
 mod held;
 mod idle;
+mod leases;
 mod log_faults;
 mod logging;
 mod memory;
