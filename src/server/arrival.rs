@@ -137,7 +137,8 @@ impl Server {
     /// Admits a request, lets it wait, or answers it with an ERROR.
     fn accept(&mut self, now: Moment, io: &mut impl Io, arrival: &Arrival<'_>) {
         self.arrivals += 1;
-        let boot_began = self.queue.heard(now, host_of(arrival.peer));
+        let replaced = usize::from(self.superseded_by(now, arrival).is_some());
+        let boot_began = self.queue.heard(now, host_of(arrival.peer), replaced);
         let place = Place {
             is_large: true,
             can_wait: !arrival.wanted.is_raspberry_pi(),

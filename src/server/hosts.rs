@@ -1,9 +1,12 @@
 //! What is known of the machines behind the addresses: when their boots began, whether they ever answered,
 //! and which of their clients wait.
 //!
-//! A boot is all requests of one address with no pause of more than a minute.
+//! A boot is all requests of one address with no pause of more than a minute. It is one machine's: while
+//! another client of the address waits or runs, there are several machines behind it, and a request gets
+//! nothing of the age of what the others began. A machine in a boot loop begins anew from time to time.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::pending::Place;
 use super::table::{MEMORY, Record};
@@ -91,10 +94,14 @@ impl Record for HostRecord {
 }
 
 impl HostRecord {
-    /// A request came. Returns when its boot began.
-    pub(super) fn heard(&mut self, now: Moment) -> Moment {
-        if now.since(self.heard_at) > MEMORY && self.clients == 0 {
+    /// A request came that replaces so many of those who wait. Returns when its boot began.
+    pub(super) fn heard(&mut self, now: Moment, replaced: usize) -> Moment {
+        let has_paused = now.since(self.heard_at) > MEMORY && self.clients == 0;
+        let others = self.running as usize + self.waiters.len();
+        if has_paused || others > replaced || now.since(self.boot_began) > BOOT_MAX {
             self.boot_began = now;
+        }
+        if has_paused {
             self.is_proven = false;
         }
         self.heard_at = now;
@@ -161,6 +168,9 @@ impl HostRecord {
 /// Machines remembered; clients that wait keep theirs beyond that. They just fit a table of 65,536 places.
 pub(super) const HOSTS_MAX: usize = 57_000;
 
+/// No boot takes longer: a machine that goes on begins another one.
+const BOOT_MAX: Duration = Duration::from_secs(15 * 60);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,17 +182,41 @@ mod tests {
     #[test]
     fn a_boot_lasts_until_a_pause_of_a_minute() {
         let mut host = HostRecord::new(at(5));
-        assert_eq!(host.heard(at(5)), at(5));
-        assert_eq!(host.heard(at(64)), at(5));
+        assert_eq!(host.heard(at(5), 0), at(5));
+        assert_eq!(host.heard(at(64), 0), at(5));
         host.add_client();
         host.remove_client(at(120));
-        assert_eq!(host.heard(at(180)), at(5));
+        assert_eq!(host.heard(at(180), 0), at(5));
         host.is_proven = true;
-        assert_eq!(host.heard(at(240)), at(5));
+        assert_eq!(host.heard(at(240), 0), at(5));
         assert!(host.is_proven);
-        assert_eq!(host.heard(at(301)), at(301));
+        assert_eq!(host.heard(at(301), 0), at(301));
         assert!(!host.is_proven, "another boot");
         host.add_client();
-        assert_eq!(host.heard(at(999)), at(301));
+        assert_eq!(host.heard(at(999), 0), at(301));
+    }
+
+    #[test]
+    fn a_boot_is_one_machines_and_ends() {
+        let mut host = HostRecord::new(at(0));
+        host.running = 1;
+        assert_eq!(host.heard(at(20), 0), at(20), "another one runs");
+        host.running = 0;
+        host.add_waiter(place(20), 1);
+        assert_eq!(host.heard(at(40), 1), at(20), "that one is replaced");
+        host.remove_waiter(place(20));
+        for second in (50..=920).step_by(30) {
+            assert_eq!(host.heard(at(second), 0), at(20));
+        }
+        assert_eq!(host.heard(at(921), 0), at(921));
+    }
+
+    fn place(seconds: u64) -> Place {
+        Place {
+            is_large: true,
+            can_wait: true,
+            boot_began: at(seconds),
+            arrival: 1,
+        }
     }
 }

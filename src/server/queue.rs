@@ -91,9 +91,9 @@ impl Queue {
 
     // Hosts.
 
-    /// A request came from `host`. Returns when its boot began.
-    pub(super) fn heard(&mut self, now: Moment, host: Host) -> Moment {
-        self.hosts.enter(now, host).heard(now)
+    /// A request came from `host` that replaces so many of those who wait. Returns when its boot began.
+    pub(super) fn heard(&mut self, now: Moment, host: Host, replaced: usize) -> Moment {
+        self.hosts.enter(now, host).heard(now, replaced)
     }
 
     /// `host` has answered in this boot.

@@ -51,6 +51,79 @@ fn a_machine_halfway_through_its_boot_goes_before_one_that_has_just_come() {
     assert_eq!(order_of_those_who_wait(&mut lab), expected);
 }
 
+/// Seen at a site behind one NAT address with a raised `--per-client`: whoever was switched on later went before an
+/// outsider, without end.
+#[test]
+fn machines_behind_one_address_do_not_share_the_age_of_a_boot() {
+    for hold in [None, Some(seconds(2))] {
+        let mut lab = lab_with(Limits {
+            hold,
+            reclaim: false,
+            per_client: 64,
+            per_client_pending: 64,
+            ..slots(1)
+        });
+        // The first machine behind the address began long ago, and still runs.
+        lab.ask(behind(1, 1), "small");
+        lab.fetch_rest(behind(1, 1));
+        lab.pass(seconds(50));
+        lab.ask(behind(1, 2), "large");
+        lab.ask(client(7), "kernel");
+        lab.pass(seconds(1));
+        for port in 3..54 {
+            lab.ask(behind(1, port), "kernel");
+        }
+        lab.settle(&[error(behind(1, 2), 0)]);
+        assert!(lab.world.client_of(client(7)).is_some());
+        assert_eq!(lab.server.running(), 1);
+        assert_eq!(lab.server.pending() + lab.server.held(), 51);
+    }
+}
+
+/// A repeat from a new port is no second machine.
+#[test]
+fn a_machine_that_changes_its_port_with_every_repeat_keeps_the_age_of_its_boot() {
+    let mut lab = lab_with(silent(1));
+    lab.ask(behind(1, 1001), "small");
+    lab.fetch_rest(behind(1, 1001));
+    lab.pass(seconds(10));
+    fill(&mut lab);
+    lab.ask(client(2), "kernel");
+    lab.ask(behind(1, 1002), "medium");
+    lab.pass(seconds(2));
+    lab.ask(behind(1, 1003), "medium");
+    lab.settle(&[error(client(9), 0)]);
+    assert!(lab.world.client_of(behind(1, 1003)).is_some());
+    lab.fetch_rest(behind(1, 1003));
+    // It goes on with its boot, which is older than that of host 3.
+    fill(&mut lab);
+    lab.ask(client(3), "kernel");
+    lab.ask(behind(1, 1004), "kernel");
+    assert_eq!(
+        order_of_those_who_wait(&mut lab)[..1],
+        [behind(1, 1004)],
+        "before clients 2 and 3"
+    );
+}
+
+#[test]
+fn a_machine_in_a_boot_loop_is_not_always_first() {
+    // It asks every 50 s, and its boot ends after 15 minutes.
+    for (rounds, is_first) in [(1, true), (17, true), (19, false), (21, true), (38, false)] {
+        let mut lab = lab_with(silent(1));
+        for round in 0..rounds {
+            lab.ask(behind(1, 1000 + round), "small");
+            lab.fetch_rest(behind(1, 1000 + round));
+            lab.pass(seconds(50));
+        }
+        fill(&mut lab);
+        lab.ask(client(2), "kernel");
+        lab.ask(behind(1, 2000), "kernel");
+        let first = order_of_those_who_wait(&mut lab)[0];
+        assert_eq!(first == behind(1, 2000), is_first, "after {rounds} rounds");
+    }
+}
+
 #[test]
 fn the_order_by_boot_holds_for_those_who_are_held() {
     let mut lab = lab_with(slots(1));
@@ -134,7 +207,7 @@ fn a_miss_belongs_to_the_boot() {
 }
 
 #[test]
-fn within_a_boot_requests_go_by_arrival() {
+fn requests_of_one_address_that_wait_together_go_by_arrival() {
     let mut lab = lab_with(silent(1));
     fill(&mut lab);
     for (port, name) in [(1001, "kernel"), (1002, "large"), (1003, "medium")] {
@@ -142,7 +215,7 @@ fn within_a_boot_requests_go_by_arrival() {
         lab.pass(millis(100));
         lab.ask(client(2), "kernel");
     }
-    let expected = [behind(1, 1001), behind(1, 1002), behind(1, 1003), client(2)];
+    let expected = [behind(1, 1001), client(2), behind(1, 1002), behind(1, 1003)];
     assert_eq!(order_of_those_who_wait(&mut lab), expected);
 }
 
@@ -167,9 +240,9 @@ fn a_long_transfer_is_no_pause() {
     assert_eq!(order_of_those_who_wait(&mut lab), expected);
 }
 
-/// ACKs are packets, too: a boot has had no pause while one of its transfers goes on.
+/// It may be another machine's behind the same address.
 #[test]
-fn a_second_request_during_a_long_transfer_belongs_to_the_same_boot() {
+fn a_second_request_during_a_transfer_gets_nothing_of_its_age() {
     let mut lab = lab_with(Limits {
         small_file: 0,
         ..silent(2)
@@ -183,10 +256,10 @@ fn a_second_request_during_a_long_transfer_belongs_to_the_same_boot() {
     answering.live(&mut lab, seconds(1), lives);
     lab.ask(behind(1, 1002), "kernel");
     lab.settle(&[error(client(9), 0)]);
-    assert_eq!(lab.world.served().last(), Some(&behind(1, 1002)));
+    assert_eq!(lab.world.served().last(), Some(&client(2)));
 }
 
-/// So is a repeated request.
+/// A repeated request is a packet, too.
 #[test]
 fn a_machine_that_asked_in_vain_until_a_moment_ago_has_made_no_pause() {
     let mut lab = lab_with(silent(1));
@@ -224,9 +297,11 @@ fn the_boots_of_those_who_wait_are_remembered_whatever_crowd_passes_by() {
         lab.turn(&misses);
     }
     assert_eq!(lab.world.refusals.len(), CROWD as usize);
-    lab.ask(behind(1, 1002), "large");
-    let expected = [behind(1, 1001), behind(1, 1002), client(2)];
-    assert_eq!(order_of_those_who_wait(&mut lab), expected);
+    lab.settle(&[error(client(9), 0)]);
+    assert!(lab.world.client_of(behind(1, 1001)).is_some());
+    let next = request(behind(1, 1002), "large");
+    lab.settle(&[error(behind(1, 1001), 0), next]);
+    assert_eq!(lab.world.served().last(), Some(&behind(1, 1002)));
 }
 
 // Small files.

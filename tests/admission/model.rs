@@ -44,7 +44,6 @@ pub(crate) struct Served {
     pub(crate) peer: Peer,
     pub(crate) wish: Wish,
     waited: Duration,
-    boot_began: Moment,
     since: Moment,
     progress_at: Moment,
     /// An ACK has come.
@@ -203,7 +202,7 @@ impl Model {
     }
 
     fn begin(&mut self, now: Moment, world: &World, peer: Peer, wish: Wish, deeds: &mut Deeds) {
-        let boot_began = self.boot_goes_on(now, peer, now);
+        let boot_began = self.boot_goes_on(now, peer, wish);
         let at_once = self.may_admit(now) && self.waiting.is_empty();
         if world.exhausted {
             deeds.expect(Deed::Exhausted);
@@ -214,7 +213,7 @@ impl Model {
             return deeds.expect(Deed::Unreachable(peer));
         } else if at_once {
             deeds.expect(Deed::Opened(peer));
-            return self.serve(now, peer, wish, Duration::ZERO, boot_began);
+            return self.serve(now, peer, wish, Duration::ZERO);
         }
         let mut waiter = Waiter {
             peer,
@@ -256,20 +255,30 @@ impl Model {
     }
 
     /// A boot ends with a pause of more than a minute, unless a request of its host still waits or is
-    /// served.
-    fn boot_goes_on(&mut self, now: Moment, peer: Peer, boot_began: Moment) -> Moment {
-        let waits = self
-            .waiting
-            .iter()
-            .any(|one| one.peer.address == peer.address);
-        let is_its_own = |one: &Served| one.peer.address == peer.address;
-        let is_expected = waits || self.served.iter().any(is_its_own);
-        let boot = self.boots.entry(peer.address).or_insert((boot_began, now));
-        if now.since(boot.1) > seconds(60) && !is_expected {
-            boot.0 = boot_began;
+    /// served; after 15 minutes; and where another one of its host waits or runs, but for one that makes way
+    /// for this.
+    fn boot_goes_on(&mut self, now: Moment, peer: Peer, wish: Wish) -> Moment {
+        let is_its_own = |other: Peer| other.address == peer.address;
+        let waiting = self.waiting.iter().filter(|one| is_its_own(one.peer));
+        let served = self.served.iter().filter(|one| is_its_own(one.peer));
+        let running = served.clone().filter(|one| !one.is_finishing);
+        let is_expected = waiting.clone().next().is_some() || served.clone().next().is_some();
+        let gives_way = |one: &&Waiter| one.gives_way(now, peer, wish);
+        let replaced = usize::from(waiting.clone().any(|one| gives_way(&one)));
+        let has_others = waiting.count() + running.count() > replaced;
+        let boot = self.boots.entry(peer.address).or_insert((now, now));
+        let has_paused = now.since(boot.1) > seconds(60) && !is_expected;
+        if has_paused || has_others || now.since(boot.0) > seconds(900) {
+            boot.0 = now;
         }
-        boot.1 = boot.1.max(now);
+        boot.1 = now;
         boot.0
+    }
+
+    fn was_alive(&mut self, peer: Peer, heard_at: Moment) {
+        if let Some(boot) = self.boots.get_mut(&peer.address) {
+            boot.1 = boot.1.max(heard_at);
+        }
     }
 
     /// A request that is refused whoever sends it.
@@ -348,7 +357,7 @@ impl Model {
                     assert!(!world.exhausted && !world.unreachable.contains(&peer));
                     self.waiting.remove(0);
                     let waited = now.since(first.arrived_at);
-                    self.serve(now, peer, first.wish, waited, first.boot_began);
+                    self.serve(now, peer, first.wish, waited);
                 }
                 Deed::Exhausted => {
                     assert!(world.exhausted);
@@ -458,12 +467,11 @@ impl Model {
         served.is_finishing |= served.owes_only_its_last_ack();
     }
 
-    fn serve(&mut self, now: Moment, peer: Peer, wish: Wish, waited: Duration, boot_began: Moment) {
+    fn serve(&mut self, now: Moment, peer: Peer, wish: Wish, waited: Duration) {
         self.served.push(Served {
             peer,
             wish,
             waited,
-            boot_began,
             since: now,
             progress_at: now,
             answered: false,
@@ -478,14 +486,14 @@ impl Model {
 
     fn forget_waiter(&mut self, place: usize) -> Waiter {
         let waiter = self.waiting.remove(place);
-        self.boot_goes_on(waiter.heard_at, waiter.peer, waiter.boot_began);
+        self.was_alive(waiter.peer, waiter.heard_at);
         waiter
     }
 
     fn forget_served(&mut self, peer: Peer) {
         let place = self.served.iter().position(|one| one.peer == peer);
         let served = self.served.remove(place.expect("it was served"));
-        self.boot_goes_on(served.progress_at, peer, served.boot_began);
+        self.was_alive(peer, served.progress_at);
         self.paused_until = None;
     }
 
