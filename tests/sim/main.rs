@@ -9,6 +9,8 @@
 //! full sizes.
 
 mod boots;
+mod cold;
+mod disk;
 mod events;
 mod link;
 mod measure;

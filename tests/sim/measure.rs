@@ -81,6 +81,8 @@ pub(crate) struct Results {
     pub(crate) machines: usize,
     pub(crate) booted: usize,
     pub(crate) gave_up: Vec<(Kind, usize)>,
+    /// Blocks that a machine filed where others belong.
+    pub(crate) misfiled: u64,
     /// Why boots failed.
     pub(crate) failed: Vec<((Kind, Reason), usize)>,
     pub(crate) vanished: usize,
@@ -93,7 +95,7 @@ pub(crate) struct Results {
     /// When the last machine was up.
     pub(crate) makespan: Duration,
     /// How long the uplink takes for all files of those that booted, once: what the others got was sent
-    /// in vain.
+    /// in vain. Or how long the disk was busy, if that is longer.
     pub(crate) ideal: Duration,
     pub(crate) counts: Counts,
     pub(crate) needed: u64,
@@ -145,6 +147,7 @@ impl Results {
             machines: world.population(),
             booted: tally.booted_at.len(),
             gave_up: tally.gave_up,
+            misfiled: tally.misfiled,
             failed: tally.failed,
             vanished: tally.vanished,
             power_cuts: tally.power_cuts,
@@ -154,7 +157,7 @@ impl Results {
             first_packet: Spread::new(tally.first_packets),
             booted_at: tally.booted_at,
             makespan: last.unwrap_or(Moment::START).since(Moment::START),
-            ideal: time_on(world.uplink, tally.bytes),
+            ideal: time_on(world.uplink, tally.bytes).max(counts.disk_busy),
             counts,
             needed: tally.needed,
             events,
@@ -289,7 +292,7 @@ fn time_on(wire: Capacity, bytes: u64) -> Duration {
 fn blksize(kind: Kind) -> u64 {
     match kind {
         Kind::Ipxe | Kind::Barebox => 1432,
-        Kind::FreeBsdLoader => 1428,
+        Kind::FreeBsdLoader | Kind::Atftp | Kind::Tftpy => 1428,
         Kind::Edk2 | Kind::UBoot | Kind::UBootLwip => 1468,
         Kind::Pxelinux | Kind::Lpxelinux => 1408,
         Kind::WindowsBootmgr => 1456,
@@ -298,8 +301,6 @@ fn blksize(kind: Kind) -> u64 {
         | Kind::Busybox
         | Kind::TftpHpa
         | Kind::Curl
-        | Kind::Atftp
-        | Kind::Tftpy
         | Kind::OldRom
         | Kind::OldRomNewPorts
         | Kind::NetBsdLoader

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use ripple_tftpd::name::FileName;
 use ripple_tftpd::server::{
@@ -11,8 +12,10 @@ use ripple_tftpd::transfer::options::{BLKSIZE_DEFAULT, OACK_MAX};
 use ripple_tftpd::transfer::{Blocks, Datagrams, Departed};
 use ripple_tftpd::wire::{ERROR_PACKET_MAX, Peer, Refusal, write_error};
 
+use crate::disk::Disk;
 use crate::events::{Buffers, Bytes, Content, Event, Events, Reply, moment, number};
 use crate::link::{Lane, Link, Path, nanos, wire_bytes};
+use crate::random::Chance;
 use crate::world::World;
 use ripple_tftpd::firmware::Destination;
 use ripple_tftpd::firmware::random::Random;
@@ -32,6 +35,7 @@ pub(crate) struct Network {
     /// How many requests its socket holds.
     pub(crate) receive_buffer: usize,
     path: Path,
+    request_copies: Chance,
     random: Random,
     uplink: Link,
     /// From the switch to the server: the other direction of the same cable.
@@ -40,6 +44,7 @@ pub(crate) struct Network {
     ways: Vec<Way>,
     hosts: Vec<Host>,
     files: HashMap<Vec<u8>, File>,
+    disk: Option<Disk>,
     /// By the number of the server's client.
     connections: Vec<Option<Connection>>,
     /// What lies in their sockets.
@@ -67,6 +72,8 @@ pub(crate) struct Counts {
     /// Sockets that were opened, and closed.
     pub(crate) opened: u64,
     pub(crate) closed: u64,
+    /// How long the disk has read.
+    pub(crate) disk_busy: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -149,12 +156,14 @@ impl Network {
             readable: Vec::new(),
             receive_buffer,
             path: world.path,
+            request_copies: world.request_copies,
             random: Random::stream(world.seed, 1),
             uplink: Link::new(world.uplink),
             uplink_in: Link::new(world.uplink),
             ways: (0..population).map(way).collect(),
             hosts: (0..number(population.div_ceil(shared))).map(host).collect(),
             files: HashMap::new(),
+            disk: world.disk.map(Disk::new),
             connections: Vec::new(),
             inboxes: Vec::new(),
             ports: vec![NOBODY; 1 << 16],
@@ -217,7 +226,18 @@ impl Network {
         let way = &mut self.ways[machine as usize];
         let at_switch = way.link_up.take(self.now, bytes);
         let [first, second] = match at_switch.and_then(|at| self.uplink_in.take(at, bytes)) {
-            Some(arrived) => way.up.travel(&self.path, &mut self.random, arrived),
+            Some(arrived) => {
+                let arrival = way.up.travel(&self.path, &mut self.random, arrived);
+                if matches!(event, Event::ToListener { .. })
+                    && self.request_copies.happens(&mut self.random)
+                {
+                    let behind = nanos(COPY_MIN) + self.random.below(nanos(COPY_SPREAD));
+                    let copy = self.copied(event);
+                    let at = arrived + nanos(self.path.latency) + behind;
+                    self.events.file(at, copy);
+                }
+                arrival
+            }
             None => {
                 self.counts.lost_on_the_way += 1;
                 [None, None]
@@ -381,6 +401,15 @@ impl Network {
                 .checked_sub(offset)
                 .expect("no block begins past the end");
             let length = u16::try_from(left.min(blocks.blksize.into())).unwrap_or(blocks.blksize);
+            let end = offset + u64::from(length);
+            if let Some(disk) = &mut self.disk
+                && !disk.prepare(self.now, number, size, (offset, end))
+            {
+                if departed.packets == 0 {
+                    return Err(Unsent::Absent);
+                }
+                break;
+            }
             let content = Content::Data {
                 block: low_bits(block),
                 length,
@@ -416,6 +445,13 @@ impl Network {
             if self.ports[usize::from(port)] == NOBODY {
                 return port;
             }
+        }
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        Counts {
+            disk_busy: self.disk.as_ref().map_or(Duration::ZERO, Disk::busy),
+            ..self.counts
         }
     }
 
@@ -608,6 +644,10 @@ fn host_of(peer: Peer) -> Option<u32> {
 fn low_bits(block: u64) -> u16 {
     u16::try_from(block % (1 << 16)).expect("the remainder is small")
 }
+
+/// How far a copy of a request comes behind it.
+const COPY_MIN: Duration = Duration::from_millis(2);
+const COPY_SPREAD: Duration = Duration::from_millis(7);
 
 const ONE: Departed = Departed {
     packets: 1,

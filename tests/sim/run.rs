@@ -202,7 +202,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
             &self.server,
             self.digest,
             self.tally,
-            self.network.counts,
+            self.network.counts(),
             self.network.events.happened,
         )
     }

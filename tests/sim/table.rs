@@ -48,7 +48,7 @@ fn ours_boots_most(rows: &[Results]) {
 }
 
 /// The worlds of the table.
-fn worlds() -> Vec<World> {
+pub(crate) fn worlds() -> Vec<World> {
     let rom = Chain::one_file("boot.img", 4 << 20);
     // As much as a switch of the time keeps for one port.
     let uplink = Capacity {
@@ -226,7 +226,7 @@ fn none_boots_more_in_any_world() {
 }
 
 /// A world as the seed wants it.
-fn any_world(seed: u64) -> World {
+pub(crate) fn any_world(seed: u64) -> World {
     let mut random = Random::stream(seed, 3);
     let mut one_of = |choices: &[u64]| {
         let place = random.below(choices.len() as u64);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::disk::Drive;
 use crate::link::{Capacity, Path};
 use crate::random::Chance;
 use ripple_tftpd::firmware::{Chain, Kind};
@@ -25,6 +26,10 @@ pub(crate) struct World {
     /// Between the switch and each machine, in each direction.
     pub(crate) downlink: Capacity,
     pub(crate) path: Path,
+    /// How likely the network makes a copy of a request that comes some milliseconds behind it.
+    pub(crate) request_copies: Chance,
+    /// What the server's files lie on, with nothing of them in memory; none: all are there.
+    pub(crate) disk: Option<Drive>,
     /// How many machines share an address behind a translator of ports.
     pub(crate) behind_one_address: usize,
     /// How likely a machine is switched off in the middle of its boot, and on again.
@@ -69,6 +74,8 @@ impl World {
             uplink: GIGABIT,
             downlink: GIGABIT,
             path: Path::CLEAN,
+            request_copies: Chance::NEVER,
+            disk: None,
             behind_one_address: 1,
             reboots: Chance::NEVER,
             vanishes: Chance::NEVER,
