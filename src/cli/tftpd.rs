@@ -92,7 +92,7 @@ pub const OPTIONS: &[Flag] = &[
         }),
         "after how long a waiting client is answered and kept alive",
     )
-    .default("2"),
+    .default("1"),
     option(
         "keepalive-share",
         Text("PERCENT", |to, text| {

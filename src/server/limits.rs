@@ -41,7 +41,7 @@ impl Default for Limits {
             per_client: 8,
             per_client_pending: 32,
             spares_loopback: true,
-            hold: Some(Duration::from_secs(2)),
+            hold: Some(Duration::from_secs(1)),
             reclaim: true,
             small_file: 128 * 1024,
             keepalive_share: 10,

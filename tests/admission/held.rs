@@ -15,10 +15,11 @@ use crate::world::{
     request_with, seconds,
 };
 
-/// The limits of a server as it comes, but for the slots.
+/// The limits of a server as it comes, but for the slots, and with 2 s of silence before it holds.
 pub(crate) fn slots(max_transfers: usize) -> Limits {
     Limits {
         max_transfers,
+        hold: Some(seconds(2)),
         ..Limits::default()
     }
 }
@@ -194,7 +195,7 @@ fn whoever_waits_is_answered_after_the_time_set_and_not_before() {
         assert_eq!((lab.server.pending(), lab.server.held()), (0, 2));
         assert_eq!(lab.server.running(), 1);
     }
-    assert_eq!(Limits::default().hold, Some(seconds(2)), "the default");
+    assert_eq!(Limits::default().hold, Some(seconds(1)), "the default");
 }
 
 #[test]
@@ -215,7 +216,7 @@ fn without_holding_those_who_wait_get_nothing_however_long() {
 
 #[test]
 fn one_block_an_interval_and_only_after_the_ack_of_the_one_before() {
-    let (mut lab, mut answering) = lab_with_one_slow(Limits::default());
+    let (mut lab, mut answering) = lab_with_one_slow(slots(1));
     lab.settle(&[request(client(2), "kernel")]);
     answering.live(&mut lab, seconds(60), all_live);
     let sendings = first_sendings(&lab, client(2));
@@ -247,7 +248,7 @@ fn one_block_an_interval_and_only_after_the_ack_of_the_one_before() {
 #[test]
 fn one_window_of_at_most_four_blocks_an_interval() {
     for (asked, granted) in [("2", 2), ("4", 4), ("64", 4)] {
-        let (mut lab, mut answering) = lab_with_one_slow(Limits::default());
+        let (mut lab, mut answering) = lab_with_one_slow(slots(1));
         let options = [("windowsize", asked)];
         lab.settle(&[request_with(client(2), "kernel", "octet", &options)]);
         answering.live(&mut lab, seconds(40), all_live);
@@ -269,7 +270,7 @@ fn one_window_of_at_most_four_blocks_an_interval() {
 /// A client that waits gets no more by telling that part of a window was lost.
 #[test]
 fn a_held_client_that_acknowledges_parts_of_windows_is_not_fed_faster() {
-    let (mut lab, mut answering) = lab_with_one_slow(Limits::default());
+    let (mut lab, mut answering) = lab_with_one_slow(slots(1));
     let options = [("windowsize", "4")];
     lab.settle(&[request_with(client(2), "kernel", "octet", &options)]);
     answering.live(&mut lab, seconds(2) + TICK, only_first_lives);
@@ -355,7 +356,7 @@ fn all_held_together_take_no_more_than_their_share_of_the_output() {
 fn those_held_at_the_same_moment_are_not_fed_at_the_same_moment() {
     const MACHINES: u32 = 200;
     for options in [&[][..], &[("blksize", "1024")]] {
-        let (mut lab, mut answering) = lab_with_one_slow(Limits::default());
+        let (mut lab, mut answering) = lab_with_one_slow(slots(1));
         let requests: Vec<Arrival> = (0..MACHINES)
             .map(|number| request_with(machine(number), "kernel", "octet", options))
             .collect();
@@ -380,7 +381,7 @@ fn those_held_at_the_same_moment_are_not_fed_at_the_same_moment() {
 
 #[test]
 fn held_clients_are_promoted_in_order_and_go_on_at_full_speed() {
-    let (mut lab, mut answering) = lab_with_one_slow(Limits::default());
+    let (mut lab, mut answering) = lab_with_one_slow(slots(1));
     lab.world.add_file("initrd", 40 * 512 + 1);
     for number in 2..=4 {
         lab.ask(client(number), "initrd");
@@ -415,7 +416,7 @@ fn held_clients_are_promoted_in_order_and_go_on_at_full_speed() {
 
 #[test]
 fn a_promoted_client_keeps_its_small_window_and_sends_it_at_every_ack() {
-    let (mut lab, mut answering) = lab_with_one_slow(Limits::default());
+    let (mut lab, mut answering) = lab_with_one_slow(slots(1));
     let options = [("windowsize", "16")];
     lab.settle(&[request_with(client(2), "kernel", "octet", &options)]);
     answering.live(&mut lab, seconds(5), all_live);
@@ -434,7 +435,7 @@ fn a_small_file_that_was_trickled_whole_ends_complete_without_a_slot() {
         ("medium", &[], 3 * 512 + 100),
         ("medium", &[("windowsize", "4")], 3 * 512 + 100),
     ] {
-        let (mut lab, mut answering) = lab_with_one_slow(Limits::default());
+        let (mut lab, mut answering) = lab_with_one_slow(slots(1));
         lab.settle(&[request_with(client(2), name, "octet", options)]);
         lab.ask(client(3), "kernel");
         answering.live(&mut lab, seconds(30), all_live);
@@ -453,7 +454,7 @@ fn a_small_file_that_was_trickled_whole_ends_complete_without_a_slot() {
 
 #[test]
 fn a_held_client_that_stops_answering_gives_way_and_comes_back_in_its_old_place() {
-    let (mut lab, mut answering) = lab_with_one_slow(Limits::default());
+    let (mut lab, mut answering) = lab_with_one_slow(slots(1));
     for number in 2..=4 {
         lab.ask(client(number), "kernel");
         answering.live(&mut lab, millis(50), all_live);
@@ -498,7 +499,7 @@ fn a_held_client_that_stops_answering_gives_way_and_comes_back_in_its_old_place(
 #[test]
 fn a_held_client_that_never_answered_is_given_up_as_any_other() {
     for (options, sendings) in [(&[][..], 3), (&[("blksize", "1024")], 5)] {
-        let (mut lab, mut answering) = lab_with_one_slow(Limits::default());
+        let (mut lab, mut answering) = lab_with_one_slow(slots(1));
         lab.settle(&[request_with(client(2), "kernel", "octet", options)]);
         answering.live(&mut lab, seconds(20), only_first_lives);
         assert_eq!(lab.world.packets_to(client(2)).len(), sendings);
@@ -518,7 +519,7 @@ fn a_held_client_that_never_answered_is_given_up_as_any_other() {
 
 #[test]
 fn a_held_client_that_fell_silent_later_is_given_up_after_the_time_set() {
-    let (mut lab, mut answering) = lab_with_one_slow(Limits::default());
+    let (mut lab, mut answering) = lab_with_one_slow(slots(1));
     lab.ask(client(2), "kernel");
     answering.live(&mut lab, seconds(9), all_live);
     let blocks = first_sendings(&lab, client(2)).len();
@@ -538,7 +539,7 @@ fn a_held_client_that_fell_silent_later_is_given_up_after_the_time_set() {
 #[test]
 fn a_repeated_request_draws_the_first_packet_again_if_that_is_a_tenth_of_a_second_old() {
     for options in [&[][..], &[("blksize", "1024")]] {
-        let (mut lab, mut answering) = lab_with_one_slow(Limits::default());
+        let (mut lab, mut answering) = lab_with_one_slow(slots(1));
         let again = request_with(client(2), "kernel", "octet", options);
         lab.settle(std::slice::from_ref(&again));
         answering.live(&mut lab, seconds(2) + TICK, only_first_lives);
@@ -568,7 +569,7 @@ fn a_repeated_request_draws_the_first_packet_again_if_that_is_a_tenth_of_a_secon
 /// Some ROMs ask from a new port whenever they ask again, and hear nothing on the old one.
 #[test]
 fn a_new_port_of_a_machine_that_was_answered_in_vain_takes_its_place() {
-    let (mut lab, mut answering) = lab_with_one_slow(Limits::default());
+    let (mut lab, mut answering) = lab_with_one_slow(slots(1));
     let rom = |port| behind(2, port);
     lab.ask(rom(1001), "medium");
     answering.live(&mut lab, seconds(1), only_first_lives);
@@ -611,7 +612,7 @@ fn a_new_port_of_a_machine_that_was_answered_in_vain_takes_its_place() {
 
 #[test]
 fn ports_of_one_address_that_answer_all_stand() {
-    let (mut lab, mut answering) = lab_with_one_slow(Limits::default());
+    let (mut lab, mut answering) = lab_with_one_slow(slots(1));
     for port in 1001..=1004 {
         lab.ask(behind(2, port), "kernel");
         answering.live(&mut lab, millis(200), all_live);
@@ -656,7 +657,7 @@ fn the_bound_of_the_queue_counts_the_held_and_the_pending() {
 #[test]
 fn want_of_descriptors_puts_holding_off_and_loses_nobody() {
     const MACHINES: u32 = 50;
-    let (mut lab, mut answering) = lab_with_one_slow(Limits::default());
+    let (mut lab, mut answering) = lab_with_one_slow(slots(1));
     let ask = |number| request(machine(number), "kernel");
     let requests: Vec<Arrival> = (0..MACHINES).map(ask).collect();
     lab.turn(&requests);
@@ -682,7 +683,7 @@ fn want_of_descriptors_puts_holding_off_and_loses_nobody() {
 /// One who waits for descriptors to be held must not keep a slot from somebody who has his.
 #[test]
 fn while_descriptors_are_lacking_those_who_are_held_still_get_slots() {
-    let (mut lab, mut answering) = lab_with_one_slow(Limits::default());
+    let (mut lab, mut answering) = lab_with_one_slow(slots(1));
     lab.ask(client(2), "kernel");
     answering.live(&mut lab, seconds(3), all_live);
     assert_eq!(lab.server.held(), 1);
@@ -697,7 +698,7 @@ fn while_descriptors_are_lacking_those_who_are_held_still_get_slots() {
 
 #[test]
 fn stopping_ends_the_held_and_lets_the_running_finish() {
-    let (mut lab, mut answering) = lab_with_one_slow(Limits::default());
+    let (mut lab, mut answering) = lab_with_one_slow(slots(1));
     lab.ask(client(2), "kernel");
     answering.live(&mut lab, seconds(4), all_live);
     lab.ask(client(3), "kernel");
@@ -718,7 +719,7 @@ fn stopping_ends_the_held_and_lets_the_running_finish() {
 
 #[test]
 fn a_held_client_that_closes_its_port_or_gives_up_is_gone_at_once() {
-    let (mut lab, mut answering) = lab_with_one_slow(Limits::default());
+    let (mut lab, mut answering) = lab_with_one_slow(slots(1));
     for number in 2..=4 {
         lab.ask(client(number), "kernel");
     }

@@ -81,8 +81,6 @@ pub(crate) struct Results {
     pub(crate) machines: usize,
     pub(crate) booted: usize,
     pub(crate) gave_up: Vec<(Kind, usize)>,
-    /// Blocks that a machine filed where others belong.
-    pub(crate) misfiled: u64,
     /// Why boots failed.
     pub(crate) failed: Vec<((Kind, Reason), usize)>,
     pub(crate) vanished: usize,
@@ -147,7 +145,6 @@ impl Results {
             machines: world.population(),
             booted: tally.booted_at.len(),
             gave_up: tally.gave_up,
-            misfiled: tally.misfiled,
             failed: tally.failed,
             vanished: tally.vanished,
             power_cuts: tally.power_cuts,

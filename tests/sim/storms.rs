@@ -133,6 +133,28 @@ fn three_hundred_old_roms_that_change_ports_through_100_megabit() {
     judge_all(few_seeds(), world, ideal);
 }
 
+/// They expect a first answer within 2 s: `--hold` is shorter than that.
+#[test]
+fn three_hundred_phones_without_patience_through_100_megabit() {
+    let chain = Chain::one_file("1110/firmware.bin", 1 << 20);
+    let world = |seed| World {
+        uplink: FAST_ETHERNET,
+        arrival: Arrival::AtOnce,
+        ..World::new("300 Nortel 1110", seed).with(Kind::Nortel1110, 300, &chain)
+    };
+    judge_all(few_seeds(), world, ideal);
+}
+
+/// It asks five times, a second apart, and allows 60 s for a whole file.
+#[test]
+fn three_hundred_beaglebones_through_100_megabit() {
+    let world = |seed| World {
+        uplink: FAST_ETHERNET,
+        ..World::new("300 AM335x", seed).with_each(&[Kind::Am335x], 300, 10)
+    };
+    judge_all(few_seeds(), world, ideal);
+}
+
 /// The same shape at a tenth of the size: a tenth of the bytes through a tenth of the rate.
 #[test]
 fn a_thousand_mixed_boots_of_50_megabytes() {
