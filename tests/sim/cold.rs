@@ -7,8 +7,10 @@ use ripple_tftpd::firmware::{Chain, Kind};
 use crate::disk::Drive;
 use crate::link::Capacity;
 use crate::measure::Results;
+use crate::policies::{Other, POLICIES};
+use crate::run::run;
 use crate::world::{GIGABIT, TEN_GIGABIT, World};
-use crate::{few_seeds, judge_all};
+use crate::{few_seeds, judge_all, run_ours};
 
 /// Machines of different patience, window and block size, which ask for three files.
 fn five_hundred(seed: u64, drive: Drive, uplink: Capacity, size: u64) -> World {
@@ -68,4 +70,33 @@ fn a_cold_disk_that_is_faster_than_the_link_costs_nothing() {
     judge_all(few_seeds(), world, |results| {
         as_fast_as_can_be(results, drive, size);
     });
+}
+
+/// The other servers stand still while a page is read, and all their clients with them.
+#[test]
+fn whoever_stands_still_for_each_page_is_slower() {
+    let drive = Drive {
+        rate: 5_000_000,
+        seek: Duration::from_millis(10),
+    };
+    let world = World {
+        slots: 128,
+        ..five_hundred(1, drive, TEN_GIGABIT, 2_000_000)
+    };
+    let ours = run_ours(&world);
+    println!("{}\n{ours}", Results::HEAD);
+    let compared = ["no cap", "cap 32, silent FIFO"];
+    for policy in POLICIES
+        .into_iter()
+        .filter(|it| compared.contains(&it.name))
+    {
+        let other = run(&world, Other::new(policy));
+        println!("{other}");
+        assert!(ours.lost() <= other.lost(), "{ours}\n{other}");
+        let as_many = ours.booted <= other.booted;
+        assert!(
+            !as_many || ours.makespan < other.makespan,
+            "{ours}\n{other}"
+        );
+    }
 }

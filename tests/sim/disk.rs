@@ -70,7 +70,7 @@ impl Disk {
         pages.iter().all(|at| at.is_some_and(|at| at <= now))
     }
 
-    /// When the first of these bytes that is not there will be, and all before it.
+    /// When all of these bytes will be there, which were asked for.
     pub(crate) fn ready_at(&self, file: u16, range: (u64, u64)) -> u64 {
         let pages = &self.pages[&file][page(range.0)..=page(range.1 - 1)];
         pages.iter().flatten().copied().max().unwrap_or(0)
@@ -93,8 +93,8 @@ impl Disk {
         self.busy += Duration::from_nanos(takes);
         self.free_at = self.free_at.max(now) + takes;
         self.head = (file, end);
-        for page in first..end {
-            pages[page].get_or_insert(self.free_at);
+        for ready_at in &mut pages[first..end] {
+            ready_at.get_or_insert(self.free_at);
         }
     }
 }

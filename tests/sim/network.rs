@@ -45,6 +45,9 @@ pub(crate) struct Network {
     hosts: Vec<Host>,
     files: HashMap<Vec<u8>, File>,
     disk: Option<Disk>,
+    /// The server stands still while a page is read that it sends, and until then.
+    pub(crate) stands_still: bool,
+    pub(crate) stands_until: u64,
     /// By the number of the server's client.
     connections: Vec<Option<Connection>>,
     /// What lies in their sockets.
@@ -164,6 +167,8 @@ impl Network {
             hosts: (0..number(population.div_ceil(shared))).map(host).collect(),
             files: HashMap::new(),
             disk: world.disk.map(Disk::new),
+            stands_still: false,
+            stands_until: 0,
             connections: Vec::new(),
             inboxes: Vec::new(),
             ports: vec![NOBODY; 1 << 16],
@@ -328,7 +333,7 @@ impl Network {
         let bytes = wire_bytes(payload);
         self.counts.sent += 1;
         self.counts.sent_bytes += bytes;
-        let left = self.uplink.take(self.now, bytes);
+        let left = self.uplink.take(self.now.max(self.stands_until), bytes);
         let event = |(machine, port)| Event::ToMachine {
             machine,
             port,
@@ -402,9 +407,7 @@ impl Network {
                 .expect("no block begins past the end");
             let length = u16::try_from(left.min(blocks.blksize.into())).unwrap_or(blocks.blksize);
             let end = offset + u64::from(length);
-            if let Some(disk) = &mut self.disk
-                && !disk.prepare(self.now, number, size, (offset, end))
-            {
+            if !self.is_in_memory(number, size, (offset, end)) {
                 if departed.packets == 0 {
                     return Err(Unsent::Absent);
                 }
@@ -427,6 +430,19 @@ impl Network {
             }
         }
         Ok(departed)
+    }
+
+    /// Whether these bytes of a file can be sent now.
+    fn is_in_memory(&mut self, file: u16, size: u64, range: (u64, u64)) -> bool {
+        let now = self.now.max(self.stands_until);
+        let Some(disk) = &mut self.disk else {
+            return true;
+        };
+        let is_there = disk.prepare(now, file, size, range);
+        if !is_there && self.stands_still {
+            self.stands_until = disk.ready_at(file, range);
+        }
+        is_there || self.stands_still
     }
 
     fn connection(&self, client: usize) -> Connection {

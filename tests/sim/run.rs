@@ -88,7 +88,8 @@ struct Held {
 
 impl<'w, S: ServerUnderTest> Run<'w, S> {
     fn new(world: &'w World, server: S) -> Run<'w, S> {
-        let network = Network::new(world, server.receive_buffer());
+        let mut network = Network::new(world, server.receive_buffer());
+        network.stands_still = !server.is_ours();
         let mut run = Run {
             world,
             server,
@@ -192,7 +193,10 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
             self.network.now = at;
             self.replay.now = at;
             if self.is_server_concerned() {
-                self.turn();
+                match self.network.stands_until > self.network.now {
+                    true => self.wake_at = Some(moment(self.network.stands_until + 1000)),
+                    false => self.turn(),
+                }
             }
         }
         assert_eq!(self.under_way, 0, "nothing will ever happen again");
