@@ -10,6 +10,7 @@ fn lab(slots: usize) -> Lab {
         max_transfers: slots,
         small_file: 0,
         reclaim: false,
+        hold: Some(seconds(2)),
         ..Limits::default()
     });
     lab.world.add_file("cold", 5_000_000);
@@ -86,7 +87,7 @@ fn whoever_is_to_be_held_is_answered_as_soon_as_its_file_was_found() {
     lab.ask(client(1), "warm");
     lab.ask(client(2), "cold");
     lab.world.busy.insert(b"cold".to_vec());
-    lab.pass(Limits::default().hold.unwrap() + millis(100));
+    lab.pass(millis(2100));
     assert_eq!(lab.server.held(), 0);
     let asked = *lab.world.asked_busy.last().unwrap();
     lab.world.busy.clear();
