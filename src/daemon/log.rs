@@ -41,6 +41,7 @@ pub struct Log {
     warnings: Budget,
     transfers: Budget,
     strangers: Budget,
+    details: Budget,
     /// What was counted when the last line told of what was dropped, and when the next one may.
     told: Stats,
     tell_at: Moment,
@@ -53,6 +54,7 @@ impl Log {
             warnings: Budget::new(now, WARNINGS_PER_SECOND),
             transfers: Budget::new(now, TRANSFERS_PER_SECOND),
             strangers: Budget::new(now, STRANGERS_PER_SECOND),
+            details: Budget::new(now, DETAILS_PER_SECOND),
             told: Stats::default(),
             tell_at: now,
         }
@@ -72,6 +74,14 @@ impl Log {
                     escaped(name),
                     refusal.message()
                 )
+            }),
+            Event::Unanswered {
+                peer,
+                name,
+                refusal,
+            } => self.detail(now, || {
+                let (name, why) = (escaped(name), refusal.message());
+                format!("{peer} \"{name}\": not answered, since it asked everybody: {why}")
             }),
             Event::QueueFull { peer } => {
                 self.warning(now, || {
@@ -141,6 +151,16 @@ impl Log {
         if let Some(untold) = self.warnings.take(now) {
             tell_untold(untold);
             warn!("{}", text());
+        }
+    }
+
+    /// Writes what only somebody who asked for more wants to know, unless there were too many such lines lately.
+    fn detail(&mut self, now: Moment, text: impl FnOnce() -> String) {
+        if log_enabled!(Level::Debug)
+            && let Some(untold) = self.details.take(now)
+        {
+            tell_untold(untold);
+            debug!("{}", text());
         }
     }
 
@@ -214,6 +234,7 @@ impl Log {
             self.warnings.untold,
             self.transfers.untold,
             self.strangers.untold,
+            self.details.untold,
         ] {
             tell_untold(untold);
         }
@@ -360,6 +381,8 @@ const WARNINGS_PER_SECOND: u32 = 20;
 const STRANGERS_PER_SECOND: u32 = 20;
 /// Faster than any real boot storm ends transfers.
 const TRANSFERS_PER_SECOND: u32 = 2000;
+/// Of each kind that `-v` adds: enough for a boot storm, and for whoever looks for one machine in a flood.
+const DETAILS_PER_SECOND: u32 = 1000;
 /// What strangers bring about in silence is told once in this time.
 const DROPS_EVERY: Duration = Duration::from_secs(60);
 /// Bytes of a name that are shown.

@@ -300,11 +300,12 @@ fn take_request(
     if received.is_truncated {
         return server.count_malformed(Malformed::Oversized);
     }
-    let (address, interface) = world.listeners[listener].destination(received);
+    let asked = world.listeners[listener].destination(received);
     let local = Local {
-        address,
-        interface,
+        address: asked.address,
+        interface: asked.interface,
         listener,
+        is_everybody: asked.is_everybody,
     };
     server.on_request(now, world, peer, local, received.bytes);
 }

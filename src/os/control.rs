@@ -10,10 +10,20 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// for both families gets both for IPv4.
 pub(super) const ROOM: usize = 2 * (HEADER + 24);
 
-/// The address a datagram was sent to and the interface it came in by.
-///
-/// For a broadcast it is the address of ours that the kernel would answer from.
-pub(super) fn destination(mut messages: &[u8]) -> Option<(IpAddr, u32)> {
+/// Where a datagram was sent to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Destination {
+    /// The address to answer from: for a broadcast or an IPv4 multicast the one of ours that the kernel would
+    /// choose.
+    pub address: IpAddr,
+    /// The interface it came in by.
+    pub interface: u32,
+    /// It was sent to a broadcast or multicast address: not to us alone.
+    pub is_everybody: bool,
+}
+
+/// Where a datagram was sent to, if the messages tell.
+pub(super) fn destination(mut messages: &[u8]) -> Option<Destination> {
     let mut found = None;
     while let Some(message) = Message::first(messages) {
         match (message.level, message.kind) {
@@ -27,17 +37,26 @@ pub(super) fn destination(mut messages: &[u8]) -> Option<(IpAddr, u32)> {
 }
 
 /// struct in_pktinfo: interface, address to answer from, address in the header.
-fn in_pktinfo(data: &[u8]) -> Option<(IpAddr, u32)> {
+fn in_pktinfo(data: &[u8]) -> Option<Destination> {
     let interface = u32::from_ne_bytes(data.get(..4)?.try_into().ok()?);
     let octets: [u8; 4] = data.get(4..8)?.try_into().ok()?;
-    Some((Ipv4Addr::from(octets).into(), interface))
+    Some(Destination {
+        address: Ipv4Addr::from(octets).into(),
+        interface,
+        is_everybody: data.get(8..12)? != octets,
+    })
 }
 
 /// struct in6_pktinfo: address, interface.
-fn in6_pktinfo(data: &[u8]) -> Option<(IpAddr, u32)> {
+fn in6_pktinfo(data: &[u8]) -> Option<Destination> {
     let octets: [u8; 16] = data.get(..16)?.try_into().ok()?;
     let interface = u32::from_ne_bytes(data.get(16..20)?.try_into().ok()?);
-    Some((Ipv6Addr::from(octets).to_canonical(), interface))
+    let address = Ipv6Addr::from(octets).to_canonical();
+    Some(Destination {
+        address,
+        interface,
+        is_everybody: address.is_multicast(),
+    })
 }
 
 /// A message to go with what is sent.
@@ -135,7 +154,32 @@ mod tests {
         for (text, interface) in [("192.0.2.7", 0), ("2001:db8::7", 3)] {
             let address: IpAddr = text.parse().expect("an address");
             let message = Outgoing::from(address, interface);
-            assert_eq!(destination(message.as_bytes()), Some((address, interface)));
+            let read = destination(message.as_bytes()).expect("it tells");
+            assert_eq!((read.address, read.interface), (address, interface));
+        }
+    }
+
+    #[test]
+    fn a_broadcast_is_told_by_the_address_in_the_header() {
+        let ours = [192, 0, 2, 10];
+        for (header, is_everybody) in [
+            (ours, false),
+            ([192, 0, 2, 255], true),
+            ([255; 4], true),
+            ([224, 0, 0, 1], true),
+        ] {
+            let mut message = Outgoing::from(IpAddr::from(ours), 0);
+            message.bytes[HEADER + 8..HEADER + 12].copy_from_slice(&header);
+            let read = destination(message.as_bytes()).expect("it tells");
+            assert_eq!(
+                (read.address, read.is_everybody),
+                (ours.into(), is_everybody)
+            );
+        }
+        for (text, is_everybody) in [("2001:db8::7", false), ("ff02::1", true)] {
+            let message = Outgoing::from(text.parse().expect("an address"), 2);
+            let read = destination(message.as_bytes()).expect("it tells");
+            assert_eq!(read.is_everybody, is_everybody);
         }
     }
 

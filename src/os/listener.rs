@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use socket2::{Domain, MsgHdr, Protocol, SockAddr, Socket, Type};
 
-use super::control::{self, Outgoing};
+use super::control::{self, Destination, Outgoing};
 use super::receive::Received;
 
 /// A socket that takes requests.
@@ -61,18 +61,25 @@ impl Listener {
         getsockopt(&self.socket, sockopt::UdpGsoSegment).is_ok()
     }
 
-    /// The address a datagram was sent to and, where it is needed to answer, the interface it came in
-    /// by. Unspecified where the system is to choose, as after a multicast.
-    pub fn destination(&self, received: Received<'_>) -> (IpAddr, u32) {
+    /// Where a datagram was sent to. The address is unspecified where the system is to choose, as after an IPv6
+    /// multicast; the interface is 0 where it is not needed to answer.
+    pub fn destination(&self, received: Received<'_>) -> Destination {
         let told = control::destination(received.control);
-        let (address, interface) = told.unwrap_or((self.address.ip().to_canonical(), 0));
-        match address {
-            IpAddr::V4(v4) => (v4.into(), 0),
-            IpAddr::V6(v6) if v6.is_multicast() => {
-                (std::net::Ipv6Addr::UNSPECIFIED.into(), interface)
-            }
-            IpAddr::V6(v6) if v6.is_unicast_link_local() => (v6.into(), interface),
-            IpAddr::V6(v6) => (v6.into(), 0),
+        let destination = told.unwrap_or(Destination {
+            address: self.address.ip().to_canonical(),
+            interface: 0,
+            is_everybody: false,
+        });
+        match destination.address {
+            IpAddr::V6(v6) if v6.is_multicast() => Destination {
+                address: std::net::Ipv6Addr::UNSPECIFIED.into(),
+                ..destination
+            },
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => destination,
+            IpAddr::V4(_) | IpAddr::V6(_) => Destination {
+                interface: 0,
+                ..destination
+            },
         }
     }
 

@@ -105,7 +105,9 @@ impl Server {
                     Unopened::Busy => self.stand_aside(now, id, phase),
                     Unopened::Unreachable => self.end(now, io, id, Outcome::Unreachable),
                     Unopened::Refused(refusal) => {
-                        self.send_refusal(now, io, peer, local, refusal);
+                        if !local.is_everybody {
+                            self.send_refusal(now, io, peer, local, refusal);
+                        }
                         self.end(now, io, id, Outcome::Refused(refusal));
                     }
                 }

@@ -308,11 +308,19 @@ impl Server {
         request: &Request<'_>,
         refusal: Refusal,
     ) {
-        if self.send_refusal(now, io, peer, local, refusal) {
+        let name = request.filename;
+        if local.is_everybody {
+            self.stats.unanswered += 1;
+            io.report(Event::Unanswered {
+                peer,
+                name,
+                refusal,
+            });
+        } else if self.send_refusal(now, io, peer, local, refusal) {
             self.stats.refused += 1;
             io.report(Event::Refused {
                 peer,
-                name: request.filename,
+                name,
                 refusal,
             });
         }

@@ -133,6 +133,15 @@ pub enum Event<'a> {
         /// Why not.
         refusal: Refusal,
     },
+    /// A request that went to a broadcast or multicast address cannot be served, and got no answer.
+    Unanswered {
+        /// Who asked.
+        peer: Peer,
+        /// For what, untrusted.
+        name: &'a [u8],
+        /// Why not.
+        refusal: Refusal,
+    },
     /// A request was dropped because the queue is full.
     QueueFull {
         /// Who asked.

@@ -65,6 +65,9 @@ pub struct Local {
     pub interface: u32,
     /// Which of the listening sockets took it.
     pub listener: usize,
+    /// It was sent to a broadcast or multicast address: another server may have the file, and a fault here is
+    /// answered with silence (RFC 1123 section 4.2.3.5).
+    pub is_everybody: bool,
 }
 
 /// The server.

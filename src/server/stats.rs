@@ -12,6 +12,8 @@ pub struct Stats {
     pub repeats: u64,
     /// Requests answered with an ERROR.
     pub refused: u64,
+    /// Requests to a broadcast or multicast address that could not be served: another server may have the file.
+    pub unanswered: u64,
     /// ERROR answers and repeated first packets not sent: a network whose machines have not answered
     /// draws only so many.
     pub withheld: u64,
@@ -46,7 +48,8 @@ pub struct Stats {
 impl Stats {
     /// Datagrams that were dropped, for whatever reason.
     pub fn dropped(&self) -> u64 {
-        self.denied + self.client_full + self.queue_full + self.stopping + self.malformed()
+        let full = self.client_full + self.queue_full;
+        self.denied + full + self.unanswered + self.stopping + self.malformed()
     }
 
     /// Datagrams that were dropped for what they are.

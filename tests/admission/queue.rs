@@ -214,6 +214,39 @@ fn misses_and_faults_are_answered_at_once_while_the_server_is_full() {
     }
 }
 
+/// RFC 1123 section 4.2.3.5: another server on the cable may have the file, and the first ERROR ends a switch's boot.
+#[test]
+fn a_request_to_everybody_is_served_or_gets_no_answer() {
+    let mut lab = Lab::with_slots(1);
+    let faults = [
+        (1, "nothing", "octet", Refusal::NotFound),
+        (1, "../small", "octet", Refusal::OutsideRoot),
+        (1, "small", "mail", Refusal::MailMode),
+        (1, "small", "binary", Refusal::UnknownMode),
+        (2, "small", "octet", Refusal::ReadOnly),
+    ];
+    // Also when all slots are taken.
+    for round in 0..2 {
+        for (opcode, name, mode, refusal) in faults {
+            lab.ask_everybody(client(9), &request_datagram(opcode, name, mode, &[]));
+            assert_eq!(lab.world.unanswered.pop(), Some((client(9), refusal)));
+        }
+        assert_eq!(lab.world.refusals, []);
+        assert_eq!(lab.server.stats().unanswered, 5 * (round + 1));
+        assert_eq!(lab.server.stats().refused, 0);
+        lab.ask_everybody(client(1), &request_datagram(1, "small", "octet", &[]));
+        assert_eq!(lab.world.packets_to(client(1)), [Packet::Data(1)]);
+    }
+    // A file that vanishes while the request waits.
+    lab.ask_everybody(client(2), &request_datagram(1, "medium", "octet", &[]));
+    assert_eq!(lab.server.pending(), 1);
+    lab.world.remove_file("medium");
+    lab.ack(client(1), 1);
+    lab.fetch_rest(client(1));
+    assert_eq!(lab.world.packets_to(client(2)), []);
+    assert_eq!(lab.world.refusals, []);
+}
+
 #[test]
 fn nonsense_is_dropped_and_counted_and_never_answered() {
     let mut lab = Lab::with_slots(1);

@@ -96,6 +96,7 @@ pub(crate) struct World {
     pub(crate) closes: usize,
     pub(crate) sent: Vec<Sent>,
     pub(crate) refusals: Vec<(Moment, Peer, Refusal)>,
+    pub(crate) unanswered: Vec<(Peer, Refusal)>,
     pub(crate) refusals_reported: usize,
     pub(crate) ended: Vec<Ended>,
     pub(crate) queue_full: Vec<Peer>,
@@ -210,11 +211,11 @@ impl Io for World {
             !self.sockets.contains_key(&client),
             "number {client} is open already"
         );
-        assert_eq!(
-            opening.local,
-            local(),
-            "the answer would come from elsewhere"
-        );
+        let answers_from = Local {
+            is_everybody: false,
+            ..opening.local
+        };
+        assert_eq!(answers_from, local(), "it comes from elsewhere");
         let looked_up = self.look_up(opening.name);
         if looked_up == Err(Unopened::Busy) {
             self.asked_busy.push(client);
@@ -331,6 +332,7 @@ impl Io for World {
                 });
             }
             Event::Refused { .. } => self.refusals_reported += 1,
+            Event::Unanswered { peer, refusal, .. } => self.unanswered.push((peer, refusal)),
             Event::QueueFull { peer } => {
                 self.deeds.push(Deed::QueueFull(peer));
                 self.queue_full.push(peer);
@@ -519,6 +521,18 @@ impl Lab {
         self.settle(&[request(peer, name)]);
     }
 
+    /// A request that was sent to everybody.
+    pub(crate) fn ask_everybody(&mut self, peer: Peer, datagram: &[u8]) {
+        let everybody = Local {
+            is_everybody: true,
+            ..local()
+        };
+        self.world.now = Some(self.now);
+        self.server
+            .on_request(self.now, &mut self.world, peer, everybody, datagram);
+        self.settle(&[]);
+    }
+
     pub(crate) fn ack(&mut self, peer: Peer, block: u64) {
         self.settle(&[ack(peer, block)]);
     }
@@ -610,6 +624,7 @@ pub(crate) fn local() -> Local {
         address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 254)),
         interface: 0,
         listener: 1,
+        is_everybody: false,
     }
 }
 

@@ -155,4 +155,5 @@ const LOCAL: Local = Local {
     address: IpAddr::V4(Ipv4Addr::LOCALHOST),
     interface: 0,
     listener: 0,
+    is_everybody: false,
 };

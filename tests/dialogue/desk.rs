@@ -20,6 +20,7 @@ const SERVER: Local = Local {
     address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
     interface: 0,
     listener: 0,
+    is_everybody: false,
 };
 
 /// The files of the world, and their lengths.
@@ -141,6 +142,7 @@ impl Io for World {
                     .push_back((report.peer.port, report.outcome, report.bytes));
             }
             Event::Refused { .. }
+            | Event::Unanswered { .. }
             | Event::QueueFull { .. }
             | Event::Unreachable { .. }
             | Event::Exhausted => {}

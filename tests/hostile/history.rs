@@ -336,6 +336,7 @@ fn local(listener: usize) -> Local {
         address: Ipv4Addr::new(192, 0, 2, 254).into(),
         interface: 0,
         listener,
+        is_everybody: false,
     }
 }
 

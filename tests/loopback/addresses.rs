@@ -4,9 +4,11 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::process::Command;
 
+use nix::net::if_::if_nametoindex;
+
 use crate::client::{Client, fetch_bytes};
 use crate::download::{Download, Wish};
-use crate::machine::{has_ipv6, in_own_network, run};
+use crate::machine::{at_the_other_end, has_ipv6, in_own_network, lay_cable, run};
 use crate::root::{Root, assert_same};
 use crate::server::{PROGRAM, Server, program};
 
@@ -64,20 +66,97 @@ fn a_wildcard_listener_answers_from_the_address_asked() {
     }
 }
 
-/// Nobody may send from a broadcast address, so the answer comes from the address of the interface it came in by.
+/// Nobody may send from a broadcast address, so the answer comes from the address of the interface it came in by. A file that
+/// is not there draws no answer: another server on the cable may have it.
 #[test]
-fn a_request_to_the_broadcast_address_is_answered() {
+fn a_request_to_the_broadcast_address_is_served_or_left_to_others() {
     let (root, bytes) = Root::with_file(5_000);
     for listener in ["0.0.0.0:0", "[::]:0"] {
         if listener.starts_with('[') && !has_ipv6() {
             continue;
         }
-        let server = Server::with(root.path(), &["-a", listener]);
+        let server = Server::with(root.path(), &["-v", "-a", listener]);
         let everybody =
             SocketAddr::from((Ipv4Addr::new(127, 255, 255, 255), server.address().port()));
-        let client = || Client::broadcasting(everybody, Ipv4Addr::LOCALHOST);
-        serves_and_refuses(client(), client(), &bytes);
+        serves_or_says_nothing(
+            &server,
+            || Client::broadcasting(everybody, Ipv4Addr::LOCALHOST),
+            &bytes,
+        );
     }
+}
+
+/// Between two machines, by each way of IPv4 and IPv6 to ask whoever is there.
+#[test]
+fn a_request_to_everybody_on_a_cable_is_served_or_left_to_others() {
+    in_own_network(|| {
+        if !lay_cable("here", "there") {
+            return;
+        }
+        run("ip", "address add 192.0.2.1/24 brd + dev here");
+        run("ip", "-6 address add 2001:db8::1/64 dev here nodad");
+        run("ip", "link set here up");
+        let (root, bytes) = Root::with_file(5_000);
+        let servers =
+            ["0.0.0.0:0", "[::]:0"].map(|at| Server::with(root.path(), &["-v", "-a", at]));
+        let [v4, v6] = servers.each_ref().map(|server| server.address().port());
+        let set_up = [
+            "address add 192.0.2.7/24 brd + dev there",
+            "route add default dev there",
+            "-6 address add 2001:db8::7/64 dev there nodad",
+        ];
+        // A socket for both families hears no multicast of IPv4.
+        let everybody = [
+            (0, [192, 0, 2, 255], v4),
+            (0, [224, 0, 0, 1], v4),
+            (1, [192, 0, 2, 255], v6),
+            (1, [255, 255, 255, 255], v6),
+        ];
+        let clients = at_the_other_end("there", &set_up, move || {
+            let ask = |to| {
+                let client = Client::at(Ipv4Addr::new(192, 0, 2, 7), to);
+                client.calling_out(Ipv4Addr::new(192, 0, 2, 1))
+            };
+            let mut pairs = Vec::new();
+            for (server, host, port) in everybody {
+                let to = SocketAddr::from((host, port));
+                pairs.push((server, [ask(to), ask(to)]));
+            }
+            let interface = if_nametoindex("there").unwrap();
+            let all_nodes = SocketAddrV6::new(ALL_NODES, v6, 0, interface);
+            let of = |host| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host);
+            let ask = || Client::at(of(7), all_nodes.into()).calling_out(of(1));
+            pairs.push((1, [ask(), ask()]));
+            pairs
+        });
+        for (server, pair) in clients {
+            let mut pair = pair.into_iter();
+            serves_or_says_nothing(&servers[server], || pair.next().unwrap(), &bytes);
+        }
+    });
+}
+
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
+/// Asks for a file that is there, and for others.
+#[track_caller]
+fn serves_or_says_nothing(server: &Server, mut client: impl FnMut() -> Client, bytes: &[u8]) {
+    let mut left_alone = client();
+    for name in ["missing", "../file", "/"] {
+        left_alone.request(&Wish::octet(name));
+        let asked = format!(":{} \"{name}\"", left_alone.port());
+        let line = server.wait_for_log(&[&asked]);
+        assert!(
+            line.starts_with("DEBUG ") && line.contains("not answered"),
+            "{line}"
+        );
+    }
+    left_alone.send_to_server(b"\0\x02file\0octet\0");
+    server.wait_for_log(&[&format!(":{} \"file\": not answered", left_alone.port())]);
+    let mut served = client();
+    let wish = Wish::octet("file");
+    assert_same(&served.fetch(&wish).unwrap().bytes, bytes);
+    left_alone.expect_nothing_yet();
 }
 
 #[test]

@@ -72,14 +72,18 @@ impl Client {
         }
     }
 
-    /// A client that calls out to everybody and is answered by `expected`.
-    pub(crate) fn broadcasting(server: SocketAddr, expected: impl Into<IpAddr>) -> Self {
-        let client = Self {
+    /// A client of this machine that calls out to everybody and is answered by `expected`.
+    pub(crate) fn broadcasting(everybody: SocketAddr, expected: impl Into<IpAddr>) -> Self {
+        Self::new(everybody).calling_out(expected)
+    }
+
+    /// It calls out to everybody and is answered by `expected`.
+    pub(crate) fn calling_out(self, expected: impl Into<IpAddr>) -> Self {
+        self.socket.set_broadcast(true).unwrap();
+        Self {
             expected: expected.into(),
-            ..Self::new(server)
-        };
-        client.socket.set_broadcast(true).unwrap();
-        client
+            ..self
+        }
     }
 
     pub(crate) fn port(&self) -> u16 {

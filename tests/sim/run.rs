@@ -642,6 +642,7 @@ pub(crate) const LOCAL: Local = Local {
     address: std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 255, 255, 254)),
     interface: 0,
     listener: 0,
+    is_everybody: false,
 };
 
 /// Requests that the daemon takes in one turn.
