@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::access::Access;
 use crate::server::Limits;
-use crate::transfer::options::{BLKSIZE_MAX, BLKSIZE_MIN};
+use crate::transfer::options::{BLKSIZE_MAX, BLKSIZE_MIN, Refused};
 
 /// Everything that the operator may set.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -137,9 +137,6 @@ pub fn of_other_family(settings: &Settings) -> Option<SocketAddr> {
         .find(|&address| !settings.families.hold(address))
 }
 
-/// The options that can be refused, for texts.
-pub const REFUSABLE: &str = "blksize, timeout, tsize, windowsize";
-
 /// Most addresses that are listened on.
 pub const LISTEN_MAX: usize = 64;
 
@@ -226,6 +223,48 @@ pub fn user_name(text: &str) -> Result<UserName, String> {
         user: user.into(),
         group: group.map(str::to_owned),
     })
+}
+
+/// Takes a directory to serve. Some who know tftpd-hpa mean something else.
+///
+/// # Errors
+/// It has the name of an option of TFTP; such a directory is `./blksize`.
+pub fn root(path: PathBuf) -> Result<PathBuf, String> {
+    let names = "blksize blksize2 tsize timeout utimeout rollover windowsize";
+    match path
+        .to_str()
+        .filter(|path| names.split(' ').any(|name| name == *path))
+    {
+        Some(name) => Err(format!(
+            "'{name}' is no directory; tftpd-hpa's -r is --refuse here"
+        )),
+        None => Ok(path),
+    }
+}
+
+/// Adds an option of TFTP to those that are granted to nobody.
+///
+/// # Errors
+/// There is no such option.
+pub fn refuse(refused: &mut Refused, name: &str) -> Result<(), String> {
+    match refused.add(name.as_bytes()) {
+        true => Ok(()),
+        false => Err(format!(
+            "'{name}' is none of blksize, timeout, tsize, windowsize"
+        )),
+    }
+}
+
+/// Adds where to listen.
+///
+/// # Errors
+/// As [`listen_address`], or there are [`LISTEN_MAX`] already.
+pub fn listen(addresses: &mut Vec<Listen>, text: &str) -> Result<(), String> {
+    if addresses.len() == LISTEN_MAX {
+        return Err(format!("more than {LISTEN_MAX} addresses"));
+    }
+    addresses.push(listen_address(text)?);
+    Ok(())
 }
 
 /// Reads where to listen: `ADDR`, `ADDR:PORT`, `[V6]:PORT`, `[V6]`, or `:PORT` for every address.

@@ -7,6 +7,7 @@
 use ripple_tftpd::cli::{self, Flag, OPTIONS};
 
 const MANUAL: &str = include_str!("../man/tftpd.8");
+const IN_TFTPD: &str = include_str!("../man/in.tftpd.8");
 
 /// `-n, --max-transfers N` and `32`.
 type Described = (String, Option<String>);
@@ -21,14 +22,37 @@ fn the_help_describes_every_option() {
     assert_eq!(of_help(&cli::help()), of_table());
 }
 
+/// The page of in.tftpd names every option that it takes, each once.
+#[test]
+fn the_manual_of_the_other_door_names_every_option() {
+    let items = section(IN_TFTPD, "DESCRIPTION").split("\n.It ").skip(1);
+    let titles = items.map(|item| item.split_once('\n').map_or(item, |(title, _)| title));
+    let words = titles.flat_map(|title| title.split(" Ar ").next().map(str::to_owned));
+    let words: Vec<String> = words.collect();
+    let mut described: Vec<&str> = words
+        .iter()
+        .flat_map(|title| title.split_whitespace())
+        .filter(|word| !["Fl", ",", "Ar", "DIR"].contains(word))
+        .collect();
+    let mut taken = Vec::new();
+    for names in cli::in_tftpd_options() {
+        taken.extend(names.short().map(String::from));
+        taken.push(format!("-{}", names.long()));
+    }
+    described.sort_unstable();
+    taken.sort_unstable();
+    assert_eq!(described, taken);
+}
+
 #[test]
 fn the_synopsis_names_every_option() {
     let synopsis = section(MANUAL, "SYNOPSIS");
     let words: Vec<&str> = synopsis.split_whitespace().collect();
     for flag in OPTIONS {
         let name = flag
-            .short
-            .map_or_else(|| format!("-{}", flag.long), String::from);
+            .names
+            .short()
+            .map_or_else(|| format!("-{}", flag.names.long()), String::from);
         assert!(words.contains(&name.as_str()), "no Fl {name} in {synopsis}");
     }
 }
@@ -68,11 +92,8 @@ fn a_difference_is_found() {
 
 fn of_table() -> Vec<Described> {
     let described = |flag: &Flag| {
-        let short = flag.short.map(|short| format!("-{short}, "));
-        let value = flag.value().map(|value| format!(" {value}"));
-        let (short, value) = (short.unwrap_or_default(), value.unwrap_or_default());
-        let default = flag.default.map(str::to_owned);
-        (format!("{short}--{}{value}", flag.long), default)
+        let default = Some(flag.default).filter(|default| !default.is_empty());
+        (flag.names.0.to_owned(), default.map(str::to_owned))
     };
     OPTIONS.iter().map(described).collect()
 }

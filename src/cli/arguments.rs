@@ -9,72 +9,77 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use getopts::{Fail, HasArg, Occur, Options};
 
-/// How an option is typed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Spelling {
-    /// Its letter, if it has one.
-    pub short: Option<char>,
-    /// Its long name.
-    pub long: &'static str,
-    /// Whether it takes a value.
-    pub has_value: bool,
+/// How an option is typed: `-n, --max-transfers N`, without the letter or the value if it has none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Names(pub &'static str);
+
+impl Names {
+    /// The letter.
+    pub fn short(self) -> Option<char> {
+        let short = self.0.strip_prefix('-')?.chars().next();
+        short.filter(|&letter| letter != '-')
+    }
+
+    /// The long name.
+    pub fn long(self) -> &'static str {
+        let (_, long) = self.0.split_once("--").unwrap_or_default();
+        long.split_once(' ').map_or(long, |(long, _)| long)
+    }
+
+    /// What its value is called.
+    pub fn value(self) -> Option<&'static str> {
+        let (_, long) = self.0.split_once("--")?;
+        long.split_once(' ').map(|(_, value)| value)
+    }
 }
 
-/// An option that was typed.
-#[derive(PartialEq, Eq, Debug)]
-pub(super) struct Given {
-    /// Its place in the list of spellings.
-    pub spelling: usize,
-    /// Its value; empty if it takes none.
-    pub value: OsString,
-}
+/// The options, each as its place among the names and its value (empty if it takes none), and what is none.
+pub(super) type Read = (Vec<(usize, OsString)>, Vec<OsString>);
 
-/// Returns the options, and what is none.
+/// Returns what was typed, in that order.
 ///
 /// # Errors
-/// An unknown option, a value that is missing or too much; [`narrowed`] makes its text readable.
+/// An unknown option, a value that is missing or too much; [`told`] makes a text of it.
 pub(super) fn read(
-    spellings: &[Spelling],
+    names: &[Names],
     arguments: impl IntoIterator<Item = OsString>,
-) -> Result<(Vec<Given>, Vec<OsString>), Fail> {
+) -> Result<Read, Fail> {
     let mut parser = Options::new();
-    for spelling in spellings {
-        let short = spelling.short.map(String::from).unwrap_or_default();
-        let has_value = match spelling.has_value {
-            true => HasArg::Yes,
-            false => HasArg::No,
+    for name in names {
+        let short = name.short().map(String::from).unwrap_or_default();
+        let has_value = match name.value() {
+            Some(_) => HasArg::Yes,
+            None => HasArg::No,
         };
-        parser.opt(&short, spelling.long, "", "", has_value, Occur::Multi);
+        parser.opt(&short, name.long(), "", "", has_value, Occur::Multi);
     }
     let arguments = arguments.into_iter().map(|argument| widened(&argument));
     let matches = parser.parse(arguments)?;
     let mut given = Vec::new();
-    for (number, spelling) in spellings.iter().enumerate() {
-        let values = matches.opt_strs_pos(spelling.long);
-        let values = values
-            .into_iter()
-            .map(|(place, value)| (place, narrowed(&value)));
-        let bare = matches.opt_positions(spelling.long).into_iter();
-        let bare = bare
-            .filter(|_| !spelling.has_value)
-            .map(|place| (place, OsString::new()));
-        given.extend(values.chain(bare).map(|(place, value)| {
-            let spelling = number;
-            (place, Given { spelling, value })
-        }));
+    for (number, name) in names.iter().enumerate() {
+        let values = matches.opt_strs_pos(name.long()).into_iter();
+        given.extend(values.map(|(place, value)| (place, number, narrowed(&value))));
+        if name.value().is_none() {
+            let bare = matches.opt_positions(name.long()).into_iter();
+            given.extend(bare.map(|place| (place, number, OsString::new())));
+        }
     }
-    given.sort_by_key(|(place, _)| *place);
+    given.sort_by_key(|&(place, ..)| place);
+    let given = given.into_iter().map(|(_, number, value)| (number, value));
     let operands = matches.free.iter().map(|operand| narrowed(operand));
-    let given = given.into_iter().map(|(_, given)| given);
     Ok((given.collect(), operands.collect()))
+}
+
+/// What is wrong, in words.
+pub(super) fn told(fail: &Fail) -> String {
+    narrowed(&fail.to_string()).display().to_string()
 }
 
 fn widened(bytes: &OsStr) -> String {
     bytes.as_bytes().iter().copied().map(char::from).collect()
 }
 
-/// The bytes that were widened to text.
-pub(super) fn narrowed(text: &str) -> OsString {
+fn narrowed(text: &str) -> OsString {
     let bytes = text
         .chars()
         .map(|character| u8::try_from(character).unwrap_or(b'?'));
@@ -87,28 +92,29 @@ mod tests {
 
     #[test]
     fn bytes_and_order_are_kept() {
-        let spellings = [('v', "verbose", false), ('r', "root", true)];
-        let spellings = spellings.map(|(short, long, has_value)| Spelling {
-            short: Some(short),
-            long,
-            has_value,
-        });
+        let names = [Names("-v, --verbose"), Names("-r, --root DIR")];
         let words: [&[u8]; 6] = [b"-r", b"\xFF\xC3\xA9", b"-vv", b"--root=a", b"b", b"-rc"];
         let words = words.map(|word| OsString::from_vec(word.to_vec()));
-        let (given, operands) = read(&spellings, words).expect("a right line");
+        let (given, operands) = read(&names, words).expect("a right line");
         let given: Vec<_> = given
             .iter()
-            .map(|of| (of.spelling, of.value.as_bytes()))
+            .map(|(of, value)| (*of, value.as_bytes()))
             .collect();
         let root = b"\xFF\xC3\xA9".as_slice();
         assert_eq!(given, [(1, root), (0, b""), (0, b""), (1, b"a"), (1, b"c")]);
         assert_eq!(operands, ["b"]);
-        let message = read(&spellings, ["--\u{e9}t\u{e9}".into()]).expect_err("unknown");
-        let message = narrowed(&message.to_string());
-        assert!(
-            message
-                .to_str()
-                .is_some_and(|text| text.contains("'\u{e9}t\u{e9}'"))
+        let fail = read(&names, ["--\u{e9}t\u{e9}".into()]).expect_err("unknown");
+        assert!(told(&fail).contains("'\u{e9}t\u{e9}'"), "{fail}");
+    }
+
+    #[test]
+    fn names_have_three_parts() {
+        let parts = |names: Names| (names.short(), names.long(), names.value());
+        assert_eq!(parts(Names("-n, --max N")), (Some('n'), "max", Some("N")));
+        assert_eq!(
+            parts(Names("--hold S|never")),
+            (None, "hold", Some("S|never"))
         );
+        assert_eq!(parts(Names("-v, --verbose")), (Some('v'), "verbose", None));
     }
 }

@@ -9,25 +9,23 @@ pub fn text() -> String {
          Serves the files of a directory over TFTP to machines that boot: a bounded number of\n\
          transfers at a time; everybody else waits and is kept alive.\n\nOptions:\n",
     );
-    let names = |flag: &Flag| {
-        let short = flag
-            .short
-            .map_or("    ".into(), |short| format!("-{short}, "));
-        let value = flag
-            .value()
-            .map(|value| format!(" {value}"))
-            .unwrap_or_default();
-        format!("{short}--{}{value}", flag.long)
-    };
+    // A name without a letter stands below those that have one.
+    let indent = |flag: &Flag| if flag.names.short().is_some() { 0 } else { 4 };
     let width = OPTIONS
         .iter()
-        .map(|flag| names(flag).len())
-        .max()
-        .unwrap_or(0);
+        .map(|flag| flag.names.0.len() + indent(flag))
+        .max();
     for flag in OPTIONS {
-        let default = flag.default.map(|default| format!(" (default: {default})"));
-        let default = default.unwrap_or_default();
-        text += &format!("  {:width$}  {}{default}\n", names(flag), flag.help);
+        let names = format!("{:indent$}{}", "", flag.names.0, indent = indent(flag));
+        text += &format!(
+            "  {names:width$}  {}",
+            flag.help,
+            width = width.unwrap_or(0)
+        );
+        text += &match flag.default {
+            "" => "\n".into(),
+            default => format!(" (default: {default})\n"),
+        };
     }
     text + "\nThe manual is tftpd(8).\n"
 }

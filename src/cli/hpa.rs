@@ -6,18 +6,18 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use super::arguments::{self, Given, Spelling};
-use super::tftpd::{self, Request};
-use super::{Command, help};
-use crate::config::{Door, Settings};
+use super::arguments::{self, Names};
+use super::{Command, tftpd};
+use crate::config::Door;
 use Means::{
-    Address, Anyway, Asks, Blocksize, Explain, Family, Foreground, Ignored, Listen, Missing,
-    Permissive, Refuse, RefuseAll, Same, Verbose, Verbosity,
+    Address, Anyway, Bare, Blocksize, Ignored, Missing, Refuse, RefuseAll, Same, Verbosity,
 };
 
 /// What an option of tftpd-hpa means here.
 #[derive(Clone, Copy, Debug)]
-enum Means {
+pub(super) enum Means {
+    /// The first word instead of the second. Some words are ours alone: see [`Line::translated`].
+    Bare(&'static str, &'static str),
     /// This option of `tftpd`, with the same value.
     Same(&'static str),
     /// What this server does without being asked.
@@ -26,92 +26,78 @@ enum Means {
     Ignored,
     /// Something that is not built: the start fails.
     Missing(&'static str),
-    /// `-4`, `-6`: the last counts.
-    Family(&'static str),
     Address,
     Blocksize,
-    Explain,
-    Asks(Request),
-    Foreground,
-    Listen,
-    Permissive,
     Refuse,
     RefuseAll,
-    Verbose,
     Verbosity,
 }
 
-/// Letter, long name, whether it takes a value, meaning.
-type Entry = (Option<char>, &'static str, bool, Means);
-
 /// The options of tftpd-hpa 5.2. An abbreviation that fits exactly one of these means it.
-const OF_5_2: &[Entry] = &[
-    (Some('4'), "ipv4", false, Family("--ipv4")),
-    (Some('6'), "ipv6", false, Family("--ipv6")),
-    (Some('c'), "create", false, Missing("uploads")),
-    (Some('s'), "secure", false, Anyway),
-    (Some('p'), "permissive", false, Permissive),
-    (Some('v'), "verbose", false, Verbose),
-    (None, "verbosity", true, Verbosity),
-    (Some('V'), "version", false, Asks(Request::Version)),
-    (Some('l'), "listen", false, Listen),
-    (Some('L'), "foreground", false, Foreground),
-    (Some('a'), "address", true, Address),
-    (Some('B'), "blocksize", true, Blocksize),
-    (Some('u'), "user", true, Same("--user")),
-    (Some('U'), "umask", true, Ignored),
-    (Some('r'), "refuse", true, Refuse),
-    (Some('t'), "timeout", true, Ignored),
-    (Some('T'), "retransmit", true, Ignored),
-    (Some('R'), "port-range", true, Missing("a range of ports")),
-    (Some('m'), "map-file", true, Missing("map files")),
-    (Some('P'), "pidfile", true, Same("--pidfile")),
+const OF_5_2: &[(Names, Means)] = &[
+    (Names("-4, --ipv4"), Bare("--ipv4", "--ipv6")),
+    (Names("-6, --ipv6"), Bare("--ipv6", "--ipv4")),
+    (Names("-c, --create"), Missing("uploads")),
+    (Names("-s, --secure"), Bare("--secure", "")),
+    (Names("-p, --permissive"), Bare("--permissive", "")),
+    (Names("-v, --verbose"), Bare("--verbose", "")),
+    (Names("--verbosity N"), Verbosity),
+    (Names("-V, --version"), Bare("--version", "")),
+    (Names("-l, --listen"), Bare("--background", "")),
+    (Names("-L, --foreground"), Bare("--foreground", "")),
+    (Names("-a, --address [ADDR][:PORT]"), Address),
+    (Names("-B, --blocksize N"), Blocksize),
+    (Names("-u, --user USER"), Same("--user")),
+    (Names("-U, --umask MASK"), Ignored),
+    (Names("-r, --refuse OPTION"), Refuse),
+    (Names("-t, --timeout SECONDS"), Ignored),
+    (Names("-T, --retransmit MICROSECONDS"), Ignored),
+    (Names("-R, --port-range A:B"), Missing("a range of ports")),
+    (Names("-m, --map-file FILE"), Missing("map files")),
+    (Names("-P, --pidfile FILE"), Same("--pidfile")),
 ];
 
 /// Those of later versions, and ours.
-const LATER: &[Entry] = &[
-    (None, "chroot", false, Anyway),
-    (None, "jail", false, Anyway),
-    (None, "read-only", false, Anyway),
-    (Some('W'), "windowsize", true, Same("--windowsize")),
-    (None, "window-bytes", true, Ignored),
-    (None, "reject-all", false, RefuseAll),
-    (None, "ports", true, Missing("a range of ports")),
+const LATER: &[(Names, Means)] = &[
+    (Names("--chroot"), Bare("--secure", "")),
+    (Names("--jail"), Bare("--secure", "")),
+    (Names("--read-only"), Anyway),
+    (Names("-W, --windowsize N"), Same("--windowsize")),
+    (Names("--window-bytes N"), Ignored),
+    (Names("--reject-all"), RefuseAll),
+    (Names("--ports A:B"), Missing("a range of ports")),
     (
-        Some('S'),
-        "service",
-        true,
-        Missing("a port of its own; name it with -a"),
+        Names("-S, --service NAME"),
+        Missing("a default port; name it with -a"),
     ),
     (
-        None,
-        "port",
-        true,
-        Missing("a port of its own; name it with -a"),
+        Names("--port NAME"),
+        Missing("a default port; name it with -a"),
     ),
-    (None, "map-steps", true, Ignored),
-    (None, "map-test", true, Missing("map files")),
-    (None, "max-upload", true, Missing("uploads")),
-    (None, "stderr", false, Foreground),
-    (None, "systemd", false, Foreground),
-    (None, "check", false, Asks(Request::Check)),
-    (None, "explain", false, Explain),
-    (None, "help", false, Asks(Request::Help)),
+    (Names("--map-steps N"), Ignored),
+    (Names("--map-test FILE"), Missing("map files")),
+    (Names("--max-upload BYTES"), Missing("uploads")),
+    (Names("--stderr"), Bare("--foreground", "")),
+    (Names("--systemd"), Bare("--foreground", "")),
+    (Names("--explain"), Bare("--explain", "")),
+    (Names("--check"), Bare("--check", "")),
+    (Names("--help"), Bare("--help", "")),
 ];
+
+/// How the options of `in.tftpd` are typed.
+pub fn in_tftpd_options() -> Vec<Names> {
+    OF_5_2
+        .iter()
+        .chain(LATER)
+        .map(|&(names, _)| names)
+        .collect()
+}
 
 /// A line of tftpd-hpa in the words of `tftpd`.
 #[derive(Default)]
 struct Line {
-    /// Options of `tftpd`; those of which the last counts are here once.
     words: Vec<(&'static str, Option<OsString>)>,
     ignored: Vec<String>,
-    verbosity: u32,
-    is_listening: bool,
-    is_foreground: bool,
-    is_permissive: bool,
-    is_secure: bool,
-    is_explained: bool,
-    asks: Option<Request>,
 }
 
 /// Understands the arguments that follow the program's name.
@@ -119,120 +105,113 @@ struct Line {
 /// # Errors
 /// What is wrong with them, for the operator.
 pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
-    let entries = [OF_5_2, LATER].concat();
-    let spellings: Vec<Spelling> = entries
-        .iter()
-        .map(|&(short, long, has_value, _)| Spelling {
-            short,
-            long,
-            has_value,
-        })
-        .collect();
-    let arguments = unabbreviated(&spellings, arguments.into_iter().collect())?;
-    let read = arguments::read(&spellings, arguments);
-    let (given, directories) = read.map_err(|fail| {
-        let message = arguments::narrowed(&fail.to_string());
-        format!("{}; in.tftpd(8) has the options", message.display())
-    })?;
+    let known = in_tftpd_options();
+    let arguments = unabbreviated(&known, arguments.into_iter().collect())?;
+    let read = arguments::read(&known, arguments);
+    let read = read.map_err(|fail| format!("{}; see in.tftpd(8)", arguments::told(&fail)));
+    let (given, directories) = read?;
     let mut line = Line::default();
-    for given in given {
-        line.take(&entries[given.spelling], given)?;
+    for (number, value) in given {
+        let means = OF_5_2.iter().chain(LATER).nth(number);
+        means.map_or(Ok(()), |&(names, means)| line.take(names, means, value))?;
     }
-    match line.asks {
-        Some(Request::Help) => return Ok(Command::Print(HELP.into())),
-        Some(Request::Version) => return Ok(Command::Print(help::version().into())),
-        Some(Request::Check) | None => {}
+    if line.remove("--help") {
+        return Ok(Command::Print(HELP.into()));
     }
+    let is_explained = line.remove("--explain");
     let ignored = std::mem::take(&mut line.ignored);
-    let is_explained = line.is_explained;
     let words = line.translated(directories)?;
-    let command = tftpd::parse(words.clone())?;
-    let settled = |mut settings: Settings| {
-        settings.door = Door::InTftpd { ignored };
-        settings
-    };
-    Ok(match command {
-        _ if is_explained => Command::Print(quoted(&words)),
-        Command::Serve(settings) => Command::Serve(settled(settings)),
-        Command::Check(settings) => Command::Check(settled(settings)),
-        Command::Print(text) => Command::Print(text),
-    })
+    let mut command = tftpd::parse(words.clone())?;
+    match &mut command {
+        Command::Print(_) => {}
+        _ if is_explained => return Ok(Command::Print(quoted(&words))),
+        Command::Serve(settings) | Command::Check(settings) => {
+            settings.door = Door::InTftpd { ignored };
+        }
+    }
+    Ok(command)
 }
 
 impl Line {
-    fn take(&mut self, entry: &Entry, given: Given) -> Result<(), String> {
-        let &(short, long, has_value, means) = entry;
-        let value = given.value;
+    fn take(&mut self, names: Names, means: Means, value: OsString) -> Result<(), String> {
         match means {
-            Anyway => self.is_secure |= long == "secure",
-            Same(ours) => self.replace(ours, value),
-            Family(ours) => {
-                self.words
-                    .retain(|(word, _)| !["--ipv4", "--ipv6"].contains(word));
-                self.words.push((ours, None));
+            Anyway => {}
+            Bare(word, instead_of) => {
+                self.remove(instead_of);
+                self.replace(word, None);
             }
-            Address => self.replace("--address", address(value)),
-            Blocksize if value == "mtu" => self.words.retain(|(word, _)| *word != "--blocksize"),
-            Blocksize => self.replace("--blocksize", value),
-            Refuse => {
-                let is_never_granted = |name: &&str| value.eq_ignore_ascii_case(name);
-                if !NEVER_GRANTED.iter().any(is_never_granted) {
-                    self.words.push(("--refuse", Some(value)));
-                }
-            }
+            Same(option) => self.replace(option, Some(value)),
+            Address => self.replace("--address", Some(address(value))),
+            Blocksize if value == "mtu" => drop(self.remove("--blocksize")),
+            Blocksize => self.replace("--blocksize", Some(value)),
+            Refuse
+                if NEVER_GRANTED
+                    .iter()
+                    .any(|name| value.eq_ignore_ascii_case(name)) => {}
+            Refuse => self.words.push(("--refuse", Some(value))),
             RefuseAll => {
                 let all = ["blksize", "timeout", "tsize", "windowsize"];
-                let all = all.map(|name| ("--refuse", Some(name.into())));
-                self.words.extend(all);
+                self.words
+                    .extend(all.map(|name| ("--refuse", Some(name.into()))));
             }
-            Verbose => self.verbosity += 1,
-            Verbosity => self.verbosity = value.to_str().and_then(|n| n.parse().ok()).unwrap_or(0),
-            Permissive => self.is_permissive = true,
-            Listen => self.is_listening = true,
-            Foreground => self.is_foreground = true,
-            Explain => self.is_explained = true,
-            Asks(request) => self.asks = self.asks.max(Some(request)),
+            Verbosity => match value
+                .to_str()
+                .is_some_and(|text| text.parse().is_ok_and(|level: u32| level > 0))
+            {
+                true => self.replace("--verbose", None),
+                false => drop(self.remove("--verbose")),
+            },
             Ignored => {
-                let name = short.map_or(format!("--{long}"), |short| format!("-{short}"));
-                let space = if has_value { " " } else { "" };
-                self.ignored
-                    .push(format!("{name}{space}{}", value.display()));
+                let short = names.short().map(|letter| format!("-{letter}"));
+                let name = short.unwrap_or_else(|| format!("--{}", names.long()));
+                self.ignored.push(format!("{name} {}", value.display()));
             }
-            Missing(what) => return Err(format!("--{long}: this server does not have {what} yet")),
+            Missing(what) => {
+                let name = names.long();
+                return Err(format!("--{name}: this server does not have {what} yet"));
+            }
         }
         Ok(())
     }
 
     /// Only the last of these counts.
-    fn replace(&mut self, option: &'static str, value: OsString) {
+    fn replace(&mut self, option: &'static str, value: Option<OsString>) {
+        self.remove(option);
+        self.words.push((option, value));
+    }
+
+    /// Returns whether it was there.
+    fn remove(&mut self, option: &str) -> bool {
+        let before = self.words.len();
         self.words.retain(|(word, _)| *word != option);
-        self.words.push((option, Some(value)));
+        self.words.len() < before
     }
 
     /// The words of a command line of `tftpd`.
     fn translated(mut self, directories: Vec<OsString>) -> Result<Vec<OsString>, String> {
+        let is_secure = self.remove("--secure");
+        if !self.remove("--permissive") {
+            self.words.push(("--public-only", None));
+        }
+        if self.remove("--foreground") {
+            self.remove("--background");
+        }
         match directories.len() {
-            0 => return Err("the directory to serve is missing".into()),
-            1 => {}
-            _ if self.is_secure => return Err("--secure takes one directory".into()),
+            0 if !self.words.contains(&("--version", None)) => {
+                return Err("the directory to serve is missing".into());
+            }
+            0 | 1 => {}
+            _ if is_secure => return Err("--secure takes one directory".into()),
             _ => return Err("this server does not have several directories yet".into()),
         }
-        let bare = [
-            (self.asks == Some(Request::Check), "--check"),
-            (!self.is_permissive, "--public-only"),
-            (self.is_listening && !self.is_foreground, "--background"),
-            (self.verbosity > 0, "--verbose"),
-        ];
-        let bare = bare.into_iter().filter(|(is_meant, _)| *is_meant);
-        self.words.extend(bare.map(|(_, word)| (word, None)));
-        let options = self.words.into_iter();
-        let options = options
+        let words = self.words.into_iter();
+        let words = words
             .flat_map(|(word, value)| [Some(word.into()), value])
             .flatten();
         let root = directories
             .into_iter()
             .flat_map(|directory| ["-r".into(), directory]);
-        Ok(options.chain(root).collect())
+        Ok(words.chain(root).collect())
     }
 }
 
@@ -247,10 +226,7 @@ fn address(value: OsString) -> OsString {
 }
 
 /// Long names written out, as getopt_long(3) takes them.
-fn unabbreviated(
-    spellings: &[Spelling],
-    arguments: Vec<OsString>,
-) -> Result<Vec<OsString>, String> {
+fn unabbreviated(known: &[Names], arguments: Vec<OsString>) -> Result<Vec<OsString>, String> {
     let mut written_out = Vec::new();
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
@@ -260,13 +236,14 @@ fn unabbreviated(
             break;
         }
         let (argument, takes_next) = match bytes.strip_prefix(b"--") {
-            Some(long) => long_name(spellings, long)?,
+            Some(long) => long_name(known, long)?,
             None => {
                 let letters = bytes.strip_prefix(b"-").unwrap_or_default();
                 let has_value = |&letter: &u8| {
-                    spellings
+                    let of = known
                         .iter()
-                        .any(|known| known.has_value && known.short == Some(letter.into()))
+                        .find(|names| names.short() == Some(letter.into()));
+                    of.is_some_and(|names| names.value().is_some())
                 };
                 let takes_next = letters.iter().position(has_value) == letters.len().checked_sub(1);
                 let takes_next = takes_next && !letters.is_empty();
@@ -283,29 +260,38 @@ fn unabbreviated(
 }
 
 /// A long option with its name in full, and whether its value is the next argument.
-fn long_name(spellings: &[Spelling], text: &[u8]) -> Result<(OsString, bool), String> {
+fn long_name(known: &[Names], text: &[u8]) -> Result<(OsString, bool), String> {
     let end = text
         .iter()
         .position(|&byte| byte == b'=')
         .unwrap_or(text.len());
     let (name, value) = text.split_at(end);
-    let (old, later) = spellings.split_at(OF_5_2.len());
-    let of = |some: &[Spelling], fits: &dyn Fn(&[u8]) -> bool| -> Vec<Spelling> {
-        let fitting = some.iter().filter(|known| fits(known.long.as_bytes()));
+    let (old, later) = known.split_at(OF_5_2.len());
+    let of = |some: &[Names], fits: &dyn Fn(&[u8]) -> bool| -> Vec<Names> {
+        let fitting = some.iter().filter(|names| fits(names.long().as_bytes()));
         fitting.copied().collect()
     };
-    let exact = of(spellings, &|long| long == name);
     let begins = |long: &[u8]| long.starts_with(name);
-    let mut meant = [exact, of(old, &begins), of(later, &begins)].into_iter();
+    let mut meant = [
+        of(known, &|long| long == name),
+        of(old, &begins),
+        of(later, &begins),
+    ]
+    .into_iter();
     let meant = meant
         .find(|fitting| !fitting.is_empty())
         .unwrap_or_default();
-    let in_full = |long: &str| OsString::from_vec([b"--", long.as_bytes(), value].concat());
     match meant[..] {
         [] => Ok((OsString::from_vec([b"--", text].concat()), false)),
-        [one] => Ok((in_full(one.long), one.has_value && value.is_empty())),
+        [one] => {
+            let in_full = [b"--", one.long().as_bytes(), value].concat();
+            Ok((
+                OsString::from_vec(in_full),
+                one.value().is_some() && value.is_empty(),
+            ))
+        }
         _ => {
-            let names: Vec<String> = meant.iter().map(|of| format!("--{}", of.long)).collect();
+            let names: Vec<String> = meant.iter().map(|of| format!("--{}", of.long())).collect();
             let name = OsStr::from_bytes(name).display();
             Err(format!("--{name} is ambiguous: {}", names.join(", ")))
         }
@@ -429,7 +415,7 @@ mod tests {
             ("--us x --perm /d", "--user x"),
             ("--ref tsize --perm /d", "--refuse tsize"),
             ("-P --secure --perm /d", "--pidfile --secure"),
-            ("-vP --s --perm /d", "--pidfile --s --verbose"),
+            ("-vP --s --perm /d", "--verbose --pidfile --s"),
         ] {
             assert_eq!(explained(line), expected, "{line}");
         }

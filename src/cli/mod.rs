@@ -15,25 +15,25 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use crate::config::Settings;
+pub use arguments::Names;
 pub use help::text as help;
+pub use hpa::in_tftpd_options;
 pub use tftpd::OPTIONS;
 use tftpd::Request;
 
 /// One option: a row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Flag {
-    /// Its letter, if it has one.
-    pub short: Option<char>,
-    /// Its name.
-    pub long: &'static str,
+    /// How it is typed.
+    pub names: Names,
     /// What it takes, and what it changes.
     takes: Takes,
     /// Whether it may be given more than once.
-    repeats: bool,
+    pub repeats: bool,
     /// What it does.
     pub help: &'static str,
-    /// What holds without it, where that is worth a word.
-    pub default: Option<&'static str>,
+    /// What holds without it; empty if that is not worth a word.
+    pub default: &'static str,
 }
 
 /// What an option takes, and what it changes.
@@ -42,31 +42,19 @@ enum Takes {
     /// Nothing; instead of serving something else is asked for.
     Asks(Request),
     Nothing(fn(&mut Settings)),
-    /// A value, by its name in texts.
-    Text(&'static str, fn(&mut Settings, &str) -> Result<(), String>),
-    /// A file or directory, by its name in texts.
-    Path(
-        &'static str,
-        fn(&mut Settings, PathBuf) -> Result<(), String>,
-    ),
+    Text(fn(&mut Settings, &str) -> Result<(), String>),
+    /// The name of a file or directory.
+    Path(fn(&mut Settings, PathBuf) -> Result<(), String>),
 }
 
 impl Flag {
-    /// What its value is called, if it takes one.
-    pub fn value(&self) -> Option<&'static str> {
-        match self.takes {
-            Takes::Asks(_) | Takes::Nothing(_) => None,
-            Takes::Text(name, _) | Takes::Path(name, _) => Some(name),
-        }
-    }
-
     /// Makes the change.
     fn apply(&self, to: &mut Settings, value: OsString) -> Result<(), String> {
         match self.takes {
             Takes::Asks(_) => {}
             Takes::Nothing(change) => change(to),
-            Takes::Path(_, change) => change(to, value.into())?,
-            Takes::Text(_, change) => match value.to_str() {
+            Takes::Path(change) => change(to, value.into())?,
+            Takes::Text(change) => match value.to_str() {
                 Some(text) => change(to, text)?,
                 None => return Err(format!("'{}' is not UTF-8", value.display())),
             },
@@ -142,6 +130,14 @@ mod tests {
 
     fn parsed(line: &str) -> Result<Command, String> {
         Program::Tftpd.parse(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn an_option_takes_the_value_that_its_names_promise() {
+        for flag in OPTIONS {
+            let takes_value = matches!(flag.takes, Takes::Text(_) | Takes::Path(_));
+            assert_eq!(flag.names.value().is_some(), takes_value, "{flag:?}");
+        }
     }
 
     #[test]

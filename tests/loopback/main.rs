@@ -29,6 +29,7 @@ mod clock;
 mod cold_files;
 mod command_line;
 mod descriptors;
+mod doors;
 mod faults;
 mod forged;
 mod held;

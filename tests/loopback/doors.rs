@@ -1,0 +1,377 @@
+//! The two front doors: `in.tftpd` as public configurations start it, and what its command line means.
+
+use std::ffi::OsString;
+use std::fs;
+use std::net::UdpSocket;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use ripple_tftpd::cli::{self, Program};
+use ripple_tftpd::config::{Door, Settings};
+
+use crate::client::{Client, fetch, fetch_bytes};
+use crate::download::Wish;
+use crate::machine::{has_ipv6, in_own_network, is_root, run};
+use crate::root::{Root, assert_same};
+use crate::server::{PROGRAM, Server, program};
+
+const LINES: &str = include_str!("option_lines.txt");
+
+/// A way in which somebody starts `in.tftpd`.
+struct Line {
+    options: Vec<String>,
+    sites: usize,
+}
+
+/// All of them, with names that mean something here.
+fn lines(root: &Root) -> Vec<Line> {
+    let lines = LINES.lines().filter(|line| !line.starts_with('#'));
+    let lines = lines.map(|line| {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let &[by, user, address, options, sites] = cells.as_slice() else {
+            panic!("a line has five cells: {line}");
+        };
+        let mut all = String::new();
+        if by == "default" {
+            all += "--listen ";
+            for (option, value) in [("--user", user), ("--address", address)] {
+                if value != "-" {
+                    all += &format!("{option} {value} ");
+                }
+            }
+        }
+        all += options;
+        if by == "default" {
+            all += " DIR";
+        }
+        let meant = |word: &str| match word {
+            "DIR" => root.path().to_str().unwrap().to_owned(),
+            "USER" => "nobody".to_owned(),
+            "ADDRESS:69" => "192.0.2.10:69".to_owned(),
+            _ => word.to_owned(),
+        };
+        Line {
+            options: all.split_whitespace().map(meant).collect(),
+            sites: sites.parse().unwrap(),
+        }
+    });
+    lines.collect()
+}
+
+/// What a line needs that is not there yet.
+fn lacking(line: &Line) -> Option<&'static str> {
+    let has = |names: &[&str]| {
+        let is_named = |word: &String| names.contains(&word.as_str());
+        line.options.iter().any(is_named)
+    };
+    let needs: [(&[&str], &str); 3] = [
+        (&["-c", "--create"], "uploads"),
+        (&["-m", "--map-file"], "map files"),
+        (&["-R", "--port-range"], "a range of ports"),
+    ];
+    // The first on the line is the one that is complained of.
+    let place = |names: &[&str]| {
+        let is_named = |word: &String| names.contains(&word.as_str());
+        line.options.iter().position(is_named)
+    };
+    let needed = needs.into_iter().filter(|(names, _)| has(names));
+    needed
+        .min_by_key(|(names, _)| place(names))
+        .map(|(_, what)| what)
+}
+
+/// The program under the name that packages link to it.
+fn in_tftpd(root: &Root) -> PathBuf {
+    let link = root.beside("in.tftpd");
+    if !link.is_symlink() {
+        symlink(PROGRAM, &link).unwrap();
+    }
+    link
+}
+
+fn output(mut command: Command) -> Output {
+    command.output().unwrap()
+}
+
+/// Each of the public lines: 24 of 59 pass a check unchanged; the others say what they lack.
+#[test]
+fn every_public_line_passes_a_check_or_says_what_it_lacks() {
+    let (root, _) = Root::with_file(10);
+    let mut passed = (0, 0);
+    let mut lacks = Vec::new();
+    for line in lines(&root) {
+        let mut command = program(in_tftpd(&root));
+        command.arg("--check").args(&line.options);
+        let output = output(command);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.stdout.is_empty(), "{:?}", line.options);
+        match lacking(&line) {
+            Some(what) => {
+                assert_eq!(output.status.code(), Some(2), "{:?}: {told}", line.options);
+                let end = format!("this server does not have {what} yet\n");
+                assert!(
+                    told.starts_with("in.tftpd: --") && told.ends_with(&end),
+                    "{told}"
+                );
+                assert_eq!(told.lines().count(), 1, "{told}");
+                lacks.push(what);
+            }
+            None if !is_root() && told.contains("only root may become another user") => {
+                passed = (passed.0 + 1, passed.1 + line.sites);
+            }
+            None => {
+                assert_eq!(
+                    (output.status.code(), &*told),
+                    (Some(0), ""),
+                    "{:?}",
+                    line.options
+                );
+                passed = (passed.0 + 1, passed.1 + line.sites);
+            }
+        }
+    }
+    assert_eq!(
+        passed,
+        (24, 34),
+        "lines, and the configurations that have them"
+    );
+    lacks.sort_unstable();
+    let count = |what| lacks.iter().filter(|&&lacking| lacking == what).count();
+    let counts = ["uploads", "map files", "a range of ports"].map(count);
+    assert_eq!(counts, [16, 16, 3], "{lacks:?}");
+}
+
+/// Each of the 24 lines is started as it stands, on port 69, and serves a file. The background and the pid file are not
+/// built yet: those options are looked at alone, and left out.
+#[test]
+fn every_line_that_lacks_nothing_serves_a_file() {
+    in_own_network(|| {
+        run("ip", "address add 192.0.2.10/24 dev lo");
+        let (root, bytes) = Root::with_file(5_000);
+        let mut in_the_background = 0;
+        for line in lines(&root).iter().filter(|line| lacking(line).is_none()) {
+            let mut options = line.options.clone();
+            let is_foreground = options
+                .iter()
+                .any(|word| word == "-L" || word == "--foreground");
+            let leaves = |word: &str| ["-l", "--listen", "-P", "PIDFILE"].contains(&word);
+            if !is_foreground && options.iter().any(|word| leaves(word)) {
+                in_the_background += 1;
+                let mut command = program(in_tftpd(&root));
+                command.args(&options);
+                let output = output(command);
+                let told = String::from_utf8(output.stderr).unwrap();
+                assert_eq!(output.status.code(), Some(1), "{told}");
+                assert!(
+                    told.ends_with(": this server cannot do that yet\n"),
+                    "{told}"
+                );
+                options.retain(|word| !leaves(word));
+            }
+            let mut command = program(in_tftpd(&root));
+            command.args(&options);
+            let server = Server::launch(command, 1);
+            assert_eq!(server.address().port(), 69, "{options:?}");
+            let asked = "192.0.2.10:69".parse().unwrap();
+            assert_same(&fetch_bytes(asked, "file"), &bytes);
+            // With the path of the directory in front, as without -s.
+            let whole = root.file("file").into_os_string().into_vec();
+            assert_same(&fetch_bytes(asked, whole), &bytes);
+        }
+        assert_eq!(in_the_background, 11);
+    });
+}
+
+/// The settings that a command line means, but for the language in which it was said.
+fn settings(program: Program, arguments: Vec<OsString>) -> Settings {
+    match program.parse(arguments) {
+        Ok(cli::Command::Serve(mut settings)) => {
+            settings.door = Door::Tftpd;
+            settings
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What `--explain` prints, read by a shell and then by `tftpd`, means the same.
+#[test]
+fn an_explained_line_means_the_same_to_a_shell() {
+    let (root, _) = Root::with_file(10);
+    let mut lines: Vec<Vec<OsString>> = lines(&root)
+        .into_iter()
+        .filter(|line| lacking(line).is_none())
+        .map(|line| line.options.into_iter().map(OsString::from).collect())
+        .collect();
+    assert_eq!(lines.len(), 24);
+    let names: [&[u8]; 4] = [
+        b"/a b'c\"$HOME`x`\\",
+        b"/n\new\t*?[a]{b,c}~!#&;|",
+        b"/\xff\xc3\xa9",
+        b"/-r",
+    ];
+    for name in names {
+        let name = OsString::from_vec(name.to_vec());
+        lines.push(vec!["-s".into(), name.clone(), "-P".into(), name]);
+    }
+    for line in lines {
+        let mut command = program(in_tftpd(&root));
+        command.arg("--explain").args(&line);
+        let explained = output(command);
+        assert!(
+            explained.status.success() && explained.stderr.is_empty(),
+            "{line:?}"
+        );
+        let print = OsString::from_vec([b"printf '%s\\0' ", &explained.stdout[..]].concat());
+        let mut shell = program("sh");
+        shell.arg("-c").arg(print);
+        let words = output(shell);
+        assert!(words.stderr.is_empty(), "{line:?}");
+        let mut words = words.stdout.split(|&byte| byte == 0);
+        assert_eq!(words.next(), Some(&b"tftpd"[..]));
+        let mut words: Vec<_> = words
+            .map(|word| OsString::from_vec(word.to_vec()))
+            .collect();
+        assert_eq!(
+            words.pop().as_deref(),
+            Some("".as_ref()),
+            "behind the last NUL"
+        );
+        assert_eq!(
+            settings(Program::Tftpd, words),
+            settings(Program::InTftpd, line)
+        );
+    }
+}
+
+#[test]
+fn what_is_ignored_is_named_in_one_warning() {
+    let (root, bytes) = Root::with_file(10);
+    let start = |options: &str| {
+        let mut command = program(in_tftpd(&root));
+        command.args(options.split(' ')).arg(root.path());
+        Server::launch(command, 1)
+    };
+    let server = start("-L -a 127.0.0.1:0 -t 120 --map-steps 9 -s");
+    let warnings = |server: &Server| {
+        let lines = server.log_lines().into_iter();
+        lines
+            .filter(|line| line.contains("mean nothing here"))
+            .collect::<Vec<_>>()
+    };
+    let expected =
+        "WARN options of tftpd-hpa that mean nothing here: -t 120, --map-steps 9; see in.tftpd(8)";
+    assert_eq!(warnings(&server), [expected]);
+    assert_same(&fetch_bytes(server.address(), "file"), &bytes);
+    assert_eq!(warnings(&start("-L -a 127.0.0.1:0 -s")), [""; 0]);
+}
+
+/// As tftpd-hpa: without `-p` only files that others may read, whoever reads them.
+#[test]
+fn without_p_only_what_others_may_read_is_served() {
+    let root = Root::new();
+    let (public, private) = (root.write("public", 700), root.write("private", 700));
+    fs::set_permissions(root.file("private"), fs::Permissions::from_mode(0o640)).unwrap();
+    if is_root() {
+        chown(root.file("private"), Some(65534), None).unwrap();
+    }
+    for (options, is_served) in [("-Ls", false), ("-Lps", true)] {
+        let mut command = program(in_tftpd(&root));
+        command
+            .args([options, "-a", "127.0.0.1:0"])
+            .arg(root.path());
+        if is_root() {
+            command.args(["-u", "nobody"]);
+        }
+        let server = Server::launch(command, 1);
+        let address = server.address();
+        assert_same(&fetch_bytes(address, "public"), &public);
+        for wish in [
+            Wish::octet("private"),
+            Wish::octet("private").option("blksize", "1024"),
+        ] {
+            match fetch(address, &wish) {
+                Ok(download) => {
+                    assert!(is_served);
+                    assert_same(&download.bytes, &private);
+                }
+                Err((code, message)) => {
+                    assert!(!is_served, "{message}");
+                    assert_eq!((code, &*message), (2, "not readable by others (o+r)"));
+                    server.wait_for_log(&["\"private\": refused: not readable by others (o+r)"]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn one_family_only() {
+    let (root, bytes) = Root::with_file(10);
+    let v4 = Server::with(root.path(), &["-4", "-a", ":0"]);
+    assert!(v4.address().is_ipv4() && v4.address().ip().is_unspecified());
+    let port = v4.address().port();
+    assert_same(&fetch_bytes(([127, 0, 0, 1], port).into(), "file"), &bytes);
+    if !has_ipv6() {
+        return;
+    }
+    let v6 = Server::with(root.path(), &["-6", "-a", ":0"]);
+    assert!(v6.address().is_ipv6() && v6.address().ip().is_unspecified());
+    let port = v6.address().port();
+    assert_same(
+        &fetch_bytes((std::net::Ipv6Addr::LOCALHOST, port).into(), "file"),
+        &bytes,
+    );
+    // The port of the other family is free.
+    drop(UdpSocket::bind(("0.0.0.0", port)).unwrap());
+    let both = Server::with(root.path(), &["-a", ":0"]);
+    let port = both.address().port();
+    assert!(UdpSocket::bind(("0.0.0.0", port)).is_err());
+    assert_same(&fetch_bytes(([127, 0, 0, 1], port).into(), "file"), &bytes);
+}
+
+#[test]
+fn a_refused_option_is_granted_to_nobody() {
+    let (root, bytes) = Root::with_file(3_000);
+    let server = Server::with(root.path(), &["--refuse", "blksize"]);
+    let wish = Wish::octet("file")
+        .option("blksize", "1024")
+        .option("tsize", "0");
+    let mut client = Client::new(server.address());
+    client.request(&wish);
+    client.expect_oack(&[("tsize", "3000")]);
+    client.ack(0);
+    assert_eq!(client.expect_data(1).len(), 512);
+    let plain = Wish::octet("file").option("blksize", "1024");
+    assert_same(&fetch(server.address(), &plain).unwrap().bytes, &bytes);
+}
+
+/// Who complains is the name by which it was called.
+#[test]
+fn the_name_decides_the_language() {
+    let root = Root::new();
+    for (name, complaint) in [
+        ("in.tftpd", "in.tftpd: the directory to serve is missing\n"),
+        (
+            "tftpd",
+            "tftpd: the directory to serve is missing: -r DIR\nTry 'tftpd --help'.\n",
+        ),
+        (
+            "in.tftpd.old",
+            "tftpd: the directory to serve is missing: -r DIR\nTry 'tftpd --help'.\n",
+        ),
+    ] {
+        let link = root.beside(name);
+        symlink(PROGRAM, &link).unwrap();
+        let output = output(program(&link));
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        assert_eq!(
+            output.stderr.escape_ascii().to_string(),
+            complaint.as_bytes().escape_ascii().to_string()
+        );
+    }
+    let mut command = program(root.beside("in.tftpd"));
+    command.arg("--help");
+    assert!(output(command).stdout.starts_with(b"Usage: in.tftpd "));
+}
