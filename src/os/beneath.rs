@@ -1,7 +1,8 @@
 //! Opening files beneath a directory, whatever symbolic links say (openat2(2)).
 //!
-//! The kernel does it in one call. Where it cannot (before Linux 5.6) or will not (an absolute link
-//! that comes back into the directory), the path is walked component by component.
+//! The kernel does it in one call. Where it cannot (before Linux 5.6) or will not (an absolute link), the path
+//! is walked component by component. An absolute link that begins with a name of the directory means what lies
+//! there; any other begins at the directory, as it would in a chroot.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -32,13 +33,38 @@ pub(super) fn open(
             result => return result,
         }
     }
-    Walk {
-        root,
-        root_names,
-        directories: Vec::new(),
-        links: 0,
+    open_by_walk(root, root_names, path)
+}
+
+fn open_by_walk(root: BorrowedFd<'_>, root_names: &[Vec<u8>], path: &[u8]) -> nix::Result<OwnedFd> {
+    let mut walk = Walk::new(root, root_names);
+    match walk.go(path, Foreign::FromRoot)? {
+        Some(last) => {
+            let flags = reading() | OFlag::O_NOFOLLOW;
+            openat(walk.here(), &last[..], flags, Mode::empty())
+        }
+        // A link to the root itself, or to a parent.
+        None => Err(Errno::EISDIR),
     }
-    .open(path)
+}
+
+/// Finds the directory `path` beneath `root`, and its path without links. It can be searched, not listed.
+///
+/// # Errors
+/// `EXDEV` where a link leads out of the root, else as open(2).
+pub(super) fn find_directory(
+    root: BorrowedFd<'_>,
+    root_names: &[Vec<u8>],
+    path: &[u8],
+) -> nix::Result<(OwnedFd, Vec<u8>)> {
+    let mut walk = Walk::new(root, root_names);
+    if let Some(last) = walk.go(path, Foreign::Refused)? {
+        walk.enter(last)?;
+    }
+    let path = walk.directories.iter().map(|(name, _)| &name[..]);
+    let path = path.collect::<Vec<_>>().join(&b'/');
+    let (_, directory) = walk.directories.pop().ok_or(Errno::EXDEV)?;
+    Ok((directory, path))
 }
 
 /// A FIFO must not hang us, and a terminal not become ours.
@@ -50,13 +76,33 @@ fn reading() -> OFlag {
 struct Walk<'r> {
     root: BorrowedFd<'r>,
     root_names: &'r [Vec<u8>],
-    /// Where the walk is: each directory entered from the one before.
-    directories: Vec<OwnedFd>,
+    /// Where the walk is: each directory entered from the one before, with its name there.
+    directories: Vec<(Vec<u8>, OwnedFd)>,
     links: usize,
 }
 
+/// What an absolute link means that does not begin with a name of the root.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Foreign {
+    /// It was written for a chroot: it begins at the root.
+    FromRoot,
+    /// It leads out.
+    Refused,
+}
+
 impl Walk<'_> {
-    fn open(mut self, path: &[u8]) -> nix::Result<OwnedFd> {
+    fn new<'r>(root: BorrowedFd<'r>, root_names: &'r [Vec<u8>]) -> Walk<'r> {
+        Walk {
+            root,
+            root_names,
+            directories: Vec::new(),
+            links: 0,
+        }
+    }
+
+    /// Goes as far as the directory that holds what `path` names, and tells its name there; none where `path` ends at
+    /// the directory itself.
+    fn go(&mut self, path: &[u8], foreign: Foreign) -> nix::Result<Option<Vec<u8>>> {
         let mut rest = VecDeque::new();
         push_front(&mut rest, path);
         while let Some(component) = rest.pop_front() {
@@ -75,33 +121,37 @@ impl Walk<'_> {
             )?);
             if kind == SFlag::S_IFLNK {
                 let target = readlinkat(self.here(), &component[..])?;
-                self.follow(target.as_bytes(), &mut rest)?;
+                self.follow(target.as_bytes(), foreign, &mut rest)?;
             } else if rest.is_empty() {
-                let flags = reading() | OFlag::O_NOFOLLOW;
-                return openat(self.here(), &component[..], flags, Mode::empty());
+                return Ok(Some(component));
             } else {
-                self.enter(&component)?;
+                self.enter(component)?;
             }
         }
-        // Only a link to the root itself, or to a parent, ends here.
-        Err(Errno::EISDIR)
+        Ok(None)
     }
 
     fn here(&self) -> BorrowedFd<'_> {
-        self.directories.last().map_or(self.root, AsFd::as_fd)
+        let last = self.directories.last();
+        last.map_or(self.root, |(_, directory)| directory.as_fd())
     }
 
-    fn enter(&mut self, component: &[u8]) -> nix::Result<()> {
+    fn enter(&mut self, component: Vec<u8>) -> nix::Result<()> {
         if self.directories.len() >= DEPTH_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let entered = openat(self.here(), component, flags, Mode::empty())?;
-        self.directories.push(entered);
+        let entered = openat(self.here(), &component[..], flags, Mode::empty())?;
+        self.directories.push((component, entered));
         Ok(())
     }
 
-    fn follow(&mut self, target: &[u8], rest: &mut VecDeque<Vec<u8>>) -> nix::Result<()> {
+    fn follow(
+        &mut self,
+        target: &[u8],
+        foreign: Foreign,
+        rest: &mut VecDeque<Vec<u8>>,
+    ) -> nix::Result<()> {
         self.links += 1;
         if self.links > LINKS_MAX {
             return Err(Errno::ELOOP);
@@ -114,7 +164,11 @@ impl Walk<'_> {
             let inner = target.strip_prefix(&name[..])?;
             (inner.is_empty() || inner.starts_with(b"/")).then_some(inner)
         });
-        push_front(rest, beneath.ok_or(Errno::EXDEV)?);
+        let path = match foreign {
+            Foreign::FromRoot => beneath.unwrap_or(target),
+            Foreign::Refused => beneath.ok_or(Errno::EXDEV)?,
+        };
+        push_front(rest, path);
         self.directories.clear();
         Ok(())
     }
@@ -170,13 +224,7 @@ mod tests {
         fn walk(&self, path: &str) -> nix::Result<String> {
             let root = fs::File::open(self.0.join("root")).expect("the root");
             let names = [self.0.join("root").as_os_str().as_bytes().to_vec()];
-            let by_walk = Walk {
-                root: root.as_fd(),
-                root_names: &names,
-                directories: Vec::new(),
-                links: 0,
-            }
-            .open(path.as_bytes());
+            let by_walk = open_by_walk(root.as_fd(), &names, path.as_bytes());
             let by_kernel = open(root.as_fd(), &names, path.as_bytes());
             assert_eq!(
                 by_walk.is_ok(),
@@ -210,11 +258,92 @@ mod tests {
         for inside in ["a/b/file", "a/relative", "a/around/file", "absolute"] {
             assert_eq!(directory.walk(inside).as_deref(), Ok("inside"), "{inside}");
         }
-        for outside in ["out", "far-out", "sibling"] {
-            assert_eq!(directory.walk(outside), Err(Errno::EXDEV), "{outside}");
+        assert_eq!(directory.walk("out"), Err(Errno::EXDEV));
+        for elsewhere in ["far-out", "sibling", "a/none"] {
+            assert_eq!(directory.walk(elsewhere), Err(Errno::ENOENT), "{elsewhere}");
         }
         assert_eq!(directory.walk("loop"), Err(Errno::ELOOP));
-        assert_eq!(directory.walk("a/none"), Err(Errno::ENOENT));
         assert_eq!(directory.walk("a/b/file/more"), Err(Errno::ENOTDIR));
+    }
+
+    /// As links are written for a server in a chroot.
+    #[test]
+    fn absolute_links_begin_at_the_root_and_never_lead_out_of_it() {
+        let directory = Directory::new("chroot");
+        directory.link("/a/b/file", "file");
+        directory.link("/a", "directory");
+        directory.link("/file", "a/b/chain");
+        directory.link("/", "a/b/root");
+        directory.link("/a/../a/./b//file", "around");
+        directory.link("//a/b/file", "doubled");
+        let inside = [
+            "file",
+            "directory/b/file",
+            "a/b/chain",
+            "a/b/root/file",
+            "a/b/root/a/b/root/directory/b/chain",
+            "around",
+            "doubled",
+        ];
+        for inside in inside {
+            assert_eq!(directory.walk(inside).as_deref(), Ok("inside"), "{inside}");
+        }
+        let secret = directory.0.join("secret");
+        directory.link("/../secret", "above");
+        directory.link("/a/../../secret", "above-by-the-way");
+        directory.link("/a/b/root/../secret", "above-by-a-link");
+        directory.link("a/b/root/../secret", "above-by-a-relative-link");
+        for out in [
+            "above",
+            "above-by-the-way",
+            "above-by-a-link",
+            "above-by-a-relative-link",
+        ] {
+            assert_eq!(directory.walk(out), Err(Errno::EXDEV), "{out}");
+        }
+        directory.link(&secret, "secret");
+        directory.link(directory.0.join("root/../secret"), "by-its-name");
+        assert_eq!(directory.walk("secret"), Err(Errno::ENOENT));
+        assert_eq!(directory.walk("by-its-name"), Err(Errno::EXDEV));
+        // The root itself is no file, a link that follows itself ends.
+        assert_eq!(directory.walk("a/b/root"), Err(Errno::EISDIR));
+        directory.link("/growing/more", "endless");
+        directory.link("/endless/more", "growing");
+        for endless in ["endless", "growing"] {
+            assert_eq!(directory.walk(endless), Err(Errno::ELOOP), "{endless}");
+        }
+    }
+
+    #[test]
+    fn a_directory_is_found_with_its_path_without_links() {
+        let directory = Directory::new("find");
+        directory.link("a/b", "current");
+        directory.link(directory.0.join("root/current"), "stable");
+        directory.link("..", "up");
+        directory.link("/a", "foreign");
+        let root = fs::File::open(directory.0.join("root")).expect("the root");
+        let names = [directory.0.join("root").as_os_str().as_bytes().to_vec()];
+        let find = |path: &str| {
+            let found = find_directory(root.as_fd(), &names, path.as_bytes());
+            found.map(|(_, path)| String::from_utf8(path).expect("a path"))
+        };
+        for (path, found) in [
+            ("a", "a"),
+            ("current", "a/b"),
+            ("stable", "a/b"),
+            ("stable/..", "a"),
+        ] {
+            assert_eq!(find(path).as_deref(), Ok(found), "{path}");
+        }
+        let cases = [
+            ("up", Errno::EXDEV),
+            ("foreign", Errno::EXDEV),
+            ("a/..", Errno::EXDEV),
+            ("a/b/file", Errno::ENOTDIR),
+            ("none", Errno::ENOENT),
+        ];
+        for (path, error) in cases {
+            assert_eq!(find(path), Err(error), "{path}");
+        }
     }
 }

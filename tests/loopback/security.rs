@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::client::{Client, PATIENCE, fetch, fetch_bytes};
 use crate::download::Wish;
-use crate::machine::{alone, eventually, open_files, processor_ticks};
+use crate::machine::{alone, eventually, is_root, open_files, processor_ticks};
 use crate::packet::{self, Packet};
 use crate::root::assert_same;
 use crate::server::Server;
@@ -294,20 +294,19 @@ fn traversal_by_symlinks() {
     ] {
         symlink(target, file(name)).unwrap();
     }
-    for name in [
-        "parent/secret",
-        "secret",
-        "sibling/secret",
-        "absolute",
-        "begins/secret",
-        "everything/etc/passwd",
-        "process/etc/passwd",
-        "chain/secret",
+    // Out of the root, or absolute: these begin at the root, where there is no such file.
+    for (name, code) in [
+        ("parent/secret", 2),
+        ("secret", 2),
+        ("sibling/secret", 2),
+        ("chain/secret", 2),
+        ("absolute", 1),
+        ("begins/secret", 1),
+        ("everything/etc/passwd", 1),
+        ("process/etc/passwd", 1),
     ] {
-        assert_eq!(
-            refused(&victim, &request(name.as_bytes(), b"octet", b"")),
-            2
-        );
+        let answer = refused(&victim, &request(name.as_bytes(), b"octet", b""));
+        assert_eq!(answer, code, "{name}");
     }
 
     // `public/secret` is now a file for everybody and now the secret outside.
@@ -339,6 +338,74 @@ fn traversal_by_symlinks() {
         over.store(true, Ordering::Relaxed);
     });
     assert_eq!(seen.len(), 2, "the race was not run: {seen:?}");
+    victim.must_be_unharmed();
+}
+
+/// Links as they are written for a chroot, in which the root is `/`: they begin at the root, and whatever they are made of, nothing
+/// leads out of it; with a real chroot, too.
+#[test]
+fn traversal_by_absolute_links() {
+    let kinds = if is_root() { 2 } else { 1 };
+    for options in [&[][..], &["--chroot"]].into_iter().take(kinds) {
+        let victim = with_a_secret(options);
+        traverse_by_absolute_links(&victim);
+    }
+}
+
+fn traverse_by_absolute_links(victim: &Victim) {
+    let bytes = victim.root.write("sub/served", 700);
+    let link = |target: &str, name: &str| symlink(target, victim.root.file(name)).unwrap();
+    link("/sub/served", "served");
+    link("/sub", "directory");
+    link("/served", "sub/link-to-link");
+    link("/", "sub/root");
+    link("/directory/../served", "sub/sub/by-a-parent");
+    for name in [
+        "served",
+        "directory/served",
+        "sub/link-to-link",
+        "sub/root/sub/served",
+        "sub/root/sub/root/sub/link-to-link",
+        "sub/sub/by-a-parent",
+    ] {
+        assert_same(&fetch_bytes(victim.address(), name), &bytes);
+    }
+    let beside = |name: &str| victim.root.beside(name).display().to_string();
+    link("/../secret", "up");
+    link("/../root-secret", "up-to-a-sibling");
+    link("/sub/../../secret", "sub/up-by-the-way");
+    link("/sub/root/../secret", "up-by-a-link-to-the-root");
+    link("sub/root/../secret", "relative");
+    link(
+        &format!("{}/../secret", victim.root.path().display()),
+        "named",
+    );
+    link(&beside("secret"), "by-its-path");
+    link(&beside("root-secret"), "sibling");
+    link("/loop", "loop");
+    link("/there/sub", "here");
+    link("/here/sub", "there");
+    for name in [
+        "up",
+        "up-to-a-sibling/secret",
+        "sub/up-by-the-way",
+        "up-by-a-link-to-the-root",
+        "relative",
+        "named",
+        "by-its-path",
+        "sibling/secret",
+        "loop",
+        "loop/secret",
+        "here/secret",
+        "sub/root",
+        "sub/root/../secret",
+    ] {
+        let answer = victim.answer_to(&request(name.as_bytes(), b"octet", b""));
+        assert!(
+            matches!(answer, Packet::Error { code: 1 | 2, .. }),
+            "{name}: {answer:?}"
+        );
+    }
     victim.must_be_unharmed();
 }
 
