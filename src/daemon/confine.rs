@@ -65,6 +65,7 @@ pub(super) fn confine(
     if let Err(failure) = find_readable(settings, files) {
         log.unreadable(&failure);
     }
+    log.root(&settings.root, files);
     let user = account.map(|of| format!("{} ({}:{})", of.name, of.user, of.group));
     let sandbox = match settings.sandbox {
         true => enter_sandbox(files)?,
@@ -107,7 +108,7 @@ pub(super) fn find_readable(settings: &Settings, files: &Files) -> Result<(), Fa
 
 /// Tells what of it this system has.
 fn enter_sandbox(files: &Files) -> Result<String, Failure> {
-    let level = trying("Landlock", sandbox::confine_files(files.as_fd()))?;
+    let level = trying("Landlock", sandbox::confine_files(&files.directories()))?;
     let calls = trying("seccomp", sandbox::confine_calls(level > 0))?;
     let files = match level {
         0 => "no Landlock".into(),

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use env_logger::{Builder, Target};
@@ -12,6 +13,7 @@ use log::{Level, LevelFilter, debug, info, log, log_enabled, warn};
 
 use crate::config::{Door, Settings};
 use crate::moment::Moment;
+use crate::os::files::{Astray, Files};
 use crate::os::process::{LogLines, unblock_stderr};
 use crate::server::{Event, Limits, Report, Stats};
 use crate::transfer::Outcome;
@@ -201,6 +203,38 @@ impl Log {
             .map(|user| format!("user {user}, "))
             .unwrap_or_default();
         info!("{user}no capabilities, sandbox: {sandbox}");
+    }
+
+    /// Writes down what becomes of a link in the path of the root when it is swapped.
+    pub fn root(&self, path: &Path, files: &Files) {
+        let path = path.display();
+        if let Some(within) = files.followed_within() {
+            let within = within.display();
+            info!(
+                "{path}: a link, which is followed when it is swapped; all of {within} may be read"
+            );
+        } else if files.ignores_a_link() {
+            info!("{path}: a link; restart when it is swapped");
+        }
+    }
+
+    /// Writes down that a link was swapped, and what is served now.
+    pub fn root_swapped(&self, path: &Path, real: &Path) {
+        info!("{}: now {}", path.display(), real.display());
+    }
+
+    /// Writes down that what is served is no longer what the operator named.
+    pub fn root_astray(&mut self, now: Moment, path: &Path, astray: Astray) {
+        let (what, then) = match astray {
+            Astray::Gone => ("is gone", "put it back, then restart"),
+            Astray::Replaced => ("is another directory now, or was mounted over", "restart"),
+            Astray::Outside => ("leads elsewhere now", "restart"),
+            Astray::Closed => ("leads to what this user may not read", "change its rights"),
+        };
+        let path = path.display();
+        self.warning(now, || {
+            format!("{path}: {what}; the old directory is served: {then}")
+        });
     }
 
     /// Writes down that no file can be served for now.

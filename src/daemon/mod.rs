@@ -12,6 +12,7 @@ mod bind;
 mod confine;
 mod io;
 pub mod log;
+mod root;
 
 use std::fmt;
 use std::io::{Error, ErrorKind, Result as IoResult};
@@ -30,6 +31,7 @@ use crate::server::{Io, Local, Server};
 use crate::wire::{Malformed, Peer};
 use io::{AfterError, World, after_error};
 use log::Log;
+use root::RootWatch;
 
 /// Why the server could not begin: what was tried, and what came of it.
 #[derive(Debug)]
@@ -108,6 +110,7 @@ struct Daemon {
     /// How long transfers may go on after the signal to stop.
     drain: Duration,
     server: Server,
+    root: RootWatch,
     world: World,
     happened: Happened,
     /// Buffers for requests.
@@ -149,6 +152,7 @@ impl Daemon {
             signals,
             access: settings.access.clone(),
             drain: settings.drain,
+            root: RootWatch::new(now, settings),
             server,
             world,
             happened: Happened::new(),
@@ -213,6 +217,12 @@ impl Daemon {
     fn receive_requests(&mut self, now: Moment) {
         if self.server.is_stopping() {
             return self.unread_listeners.clear();
+        }
+        if !self.unread_listeners.is_empty() {
+            let World { files, log, .. } = &mut self.world;
+            if let Some(root) = self.root.look(now, files, log) {
+                self.server.rename_root(root);
+            }
         }
         let Daemon {
             access,
@@ -311,8 +321,13 @@ fn take_request(
 }
 
 fn open_root(settings: &Settings) -> Result<Files, Failure> {
-    let files = Files::new(&settings.root, settings.public_only);
-    trying(settings.root.display(), files)
+    let root = &settings.root;
+    let files = Files::new(root, settings.public_only);
+    let mut files = trying(root.display(), files)?;
+    if settings.chroot {
+        files.pin_root();
+    }
+    Ok(files)
 }
 
 /// Each client needs a socket, and a file of its own where nobody else is sent the same.

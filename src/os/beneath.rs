@@ -67,6 +67,15 @@ pub(super) fn find_directory(
     Ok((directory, path))
 }
 
+/// Whether names can be looked up in `directory` by who we are.
+///
+/// # Errors
+/// Why not.
+pub(super) fn may_search(directory: BorrowedFd<'_>) -> nix::Result<()> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    openat(directory, ".", flags, Mode::empty()).map(drop)
+}
+
 /// A FIFO must not hang us, and a terminal not become ours.
 fn reading() -> OFlag {
     OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC

@@ -4,29 +4,27 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::{Rc, Weak};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{FileStat, Mode, SFlag};
 
 use super::beneath;
 use super::content::{Content, ReadContent, TextContent};
 use super::mapping::{Mapped, Mapping, reads_are_counted};
 use super::original::Original;
+use super::root::Root;
+pub use super::root::{Astray, Found};
 use crate::name::{FileName, RootPrefixes};
 use crate::wire::Refusal;
 
 /// The directory that is served.
 #[derive(Debug)]
 pub struct Files {
-    root: OwnedFd,
+    root: Root,
     /// Only files that others may read (o+r) are opened.
     public_only: bool,
-    /// The absolute paths by which it is known: as given, and without links.
-    names: Vec<Vec<u8>>,
     mappings: HashMap<Identity, Weak<Mapping>>,
     /// Mappings are looked through when there are more than this.
     mappings_kept: usize,
@@ -73,22 +71,15 @@ impl Identity {
 }
 
 impl Files {
-    /// Serves the directory `root` from now on, also if it is renamed; with `public_only` what others may not
-    /// read is refused.
+    /// Serves the directory `root` from now on, also if it is renamed, and follows a link that leads there; with
+    /// `public_only` what others may not read is refused.
     ///
     /// # Errors
     /// Where it cannot be read, or is no directory.
     pub fn new(root: &Path, public_only: bool) -> io::Result<Files> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let directory = open(root, flags, Mode::empty())?;
-        let given = std::path::absolute(root)?;
-        let real = root.canonicalize().unwrap_or_else(|_| given.clone());
-        let mut names: Vec<Vec<u8>> = [given, real].iter().map(|path| name_of(path)).collect();
-        names.dedup();
         Ok(Files {
-            root: directory,
+            root: Root::open(root)?,
             public_only,
-            names,
             mappings: HashMap::new(),
             mappings_kept: MAPPINGS_KEPT_MIN,
             mappings_max: MAPPINGS_MAX,
@@ -98,7 +89,39 @@ impl Files {
 
     /// The absolute names of the root, for names that begin with one.
     pub fn root_prefixes(&self) -> RootPrefixes {
-        RootPrefixes::new(self.names.iter().map(Vec::as_slice))
+        RootPrefixes::new(self.root.names().iter().map(Vec::as_slice))
+    }
+
+    /// Looks whether the path that was given still leads to the root, and follows a link that was swapped. What is
+    /// open stays open.
+    pub fn look_at_root(&mut self) -> Found {
+        self.root.look()
+    }
+
+    /// The path of the root without links.
+    pub fn root_path(&self) -> &Path {
+        self.root.real_path()
+    }
+
+    /// Follows no link from now on: its path is about to mean something else.
+    pub fn pin_root(&mut self) {
+        self.root.pin();
+    }
+
+    /// The directory beneath which a link to the root is followed when it is swapped.
+    pub fn followed_within(&self) -> Option<&Path> {
+        self.root.holder().map(|(_, path)| path)
+    }
+
+    /// The path of the root leads over a link that is not followed when it is swapped.
+    pub fn ignores_a_link(&self) -> bool {
+        self.root.ignores_a_link()
+    }
+
+    /// All that may ever have to be read lies beneath these.
+    pub fn directories(&self) -> Vec<BorrowedFd<'_>> {
+        let holder = self.root.holder().map(|(directory, _)| directory);
+        [self.root.directory()].into_iter().chain(holder).collect()
     }
 
     /// Looks whether a file could be opened now, and tells its size in bytes.
@@ -133,8 +156,8 @@ impl Files {
     }
 
     fn open_regular(&self, name: FileName<'_>) -> Result<(OwnedFd, FileStat), Unavailable> {
-        let file =
-            beneath::open(self.root.as_fd(), &self.names, name.as_bytes()).map_err(unavailable)?;
+        let file = beneath::open(self.root.directory(), self.root.names(), name.as_bytes())
+            .map_err(unavailable)?;
         let state = beneath::state_of(&file).map_err(unavailable)?;
         if beneath::kind_of(&state) != SFlag::S_IFREG {
             Err(Unavailable::Refused(Refusal::NotAFile))
@@ -178,13 +201,8 @@ impl Files {
 /// The directory itself.
 impl AsFd for Files {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.root.as_fd()
+        self.root.directory()
     }
-}
-
-fn name_of(path: &Path) -> Vec<u8> {
-    let bytes = path.as_os_str().as_bytes();
-    bytes.strip_suffix(b"/").unwrap_or(bytes).to_vec()
 }
 
 fn size_of(state: &FileStat) -> u64 {

@@ -1,4 +1,4 @@
-//! Landlock: of all files only those beneath one directory, and these only to be read (landlock(7)).
+//! Landlock: of all files only those beneath a few directories, and these only to be read (landlock(7)).
 //!
 //! Best effort: what the running kernel does not know is left out, and the caller is told what was reached.
 
@@ -10,31 +10,31 @@ use landlock::{
     RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
-/// Lets this process, from now on and for ever, read the files beneath `root` and reach no other: nothing
+/// Lets this process, from now on and for ever, read the files beneath `directories` and reach no other: nothing
 /// is written, made, removed or executed anywhere. Also bars TCP ports (since ABI 4), device ioctls (5),
 /// and signals and abstract sockets of processes outside (6). Tells the level of the kernel's interface
 /// that is in force; 0 where there is no Landlock.
 ///
 /// # Errors
 /// Where the kernel has Landlock but refuses these rules.
-pub fn confine(root: BorrowedFd<'_>) -> io::Result<u32> {
-    let status = restrict(root).map_err(|error| {
+pub fn confine(directories: &[BorrowedFd<'_>]) -> io::Result<u32> {
+    let status = restrict(directories).map_err(|error| {
         // Its texts would be a tenth of the program.
         io::Error::from_raw_os_error(*Errno::from(error))
     })?;
     Ok(status)
 }
 
-fn restrict(root: BorrowedFd<'_>) -> Result<u32, RulesetError> {
+fn restrict(directories: &[BorrowedFd<'_>]) -> Result<u32, RulesetError> {
     let status = Ruleset::default()
         .handle_access(AccessFs::from_all(TESTED))?
         .handle_access(AccessNet::from_all(TESTED))?
         .scope(Scope::from_all(TESTED))?
         .create()?
-        .add_rule(PathBeneath::new(
-            root,
-            AccessFs::ReadFile | AccessFs::ReadDir,
-        ))?
+        .add_rules(directories.iter().map(|directory| {
+            let rights = AccessFs::ReadFile | AccessFs::ReadDir;
+            Ok::<_, RulesetError>(PathBeneath::new(directory, rights))
+        }))?
         .restrict_self()?;
     Ok(match (status.ruleset, status.landlock) {
         (RulesetStatus::NotEnforced, _) => 0,

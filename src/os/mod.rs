@@ -28,6 +28,7 @@ pub mod port;
 pub mod privileges;
 pub mod process;
 pub mod receive;
+mod root;
 pub mod sandbox;
 #[cfg_attr(
     not(any(

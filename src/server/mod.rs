@@ -138,6 +138,11 @@ impl Server {
         }
     }
 
+    /// Another directory is served from now on, known by these absolute names.
+    pub fn rename_root(&mut self, root: RootPrefixes) {
+        self.root = root;
+    }
+
     // What arrives: requests are taken in `arrival`, what clients answer in `replies`.
 
     /// The socket of `client` takes packets again.

@@ -49,4 +49,5 @@ mod signals;
 mod socket_errors;
 mod stalling_disk;
 mod storm;
+mod swapped_root;
 mod transfers;

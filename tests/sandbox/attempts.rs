@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::exit;
 use std::ptr;
 
+use ripple_tftpd::os::files::Files;
 use ripple_tftpd::os::sandbox;
 
 /// Names in the environment: what is tried, in which layers of the sandbox, with the files of which directory.
@@ -26,16 +27,19 @@ pub(crate) enum Layers {
     Landlock,
     /// With ABI 6 or later.
     NewLandlock,
+    /// For a root that is a link.
+    Linked,
     /// As on a kernel without Landlock.
     Seccomp,
     Both,
 }
 
 impl Layers {
-    const ALL: [Layers; 5] = [
+    const ALL: [Layers; 6] = [
         Layers::None,
         Layers::Landlock,
         Layers::NewLandlock,
+        Layers::Linked,
         Layers::Seccomp,
         Layers::Both,
     ];
@@ -45,6 +49,7 @@ impl Layers {
             Layers::None => "none",
             Layers::Landlock => "Landlock",
             Layers::NewLandlock => "Landlock of ABI 6",
+            Layers::Linked => "Landlock for a link",
             Layers::Seccomp => "seccomp",
             Layers::Both => "Landlock or seccomp",
         }
@@ -59,6 +64,9 @@ pub(crate) const ATTEMPTS: &[(&str, Attempt)] = &[
     }),
     ("read outside", |directory| read(&directory.join("secret"))),
     ("read /etc/passwd", |_| read(Path::new("/etc/passwd"))),
+    ("read another release", |directory| {
+        read(&directory.join("root/v2/file"))
+    }),
     ("list outside", |directory| File::open(directory).map(drop)),
     ("create inside", |directory| {
         create(&directory.join("root/new"))
@@ -174,8 +182,14 @@ fn enter(layers: Layers, root: &Path) {
         layers,
         Layers::Landlock | Layers::NewLandlock | Layers::Both
     ) {
-        let level = sandbox::confine_files(File::open(root).unwrap().as_fd()).unwrap();
+        let level = sandbox::confine_files(&[File::open(root).unwrap().as_fd()]).unwrap();
         if level < if layers == Layers::NewLandlock { 6 } else { 1 } {
+            exit(MISSING);
+        }
+    }
+    if layers == Layers::Linked {
+        let files = Files::new(&root.join("current"), false).unwrap();
+        if sandbox::confine_files(&files.directories()).unwrap() < 1 {
             exit(MISSING);
         }
     }

@@ -13,6 +13,7 @@ mod attempts;
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -33,7 +34,7 @@ enum Outcome {
     Missing,
 }
 
-/// A directory with `root/file` and, beside it, `secret`.
+/// A directory with `root/file`, releases of which `root/current` names the first, and, beside all that, `secret`.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -43,6 +44,11 @@ impl Directory {
             std::env::temp_dir().join(format!("tftpd-sandbox-{}-{test}", std::process::id()));
         fs::create_dir_all(path.join("root")).unwrap();
         fs::write(path.join("root/file"), "inside").unwrap();
+        for release in ["root/v1", "root/v2"] {
+            fs::create_dir(path.join(release)).unwrap();
+            fs::write(path.join(release).join("file"), release).unwrap();
+        }
+        symlink("v1", path.join("root/current")).unwrap();
         fs::write(path.join("secret"), "outside").unwrap();
         Directory(path)
     }
@@ -105,7 +111,7 @@ fn hold(layers: Layers, expected: &[(&str, Outcome)]) {
         .unwrap()
         .chain(fs::read_dir(directory.0.join("root")).unwrap())
         .collect();
-    assert_eq!(left.len(), 3, "nothing was made or removed: {left:?}");
+    assert_eq!(left.len(), 6, "nothing was made or removed: {left:?}");
 }
 
 /// Each attempt is one that succeeds outside of the sandbox; else the others would show nothing.
@@ -143,6 +149,24 @@ fn landlock_bars_every_other_file_and_all_writing() {
             ("remove inside", Refused(libc::EACCES)),
             ("rename inside", Refused(libc::EACCES)),
             ("make a directory", Refused(libc::EACCES)),
+            ("execute", Refused(libc::EACCES)),
+        ],
+    );
+}
+
+/// A link to the root may be swapped: what lies beneath the directory that holds it can be read, and nothing else.
+#[test]
+fn a_root_that_is_a_link() {
+    hold(
+        Layers::Linked,
+        &[
+            ("read inside", Succeeded),
+            ("read another release", Succeeded),
+            ("read outside", Refused(libc::EACCES)),
+            ("read /etc/passwd", Refused(libc::EACCES)),
+            ("list outside", Refused(libc::EACCES)),
+            ("create inside", Refused(libc::EACCES)),
+            ("write inside", Refused(libc::EACCES)),
             ("execute", Refused(libc::EACCES)),
         ],
     );

@@ -1,0 +1,364 @@
+//! The directory that is served, and what becomes of its path while it is.
+//!
+//! Where the path leads over a symbolic link, the link may be swapped: the directory that holds it is kept open, and
+//! whatever the link names beneath that one can be served from then on. Everything else that happens to the path,
+//! such as a file system that is mounted over it, can only be told.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
+
+use super::beneath;
+
+/// The directory that is served.
+#[derive(Debug)]
+pub(super) struct Root {
+    directory: OwnedFd,
+    identity: Identity,
+    /// Its path as given, made absolute.
+    path: PathBuf,
+    /// The absolute paths by which it is known: as given, and without links.
+    names: Vec<Vec<u8>>,
+    swaps: Swaps,
+}
+
+/// Device and inode.
+type Identity = (u64, u64);
+
+/// What of its path may be exchanged while it is served.
+#[derive(Debug)]
+enum Swaps {
+    /// It leads over no link.
+    None,
+    /// A link that is followed.
+    Followed(Link),
+    /// A link that is not.
+    Ignored,
+}
+
+/// A link in the path of the root.
+#[derive(Debug)]
+struct Link {
+    /// The directory that holds it: what the link names beneath is served.
+    holder: OwnedFd,
+    /// Its path without links, then others by which an absolute link may name it.
+    holder_names: Vec<Vec<u8>>,
+    /// From there to the root.
+    rest: Vec<u8>,
+}
+
+/// How the path of the root was found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Found {
+    /// It still leads to the directory that is served.
+    Same,
+    /// A link in it was swapped: another directory is served from now on.
+    Swapped,
+    /// What is served is no longer what the operator named.
+    Astray(Astray),
+}
+
+/// Why the directory that was served until now still is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Astray {
+    /// There is no directory at the path.
+    Gone,
+    /// Another directory is there, or a file system was mounted over it.
+    Replaced,
+    /// The link leads to what may not be served without a restart.
+    Outside,
+    /// The link leads to what is not open to this user.
+    Closed,
+}
+
+impl Root {
+    /// # Errors
+    /// Where `path` cannot be read, or is no directory.
+    pub(super) fn open(path: &Path) -> io::Result<Root> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let directory = open(path, flags, Mode::empty())?;
+        let identity = identity_of(&fstat(&directory)?);
+        let given = std::path::absolute(path)?;
+        let real = path.canonicalize().unwrap_or_else(|_| given.clone());
+        let mut names = vec![name_of(&given), name_of(&real)];
+        names.dedup();
+        Ok(Root {
+            directory,
+            identity,
+            names,
+            swaps: swaps_of(&given),
+            path: given,
+        })
+    }
+
+    /// Follows no link from now on.
+    pub(super) fn pin(&mut self) {
+        if let Swaps::Followed(_) = self.swaps {
+            self.swaps = Swaps::Ignored;
+        }
+    }
+
+    pub(super) fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
+    pub(super) fn names(&self) -> &[Vec<u8>] {
+        &self.names
+    }
+
+    /// Its path without links.
+    pub(super) fn real_path(&self) -> &Path {
+        let last = self.names.last().map_or(&b"/"[..], Vec::as_slice);
+        Path::new(OsStr::from_bytes(last))
+    }
+
+    /// The directory that holds the link that is followed, and its path.
+    pub(super) fn holder(&self) -> Option<(BorrowedFd<'_>, &Path)> {
+        match &self.swaps {
+            Swaps::Followed(link) => Some((link.holder.as_fd(), link.holder_path())),
+            Swaps::None | Swaps::Ignored => None,
+        }
+    }
+
+    /// The path leads over a link that is not followed.
+    pub(super) fn ignores_a_link(&self) -> bool {
+        matches!(self.swaps, Swaps::Ignored)
+    }
+
+    /// Looks where the path leads now, and follows a link that was swapped.
+    pub(super) fn look(&mut self) -> Found {
+        let followed = match &self.swaps {
+            Swaps::Followed(link) => link.follow(),
+            Swaps::None | Swaps::Ignored => return self.look_at_path(),
+        };
+        match followed {
+            Ok((directory, identity, real)) if identity != self.identity => {
+                if beneath::may_search(directory.as_fd()).is_err() {
+                    return Found::Astray(Astray::Closed);
+                }
+                self.directory = directory;
+                self.identity = identity;
+                self.names = vec![name_of(&self.path), real];
+                Found::Swapped
+            }
+            Ok(_) => self.look_at_path(),
+            Err(Errno::EXDEV) => Found::Astray(Astray::Outside),
+            Err(Errno::EACCES) => Found::Astray(Astray::Closed),
+            Err(_) => Found::Astray(Astray::Gone),
+        }
+    }
+
+    fn look_at_path(&self) -> Found {
+        match fstatat(AT_FDCWD, &self.path, AtFlags::empty()) {
+            Ok(state) if identity_of(&state) == self.identity => Found::Same,
+            Ok(_) => Found::Astray(Astray::Replaced),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Found::Astray(Astray::Gone),
+            // The directories above need not be open to this user.
+            Err(_) => match fstat(&self.directory) {
+                Ok(state) if state.st_nlink == 0 => Found::Astray(Astray::Gone),
+                _ => Found::Same,
+            },
+        }
+    }
+}
+
+impl Link {
+    /// The directory that the link leads to, and its path without links.
+    fn follow(&self) -> nix::Result<(OwnedFd, Identity, Vec<u8>)> {
+        let (directory, path) =
+            beneath::find_directory(self.holder.as_fd(), &self.holder_names, &self.rest)?;
+        let identity = identity_of(&fstat(&directory)?);
+        let real = [&self.holder_names[0][..], &path].join(&b'/');
+        Ok((directory, identity, real))
+    }
+
+    fn holder_path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.holder_names[0]))
+    }
+}
+
+/// Looks for a link in an absolute path that can be followed: one in a directory that is there for nothing else, from which the
+/// path does not leave that directory. A link at the end of the path, which the operator named, goes before those on
+/// the way there.
+fn swaps_of(path: &Path) -> Swaps {
+    let links = links_in(path);
+    if links.is_empty() {
+        return Swaps::None;
+    }
+    let (at_end, on_the_way): (Vec<_>, Vec<_>) = links
+        .into_iter()
+        .filter(|(holder, _)| !is_general(holder))
+        .partition(|(_, rest)| !rest.contains(&b'/'));
+    let mut links = at_end.into_iter().chain(on_the_way);
+    let followed = links.find_map(|(holder, rest)| {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let also = path.ancestors().filter(|above| {
+            let real = above.canonicalize();
+            real.is_ok_and(|real| real == holder)
+        });
+        let link = Link {
+            holder: open(&holder, flags, Mode::empty()).ok()?,
+            holder_names: [name_of(&holder)]
+                .into_iter()
+                .chain(also.map(name_of))
+                .collect(),
+            rest,
+        };
+        link.follow().is_ok().then_some(link)
+    });
+    followed.map_or(Swaps::Ignored, Swaps::Followed)
+}
+
+/// Every link that an absolute path leads over: the directory that holds it, without links, and what is left from there.
+fn links_in(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut links = Vec::new();
+    let mut here = PathBuf::from("/");
+    let split = |path: &Path| -> VecDeque<Vec<u8>> {
+        let components = path.as_os_str().as_bytes().split(|&byte| byte == b'/');
+        components.map(<[u8]>::to_vec).collect()
+    };
+    let mut rest = split(path);
+    while let Some(component) = rest.pop_front() {
+        match component.as_slice() {
+            b"" | b"." => continue,
+            b".." => {
+                here.pop();
+                continue;
+            }
+            _ => {}
+        }
+        let there = here.join(OsStr::from_bytes(&component));
+        let Ok(target) = fs::read_link(&there) else {
+            here = there;
+            continue;
+        };
+        if links.len() >= LINKS_MAX {
+            break;
+        }
+        let left: Vec<&[u8]> = std::iter::once(&component)
+            .chain(&rest)
+            .map(Vec::as_slice)
+            .filter(|component| !component.is_empty())
+            .collect();
+        links.push((here.clone(), left.join(&b'/')));
+        if target.is_absolute() {
+            here = PathBuf::from("/");
+        }
+        let mut target = split(&target);
+        target.append(&mut rest);
+        rest = target;
+    }
+    links
+}
+
+/// A directory that holds more than what somebody may want to be served.
+fn is_general(directory: &Path) -> bool {
+    let is_in =
+        |list: &[&str], directory: &Path| list.iter().any(|&path| Path::new(path) == directory);
+    let parent = directory.parent();
+    is_in(GENERAL, directory) || parent.is_none_or(|parent| is_in(PARENTS_OF_GENERAL, parent))
+}
+
+fn identity_of(state: &FileStat) -> Identity {
+    #[allow(clippy::unnecessary_cast, reason = "the width differs between systems")]
+    (state.st_dev as u64, state.st_ino as u64)
+}
+
+fn name_of(path: &Path) -> Vec<u8> {
+    let bytes = path.as_os_str().as_bytes();
+    bytes.strip_suffix(b"/").unwrap_or(bytes).to_vec()
+}
+
+/// As the kernel's own bound on links.
+const LINKS_MAX: usize = 40;
+
+/// Directories of the Filesystem Hierarchy Standard, in which a link to a served directory lies beside other things.
+const GENERAL: &[&str] = &[
+    "/",
+    "/bin",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/proc",
+    "/root",
+    "/run",
+    "/sbin",
+    "/srv",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/var",
+    "/var/backups",
+    "/var/cache",
+    "/var/crash",
+    "/var/lib",
+    "/var/local",
+    "/var/lock",
+    "/var/log",
+    "/var/mail",
+    "/var/opt",
+    "/var/run",
+    "/var/spool",
+    "/var/tmp",
+    "/var/www",
+];
+
+/// All that lies directly in these, such as somebody's home, is general, too.
+const PARENTS_OF_GENERAL: &[&str] = &[
+    "/dev",
+    "/etc",
+    "/home",
+    "/proc",
+    "/run/user",
+    "/sys",
+    "/usr",
+    "/usr/local",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_that_hold_more_than_what_is_served() {
+        for general in [
+            "/",
+            "/etc",
+            "/var",
+            "/var/lib",
+            "/home",
+            "/home/somebody",
+            "/usr/share",
+            "/root",
+            "/srv",
+        ] {
+            assert!(is_general(Path::new(general)), "{general}");
+        }
+        for own in [
+            "/srv/tftp",
+            "/tftpboot",
+            "/var/lib/tftpboot",
+            "/var/tftp",
+            "/home/somebody/tftp",
+            "/opt/boot",
+        ] {
+            assert!(!is_general(Path::new(own)), "{own}");
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! A root that is exchanged while it is served: a link that is swapped is followed, within what the sandbox was told at the start;
+//! whatever else happens to the directory is told once a minute.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use crate::client::{Client, PATIENCE, fetch, fetch_bytes};
+use crate::download::{Download, Wish};
+use crate::faults::traced;
+use crate::machine::{eventually, in_own_mounts, is_root, skipped};
+use crate::root::{Root, assert_same};
+use crate::server::Server;
+
+/// Two releases, `v1/file` and `v2/file`, as long as each other.
+fn releases() -> (Root, [Vec<u8>; 2]) {
+    let root = Root::new();
+    let contents = ["v1/file", "v2/file"].map(|name| root.write(name, 3_000));
+    (root, contents)
+}
+
+/// As `ln -sfn`: a new link takes the place of the old one in one step.
+fn swap(link: &Path, target: impl AsRef<Path>) {
+    let new = link.with_extension("new");
+    symlink(target, &new).unwrap();
+    fs::rename(new, link).unwrap();
+}
+
+/// Asks until the file has these bytes; they must be there within a second of the first request, with room for a slow machine.
+#[track_caller]
+fn wait_for(server: &Server, name: impl AsRef<[u8]>, bytes: &[u8]) {
+    let began_at = Instant::now();
+    eventually("the new root", PATIENCE, || {
+        let fetched = fetch(server.address(), &Wish::octet(name.as_ref()));
+        fetched
+            .is_ok_and(|fetched| fetched.bytes == bytes)
+            .then_some(())
+    });
+    assert!(
+        began_at.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        began_at.elapsed()
+    );
+}
+
+#[track_caller]
+fn must_follow(
+    root: &Root,
+    path: &Path,
+    link: &Path,
+    targets: [&Path; 2],
+    contents: &[Vec<u8>; 2],
+) {
+    swap(link, targets[0]);
+    let server = Server::with(path, &[]);
+    let holder = root.path().canonicalize().unwrap();
+    server.wait_for_log(&["INFO", &format!("all of {} may be read", holder.display())]);
+    assert_same(&fetch_bytes(server.address(), "file"), &contents[0]);
+    for (target, bytes) in [(targets[1], &contents[1]), (targets[0], &contents[0])] {
+        swap(link, target);
+        wait_for(&server, "file", bytes);
+    }
+    assert!(
+        !server
+            .log_lines()
+            .iter()
+            .any(|line| line.starts_with("WARN"))
+    );
+}
+
+/// MAAS swaps a link at each sync: its machines got the old release for ever, and after the next sync nothing.
+#[test]
+fn a_link_that_is_swapped_is_followed() {
+    let (root, contents) = releases();
+    let current = root.file("current");
+    let relative = ["v1", "v2"].map(Path::new);
+    must_follow(&root, &current, &current, relative, &contents);
+    let absolute = ["v1", "v2"].map(|name| root.file(name));
+    must_follow(
+        &root,
+        &current,
+        &current,
+        [&absolute[0], &absolute[1]],
+        &contents,
+    );
+    // By a name with a link in it.
+    symlink(root.path(), root.beside("by-another-name")).unwrap();
+    let other = root.beside("by-another-name/current");
+    must_follow(&root, &other, &current, relative, &contents);
+    let named = ["v1", "v2"].map(|name| root.beside("by-another-name").join(name));
+    must_follow(&root, &other, &current, [&named[0], &named[1]], &contents);
+}
+
+#[test]
+fn chains_of_links_are_followed_whichever_of_them_is_swapped() {
+    let (root, contents) = releases();
+    let targets = ["v1", "v2"].map(Path::new);
+    fs::create_dir(root.file("links")).unwrap();
+    symlink("links/stable", root.file("current")).unwrap();
+    symlink("../testing", root.file("links/stable")).unwrap();
+    must_follow(
+        &root,
+        &root.file("current"),
+        &root.file("testing"),
+        targets,
+        &contents,
+    );
+    let from_links = ["../v1", "../v2"].map(Path::new);
+    must_follow(
+        &root,
+        &root.file("current"),
+        &root.file("links/stable"),
+        from_links,
+        &contents,
+    );
+    must_follow(
+        &root,
+        &root.file("current"),
+        &root.file("current"),
+        targets,
+        &contents,
+    );
+    // In the middle of the path, too.
+    for release in ["v1", "v2"] {
+        fs::create_dir(root.file(release).join("tftp")).unwrap();
+        fs::rename(
+            root.file(release).join("file"),
+            root.file(release).join("tftp/file"),
+        )
+        .unwrap();
+    }
+    let path = root.file("current/tftp/");
+    must_follow(&root, &path, &root.file("current"), targets, &contents);
+    must_follow(
+        &root,
+        &root.file("links/../current/tftp"),
+        &root.file("current"),
+        targets,
+        &contents,
+    );
+}
+
+/// A link that a user of the directory points at something else must not give that away.
+#[test]
+fn a_swap_never_leads_out_of_the_directory_that_holds_the_link() {
+    let (root, contents) = releases();
+    fs::create_dir(root.beside("other")).unwrap();
+    fs::write(root.beside("other/file"), "other").unwrap();
+    let current = root.file("current");
+    for options in [&[][..], &["--no-sandbox"]] {
+        symlink("v1", &current).unwrap();
+        let server = Server::with(&current, options);
+        assert_same(&fetch_bytes(server.address(), "file"), &contents[0]);
+        for (number, target) in ["../other", "/", ".."].into_iter().enumerate() {
+            // What follows a good look is told at once.
+            swap(&current, target);
+            let told = |line: &str| {
+                line.contains("leads elsewhere now; the old directory is served: restart")
+            };
+            eventually("a warning", PATIENCE, || {
+                assert_same(&fetch_bytes(server.address(), "file"), &contents[0]);
+                let lines = server.log_lines();
+                (lines.iter().filter(|line| told(line)).count() > number).then_some(())
+            });
+            swap(&current, "v2");
+            wait_for(&server, "file", &contents[1]);
+            swap(&current, "v1");
+            wait_for(&server, "file", &contents[0]);
+        }
+        fs::remove_file(&current).unwrap();
+    }
+}
+
+#[test]
+fn absolute_names_and_links_follow_a_swap() {
+    let (root, contents) = releases();
+    let current = root.file("current");
+    symlink("v1", &current).unwrap();
+    symlink(root.file("v2/file"), root.file("v2/link")).unwrap();
+    let server = Server::start(&current);
+    let name = |path: &str| root.file(path).to_str().unwrap().to_owned();
+    for path in ["current/file", "v1/file"] {
+        assert_same(&fetch_bytes(server.address(), name(path)), &contents[0]);
+    }
+    swap(&current, "v2");
+    wait_for(&server, name("v2/file"), &contents[1]);
+    assert_same(
+        &fetch_bytes(server.address(), name("current/file")),
+        &contents[1],
+    );
+    assert_same(&fetch_bytes(server.address(), "link"), &contents[1]);
+    assert_eq!(
+        fetch(server.address(), &Wish::octet(name("v1/file")))
+            .unwrap_err()
+            .0,
+        1
+    );
+}
+
+#[test]
+fn transfers_go_on_with_what_they_have_after_a_swap() {
+    let root = Root::new();
+    let old = root.write("v1/file", 60_000);
+    let new = root.write("v2/file", 60_000);
+    let current = root.file("current");
+    symlink("v1", &current).unwrap();
+    let server = Server::start(&current);
+    let mut running = Client::new(server.address());
+    running.request(&Wish::octet("file"));
+    let mut download = Download::new(&Wish::octet("file"));
+    let answer = download.on_packet(running.receive()).unwrap();
+    running.send(&answer);
+    swap(&current, "v2");
+    wait_for(&server, "file", &new);
+    fs::remove_dir_all(root.file("v1")).unwrap();
+    assert_same(&running.complete(download).unwrap().bytes, &old);
+}
+
+/// Where the directory that holds the link is there for other things, too, or where it cannot be seen, the start says so.
+#[test]
+fn links_that_are_not_followed_are_told_at_the_start() {
+    let (root, contents) = releases();
+    let link = std::env::temp_dir().join(format!("tftpd-link-{}", std::process::id()));
+    symlink(root.file("v1"), &link).unwrap();
+    let server = Server::start(&link);
+    let path = link.display();
+    server.wait_for_log(&[&format!("INFO {path}: a link; restart when it is swapped")]);
+    assert_same(&fetch_bytes(server.address(), "file"), &contents[0]);
+    swap(&link, root.file("v2"));
+    eventually("a warning", PATIENCE, || {
+        assert_same(&fetch_bytes(server.address(), "file"), &contents[0]);
+        let told = format!("WARN {path}: is another directory now");
+        server
+            .log_lines()
+            .iter()
+            .any(|line| line.contains(&told))
+            .then_some(())
+    });
+    fs::remove_file(&link).unwrap();
+
+    if !is_root() {
+        return skipped("only root can change its root");
+    }
+    let current = root.file("current");
+    symlink("v1", &current).unwrap();
+    let server = Server::with(&current, &["--chroot"]);
+    server.wait_for_log(&["a link; restart when it is swapped"]);
+    swap(&current, "v2");
+    assert_same(&fetch_bytes(server.address(), "file"), &contents[0]);
+}
+
+/// A directory in whose place another one is, or none.
+#[test]
+fn a_root_replaced_or_removed_is_told_once_a_minute() {
+    let root = Root::new();
+    let old = root.write("tftp/file", 1_000);
+    let path = root.file("tftp");
+    let server = Server::start(&path);
+    assert_same(&fetch_bytes(server.address(), "file"), &old);
+    fs::rename(&path, root.file("old")).unwrap();
+    let count = |words: &str| {
+        server
+            .log_lines()
+            .iter()
+            .filter(|line| line.contains(words))
+            .count()
+    };
+    eventually("a warning", PATIENCE, || {
+        assert_same(&fetch_bytes(server.address(), "file"), &old);
+        (count(": is gone; the old directory is served") > 0).then_some(())
+    });
+    // For three looks more nothing is said.
+    let until = Instant::now() + Duration::from_millis(3_100);
+    while Instant::now() < until {
+        assert_same(&fetch_bytes(server.address(), "file"), &old);
+    }
+    assert_eq!(count(": is gone;"), 1);
+
+    let server = Server::start(&root.file("old"));
+    assert_same(&fetch_bytes(server.address(), "file"), &old);
+    fs::rename(root.file("old"), &path).unwrap();
+    fs::create_dir(root.file("old")).unwrap();
+    eventually("a warning", PATIENCE, || {
+        assert_same(&fetch_bytes(server.address(), "file"), &old);
+        let lines = server.log_lines();
+        let told =
+            |line: &&String| line.starts_with("WARN") && line.contains("is another directory now");
+        lines.iter().find(told).map(drop)
+    });
+}
+
+#[test]
+fn a_root_that_was_mounted_over_is_told() {
+    in_own_mounts(|| {
+        let root = Root::new();
+        let old = root.write("tftp/file", 1_000);
+        let path = root.file("tftp");
+        let server = Server::start(&path);
+        let no_flags = MsFlags::empty();
+        mount(Some("test"), &path, Some("tmpfs"), no_flags, None::<&str>).unwrap();
+        eventually("a warning", PATIENCE, || {
+            assert_same(&fetch_bytes(server.address(), "file"), &old);
+            let lines = server.log_lines();
+            let told =
+                |line: &&String| line.starts_with("WARN") && line.contains("was mounted over");
+            lines.iter().find(told).map(drop)
+        });
+        umount2(&path, MntFlags::MNT_DETACH).unwrap();
+    });
+}
+
+/// What the link leads to is not open to the server's user: the old directory goes on.
+#[test]
+fn a_link_swapped_to_a_directory_that_is_closed() {
+    if !is_root() {
+        return skipped("only root becomes another user");
+    }
+    let (root, contents) = releases();
+    let current = root.file("current");
+    symlink("v1", &current).unwrap();
+    let server = Server::start(&current);
+    fs::set_permissions(root.file("v2"), fs::Permissions::from_mode(0o700)).unwrap();
+    swap(&current, "v2");
+    eventually("a warning", PATIENCE, || {
+        assert_same(&fetch_bytes(server.address(), "file"), &contents[0]);
+        let lines = server.log_lines();
+        let told = |line: &&String| line.starts_with("WARN") && line.contains("may not read");
+        lines.iter().find(told).map(drop)
+    });
+    fs::set_permissions(root.file("v2"), fs::Permissions::from_mode(0o755)).unwrap();
+    wait_for(&server, "file", &contents[1]);
+}
+
+/// However many requests come, the path is looked at once a second.
+#[test]
+fn a_look_at_the_root_for_each_request() {
+    let (root, _) = Root::with_file(600);
+    let began_at = Instant::now();
+    let Some(server) = traced(&root, &[]) else {
+        return;
+    };
+    for _ in 0..300 {
+        fetch_bytes(server.address(), "file");
+    }
+    let seconds = began_at.elapsed().as_secs() + 2;
+    let looks = fs::read_to_string(root.beside("trace")).unwrap();
+    let path = format!("newfstatat(AT_FDCWD, \"{}\"", root.path().display());
+    let looks = looks.lines().filter(|line| line.starts_with(&path));
+    let looks = u64::try_from(looks.count()).unwrap();
+    assert!(
+        (1..=seconds).contains(&looks),
+        "{looks} looks in {seconds} s"
+    );
+}
