@@ -7,6 +7,7 @@
 use ripple_tftpd::cli::{self, Flag, OPTIONS};
 
 const MANUAL: &str = include_str!("../man/tftpd.8");
+const UNIT: &str = include_str!("../scripts/tftpd.service");
 const IN_TFTPD: &str = include_str!("../man/in.tftpd.8");
 
 /// `-n, --max-transfers N` and `32`.
@@ -96,6 +97,33 @@ fn of_table() -> Vec<Described> {
         (flag.names.0.to_owned(), default.map(str::to_owned))
     };
     OPTIONS.iter().map(described).collect()
+}
+
+/// Five failures in ten seconds left it dead for good, and a disk mounted after the start was not served.
+#[test]
+fn the_unit_waits_for_what_it_serves_and_begins_again_for_ever() {
+    let value = |key: &str| {
+        let mut values = UNIT.lines().filter_map(|line| line.strip_prefix(key));
+        let value = values.next().unwrap_or_else(|| panic!("no {key}"));
+        assert_eq!(values.next(), None, "{key} twice");
+        value
+    };
+    let command = value("ExecStart=");
+    let mounts = value("RequiresMountsFor=");
+    assert!(command.contains(&format!(" -r {mounts} ")), "{command}");
+    assert_eq!(value("Restart="), "on-failure");
+    assert_eq!(value("StartLimitIntervalSec="), "0");
+    // Without a limit, a pause is what keeps a start that fails from filling the journal.
+    assert!(value("RestartSec=").parse::<u32>().expect("seconds") >= 1);
+    let manual = section(MANUAL, "EXAMPLES");
+    for key in [
+        "RequiresMountsFor=",
+        "StartLimitIntervalSec=",
+        "RestartSec=",
+    ] {
+        let line = format!("\n{key}{}\n", value(key));
+        assert!(manual.contains(&line), "{line} in the manual");
+    }
 }
 
 /// In mdoc an option is `.It Fl n , Fl -max-transfers Ar N`; its default ends its text, on a line of
