@@ -63,6 +63,11 @@ fn seeds() -> impl Iterator<Item = u64> {
     first..first + count
 }
 
+/// The full sizes are asked for.
+fn is_full() -> bool {
+    std::env::var_os("TFTPD_FULL").is_some()
+}
+
 /// The seeds of a test whose every run is long: one for each fifty of the others.
 fn few_seeds() -> impl Iterator<Item = u64> {
     seeds().step_by(50)

@@ -10,12 +10,7 @@ use crate::link::Path;
 use crate::measure::Results;
 use crate::random::Chance;
 use crate::world::{Arrival, FAST_ETHERNET, GIGABIT, TEN_GIGABIT, World};
-use crate::{few_seeds, judge, judge_all, most_kinds, run_ours, seeds, small_crowd};
-
-/// The full sizes are asked for.
-fn is_full() -> bool {
-    std::env::var_os("TFTPD_FULL").is_some()
-}
+use crate::{few_seeds, is_full, judge, judge_all, most_kinds, run_ours, seeds, small_crowd};
 
 /// It allows 30 s for a whole file, waiting included.
 const COUNTED_APART: [Kind; 1] = [Kind::RaspberryPi4];

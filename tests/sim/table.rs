@@ -18,7 +18,7 @@ use crate::policies::{Other, POLICIES, Policy};
 use crate::random::Chance;
 use crate::run::run;
 use crate::world::{Arrival, FAST_ETHERNET, World};
-use crate::{each_seed, run_ours, seeds};
+use crate::{each_seed, is_full, run_ours, seeds};
 
 /// One world with every policy in it, ours last.
 fn compare(world: &World) -> Vec<Results> {
@@ -161,32 +161,44 @@ fn ours_is_hardly_slower_than_any_that_boots_as_many() {
 }
 
 #[test]
-fn ours_is_hardly_slower_where_1_percent_is_lost() {
-    ours_is_hardly_slower_under_loss(Chance::per_mille(10));
+fn all_boot_soon_where_1_percent_is_lost() {
+    all_boot_soon_under_loss(Chance::per_mille(10), Duration::from_millis(1500));
 }
 
 #[test]
-fn ours_is_hardly_slower_where_5_percent_are_lost() {
-    ours_is_hardly_slower_under_loss(Chance::per_mille(50));
+fn all_boot_soon_where_5_percent_are_lost() {
+    all_boot_soon_under_loss(Chance::per_mille(50), Duration::from_millis(7500));
 }
 
-/// Only those without a cap can be as fast there: a cap of 100 is none for 100 machines, and with a smaller
-/// one it takes 1.4 times as long as here, or longer.
-fn ours_is_hardly_slower_under_loss(loss: Chance) {
+/// Which packet is lost decides when the last machine is up, and a change of no consequence draws others: few
+/// runs can be held to a bound on their mean only. Of many, the medians can be compared.
+fn all_boot_soon_under_loss(loss: Chance, most: Duration) {
     let mut worlds = worlds().into_iter();
     let world = worlds.find(|world| world.path.loss == loss);
     let world = world.expect("the table has it");
-    let has_no_cap = |policy: &Policy| policy.name.starts_with("no cap");
+    // Only those without a cap can be as fast there: a cap of 100 is none for 100 machines, and with a
+    // smaller one it takes 1.4 times as long as here, or longer.
+    let has_no_cap = |policy: &Policy| is_full() && policy.name.starts_with("no cap");
     let policies: Vec<Policy> = POLICIES.into_iter().filter(has_no_cap).collect();
-    assert_eq!(policies.len(), 2);
-    let with = |seed| World {
-        seed,
-        ..world.clone()
-    };
-    let runs: Vec<Vec<Results>> = (1..=SEEDS_UNDER_LOSS)
-        .map(|seed| compare_with(&policies, &with(seed)))
+    let seeds = if is_full() { COMPARED } else { BOUNDED };
+    let runs: Vec<Vec<Results>> = (1..=seeds)
+        .map(|seed| {
+            let world = World {
+                seed,
+                ..world.clone()
+            };
+            compare_with(&policies, &world)
+        })
         .collect();
-    ours_is_hardly_slower(&world, &runs);
+    let ours: Vec<&Results> = runs.iter().filter_map(|rows| rows.last()).collect();
+    ours.iter().for_each(|results| results.all_booted());
+    let count = u32::try_from(ours.len()).expect("seeds are few");
+    let mean = ours.iter().map(|it| it.makespan).sum::<Duration>() / count;
+    println!("{}: {mean:.3?} by the mean of {seeds} seeds", world.name);
+    assert!(mean <= most, "{}: {mean:.3?}", world.name);
+    if is_full() {
+        ours_is_hardly_slower(&world, &runs);
+    }
 }
 
 /// By the medians of these runs of a world.
@@ -274,6 +286,10 @@ pub(crate) fn any_world(seed: u64) -> World {
     world.with_each(&kinds, usize::try_from(machines / 7).unwrap_or(1), divisor)
 }
 
-/// Which packet is lost decides when the last machine is up: at 5 % loss ours was 8 % slower over 101 seeds,
-/// but 2 to 3 % over 201, 401 and 599. Odd, so that there is one in the middle.
-const SEEDS_UNDER_LOSS: u64 = 201;
+/// Of so many runs the mean is within the bound 999 times of 1,000, drawn with repetition from the 1,000 runs
+/// that were there when it was set.
+const BOUNDED: u64 = 25;
+
+/// So many medians compare right 998 times of 1,000 at 1 % loss, and 995 at 5 %, drawn likewise; with 201 runs
+/// it was 88 and 85 of 100. Odd, so that there is one in the middle.
+const COMPARED: u64 = 1001;
