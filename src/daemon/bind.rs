@@ -53,7 +53,15 @@ pub(super) fn all(
         [] => vec![every(PORT)],
         named => named.iter().map(listen).collect(),
     };
-    let named = |(address, bound)| trying(format!("listen on {address}"), bound);
+    let addresses: Vec<SocketAddr> = bound.iter().map(|(address, _)| *address).collect();
+    let named = |(address, bound): (SocketAddr, Result<Listener, Error>)| {
+        let is_taken = |error: &Error| error.kind() == ErrorKind::AddrInUse;
+        let hint = match bound.as_ref().err().filter(|error| is_taken(error)) {
+            Some(_) if is_twice(address, &addresses) => " ([::] takes IPv4 as well: name it alone)",
+            _ => "",
+        };
+        trying(format!("listen on {address}{hint}"), bound)
+    };
     bound.into_iter().map(named).collect()
 }
 
@@ -79,6 +87,17 @@ fn bind_until(
             was_told = true;
             log.port_is_taken(address, until.since(clock.now()));
         }
+    }
+}
+
+/// Of these addresses one is every address of both families, another one an IPv4 address of the same port.
+fn is_twice(address: SocketAddr, all: &[SocketAddr]) -> bool {
+    let takes_both = |one: &SocketAddr| one.is_ipv6() && one.ip().is_unspecified();
+    let same_port = |one: &&SocketAddr| one.port() == address.port();
+    let mut others = all.iter().filter(same_port);
+    match takes_both(&address) {
+        true => others.any(SocketAddr::is_ipv4),
+        false => address.is_ipv4() && others.any(takes_both),
     }
 }
 

@@ -7,6 +7,8 @@
 use std::io::{Error, ErrorKind};
 use std::os::fd::AsFd;
 
+use nix::errno::Errno;
+
 use super::log::Log;
 use super::{Failure, trying};
 use crate::config::Settings;
@@ -90,7 +92,19 @@ pub(super) fn give_up_privileges(
     privileges::empty_bounding_set();
     if let Some(account) = account {
         let became = privileges::become_user(account.user, account.group);
-        trying(format!("user {}", account.name), became)?;
+        // A container without root often has no other user than its own root.
+        let hint = match became
+            .as_ref()
+            .err()
+            .and_then(Error::raw_os_error)
+            .map(Errno::from_raw)
+        {
+            Some(Errno::EPERM | Errno::EINVAL) if privileges::acts_as().0 == ROOT => {
+                " (-u root keeps the user, as it must be in a container that has no other)"
+            }
+            _ => "",
+        };
+        trying(format!("user {}{hint}", account.name), became)?;
     }
     trying("capabilities", privileges::drop_capabilities())
 }

@@ -1,11 +1,13 @@
 //! The command line as an operator meets it: exit status, and what is said where.
 
+use std::ffi::OsStr;
 use std::io::Read;
 use std::net::{TcpListener, UdpSocket};
-use std::process::Output;
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Output};
 
 use crate::client::PATIENCE;
-use crate::machine::{eventually, has_ipv6};
+use crate::machine::{eventually, has_ipv6, skipped};
 use crate::root::Root;
 use crate::server::{PROGRAM, program};
 
@@ -241,4 +243,66 @@ fn complaint_after_log(arguments: &[&str]) -> String {
     let last = stderr.lines().last().unwrap();
     assert!(last.starts_with("tftpd: "), "{stderr}");
     last.to_owned()
+}
+
+/// `[::]` takes IPv4 as well, so that the other one finds the port taken by ourselves.
+#[test]
+fn every_ipv4_address_beside_every_address() {
+    if !has_ipv6() {
+        return;
+    }
+    let root = Root::new();
+    let free = UdpSocket::bind("[::]:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let [v4, v6] = [format!("0.0.0.0:{port}"), format!("[::]:{port}")];
+    let root = root.path().to_str().unwrap();
+    for [first, second] in [[&v4, &v6], [&v6, &v4]] {
+        let message = complaint_after_log(&["-r", root, "-a", first, "-a", second]);
+        let expected = format!("listen on {second} ([::] takes IPv4 as well: name it alone): ");
+        assert!(message.contains(&expected), "{message}");
+    }
+}
+
+#[test]
+fn a_root_that_is_not_utf_8() {
+    let root = Root::new();
+    let bytes = root.write(OsStr::from_bytes(b"gr\xfc\xdfe/file"), 600);
+    let path = root.file(OsStr::from_bytes(b"gr\xfc\xdfe"));
+    let server = crate::server::Server::start(&path);
+    assert_eq!(crate::client::fetch_bytes(server.address(), "file"), bytes);
+    let mut check = program(PROGRAM);
+    let output = check.arg("--check").arg("-r").arg(&path).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// A container without root has one user only, and to become another is not possible.
+#[test]
+fn a_container_whose_only_user_is_its_root() {
+    let (root, bytes) = Root::with_file(600);
+    let unshared = |options: &[&str]| {
+        let mut command = program("unshare");
+        command.args([
+            "--user",
+            "--map-root-user",
+            PROGRAM,
+            "-a",
+            "127.0.0.1:0",
+            "-r",
+        ]);
+        command.arg(root.path()).args(options);
+        command
+    };
+    let is_possible = Command::new("unshare")
+        .args(["--user", "--map-root-user", "true"])
+        .status();
+    if !is_possible.is_ok_and(|status| status.success()) {
+        return skipped("no user namespace of its own");
+    }
+    let output = unshared(&[]).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("-u root keeps the user"), "{told}");
+    let server = crate::server::Server::launch(unshared(&["-u", "root"]), 1);
+    assert_eq!(crate::client::fetch_bytes(server.address(), "file"), bytes);
 }
