@@ -11,6 +11,7 @@
 mod boots;
 mod cold;
 mod disk;
+mod distances;
 mod events;
 mod link;
 mod measure;

@@ -28,6 +28,8 @@ pub(crate) struct Tally {
     /// When each machine was up, and how long that took from its first power-on.
     booted_at: Vec<Moment>,
     boot_times: Vec<Duration>,
+    /// The same by group of machines.
+    by_group: Vec<Vec<Duration>>,
     /// Datagrams that brought something new to a boot that succeeded.
     needed: u64,
     /// Bytes on the wire of all files of those that booted, once.
@@ -47,7 +49,17 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn booted(&mut self, now: Moment, first_on: Moment, needed: u64, group: &Group) {
+    pub(crate) fn booted(
+        &mut self,
+        now: Moment,
+        first_on: Moment,
+        needed: u64,
+        (number, group): (usize, &Group),
+    ) {
+        if self.by_group.len() <= number {
+            self.by_group.resize(number + 1, Vec::new());
+        }
+        self.by_group[number].push(now.since(first_on));
         self.booted_at.push(now);
         self.boot_times.push(now.since(first_on));
         self.needed += needed;
@@ -89,6 +101,8 @@ pub(crate) struct Results {
     /// When each machine was up, for the picture.
     pub(crate) booted_at: Vec<Moment>,
     pub(crate) boot_time: Spread,
+    /// The same by group of machines.
+    pub(crate) boot_time_of: Vec<Spread>,
     pub(crate) first_packet: Spread,
     /// When the last machine was up.
     pub(crate) makespan: Duration,
@@ -151,6 +165,7 @@ impl Results {
             restarts: tally.restarts,
             fairness: jain(&tally.boot_times),
             boot_time: Spread::new(tally.boot_times),
+            boot_time_of: tally.by_group.into_iter().map(Spread::new).collect(),
             first_packet: Spread::new(tally.first_packets),
             booted_at: tally.booted_at,
             makespan: last.unwrap_or(Moment::START).since(Moment::START),

@@ -34,7 +34,6 @@ pub(crate) struct Network {
     pub(crate) readable: Vec<usize>,
     /// How many requests its socket holds.
     pub(crate) receive_buffer: usize,
-    path: Path,
     request_copies: Chance,
     random: Random,
     uplink: Link,
@@ -88,6 +87,7 @@ pub(crate) struct File {
 /// The way between the switch and one machine.
 #[derive(Clone, Debug)]
 struct Way {
+    path: Path,
     link: Link,
     /// From the machine: the other direction of the same cable.
     link_up: Link,
@@ -143,7 +143,11 @@ impl Network {
                 inside: Vec::new(),
             },
         };
-        let way = |machine: usize| Way {
+        let way = |(machine, latency): (usize, Option<Duration>)| Way {
+            path: Path {
+                latency: latency.unwrap_or(world.path.latency),
+                ..world.path
+            },
             link: Link::new(world.downlink),
             link_up: Link::new(world.downlink),
             down: Lane::default(),
@@ -158,12 +162,11 @@ impl Network {
             unread: VecDeque::new(),
             readable: Vec::new(),
             receive_buffer,
-            path: world.path,
             request_copies: world.request_copies,
             random: Random::stream(world.seed, 1),
             uplink: Link::new(world.uplink),
             uplink_in: Link::new(world.uplink),
-            ways: (0..population).map(way).collect(),
+            ways: world.latencies().enumerate().map(way).collect(),
             hosts: (0..number(population.div_ceil(shared))).map(host).collect(),
             files: HashMap::new(),
             disk: world.disk.map(Disk::new),
@@ -232,13 +235,14 @@ impl Network {
         let at_switch = way.link_up.take(self.now, bytes);
         let [first, second] = match at_switch.and_then(|at| self.uplink_in.take(at, bytes)) {
             Some(arrived) => {
-                let arrival = way.up.travel(&self.path, &mut self.random, arrived);
+                let latency = way.path.latency;
+                let arrival = way.up.travel(&way.path, &mut self.random, arrived);
                 if matches!(event, Event::ToListener { .. })
                     && self.request_copies.happens(&mut self.random)
                 {
                     let behind = nanos(COPY_MIN) + self.random.below(nanos(COPY_SPREAD));
                     let copy = self.copied(event);
-                    let at = arrived + nanos(self.path.latency) + behind;
+                    let at = arrived + nanos(latency) + behind;
                     self.events.file(at, copy);
                 }
                 arrival
@@ -314,7 +318,7 @@ impl Network {
     /// Tells a machine that nobody listens at the server's port that it sent to.
     fn refuse_down(&mut self, host: u32, port: u16) {
         if let Some((machine, port)) = self.hosts[host as usize].inside(port) {
-            let at = self.now + nanos(self.path.latency);
+            let at = self.now + nanos(self.ways[machine as usize].path.latency);
             self.events
                 .file(at, Event::MachineUnreachable { machine, port });
         }
@@ -347,7 +351,7 @@ impl Network {
         };
         let way = &mut self.ways[machine.0 as usize];
         let [first, second] = match way.link.take(left, bytes) {
-            Some(arrived) => way.down.travel(&self.path, &mut self.random, arrived),
+            Some(arrived) => way.down.travel(&way.path, &mut self.random, arrived),
             None => [None, None],
         };
         self.arrive(first, second, event(machine));

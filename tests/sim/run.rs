@@ -165,9 +165,10 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
                 Arrival::Within(span) => self.random.below(nanos(span)),
                 Arrival::Staggered(gap) => place as u64 * nanos(gap),
             };
+            let later = self.world.groups[self.seats[machine].group].later;
             self.network
                 .events
-                .file(at, Event::SwitchOn(number(machine)));
+                .file(at + nanos(later), Event::SwitchOn(number(machine)));
         }
     }
 
@@ -508,7 +509,8 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
                 self.under_way -= 1;
                 let first_on = seat.first_on.expect("it was switched on");
                 let group = &self.world.groups[seat.group];
-                self.tally.booted(now, first_on, seat.needed, group);
+                self.tally
+                    .booted(now, first_on, seat.needed, (seat.group, group));
             }
             Status::Failed(reason) if !seat.has_failed => {
                 seat.has_failed = true;

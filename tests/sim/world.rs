@@ -48,6 +48,10 @@ pub(crate) struct Group {
     pub(crate) kind: Kind,
     pub(crate) count: usize,
     pub(crate) chain: Chain,
+    /// One way between these machines and the server, where it is not that of [`World::path`].
+    pub(crate) latency: Option<Duration>,
+    /// They are switched on so much later than the world says.
+    pub(crate) later: Duration,
 }
 
 /// When machines are switched on.
@@ -90,8 +94,32 @@ impl World {
             kind,
             count,
             chain: chain.clone(),
+            latency: None,
+            later: Duration::ZERO,
         });
         self
+    }
+
+    /// The machines added last are so far away, one way.
+    pub(crate) fn at_distance(mut self, latency: Duration) -> World {
+        self.last_group().latency = Some(latency);
+        self
+    }
+
+    /// The machines added last are switched on so much later.
+    pub(crate) fn later(mut self, later: Duration) -> World {
+        self.last_group().later = later;
+        self
+    }
+
+    fn last_group(&mut self) -> &mut Group {
+        self.groups.last_mut().expect("there are machines")
+    }
+
+    /// How far each machine is away, where that is its own.
+    pub(crate) fn latencies(&self) -> impl Iterator<Item = Option<Duration>> + '_ {
+        let of = |group: &Group| std::iter::repeat_n(group.latency, group.count);
+        self.groups.iter().flat_map(of)
     }
 
     /// Machines in all.
