@@ -6,9 +6,11 @@
 //! Blocks are counted from 1 in 64 bits and wrap only on the wire. The OACK is block 0, so a handshake
 //! with options and one without differ in nothing but the number they begin with.
 //!
-//! Read `options` (what was agreed), `window` (which blocks may be out), `retransmit` (when to repeat).
+//! Read `options` (what was agreed), `window` (which blocks may be out), `retransmit` (when to repeat),
+//! `pacing` (for clients with small receive rings).
 
 pub mod options;
+mod pacing;
 mod retransmit;
 mod window;
 
@@ -18,6 +20,7 @@ use std::time::Duration;
 use crate::moment::Moment;
 use crate::wire::Refusal;
 pub use options::{Negotiated, Terms, Wanted};
+use pacing::Pacing;
 use retransmit::Retransmit;
 use window::{Acknowledged, Window};
 
@@ -117,6 +120,7 @@ pub struct Transfer {
     /// Bytes in all; unknown for netascii until the end was sent.
     length: Option<u64>,
     window: Window,
+    pacing: Pacing,
     retransmit: Retransmit,
     /// The client acknowledged something: the handshake is over.
     answered: bool,
@@ -133,6 +137,8 @@ pub struct Transfer {
     sent_at: Option<Moment>,
     /// When the first packet of the current window left, if none of it was repeated (Karn's rule).
     timed_from: Option<Moment>,
+    /// When something of the current window first left, repeated or not.
+    window_from: Option<Moment>,
     /// Something was sent again since the last progress.
     is_repeated: bool,
     /// When to send again what is not acknowledged.
@@ -154,6 +160,7 @@ impl Transfer {
         let last = length.map(|length| last_block(length, negotiated.blksize));
         Transfer {
             window: Window::new(first, negotiated.windowsize, last),
+            pacing: Pacing::default(),
             retransmit: Retransmit::default(),
             negotiated,
             length,
@@ -165,6 +172,7 @@ impl Transfer {
             patient_from: now,
             sent_at: None,
             timed_from: None,
+            window_from: None,
             is_repeated: false,
             retransmit_at: None,
             rewound_at: None,
@@ -173,7 +181,8 @@ impl Transfer {
 
     /// What goes next, at most `most` packets of it; none while the client must speak first.
     pub fn datagrams(&self, most: u16) -> Option<Datagrams<'_>> {
-        let allowed = self.window.unsent(self.answered);
+        let room = u16::try_from(self.pacing.room()).unwrap_or(u16::MAX);
+        let allowed = self.window.unsent(self.answered).min(room);
         if allowed == 0 {
             return None;
         }
@@ -194,12 +203,15 @@ impl Transfer {
         if self.window.is_at_base() && self.timeouts == 0 && self.window.is_fresh() {
             self.timed_from = Some(now);
         }
+        self.window_from.get_or_insert(now);
         self.retransmissions += self.window.advance(departed.packets);
         if let Some(length) = departed.end {
             self.length = Some(length);
             self.window
                 .end_at(last_block(length, self.negotiated.blksize));
         }
+        let goes_on = self.window.unsent(self.answered) > 0;
+        self.pacing.sent(now, departed.packets.into(), goes_on);
         self.sent_at = Some(now);
         // A repeat of the first packet at the client's wish leaves the handshake's schedule alone, so
         // that a client which cannot hear us does not keep its slot by asking.
@@ -210,15 +222,31 @@ impl Transfer {
 
     /// The client acknowledged `block`, modulo 65,536.
     pub fn on_ack(&mut self, now: Moment, block: u16) -> Step {
+        let base = self.window.base();
         match self.window.acknowledge(block) {
-            Acknowledged::All => self.on_progress(now, true),
-            Acknowledged::Part => self.on_progress(now, false),
+            Acknowledged::All => self.on_progress(now, base, true),
+            Acknowledged::Part => self.on_progress(now, base, false),
             Acknowledged::Nothing => self.on_repeated_ack(now),
             Acknowledged::Stranger => Step::Wait,
         }
     }
 
-    fn on_progress(&mut self, now: Moment, whole_window: bool) -> Step {
+    /// All blocks from `base` to the window's new one were acknowledged.
+    fn on_progress(&mut self, now: Moment, base: u64, whole_window: bool) -> Step {
+        self.pacing.begin_anew();
+        match (whole_window, self.is_repeated) {
+            (true, false) => self.pacing.arrived(),
+            (true, true) => {}
+            (false, _) => self.pacing.lost_after(self.window.base() - base),
+        }
+        if let Some(from) = self.window_from.take() {
+            let blocks = match base {
+                // The OACK travels alone; it tells how long a window will take.
+                0 => self.window.size().into(),
+                _ => self.window.base() - base,
+            };
+            self.retransmit.acknowledged(now.since(from), blocks);
+        }
         if let Some(from) = self.timed_from.take()
             && whole_window
         {
@@ -238,7 +266,7 @@ impl Transfer {
         if self.window.is_complete() {
             return Step::End(Outcome::Complete);
         }
-        if !whole_window && self.may_begin_anew(now) {
+        if !whole_window && self.may_begin_anew(now, Duration::ZERO) {
             self.rewound_at = Some(now);
             return self.repeat();
         }
@@ -249,9 +277,9 @@ impl Transfer {
     }
 
     /// A window begins anew at the client's wish once per round trip: every packet that it did not expect
-    /// draws the same ACK from it.
-    fn may_begin_anew(&self, now: Moment) -> bool {
-        let guard = self.retransmit.srtt().unwrap_or(UNMEASURED);
+    /// draws the same ACK from it; and not sooner than after `guard`.
+    fn may_begin_anew(&self, now: Moment, guard: Duration) -> bool {
+        let guard = self.retransmit.srtt().unwrap_or(UNMEASURED).max(guard);
         self.rewound_at
             .is_none_or(|rewound_at| now.since(rewound_at) >= guard)
             && !self.window.follows_a_repeat()
@@ -273,7 +301,10 @@ impl Transfer {
             });
             now.since(sent_at) >= overdue
         } else {
-            self.may_begin_anew(now)
+            // The rest of the window may still be on the way, if none ever came whole.
+            let per_block = self.retransmit.time_per_block().unwrap_or_default();
+            let whole = per_block * self.window.size().into();
+            self.may_begin_anew(now, whole.min(WHOLE_WINDOW_MAX))
         };
         if !again || self.window.is_at_base() {
             return Step::Wait;
@@ -308,6 +339,9 @@ impl Transfer {
                 (true, true) => Outcome::CompleteUnconfirmed,
             });
         }
+        if self.pacing.resume(now) {
+            return Step::Send;
+        }
         if self.retransmit_at.is_none_or(|at| now < at) {
             return Step::Wait;
         }
@@ -333,6 +367,7 @@ impl Transfer {
     fn repeat(&mut self) -> Step {
         self.timed_from = None;
         self.is_repeated = true;
+        self.pacing.begin_anew();
         self.window.rewind();
         Step::Send
     }
@@ -340,8 +375,10 @@ impl Transfer {
     /// When [`Transfer::on_deadline`] wants to be called.
     pub fn deadline(&self) -> Moment {
         let give_up_at = self.patient_from + self.patience;
-        self.retransmit_at
-            .map_or(give_up_at, |at| at.min(give_up_at))
+        [self.retransmit_at, self.pacing.resumes_at()]
+            .into_iter()
+            .flatten()
+            .fold(give_up_at, Moment::min)
     }
 
     /// How long to wait for an answer to what leaves now.
@@ -374,6 +411,11 @@ impl Transfer {
         self.progress_at
     }
 
+    /// The rest of a window follows after a pause.
+    pub fn is_pausing(&self) -> bool {
+        self.pacing.resumes_at().is_some()
+    }
+
     /// All that was sent was acknowledged.
     pub fn has_nothing_out(&self) -> bool {
         self.window.is_at_base() && self.window.is_fresh()
@@ -382,6 +424,12 @@ impl Transfer {
     /// Timeouts since the client last made progress.
     pub fn timeouts(&self) -> u8 {
         self.timeouts
+    }
+
+    /// How long the client usually takes to acknowledge what it was sent, for each block of it, whether or not
+    /// it had to be sent again; `None` until it has acknowledged something.
+    pub fn time_per_block(&self) -> Option<Duration> {
+        self.retransmit.time_per_block()
     }
 
     /// After how much time without progress the client's slot lies idle: well before the packet is
@@ -462,6 +510,9 @@ const OVERDUE_MAX: Duration = Duration::from_secs(1);
 /// What a round trip may take before one was measured. What was measured may have been the client's own
 /// pause instead, where its ACK was lost and it sent another: an old ROM asks four times, 1 s apart.
 const UNMEASURED: Duration = Duration::from_secs(1);
+
+/// A window takes no longer to arrive once its first blocks have: 64 of them at 50 Mbit/s.
+const WHOLE_WINDOW_MAX: Duration = Duration::from_millis(20);
 
 /// Least time before a block is repeated around the wrap from 65,535 to 0: iPXE files a stale block there
 /// 65,536 blocks too high, and its download never ends.

@@ -11,6 +11,8 @@ pub(super) struct Retransmit {
     estimate: Option<Estimate>,
     /// Timeouts since the last progress: each doubles the RTO.
     backoff: u32,
+    /// What a block usually takes until it is acknowledged, repeats included.
+    per_block: Option<Duration>,
     /// This path has lost a packet.
     is_lossy: bool,
 }
@@ -51,6 +53,15 @@ impl Retransmit {
         });
     }
 
+    /// So many blocks were acknowledged so long after the first of them had left. Unlike a round trip that
+    /// holds for what was sent again, too; one long wait hardly moves it.
+    pub(super) fn acknowledged(&mut self, after: Duration, blocks: u64) {
+        let each = after / u32::try_from(blocks).unwrap_or(u32::MAX).max(1);
+        self.per_block = Some(self.per_block.map_or(each, |usual| {
+            (usual * 7 + each.min(2 * usual + USUAL_STEP)) / 8
+        }));
+    }
+
     /// The client made progress.
     pub(super) fn restart(&mut self) {
         self.backoff = 0;
@@ -86,6 +97,11 @@ impl Retransmit {
     /// What a round trip usually takes, once something was measured.
     pub(super) fn usual(&self) -> Option<Duration> {
         self.estimate.map(|estimate| estimate.usual)
+    }
+
+    /// What a block usually takes until it is acknowledged, once one was.
+    pub(super) fn time_per_block(&self) -> Option<Duration> {
+        self.per_block
     }
 
     pub(super) fn srtt(&self) -> Option<Duration> {

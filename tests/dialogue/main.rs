@@ -18,6 +18,7 @@ mod end;
 mod handshake;
 mod path;
 mod repeats;
+mod rings;
 mod seen_elsewhere;
 mod talk;
 mod timing;

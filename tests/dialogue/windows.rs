@@ -155,7 +155,7 @@ fn the_greatest_window_has_room_for_every_number() {
     // Of the 65,536 numbers one means "start again", all others a block of this window.
     talk.at(0.003).ack(0).sends(65_537..=131_071);
     talk.at(0.004).ack(65_535).sends(131_072..=196_606);
-    talk.at(0.005).ack(65_535).sends(131_072..=196_606);
-    talk.at(0.006).ack(65_534).sends(196_607..=200_001);
-    talk.at(0.007).ack(3393).ends(Outcome::Complete);
+    talk.at(0.025).ack(65_535).sends(131_072..=196_606);
+    talk.at(0.026).ack(65_534).sends(196_607..=200_001);
+    talk.at(0.027).ack(3393).ends(Outcome::Complete);
 }

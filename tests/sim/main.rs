@@ -351,9 +351,16 @@ fn a_receive_ring_of_sixteen_packets_loses_nothing() {
     );
 }
 
+/// Windows of 8 and 16 blocks are lost at the same place each time, until the server has noticed it.
 #[test]
-fn a_receive_ring_of_four_packets_ends_no_boot() {
-    judge(|seed| receive_ring(4, seed), all_boot);
+fn a_receive_ring_of_four_packets_costs_few_repeats() {
+    judge(
+        |seed| receive_ring(4, seed),
+        |results| {
+            results.all_booted();
+            assert!(results.overhead() <= 1.3, "{results}");
+        },
+    );
 }
 
 #[test]

@@ -1,0 +1,186 @@
+//! Bursts that a small receive ring bears.
+//!
+//! Some clients ask for windows of 64 or 16 blocks and have a ring of 8 or 4 frames: what comes at once
+//! beyond that is lost, in each window at the same place. They acknowledge a window only when it is whole, so
+//! it must not be cut short; it leaves in bursts of that size with a pause after each. Nothing here knows
+//! blocks.
+
+use std::num::NonZero;
+use std::time::Duration;
+
+use crate::moment::Moment;
+
+/// How the windows of one transfer leave.
+#[derive(Clone, Debug)]
+pub(super) struct Pacing {
+    /// After how many blocks the last windows were lost, how many of them at this place, and how many since one
+    /// arrived whole, the worst of them after so many blocks.
+    place: u64,
+    same: u8,
+    lost: u8,
+    least: u64,
+    /// How many it takes to believe in a ring.
+    convincing: u8,
+    /// What the ring bears; `None` where windows leave whole.
+    burst: Option<NonZero<u64>>,
+    pause: Duration,
+    /// Blocks of the current burst that have left.
+    sent: u64,
+    resumes_at: Option<Moment>,
+}
+
+impl Default for Pacing {
+    fn default() -> Pacing {
+        Pacing {
+            place: 0,
+            same: 0,
+            lost: 0,
+            least: u64::MAX,
+            convincing: CONVINCING,
+            burst: None,
+            pause: PAUSE_MIN,
+            sent: 0,
+            resumes_at: None,
+        }
+    }
+}
+
+impl Pacing {
+    /// How many blocks may leave now.
+    pub(super) fn room(&self) -> u64 {
+        match (self.burst, self.resumes_at) {
+            (None, _) => u64::MAX,
+            (Some(_), Some(_)) => 0,
+            (Some(burst), None) => burst.get() - self.sent,
+        }
+    }
+
+    /// So many blocks left, and the window has more if `goes_on`.
+    pub(super) fn sent(&mut self, now: Moment, blocks: u64, goes_on: bool) {
+        self.sent += blocks;
+        if self.burst.is_some_and(|burst| burst.get() <= self.sent) {
+            self.sent = 0;
+            self.resumes_at = goes_on.then(|| now + self.pause);
+        }
+    }
+
+    /// When the next burst may leave, while there is a pause.
+    pub(super) fn resumes_at(&self) -> Option<Moment> {
+        self.resumes_at
+    }
+
+    /// Ends the pause if it is over. Returns whether it ended.
+    pub(super) fn resume(&mut self, now: Moment) -> bool {
+        let is_over = self.resumes_at.is_some_and(|at| at <= now);
+        if is_over {
+            self.resumes_at = None;
+        }
+        is_over
+    }
+
+    /// The client was heard, or not for too long: its ring is empty.
+    pub(super) fn begin_anew(&mut self) {
+        self.sent = 0;
+        self.resumes_at = None;
+    }
+
+    /// A window arrived whole.
+    pub(super) fn arrived(&mut self) {
+        (self.same, self.lost, self.least) = (0, 0, u64::MAX);
+    }
+
+    /// A window was lost after so many blocks.
+    pub(super) fn lost_after(&mut self, blocks: u64) {
+        let is_same = blocks.abs_diff(self.place) <= 1 + self.place / 16;
+        self.same = if is_same {
+            self.same.saturating_add(1)
+        } else {
+            1
+        };
+        self.lost = self.lost.saturating_add(1);
+        self.place = blocks;
+        self.least = self.least.min(blocks);
+        if self.burst.is_some() {
+            // The ring was not empty yet; or there is none, and bursts are of no use.
+            self.pause = (2 * self.pause).min(PAUSE_MAX);
+            if self.lost >= CONVINCING {
+                self.burst = None;
+                self.convincing = self.convincing.saturating_mul(2);
+                self.arrived();
+            }
+        } else if self.same >= self.convincing
+            || self.lost >= self.convincing.saturating_mul(ANYWHERE)
+        {
+            self.burst = NonZero::new(self.least);
+            self.arrived();
+        }
+    }
+}
+
+/// Windows lost in a row at the same place: by chance that is rare.
+const CONVINCING: u8 = 3;
+
+/// It takes so many times more at different places: a client that keeps blocks which came too early asks for
+/// the first that is missing.
+const ANYWHERE: u8 = 3;
+
+/// Firmware has emptied its ring by then, and the timers cannot tell less apart.
+const PAUSE_MIN: Duration = Duration::from_millis(2);
+/// With a ring of 4, a window of 64 takes 0.3 s: no firmware asks again before.
+const PAUSE_MAX: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lose(pacing: &mut Pacing, places: &[u64]) {
+        places.iter().for_each(|&place| pacing.lost_after(place));
+    }
+
+    #[test]
+    fn three_windows_in_a_row_that_are_lost_at_one_place_show_a_ring() {
+        for (places, room) in [
+            (&[8, 8][..], u64::MAX),
+            (&[8, 8, 8], 8),
+            (&[9, 8, 9], 8),
+            (&[8, 20, 8, 8], u64::MAX),
+            (&[40, 11, 2, 33], u64::MAX),
+        ] {
+            let mut pacing = Pacing::default();
+            lose(&mut pacing, places);
+            assert_eq!(pacing.room(), room, "{places:?}");
+        }
+        let mut pacing = Pacing::default();
+        lose(&mut pacing, &[8, 8]);
+        pacing.arrived();
+        lose(&mut pacing, &[8]);
+        assert_eq!(pacing.room(), u64::MAX, "one came whole between them");
+    }
+
+    #[test]
+    fn a_burst_is_followed_by_a_pause() {
+        let mut pacing = Pacing::default();
+        lose(&mut pacing, &[8, 8, 8]);
+        pacing.sent(Moment::START, 5, true);
+        assert_eq!((pacing.room(), pacing.resumes_at()), (3, None));
+        pacing.sent(Moment::START, 3, true);
+        let at = Moment::START + PAUSE_MIN;
+        assert_eq!((pacing.room(), pacing.resumes_at()), (0, Some(at)));
+        assert!(!pacing.resume(Moment::START));
+        assert!(pacing.resume(at));
+        assert_eq!(pacing.room(), 8);
+        pacing.sent(at, 8, false);
+        assert_eq!(pacing.resumes_at(), None, "the window is sent");
+    }
+
+    #[test]
+    fn bursts_that_do_not_help_end() {
+        let mut pacing = Pacing::default();
+        lose(&mut pacing, &[8, 8, 8, 30, 12]);
+        assert_eq!((pacing.room(), pacing.pause), (8, 4 * PAUSE_MIN));
+        lose(&mut pacing, &[3]);
+        assert_eq!(pacing.room(), u64::MAX);
+        lose(&mut pacing, &[8, 8, 8]);
+        assert_eq!(pacing.room(), u64::MAX, "now it takes more");
+    }
+}
