@@ -94,6 +94,15 @@ impl Log {
             Event::Exhausted => {
                 self.warning(now, || "out of descriptors or memory: requests wait".into());
             }
+            Event::FarAway { peer, round_trip } => {
+                let millis = round_trip.as_millis();
+                self.warning(now, || {
+                    format!(
+                        "{peer}: round trip {millis} ms: distance, not the network, bounds what \
+                         clients so far away get together; raise -n to serve more of them at once"
+                    )
+                });
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Who gets a slot, who loses it, and how those who wait are kept alive.
 //!
-//! pending → held → running → finishing: a client may skip a stage, and goes back only from running to
-//! held, when its slot lies idle while others wait.
+//! pending → held → running → finishing: a client may skip a stage, and goes back only from running, when
+//! its slot lies idle while others wait: to held, or to lent if it is far away.
 
 use std::time::Duration;
 
@@ -227,12 +227,16 @@ impl Server {
         };
         match served.phase {
             Phase::Running => self.note_idle_slot(now, id),
+            // No longer slow, but silent.
+            Phase::Lent if served.transfer.timeouts() >= TIMEOUTS_WITH_SLOT => {
+                self.give_way(now, id, Phase::Held);
+            }
             // Whoever does not answer gives way until it does.
             Phase::Held if served.transfer.timeouts() > 0 => {
                 self.leave_queue(id);
                 self.note_silent_stranger(id);
             }
-            Phase::Held | Phase::Finishing => {}
+            Phase::Held | Phase::Lent | Phase::Finishing => {}
         }
         self.take(now, io, id, step);
     }
@@ -241,11 +245,14 @@ impl Server {
 
     /// A running client that makes no progress has a slot that others may have.
     fn note_idle_slot(&mut self, now: Moment, id: usize) {
-        let Some(served) = self.clients[id].served_mut() else {
+        let client = &mut self.clients[id];
+        let Some(idle_at) = client.idle_at().filter(|_| self.limits.reclaim) else {
             return;
         };
-        let is_idle = served.idle_at() <= now || served.transfer.timeouts() >= TIMEOUTS_WITH_SLOT;
-        if !self.limits.reclaim || !is_idle || served.is_idle() {
+        let Some(served) = client.served_mut() else {
+            return;
+        };
+        if now < idle_at && served.transfer.timeouts() < TIMEOUTS_WITH_SLOT {
             return;
         }
         served.mark_idle(now);
@@ -257,13 +264,19 @@ impl Server {
     }
 
     /// Whoever has been idle longest becomes held: retransmission goes on, and with its next ACK it stands
-    /// in line again, by its boot before those who came later. If all who wait have reached a bound of their
-    /// own, only one of those whom it counts gives its slot. Returns whether there was one.
+    /// in line again, by its boot before those who came later. If it is far away it goes on without a slot, as
+    /// long as not too many do; then it gives way only to who may be near. If all who wait have reached a bound
+    /// of their own, only one of those whom it counts gives its slot. Returns whether there was one.
     fn take_idle_slot_back(&mut self, now: Moment) -> bool {
-        let anybody_may_run = self.queue.first().is_some();
+        let first = self.queue.first();
+        let may_be_near = first.is_some_and(|(place, _)| !place.is_far);
         let is_meant = |id: &usize| {
             let client = self.clients.get(*id).filter(|it| it.has_idle_slot());
-            client.is_some_and(|it| anybody_may_run || self.queue.is_in_the_way(host_of(it.peer)))
+            client.is_some_and(|it| {
+                let is_slow = it.place.is_far && !it.served().is_some_and(|it| it.is_overdue(now));
+                let gives_way = !is_slow || may_be_near || self.may_lend();
+                gives_way && (first.is_some() || self.queue.is_in_the_way(host_of(it.peer)))
+            })
         };
         let Some(place) = self.idle.iter().position(is_meant) else {
             return false;
@@ -271,11 +284,76 @@ impl Server {
         let Some(id) = self.idle.remove(place) else {
             return false;
         };
+        let client = &self.clients[id];
+        let is_silent = client.served().is_some_and(|it| it.is_overdue(now));
+        let phase = match client.place.is_far && !is_silent && self.may_lend() {
+            true => Phase::Lent,
+            false => Phase::Held,
+        };
+        self.give_way(now, id, phase);
+        true
+    }
+
+    fn may_lend(&self) -> bool {
+        self.count.lent < self.limits.max_lent()
+    }
+
+    /// A client with a slot, or one that has lent it, goes on without.
+    fn give_way(&mut self, now: Moment, id: usize, phase: Phase) {
         if let Some(served) = self.clients[id].served_mut() {
             served.feed_at = now;
         }
-        self.enter(now, id, Phase::Held);
-        true
+        self.enter(now, id, phase);
+    }
+
+    /// A client made progress: how far away it is decides what it goes on with, and where it stands in line.
+    pub(super) fn note_distance(&mut self, now: Moment, io: &mut impl Io, id: usize) {
+        let Some(client) = self.clients.get(id) else {
+            return;
+        };
+        let Some(served) = client.served().filter(|_| self.limits.reclaim) else {
+            return self.stand_in_line_again(id);
+        };
+        let (peer, place, phase) = (client.peer, client.place, served.phase);
+        let windowsize = served.transfer.negotiated().windowsize;
+        let per_block = served.transfer.time_per_block().unwrap_or_default();
+        let round_trip = per_block * windowsize.into();
+        let is_far = self
+            .lending
+            .is_far(now, &served.transfer, client.place.is_far);
+        match phase {
+            Phase::Running => self.clients[id].place.is_far = is_far,
+            Phase::Lent if is_far => {}
+            Phase::Lent => {
+                self.give_way(now, id, Phase::Held);
+                self.stand_elsewhere(now, id, is_far);
+                self.stand_in_line_again(id);
+            }
+            Phase::Held => {
+                if is_far != place.is_far {
+                    self.stand_elsewhere(now, id, is_far);
+                }
+                self.stand_in_line_again(id);
+                let waits = is_far && !self.has_slot(true);
+                if waits && self.may_lend() && self.may_run(host_of(peer)) {
+                    self.leave_queue(id);
+                    self.give_way(now, id, Phase::Lent);
+                } else if waits && self.lending.are_too_many(now) {
+                    io.report(Event::FarAway { peer, round_trip });
+                }
+            }
+            Phase::Finishing => {}
+        }
+    }
+
+    /// A held client that is far away stands behind all that are near, whatever the size of its file.
+    fn stand_elsewhere(&mut self, now: Moment, id: usize, is_far: bool) {
+        self.leave_queue(id);
+        self.uncount(id);
+        let place = &mut self.clients[id].place;
+        place.is_far = is_far;
+        place.is_large |= is_far;
+        self.count(now, id);
     }
 
     /// A client that had given way and answers is in line again.
@@ -322,6 +400,7 @@ impl Server {
             && served.phase == Phase::Held
             && served.feed_at <= now
             && served.transfer.datagrams(1).is_none()
+            && !served.transfer.is_pausing()
         {
             served.feed_at = now + self.keepalive.interval();
         }
@@ -343,6 +422,9 @@ impl Server {
         if let Some(served) = self.clients[id].served_mut() {
             served.enter(now, phase);
         }
+        // Slots for small files are for those who are near.
+        let place = &mut self.clients[id].place;
+        place.is_large |= place.is_far && phase == Phase::Held;
         self.count(now, id);
         self.make_ready(now, id);
         self.set_timer(id);
@@ -364,6 +446,10 @@ impl Server {
             Some(Phase::Running) => {
                 self.count.running += 1;
                 self.count.running_large += usize::from(place.is_large);
+                self.queue.runs(host);
+            }
+            Some(Phase::Lent) => {
+                self.count.lent += 1;
                 self.queue.runs(host);
             }
             Some(Phase::Finishing) => self.count.finishing += 1,
@@ -391,6 +477,10 @@ impl Server {
             Some(Phase::Running) => {
                 self.count.running -= 1;
                 self.count.running_large -= usize::from(place.is_large);
+                self.queue.runs_no_longer(host);
+            }
+            Some(Phase::Lent) => {
+                self.count.lent -= 1;
                 self.queue.runs_no_longer(host);
             }
             Some(Phase::Finishing) => self.count.finishing -= 1,

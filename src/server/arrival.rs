@@ -141,6 +141,7 @@ impl Server {
         let boot_began = self.queue.heard(now, host_of(arrival.peer), replaced);
         let place = Place {
             is_large: true,
+            is_far: false,
             can_wait: !arrival.wanted.is_raspberry_pi(),
             boot_began,
             arrival: self.arrivals,

@@ -84,6 +84,7 @@ impl Server {
             held: in_phase(Some(Phase::Held)).count(),
             running: in_phase(Some(Phase::Running)).count(),
             running_large: running.filter(|(_, client)| client.place.is_large).count(),
+            lent: in_phase(Some(Phase::Lent)).count(),
             finishing: in_phase(Some(Phase::Finishing)).count(),
         };
         assert_eq!(self.count, count, "clients are miscounted");
@@ -97,13 +98,17 @@ impl Server {
             "large files have the slots of small ones"
         );
         assert!(
+            count.lent <= limits.max_lent(),
+            "too many go on without a slot"
+        );
+        assert!(
             count.finishing <= limits.max_finishing(),
             "too many wait for a last ACK"
         );
         // A client that lost its slot goes back to those who wait, whatever their number.
         let waiting = count.pending + count.held;
         assert!(
-            waiting <= limits.max_pending + limits.max_transfers,
+            waiting <= limits.max_pending + limits.max_transfers + limits.max_lent(),
             "too many wait"
         );
     }
@@ -138,7 +143,7 @@ impl Server {
     fn audit_turns(&self, now: Moment) {
         let mut by_host: HashMap<Host, usize> = HashMap::new();
         for (_, client) in &self.clients {
-            if client.phase() == Some(Phase::Running) {
+            if matches!(client.phase(), Some(Phase::Running | Phase::Lent)) {
                 *by_host.entry(host_of(client.peer)).or_default() += 1;
             }
         }

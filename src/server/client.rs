@@ -12,6 +12,7 @@ use crate::name::FileNameBuf;
 use crate::transfer::{Outcome, Transfer, Wanted};
 use crate::wire::{Mode, Peer};
 
+use super::congestion::Share;
 use super::pending::{Place, Waiting};
 use super::{Local, Report};
 
@@ -59,6 +60,8 @@ pub(super) struct Served {
     pub(super) feed_at: Moment,
     /// So many first packets were taken from the bucket of its network for it.
     pub(super) first_packets_taken: u8,
+    /// What its repeats counted for the windows of others.
+    pub(super) congestion_share: Share,
     /// Running: when its slot was last found to lie idle.
     idle_from: Option<Moment>,
 }
@@ -70,6 +73,8 @@ pub(super) enum Phase {
     Held,
     /// A slot.
     Running,
+    /// No slot, since it is far away and others wait; it is sent what it may be sent all the same.
+    Lent,
     /// No slot: everything was sent.
     Finishing,
 }
@@ -91,6 +96,7 @@ impl Served {
             held: Duration::ZERO,
             feed_at: now,
             first_packets_taken: 0,
+            congestion_share: Share::default(),
             idle_from: None,
         }
     }
@@ -105,7 +111,7 @@ impl Served {
     fn times(&self, now: Moment) -> (Duration, Duration) {
         let held = match self.phase {
             Phase::Held => self.held + now.since(self.since),
-            Phase::Running | Phase::Finishing => self.held,
+            Phase::Running | Phase::Lent | Phase::Finishing => self.held,
         };
         (held, now.since(self.began_at).saturating_sub(held))
     }
@@ -131,24 +137,26 @@ impl Served {
         !must_wait && self.transfer.datagrams(1).is_some()
     }
 
-    /// When something is to be done if nothing comes; `reclaims`: an idle slot is noted, and `will_send` says
-    /// that it need not be reminded of what it may send.
-    fn deadline(&self, reclaims: bool, will_send: bool) -> Moment {
+    /// When something is to be done if nothing comes; its slot may be found to lie idle at `is_lent_at`, and
+    /// `will_send` says that it need not be reminded of what it may send.
+    fn deadline(&self, is_lent_at: Option<Moment>, will_send: bool) -> Moment {
         let deadline = self.transfer.deadline();
         match self.phase {
             Phase::Held if !will_send && self.is_kept_waiting() => self.feed_at,
             Phase::Held if !will_send && self.transfer.datagrams(1).is_some() => {
                 deadline.min(self.feed_at)
             }
-            Phase::Running if reclaims && !self.is_idle() => deadline.min(self.idle_at()),
-            Phase::Held | Phase::Running | Phase::Finishing => deadline,
+            Phase::Held | Phase::Running | Phase::Lent | Phase::Finishing => {
+                is_lent_at.map_or(deadline, |at| at.min(deadline))
+            }
         }
     }
 
-    /// Its slot was found to lie idle, and it made no progress since.
-    pub(super) fn is_idle(&self) -> bool {
+    /// Its slot was found to lie idle, and it made no progress since; or it is far away.
+    fn is_idle(&self, is_far: bool) -> bool {
         let last = self.transfer.progress_at().max(self.since);
-        self.phase == Phase::Running && self.idle_from.is_some_and(|from| last < from)
+        let is_idle = |from| last < from || is_far && self.since < from;
+        self.phase == Phase::Running && self.idle_from.is_some_and(is_idle)
     }
 
     /// Its slot is found to lie idle.
@@ -156,8 +164,12 @@ impl Served {
         self.idle_from = Some(now);
     }
 
-    /// When its slot lies idle unless it makes progress.
-    pub(super) fn idle_at(&self) -> Moment {
+    /// It has answered nothing for longer than it usually needs.
+    pub(super) fn is_overdue(&self, now: Moment) -> bool {
+        self.overdue_at() <= now || self.transfer.timeouts() > 0
+    }
+
+    fn overdue_at(&self) -> Moment {
         self.transfer.progress_at().max(self.since) + self.transfer.overdue_after()
     }
 }
@@ -204,7 +216,21 @@ impl Client {
 
     /// It has a slot that lies idle.
     pub(super) fn has_idle_slot(&self) -> bool {
-        self.served().is_some_and(Served::is_idle)
+        let is_far = self.place.is_far;
+        self.served().is_some_and(|served| served.is_idle(is_far))
+    }
+
+    /// When its slot lies idle unless it makes progress; `None` if it has none, or was found to lie idle. Whoever
+    /// is far away has nothing to do but to wait as soon as it was sent something.
+    pub(super) fn idle_at(&self) -> Option<Moment> {
+        let served = self.served()?;
+        if served.phase != Phase::Running || served.is_idle(self.place.is_far) {
+            return None;
+        }
+        Some(match self.place.is_far {
+            true => served.transfer.progress_at().max(served.since) + FAR_AFTER,
+            false => served.overdue_at(),
+        })
     }
 
     /// When it was last known to be alive.
@@ -226,7 +252,8 @@ impl Client {
         match &self.stage {
             Stage::Pending(waiting) => waiting.deadline(),
             Stage::Served(served) => {
-                let deadline = served.deadline(reclaims, self.is_ready || self.is_blocked);
+                let is_lent_at = self.idle_at().filter(|_| reclaims);
+                let deadline = served.deadline(is_lent_at, self.is_ready || self.is_blocked);
                 self.try_again_at.map_or(deadline, |at| at.min(deadline))
             }
         }
@@ -258,3 +285,6 @@ impl Client {
         }
     }
 }
+
+/// Time enough to be sent something.
+const FAR_AFTER: Duration = Duration::from_micros(1);

@@ -2,12 +2,17 @@
 //!
 //! A window cannot shrink once it is agreed, and the windows of all who run can be more than a small
 //! buffer on the way holds. So the loss among what was sent lately decides what the next ones are
-//! granted. Where nothing gets lost, everybody gets what it asks for.
+//! granted. Where nothing gets lost, everybody gets what it asks for; what got lost is forgotten after some
+//! seconds, and one client alone changes nothing.
 //!
 //! Even one block for each slot can be too much. Then whoever is answered fills the buffer again before
 //! one whose packet was lost gets through, and that one may never. So some slots stay empty, but only
 //! while those who lost a packet also lose its repeats: what is lost by chance comes through the second
 //! time, and would be lost with fewer slots as well.
+
+use std::time::Duration;
+
+use crate::moment::Moment;
 
 /// Watches losses, and bounds windows and slots.
 #[derive(Debug)]
@@ -19,6 +24,10 @@ pub(super) struct Congestion {
     /// Packets since the last judgement, and how many of them were repeats.
     sent: u64,
     repeated: u64,
+    /// How many judgements there were, when the last was, and when one last found that packets get lost.
+    judgements: u64,
+    judged_at: Moment,
+    lossy_at: Moment,
     /// Clients that went on after a timeout, and how many of them after more than one; older ones count
     /// half with each judgement. Whoever is gone counts in neither.
     recovered: u64,
@@ -35,17 +44,36 @@ impl Congestion {
             most,
             sent: 0,
             repeated: 0,
+            judgements: 0,
+            judged_at: Moment::START,
+            lossy_at: Moment::START,
             recovered: 0,
             recovered_late: 0,
         }
     }
 
-    /// So many packets left, some of them not for the first time.
-    pub(super) fn sent(&mut self, packets: u64, repeated: u64) {
+    /// So many packets left for one client, some of them not for the first time.
+    pub(super) fn sent(&mut self, now: Moment, packets: u64, repeated: u64, share: &mut Share) {
+        if share.judgement != self.judgements {
+            share.judgement = self.judgements;
+            share.repeated = 0;
+        }
+        let repeated = repeated.min(REPEATS_OF_ONE - share.repeated);
+        share.repeated += repeated;
         self.sent += packets;
         self.repeated += repeated;
         if self.sent >= JUDGED_OVER {
-            self.judge();
+            self.judge(now);
+        }
+    }
+
+    /// Forgets what is long ago. Called in every turn.
+    pub(super) fn forget(&mut self, now: Moment) {
+        if now.since(self.lossy_at) >= FORGOTTEN_AFTER {
+            self.budget = self.most;
+        }
+        if now.since(self.judged_at) >= FORGOTTEN_AFTER {
+            self.begin_anew(now);
         }
     }
 
@@ -55,9 +83,10 @@ impl Congestion {
         self.recovered_late += u64::from(timeouts >= 2);
     }
 
-    fn judge(&mut self) {
+    fn judge(&mut self, now: Moment) {
         let loses = self.repeated * 100 > self.sent * REPEATS_MAX_PERCENT;
         self.budget = if loses {
+            self.lossy_at = now;
             let usual = self.slots.saturating_mul(WINDOW_USUAL);
             let least = if self.loses_repeats() {
                 self.slots.div_ceil(SLOTS_KEPT)
@@ -70,6 +99,12 @@ impl Congestion {
                 .saturating_add(self.budget / 10 + 1)
                 .min(self.most)
         };
+        self.begin_anew(now);
+    }
+
+    fn begin_anew(&mut self, now: Moment) {
+        self.judgements += 1;
+        self.judged_at = now;
         (self.sent, self.repeated) = (0, 0);
         self.recovered /= 2;
         self.recovered_late /= 2;
@@ -93,11 +128,26 @@ impl Congestion {
     }
 }
 
+/// What one client has counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Share {
+    judgement: u64,
+    repeated: u64,
+}
+
 /// Packets after which the losses among them are judged.
 const JUDGED_OVER: u64 = 500;
 
 /// More repeats than that among them mean that too much is under way.
 const REPEATS_MAX_PERCENT: u64 = 2;
+
+/// Repeats that one client counts in a judgement at most: it may have a small receive ring, or a bad cable,
+/// and so may another, but it takes three to be too many.
+const REPEATS_OF_ONE: u64 = 5;
+
+/// After so long without too many losses they are forgotten, and so is what was sent meanwhile if it was too
+/// little to be judged. A link of 10 Mbit/s that is full is judged every 0.6 s.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(10);
 
 /// The window that most firmware asks for, if it asks for one: the first step down begins here.
 const WINDOW_USUAL: u64 = 4;
@@ -115,25 +165,37 @@ const RECOVERED_MIN: u64 = 4;
 mod tests {
     use super::*;
 
+    /// As many clients as it takes send this, each the same.
+    fn send(congestion: &mut Congestion, packets: u64, repeated: u64) {
+        send_at(congestion, Moment::START, packets, repeated);
+    }
+
+    fn send_at(congestion: &mut Congestion, now: Moment, packets: u64, repeated: u64) {
+        for _ in 0..repeated {
+            congestion.sent(now, 1, 1, &mut Share::default());
+        }
+        congestion.sent(now, packets - repeated, 0, &mut Share::default());
+    }
+
     #[test]
     fn losses_lower_the_windows_and_their_absence_raises_them() {
         let mut congestion = Congestion::new(32);
         assert_eq!(congestion.max_windowsize(32), u16::MAX);
-        congestion.sent(JUDGED_OVER, 10);
+        send(&mut congestion, JUDGED_OVER, 10);
         assert_eq!(congestion.max_windowsize(32), u16::MAX, "2 % is borne");
-        congestion.sent(JUDGED_OVER - 1, 11);
+        send(&mut congestion, JUDGED_OVER - 1, 11);
         assert_eq!(congestion.max_windowsize(32), u16::MAX, "not judged yet");
-        congestion.sent(1, 0);
+        send(&mut congestion, 1, 0);
         let windows = [32, 1].map(|running| congestion.max_windowsize(running));
         assert_eq!(windows, [2, 64]);
         for _ in 0..5 {
-            congestion.sent(JUDGED_OVER, JUDGED_OVER);
+            send(&mut congestion, JUDGED_OVER, JUDGED_OVER);
         }
         let windows = [32, 0].map(|running| congestion.max_windowsize(running));
         assert_eq!(windows, [1, 32], "never none");
         assert_eq!(congestion.max_running(), 32);
         for _ in 0..200 {
-            congestion.sent(JUDGED_OVER, 0);
+            send(&mut congestion, JUDGED_OVER, 0);
         }
         assert_eq!(congestion.max_windowsize(32), u16::MAX);
     }
@@ -144,7 +206,7 @@ mod tests {
             let mut congestion = Congestion::new(32);
             let judgements = (0..5).map(|_| {
                 (0..10).for_each(|place| congestion.recovered(if place < late { 2 } else { 1 }));
-                congestion.sent(JUDGED_OVER, JUDGED_OVER / 10);
+                send(&mut congestion, JUDGED_OVER, JUDGED_OVER / 10);
                 congestion.max_running()
             });
             (Vec::from_iter(judgements), congestion)
@@ -152,7 +214,7 @@ mod tests {
         let (running, mut congestion) = lossy(5);
         assert_eq!(running, [32, 32, 16, 8, 8]);
         for _ in 0..30 {
-            congestion.sent(JUDGED_OVER, 0);
+            send(&mut congestion, JUDGED_OVER, 0);
         }
         assert_eq!(congestion.max_running(), 32);
         assert_eq!(lossy(2).0, [32; 5]);
@@ -163,9 +225,41 @@ mod tests {
     fn any_number_of_slots_is_borne() {
         let mut congestion = Congestion::new(usize::MAX);
         congestion.recovered(u8::MAX);
-        congestion.sent(JUDGED_OVER, JUDGED_OVER);
-        congestion.sent(JUDGED_OVER, 0);
+        send(&mut congestion, JUDGED_OVER, JUDGED_OVER);
+        send(&mut congestion, JUDGED_OVER, 0);
         assert!(congestion.max_windowsize(usize::MAX) >= 1);
         assert_eq!(Congestion::new(1).max_windowsize(usize::MAX), 1);
+    }
+
+    #[test]
+    fn losses_are_forgotten_after_some_seconds() {
+        let mut congestion = Congestion::new(32);
+        send(&mut congestion, JUDGED_OVER, JUDGED_OVER);
+        congestion.forget(Moment::START + FORGOTTEN_AFTER / 2);
+        assert_eq!(congestion.max_windowsize(32), 2);
+        congestion.forget(Moment::START + FORGOTTEN_AFTER);
+        assert_eq!(congestion.max_windowsize(32), u16::MAX);
+        // Nor is a little that was sent then judged with what is sent much later.
+        send_at(&mut congestion, Moment::START, JUDGED_OVER / 2, 20);
+        let later = Moment::START + 3 * FORGOTTEN_AFTER;
+        congestion.forget(later);
+        send_at(&mut congestion, later, JUDGED_OVER, 0);
+        assert_eq!(congestion.max_windowsize(32), u16::MAX);
+    }
+
+    #[test]
+    fn what_one_client_loses_lowers_nobody_elses_window() {
+        for (clients, expected) in [(1, u16::MAX), (2, u16::MAX), (3, 2)] {
+            let mut congestion = Congestion::new(32);
+            let mut shares = vec![Share::default(); clients];
+            for number in 0..10 * usize::try_from(JUDGED_OVER).unwrap_or(1) {
+                let is_lost = u64::from(number % 4 < 3);
+                congestion.sent(Moment::START, 1, is_lost, &mut shares[number % clients]);
+                if congestion.judgements == 1 {
+                    break;
+                }
+            }
+            assert_eq!(congestion.max_windowsize(32), expected, "{clients}");
+        }
     }
 }

@@ -154,6 +154,13 @@ pub enum Event<'a> {
     },
     /// Descriptors or memory ran out: admissions pause for a moment.
     Exhausted,
+    /// More clients are far away than slots and the link are of use to: told now and then.
+    FarAway {
+        /// One of them.
+        peer: Peer,
+        /// Its usual round trip.
+        round_trip: Duration,
+    },
 }
 
 /// How a request went.

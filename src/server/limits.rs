@@ -94,6 +94,11 @@ impl Limits {
         self.max_transfers.max(FINISHING_MIN)
     }
 
+    /// Clients far away that go on without a slot at once, since others wait.
+    pub(super) fn max_lent(&self) -> usize {
+        if self.reclaim { self.max_transfers } else { 0 }
+    }
+
     /// Sockets that are open for clients at once.
     pub fn max_sockets(&self) -> usize {
         // Whoever loses its slot is held as well.
@@ -102,7 +107,7 @@ impl Limits {
         } else {
             0
         };
-        self.max_transfers + self.max_finishing() + held
+        self.max_transfers + self.max_lent() + self.max_finishing() + held
     }
 }
 

@@ -12,8 +12,8 @@
 //! (what becomes of a request), `replies` (what clients answer), `admission` (who gets a slot, and who
 //! loses it), then the helpers: `pending` (places in the queue), `queue` (who is next), `hosts` and
 //! `networks` (what is remembered of them, each in a bounded `table`), `strangers` (what a forged request
-//! brings about), `keepalive` (how often the held are fed), `congestion` (how much may be under way),
-//! `wheel` (the timers). `audit` says what must hold.
+//! brings about), `keepalive` (how often the held are fed), `lending` (who is far away), `congestion` (how much
+//! may be under way), `wheel` (the timers). `audit` says what must hold.
 
 mod admission;
 mod arrival;
@@ -23,6 +23,7 @@ mod congestion;
 mod hosts;
 mod io;
 mod keepalive;
+mod lending;
 mod limits;
 mod networks;
 mod pending;
@@ -48,6 +49,7 @@ use congestion::Congestion;
 use hosts::host_of;
 pub use io::{Event, Incoming, Io, Opened, Opening, REPLY_MAX, Report, Unopened, Unsent};
 use keepalive::Keepalive;
+use lending::Lending;
 pub use limits::Limits;
 pub use networks::{
     ERRORS_BURST, ERRORS_PER_SECOND, FIRST_PACKETS_BURST, FIRST_PACKETS_PER_SECOND,
@@ -83,6 +85,7 @@ pub struct Server {
     due: Vec<Due>,
     keepalive: Keepalive,
     congestion: Congestion,
+    lending: Lending,
     /// Those who may have something to send, each once.
     ready: VecDeque<usize>,
     /// Those whose slots may lie idle, longest first.
@@ -107,6 +110,7 @@ struct Count {
     running: usize,
     /// Of the running, those with large files.
     running_large: usize,
+    lent: usize,
     finishing: usize,
 }
 
@@ -115,7 +119,7 @@ impl Server {
     pub fn new(now: Moment, limits: Limits, root: RootPrefixes) -> Server {
         // All that a packet may add to has its room from the beginning; and a table that has to grow leaves
         // a hole in memory.
-        let running = limits.max_transfers + limits.max_finishing();
+        let running = limits.max_transfers + limits.max_lent() + limits.max_finishing();
         let timers = TIMERS_EACH * running.max(TIMERS_MIN / TIMERS_EACH);
         Server {
             limits,
@@ -127,6 +131,7 @@ impl Server {
             due: Vec::with_capacity(timers),
             keepalive: Keepalive::new(now, limits.keepalive_share),
             congestion: Congestion::new(limits.max_transfers),
+            lending: Lending::new(now),
             ready: VecDeque::with_capacity(running),
             idle: VecDeque::with_capacity(2 * limits.max_transfers + 1),
             silent: VecDeque::new(),
@@ -190,6 +195,7 @@ impl Server {
         self.due = due_now;
         self.paused_until = self.paused_until.filter(|&until| now < until);
         self.queue.refill(now);
+        self.congestion.forget(now);
         if self.stop_at.is_some_and(|stop_at| stop_at <= now) {
             self.end_all(now, io, |_| true);
         }
@@ -248,7 +254,11 @@ impl Server {
                     true => transfer.retransmissions() - repeated_before,
                     false => 0,
                 };
-                self.congestion.sent(departed.packets.into(), repeated);
+                if let Some(served) = self.clients[id].served_mut() {
+                    let share = &mut served.congestion_share;
+                    self.congestion
+                        .sent(now, departed.packets.into(), repeated, share);
+                }
                 self.keepalive
                     .sent(now, packet * u64::from(departed.packets));
                 self.was_fed(now, id);

@@ -11,11 +11,14 @@ use crate::transfer::Wanted;
 
 /// Where a request stands: small files go before large ones, and whoever cannot be kept alive while it waits
 /// goes before the others. Then the machine that began its boot first goes first, so that boots are finished
-/// rather than begun; within a boot, and for machines that have just been switched on, by arrival.
+/// rather than begun; within a boot, and for machines that have just been switched on, by arrival. Those
+/// far away stand behind all others: see `lending`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Place {
     /// The file is none of those for which some slots are kept.
     pub(super) is_large: bool,
+    /// Its round trips are so long that its slot is of more use to others.
+    pub(super) is_far: bool,
     pub(super) can_wait: bool,
     pub(super) boot_began: Moment,
     pub(super) arrival: u64,

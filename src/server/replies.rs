@@ -105,7 +105,7 @@ impl Server {
             .is_some_and(|transfer| transfer.progress_at() > progress_before)
         {
             self.congestion.recovered(timeouts);
-            self.stand_in_line_again(client);
+            self.note_distance(now, io, client);
         }
         self.take(now, io, client, step);
         is_caught_up

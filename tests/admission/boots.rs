@@ -133,7 +133,7 @@ fn the_order_by_boot_holds_for_those_who_are_held() {
     let mut answering = Answering::from_now(&lab);
     fill(&mut lab);
     lab.ask(client(2), "kernel");
-    let lives = |_| Some(millis(100));
+    let lives = |_| Some(millis(4));
     answering.live(&mut lab, seconds(5), lives);
     // It is not even answered yet, and goes first all the same.
     lab.ask(behind(1, 1002), "kernel");
@@ -250,7 +250,7 @@ fn a_second_request_during_a_transfer_gets_nothing_of_its_age() {
     let mut answering = Answering::from_now(&lab);
     lab.ask(behind(1, 1001), "kernel");
     lab.ask(client(9), "kernel");
-    let lives = |_| Some(millis(100));
+    let lives = |_| Some(millis(4));
     answering.live(&mut lab, seconds(80), lives);
     lab.ask(client(2), "kernel");
     answering.live(&mut lab, seconds(1), lives);
@@ -265,7 +265,7 @@ fn a_machine_that_asked_in_vain_until_a_moment_ago_has_made_no_pause() {
     let mut lab = lab_with(silent(1));
     let mut answering = Answering::from_now(&lab);
     fill(&mut lab);
-    let lives = |_| Some(millis(100));
+    let lives = |_| Some(millis(4));
     for _ in 0..10 {
         lab.ask(behind(1, 1001), "kernel");
         answering.live(&mut lab, seconds(5), lives);
@@ -450,7 +450,7 @@ fn large_files_that_are_held_never_get_the_slots_of_small_ones() {
     for number in 0..6 {
         lab.ask(machine(number), "kernel");
     }
-    let lives = |_| Some(millis(20));
+    let lives = |_| Some(millis(4));
     answering.live(&mut lab, seconds(8), lives);
     assert_eq!((lab.server.running(), lab.server.held()), (1, 5));
     for number in 0..5 {

@@ -125,7 +125,7 @@ impl Answering {
     }
 }
 
-/// One slot, which client 1 has and keeps: it acknowledges a block every 200 ms.
+/// One slot, which client 1 has and keeps: it acknowledges a block every 4 ms: that is not far away, and slower than all others.
 fn lab_with_one_slow(limits: Limits) -> (Lab, Answering) {
     let mut lab = lab_with(Limits {
         max_transfers: 1,
@@ -136,7 +136,7 @@ fn lab_with_one_slow(limits: Limits) -> (Lab, Answering) {
     (lab, answering)
 }
 
-const SLOW: Duration = Duration::from_millis(200);
+const SLOW: Duration = Duration::from_millis(4);
 const QUICK: Duration = Duration::from_millis(1);
 
 fn only_first_lives(peer: Peer) -> Option<Duration> {
@@ -270,7 +270,10 @@ fn one_window_of_at_most_four_blocks_an_interval() {
 /// A client that waits gets no more by telling that part of a window was lost.
 #[test]
 fn a_held_client_that_acknowledges_parts_of_windows_is_not_fed_faster() {
-    let (mut lab, mut answering) = lab_with_one_slow(slots(1));
+    let (mut lab, mut answering) = lab_with_one_slow(Limits {
+        reclaim: false,
+        ..slots(1)
+    });
     let options = [("windowsize", "4")];
     lab.settle(&[request_with(client(2), "kernel", "octet", &options)]);
     answering.live(&mut lab, seconds(2) + TICK, only_first_lives);
@@ -296,7 +299,10 @@ fn a_held_client_that_acknowledges_parts_of_windows_is_not_fed_faster() {
 #[test]
 fn with_much_output_the_interval_is_a_second_and_with_little_it_is_stretched_to_four() {
     for (round_trip, expected) in [(millis(2), seconds(1)), (millis(900), seconds(4))] {
-        let mut lab = lab_with(slots(1));
+        let mut lab = lab_with(Limits {
+            reclaim: false,
+            ..slots(1)
+        });
         let mut answering = Answering::from_now(&lab);
         let options = [("blksize", "8192")];
         lab.settle(&[request_with(client(1), "kernel", "octet", &options)]);

@@ -49,9 +49,10 @@ fn a_slot_lies_idle_after_a_few_round_trips_and_goes_to_who_waits() {
     for (round_trip, least, most) in [
         (Duration::from_micros(200), millis(5), millis(10)),
         (millis(1), millis(5), millis(50)),
-        (millis(30), millis(60), millis(400)),
-        (millis(100), millis(200), seconds(1)),
-        (millis(600), seconds(1), seconds(1)),
+        (millis(4), millis(8), millis(60)),
+        // Those far away have nothing to do with their slots but to wait.
+        (millis(30), millis(0), millis(2)),
+        (millis(600), millis(0), millis(2)),
     ] {
         let limits = Limits {
             hold: None,
@@ -251,8 +252,8 @@ fn number(packet: &Packet) -> u64 {
 }
 
 #[test]
-fn steady_clients_keep_their_slots_however_slow_they_are() {
-    for round_trip in [millis(1), millis(50), millis(400), millis(900)] {
+fn steady_clients_that_are_near_keep_their_slots() {
+    for round_trip in [Duration::from_micros(200), millis(1), millis(4)] {
         let mut lab = lab_with(slots(1));
         let mut answering = Answering::from_now(&lab);
         lab.ask(client(1), "kernel");

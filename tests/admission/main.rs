@@ -19,6 +19,7 @@ mod endings;
 mod held;
 mod histories;
 mod idle;
+mod lending;
 mod model;
 #[path = "../hostile/outcomes.rs"]
 mod outcomes;

@@ -377,13 +377,13 @@ fn in_a_full_queue_the_silent_give_way_to_whoever_comes() {
     }
     let answers = [1, 3].map(client);
     answering.live(&mut lab, millis(2900), |peer| {
-        answers.contains(&peer).then_some(millis(200))
+        answers.contains(&peer).then_some(millis(4))
     });
     assert_eq!(lab.server.held(), 4);
     lab.ask(client(6), "small");
     assert_eq!(lab.world.queue_full, [client(6)], "nobody is silent yet");
     answering.live(&mut lab, millis(600), |peer| {
-        answers.contains(&peer).then_some(millis(200))
+        answers.contains(&peer).then_some(millis(4))
     });
     for number in 6..=8 {
         lab.ask(client(number), "small");

@@ -341,6 +341,7 @@ impl Io for World {
                 self.deeds.push(Deed::Unreachable(peer));
                 self.unreachable_reported.push(peer);
             }
+            Event::FarAway { .. } => {}
             Event::Exhausted => {
                 self.deeds.push(Deed::Exhausted);
                 self.exhausted_reported.push(at);

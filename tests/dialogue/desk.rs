@@ -145,7 +145,8 @@ impl Io for World {
             | Event::Unanswered { .. }
             | Event::QueueFull { .. }
             | Event::Unreachable { .. }
-            | Event::Exhausted => {}
+            | Event::Exhausted
+            | Event::FarAway { .. } => {}
         }
     }
 }

@@ -1,0 +1,78 @@
+//! Whose slots are lent: clients far away, or slow, have little under way on the link for all the time that
+//! they have a slot, and the next in line may be next door.
+//!
+//! While others wait, whoever is far goes on without a slot, at the same speed; as many as there are slots
+//! do so at a time. The others far away stand in line behind all that are near. What counts is the bytes that
+//! a slot brings, so a client gains nothing by small blocks, small windows or ACKs that come late.
+
+use std::time::Duration;
+
+use crate::moment::Moment;
+use crate::transfer::Transfer;
+
+/// Knows how near the nearest clients are.
+#[derive(Debug)]
+pub(super) struct Lending {
+    since: Moment,
+    /// Bytes a second of the nearest client, if it asks for one block at a time: of those who have answered
+    /// after `since`, and in the span before.
+    nearest: u64,
+    nearest_before: u64,
+    /// When the operator may be told again that those far away are too many.
+    tell_at: Moment,
+}
+
+impl Lending {
+    pub(super) fn new(now: Moment) -> Lending {
+        Lending {
+            since: now,
+            nearest: 0,
+            nearest_before: 0,
+            tell_at: now,
+        }
+    }
+
+    /// A client made progress. Returns whether it is far away, by the time that it usually takes; `was_far` until now.
+    pub(super) fn is_far(&mut self, now: Moment, transfer: &Transfer, was_far: bool) -> bool {
+        let Some(per_block) = transfer.time_per_block() else {
+            return was_far;
+        };
+        let nanos = u64::try_from(per_block.as_nanos()).unwrap_or(u64::MAX);
+        let negotiated = transfer.negotiated();
+        let pace = u64::from(negotiated.blksize) * 1_000_000_000 / nanos.max(1);
+        let age = now.since(self.since);
+        if age >= SPAN {
+            self.nearest_before = if age < 2 * SPAN { self.nearest } else { 0 };
+            (self.since, self.nearest) = (now, 0);
+        }
+        self.nearest = self.nearest.max(pace / u64::from(negotiated.windowsize));
+        let least = self.nearest.max(self.nearest_before) / FAR_FACTOR;
+        let least = least.clamp(PACE_MIN, PACE_MAX);
+        pace < if was_far { 2 * least } else { least }
+    }
+
+    /// More clients are far away than may go on without a slot. Returns whether the operator is to be told.
+    pub(super) fn are_too_many(&mut self, now: Moment) -> bool {
+        let is_due = self.tell_at <= now;
+        if is_due {
+            self.tell_at = now + TOLD_EVERY;
+        }
+        is_due
+    }
+}
+
+/// So many times slower than the nearest is far away.
+const FAR_FACTOR: u64 = 4;
+
+/// Less than this, in bytes a second, is far whoever else is there: a block of 1,432 bytes every 44 ms. 32
+/// slots of it are 8 Mbit/s.
+const PACE_MIN: u64 = 32 << 10;
+
+/// This much is near: a block of 512 bytes every 5.2 ms. Old ROMs that share 100 Mbit/s wait 4 ms, and a
+/// single client with large windows makes nobody else slow.
+const PACE_MAX: u64 = 96 << 10;
+
+/// How long it is remembered how near the nearest are: held ones are heard of every 4 s.
+const SPAN: Duration = Duration::from_secs(5);
+
+const TOLD_EVERY: Duration = Duration::from_secs(60);
