@@ -213,6 +213,7 @@ mod tests {
 
     fn place(seconds: u64) -> Place {
         Place {
+            is_far: false,
             is_large: true,
             can_wait: true,
             boot_began: at(seconds),
