@@ -13,6 +13,7 @@ pub(super) struct Retransmit {
     backoff: u32,
     /// What a block usually takes until it is acknowledged, repeats included.
     per_block: Option<Duration>,
+    acknowledgements: u8,
     /// This path has lost a packet.
     is_lossy: bool,
 }
@@ -57,9 +58,13 @@ impl Retransmit {
     /// holds for what was sent again, too; one long wait hardly moves it.
     pub(super) fn acknowledged(&mut self, after: Duration, blocks: u64) {
         let each = after / u32::try_from(blocks).unwrap_or(u32::MAX).max(1);
-        self.per_block = Some(self.per_block.map_or(each, |usual| {
-            (usual * 7 + each.min(2 * usual + USUAL_STEP)) / 8
-        }));
+        self.per_block = Some(match self.per_block {
+            None => each,
+            // The first may have been lost.
+            Some(first) if self.acknowledgements == 1 => first.min(each),
+            Some(usual) => (usual * 7 + each.min(2 * usual + USUAL_STEP)) / 8,
+        });
+        self.acknowledgements = self.acknowledgements.saturating_add(1);
     }
 
     /// The client made progress.

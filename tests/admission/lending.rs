@@ -163,3 +163,36 @@ fn a_client_in_the_middle_distance_is_far_only_beside_one_that_is_near() {
         assert_eq!((lab.server.running(), lab.server.held()), (1, held));
     }
 }
+
+/// What a client loses is its own affair, and what many lose is forgotten.
+#[test]
+fn odd_clients_lower_nobody_elses_window_for_long() {
+    let options = [("windowsize", "64")];
+    for (odd, silence) in [(1, Duration::ZERO), (1, seconds(30)), (6, seconds(30))] {
+        let mut lab = lab_with(slots(32));
+        for number in 1..=odd {
+            lab.settle(&[request_with(client(number), "kernel", "octet", &options)]);
+            lab.settle(&[ack(client(number), 0)]);
+        }
+        // They lose all of each window but for a few blocks, for two seconds.
+        let mut block = 0;
+        for round in 1..80 {
+            lab.pass(millis(25));
+            block += 1 + round % 7 * 5;
+            for number in 1..=odd {
+                lab.settle(&[ack(client(number), block)]);
+            }
+        }
+        for number in 1..=odd {
+            lab.settle(&[error(client(number), 0)]);
+        }
+        lab.pass(silence);
+        for number in 101..=108 {
+            let peer = machine(number);
+            lab.settle(&[request_with(peer, "kernel", "octet", &options)]);
+            lab.settle(&[ack(peer, 0)]);
+            let blocks = blocks_of(&lab, peer);
+            assert_eq!(blocks, 64, "after {odd} and {silence:?}");
+        }
+    }
+}
