@@ -400,7 +400,6 @@ impl Server {
             && served.phase == Phase::Held
             && served.feed_at <= now
             && served.transfer.datagrams(1).is_none()
-            && !served.transfer.is_pausing()
         {
             served.feed_at = now + self.keepalive.interval();
         }

@@ -128,11 +128,12 @@ impl Served {
 
     /// Something goes out when this client is asked now.
     pub(super) fn has_to_send(&self, now: Moment) -> bool {
-        // Only what the timer repeats goes out of turn: a client that asks again and again must not get
-        // more than its share.
+        // Only what the timer repeats, and the rest of a window, goes out of turn: a client that asks again and
+        // again must not get more than its share.
         let is_fed = self.phase == Phase::Held
             && self.transfer.is_answered()
-            && self.transfer.timeouts() == 0;
+            && self.transfer.timeouts() == 0
+            && !self.transfer.is_within_window();
         let must_wait = is_fed && now < self.feed_at;
         !must_wait && self.transfer.datagrams(1).is_some()
     }

@@ -411,9 +411,9 @@ impl Transfer {
         self.progress_at
     }
 
-    /// The rest of a window follows after a pause.
-    pub fn is_pausing(&self) -> bool {
-        self.pacing.resumes_at().is_some()
+    /// A window leaves in bursts, and there are more to come.
+    pub fn is_within_window(&self) -> bool {
+        self.pacing.is_within_window()
     }
 
     /// All that was sent was acknowledged.

@@ -27,6 +27,8 @@ pub(super) struct Pacing {
     /// Blocks of the current burst that have left.
     sent: u64,
     resumes_at: Option<Moment>,
+    /// The rest of a window follows the bursts that have left.
+    is_within_window: bool,
 }
 
 impl Default for Pacing {
@@ -41,6 +43,7 @@ impl Default for Pacing {
             pause: PAUSE_MIN,
             sent: 0,
             resumes_at: None,
+            is_within_window: false,
         }
     }
 }
@@ -61,12 +64,18 @@ impl Pacing {
         if self.burst.is_some_and(|burst| burst.get() <= self.sent) {
             self.sent = 0;
             self.resumes_at = goes_on.then(|| now + self.pause);
+            self.is_within_window = goes_on;
         }
     }
 
     /// When the next burst may leave, while there is a pause.
     pub(super) fn resumes_at(&self) -> Option<Moment> {
         self.resumes_at
+    }
+
+    /// The rest of a window is to follow, and nothing was heard since it began.
+    pub(super) fn is_within_window(&self) -> bool {
+        self.is_within_window
     }
 
     /// Ends the pause if it is over. Returns whether it ended.
@@ -82,6 +91,7 @@ impl Pacing {
     pub(super) fn begin_anew(&mut self) {
         self.sent = 0;
         self.resumes_at = None;
+        self.is_within_window = false;
     }
 
     /// A window arrived whole.
