@@ -245,7 +245,9 @@ impl Transfer {
                 0 => self.window.size().into(),
                 _ => self.window.base() - base,
             };
-            self.retransmit.acknowledged(now.since(from), blocks);
+            let is_guess = base == 0 && self.window.size() > 1;
+            self.retransmit
+                .acknowledged(now.since(from), blocks, is_guess);
         }
         if let Some(from) = self.timed_from.take()
             && whole_window

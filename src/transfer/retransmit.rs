@@ -13,6 +13,7 @@ pub(super) struct Retransmit {
     backoff: u32,
     /// What a block usually takes until it is acknowledged, repeats included.
     per_block: Option<Duration>,
+    /// How many told it; 0 while it is guessed.
     acknowledgements: u8,
     /// This path has lost a packet.
     is_lossy: bool,
@@ -55,16 +56,19 @@ impl Retransmit {
     }
 
     /// So many blocks were acknowledged so long after the first of them had left. Unlike a round trip that
-    /// holds for what was sent again, too; one long wait hardly moves it.
-    pub(super) fn acknowledged(&mut self, after: Duration, blocks: u64) {
+    /// holds for what was sent again, too; one long wait hardly moves it. A guess holds until the next one.
+    pub(super) fn acknowledged(&mut self, after: Duration, blocks: u64, is_guess: bool) {
         let each = after / u32::try_from(blocks).unwrap_or(u32::MAX).max(1);
-        self.per_block = Some(match self.per_block {
-            None => each,
+        self.per_block = Some(match (self.per_block, self.acknowledgements) {
+            (None, _) | (_, 0) => each,
             // The first may have been lost.
-            Some(first) if self.acknowledgements == 1 => first.min(each),
-            Some(usual) => (usual * 7 + each.min(2 * usual + USUAL_STEP)) / 8,
+            (Some(first), 1) => first.min(each),
+            (Some(usual), _) => (usual * 7 + each.min(2 * usual + USUAL_STEP)) / 8,
         });
-        self.acknowledgements = self.acknowledgements.saturating_add(1);
+        self.acknowledgements = match is_guess {
+            true => 0,
+            false => self.acknowledgements.saturating_add(1),
+        };
     }
 
     /// The client made progress.
