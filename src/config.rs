@@ -82,17 +82,6 @@ pub enum Families {
     V6,
 }
 
-impl Families {
-    /// Whether this address is one of theirs.
-    pub fn hold(self, address: SocketAddr) -> bool {
-        match self {
-            Families::Both => true,
-            Families::V4 => address.is_ipv4(),
-            Families::V6 => address.is_ipv6(),
-        }
-    }
-}
-
 /// The settings of somebody who names only a directory.
 impl From<PathBuf> for Settings {
     fn from(root: PathBuf) -> Settings {
@@ -128,13 +117,12 @@ pub struct UserName {
 
 /// The first address to listen on that is not of the families wanted.
 pub fn of_other_family(settings: &Settings) -> Option<SocketAddr> {
-    let addresses = settings.listen.iter().filter_map(|listen| match *listen {
-        Listen::At(address) => Some(address),
-        Listen::Every(_) => None,
-    });
-    addresses
-        .into_iter()
-        .find(|&address| !settings.families.hold(address))
+    let mut listen = settings.listen.iter();
+    listen.find_map(|listen| match (*listen, settings.families) {
+        (Listen::At(address), Families::V4) => Some(address).filter(SocketAddr::is_ipv6),
+        (Listen::At(address), Families::V6) => Some(address).filter(SocketAddr::is_ipv4),
+        (Listen::At(_), Families::Both) | (Listen::Every(_), _) => None,
+    })
 }
 
 /// Most addresses that are listened on.

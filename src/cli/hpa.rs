@@ -124,7 +124,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     let mut command = tftpd::parse(words.clone())?;
     match &mut command {
         Command::Print(_) => {}
-        _ if is_explained => return Ok(Command::Print(quoted(&words))),
+        _ if is_explained => return Ok(Command::Print(quoted(&words, &ignored))),
         Command::Serve(settings) | Command::Check(settings) => {
             settings.door = Door::InTftpd { ignored };
         }
@@ -298,8 +298,8 @@ fn long_name(known: &[Names], text: &[u8]) -> Result<(OsString, bool), String> {
     }
 }
 
-/// A line of `tftpd` as one would type it in a shell.
-fn quoted(words: &[OsString]) -> Vec<u8> {
+/// A line of `tftpd` as one would type it in a shell, with a comment that names what is ignored.
+fn quoted(words: &[OsString], ignored: &[String]) -> Vec<u8> {
     let is_plain = |&byte: &u8| byte.is_ascii_alphanumeric() || b"@%+=:,./_-".contains(&byte);
     let mut line = b"tftpd".to_vec();
     for word in words.iter().map(|word| word.as_bytes()) {
@@ -317,6 +317,10 @@ fn quoted(words: &[OsString]) -> Vec<u8> {
                 line.push(b'\'');
             }
         }
+    }
+    if !ignored.is_empty() {
+        let ignored = ignored.join(", ");
+        line.extend(format!(" # means nothing here: {}", ignored.escape_debug()).into_bytes());
     }
     line.push(b'\n');
     line
@@ -401,6 +405,10 @@ mod tests {
             ("--perm --read-only --systemd --jail /d", "tftpd -r /d\n"),
             ("-p -- /d", "tftpd -r /d\n"),
             ("-p --check /d", "--check"),
+            (
+                "-p -t 120 -U 027 /d",
+                "tftpd -r /d # means nothing here: -t 120, -U 027\n",
+            ),
         ];
         for (line, expected) in cases {
             assert_eq!(explained(line), expected, "{line}");

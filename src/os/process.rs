@@ -36,7 +36,7 @@ pub enum Signal {
 
 impl Signals {
     /// Takes signals out of their usual course: those that stop us, and those that would end or stop us
-    /// though nobody meant it ([`IGNORED`]).
+    /// though nobody meant it (`IGNORED`).
     ///
     /// # Errors
     /// Where no descriptor is left.

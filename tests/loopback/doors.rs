@@ -215,6 +215,11 @@ fn an_explained_line_means_the_same_to_a_shell() {
         let name = OsString::from_vec(name.to_vec());
         lines.push(vec!["-s".into(), name.clone(), "-P".into(), name]);
     }
+    lines.push(vec![
+        "/d".into(),
+        "-t".into(),
+        "1\nexit 1 # \u{2028}".into(),
+    ]);
     for line in lines {
         let mut command = program(in_tftpd(&root));
         command.arg("--explain").args(&line);
