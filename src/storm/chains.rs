@@ -6,8 +6,7 @@ use std::time::Duration;
 use ripple_tftpd::firmware::{Chain, Kind, Role, Step, chain::NAME_MAX};
 use toml::Value;
 
-use crate::options;
-use crate::plan;
+use crate::values;
 
 /// What was asked to be fetched.
 pub(crate) struct Wanted {
@@ -146,13 +145,13 @@ fn step(file: &Value) -> Result<Step, String> {
         Some("search") => Role::Search,
         Some(other) => return Err(format!("{name}: '{other}' is no role")),
     };
-    let by = text("by")?.map(|by| plan::kind_named(by).ok_or(by));
+    let by = text("by")?.map(|by| values::kind_named(by).ok_or(by));
     let by = by.transpose();
     Ok(Step {
         name: name.into(),
         size: None,
         role,
-        think: text("think")?.map_or(Ok(Duration::ZERO), options::time)?,
+        think: text("think")?.map_or(Ok(Duration::ZERO), values::time)?,
         by: by.map_err(|by| format!("{name}: there is no kind '{by}'"))?,
         seeks_back_after: None,
     })

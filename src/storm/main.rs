@@ -25,6 +25,7 @@ mod results;
 mod run;
 mod seat;
 mod track;
+mod values;
 mod watch;
 
 use std::fs;

@@ -14,7 +14,7 @@ use ripple_tftpd::firmware::Kind;
 
 use crate::chains::Wanted;
 use crate::chance::Chance;
-use crate::plan::{Mix, Network};
+use crate::values::{Mix, Network, short_name, time};
 
 struct Flag {
     short: &'static str,
@@ -236,20 +236,6 @@ fn number<T: FromStr + PartialOrd + Display>(text: &str, least: T, most: T) -> R
     number.ok_or_else(|| format!("'{text}' is not a number from {least} to {most}"))
 }
 
-/// `2s`, `500ms`, `1.5m`; a bare number counts seconds.
-pub(crate) fn time(text: &str) -> Result<Duration, String> {
-    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
-    let (digits, unit) = units
-        .iter()
-        .find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))
-        .unwrap_or((text, 1.0));
-    let seconds = digits.parse::<f64>().ok().map(|number| number * unit);
-    let seconds = seconds.filter(|&seconds| 0.0 <= seconds && seconds <= TIME_MAX);
-    seconds
-        .map(Duration::from_secs_f64)
-        .ok_or_else(|| format!("'{text}' is not a time such as 2s, 500ms or 10m, up to a day"))
-}
-
 fn parser() -> Options {
     let mut parser = Options::new();
     for flag in FLAGS {
@@ -295,7 +281,7 @@ pub(crate) fn help() -> String {
         let default = default.unwrap_or_default();
         text += &format!("  {:width$}  {}{default}\n", names(flag), flag.help);
     }
-    let kinds: Vec<String> = Kind::ALL.into_iter().map(crate::plan::short_name).collect();
+    let kinds: Vec<String> = Kind::ALL.into_iter().map(short_name).collect();
     text += &wrapped("Kinds", &kinds);
     text += &wrapped("Chains", &crate::chains::names());
     text + "\nThe manual is tftp-storm(1).\n"
@@ -329,8 +315,6 @@ pub(crate) fn version() -> String {
 const TFTP: u16 = 69;
 /// Each has an address and up to a handful of sockets.
 const CLIENTS_MAX: usize = 100_000;
-/// In seconds.
-const TIME_MAX: f64 = 86_400.0;
 const COLUMNS: usize = 90;
 
 #[cfg(test)]
@@ -366,22 +350,6 @@ mod tests {
                 server_address(text),
                 Ok(address.parse().expect("an address"))
             );
-        }
-    }
-
-    #[test]
-    fn times_have_units() {
-        for (text, millis) in [
-            ("2", 2000),
-            ("2s", 2000),
-            ("1.5s", 1500),
-            ("7ms", 7),
-            ("1m", 60_000),
-        ] {
-            assert_eq!(time(text), Ok(Duration::from_millis(millis)));
-        }
-        for text in ["", "s", "-1s", "inf", "nan", "2 days", "25h"] {
-            assert!(time(text).is_err(), "{text}");
         }
     }
 

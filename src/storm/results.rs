@@ -155,7 +155,7 @@ impl<'r> Results<'r> {
         let kinds: serde_json::Map<String, Value> = self
             .kinds
             .iter()
-            .map(|&(kind, count)| (crate::plan::short_name(kind), count.into()))
+            .map(|&(kind, count)| (crate::values::short_name(kind), count.into()))
             .collect();
         json!({
             "server": self.order.server.to_string(),
@@ -210,7 +210,7 @@ fn machine(seat: &Seat) -> Value {
         Fate::Failed(failure) => failure.text(),
     };
     json!({
-        "kind": crate::plan::short_name(seat.planned.kind),
+        "kind": crate::values::short_name(seat.planned.kind),
         "address": seat.planned.address.to_string(),
         "switched_on": seconds(seat.planned.on_at),
         "first_data": seat.first_data.map(seconds),
