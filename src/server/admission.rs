@@ -294,8 +294,10 @@ impl Server {
         true
     }
 
+    /// One more may go on without a slot: not while slots are left empty because a queue on the way overflows.
     fn may_lend(&self) -> bool {
         self.count.lent < self.limits.max_lent()
+            && self.congestion.max_running() >= self.limits.max_transfers
     }
 
     /// A client with a slot, or one that has lent it, goes on without.
