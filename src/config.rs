@@ -26,6 +26,8 @@ pub struct Settings {
     pub access: Access,
     /// The bounds of the server.
     pub limits: Limits,
+    /// The operator has chosen how many may wait (`-q`).
+    pub queue_is_chosen: bool,
     /// Grant no block size that the path would cut into fragments.
     pub mtu_clamp: bool,
     /// How long transfers may go on after the signal to stop.
@@ -92,6 +94,7 @@ impl From<PathBuf> for Settings {
             families: Families::Both,
             access: Access::default(),
             limits: Limits::default(),
+            queue_is_chosen: false,
             mtu_clamp: true,
             drain: Duration::from_secs(3),
             user: None,

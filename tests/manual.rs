@@ -62,7 +62,7 @@ fn the_synopsis_names_every_option() {
 fn a_difference_is_found() {
     let changes = [
         ("Default: 32.", "Default: 33."),
-        ("Default: 4096.", ""),
+        ("Default: 20000.", ""),
         (
             ".It Fl t , Fl -timeout Ar SECONDS",
             ".It Fl t , Fl -timeout Ar N",

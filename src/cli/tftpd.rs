@@ -41,10 +41,13 @@ pub const OPTIONS: &[Flag] = &[
     .default("32"),
     option(
         "-q, --max-pending N",
-        Text(|to, text| set(&mut to.limits.max_pending, text, config::MAX_PENDING)),
+        Text(|to, text| {
+            to.queue_is_chosen = true;
+            set(&mut to.limits.max_pending, text, config::MAX_PENDING)
+        }),
         "bound of the queue of waiting requests",
     )
-    .default("4096"),
+    .default("20000"),
     option(
         "--per-client N",
         Text(|to, text| {

@@ -206,6 +206,14 @@ impl Log {
         }
     }
 
+    /// Writes down that the machine has too little memory for the usual queue.
+    pub fn small_machine(&self, bytes: u64, max_pending: usize) {
+        let megabytes = bytes >> 20;
+        info!(
+            "{megabytes} MB of memory: at most {max_pending} requests wait, unless -q says otherwise"
+        );
+    }
+
     /// Writes down what is left of the privileges; `user` is none where the process stayed who it was.
     pub fn confined(&self, user: Option<&str>, sandbox: &str) {
         let user = user
@@ -253,10 +261,15 @@ impl Log {
 
     /// Writes down that fewer descriptors may be open than could be needed.
     pub fn few_descriptors(&self, limit: u64, needed: u64, limits: &Limits) {
-        warn!(
-            "{limit} descriptors may be open, -n {} and -q {} may need {needed}: requests may wait",
-            limits.max_transfers, limits.max_pending
+        let (slots, queue, held) = (limits.max_transfers, limits.max_pending, limits.max_held);
+        let text = format!(
+            "{limit} descriptors may be open, -n {slots} and -q {queue} may need {needed}: at most {held} of those \
+             who wait are kept alive"
         );
+        match held {
+            0 => warn!("{text}, and requests may wait for descriptors"),
+            _ => info!("{text}"),
+        }
     }
 
     /// Writes down that an address is taken, and for how long it will be tried again.

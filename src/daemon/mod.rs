@@ -17,6 +17,7 @@ mod root;
 use std::fmt;
 use std::io::{Error, ErrorKind, Result as IoResult};
 use std::mem;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use crate::access::Access;
@@ -25,9 +26,9 @@ use crate::moment::Moment;
 use crate::os::clock::Clock;
 use crate::os::files::Files;
 use crate::os::poll::{Happened, LISTENERS_MAX, Poll, Source};
-use crate::os::process::{Signal, Signals, raise_descriptor_limit};
+use crate::os::process::{Signal, Signals, memory, raise_descriptor_limit};
 use crate::os::receive::{Batch, Received};
-use crate::server::{Io, Local, Server};
+use crate::server::{Io, Limits, Local, Server};
 use crate::wire::{Malformed, Peer};
 use io::{AfterError, World, after_error};
 use log::Log;
@@ -128,7 +129,6 @@ impl Daemon {
         let signals = trying("signals", Signals::new())?;
         let poll = trying("epoll", Poll::new())?;
         trying("epoll", poll.add(&signals, Source::Signals))?;
-        let server = Server::new(now, settings.limits, files.root_prefixes());
         let mut world = World::new(poll, files, Log::new(now), now, settings.mtu_clamp);
         world.log.starting(settings);
         let mut buffers = Vec::new();
@@ -139,7 +139,9 @@ impl Daemon {
             buffers.push(trying("receive buffer", buffer)?);
             world.add_listener(listener);
         }
-        ensure_descriptors(settings, &world.log)?;
+        let limits = bound_by_machine(settings, world.listeners.len(), &world.log)?;
+        can_open(world.files.as_fd())?;
+        let server = Server::new(now, limits, world.files.root_prefixes());
         // Whatever needs a privilege is done, and nothing that came from the network was looked at yet.
         confine::confine(settings, &world.files, account.as_ref(), &world.log)?;
         for (listener, buffer) in world.listeners.iter().zip(buffers) {
@@ -330,23 +332,43 @@ fn open_root(settings: &Settings) -> Result<Files, Failure> {
     Ok(files)
 }
 
-/// Each client needs a socket, and a file of its own where nobody else is sent the same.
-fn ensure_descriptors(settings: &Settings, log: &Log) -> Result<(), Failure> {
-    let limits = &settings.limits;
-    let needed = 2 * limits.max_sockets() + settings.listen.len();
-    let needed = u64::try_from(needed + DESCRIPTORS_BESIDE).unwrap_or(u64::MAX);
+/// Lowers what the machine has not enough memory or descriptors for: each client needs a socket, and a file
+/// of its own if nobody else is sent the same.
+fn bound_by_machine(settings: &Settings, listeners: usize, log: &Log) -> Result<Limits, Failure> {
+    let mut limits = settings.limits;
+    let memory = trying("sysinfo", memory())?;
+    if memory < MEMORY_USUAL && !settings.queue_is_chosen {
+        let queue = limits.max_pending as u64 * memory / MEMORY_USUAL;
+        limits.max_pending = usize::try_from(queue).unwrap_or(usize::MAX);
+        log.small_machine(memory, limits.max_pending);
+    }
+    let beside = listeners + DESCRIPTORS_BESIDE;
+    let needed = 2 * limits.max_sockets() + beside;
+    let needed = u64::try_from(needed).unwrap_or(u64::MAX);
     let limit = trying("RLIMIT_NOFILE", raise_descriptor_limit(needed))?;
     if limit < needed {
-        log.few_descriptors(limit, needed, limits);
+        let limit_here = usize::try_from(limit).unwrap_or(usize::MAX);
+        limits.bound_held_by(limit_here.saturating_sub(beside));
+        log.few_descriptors(limit, needed, &limits);
     }
-    Ok(())
+    Ok(limits)
 }
+
+/// A socket, a file and a directory on the way to it can be opened: else nobody is ever served.
+fn can_open(root: BorrowedFd<'_>) -> Result<(), Failure> {
+    let opened: Result<Vec<OwnedFd>, Error> = (0..3).map(|_| root.try_clone_to_owned()).collect();
+    trying("RLIMIT_NOFILE is too low to serve anybody", opened).map(drop)
+}
+
+/// Bytes of memory that the usual queue takes for granted.
+const MEMORY_USUAL: u64 = 256 << 20;
 
 // Each address that may be given has a place in the poll.
 const _: () = assert!(LISTEN_MAX <= LISTENERS_MAX);
 
-/// A storm of 10,000 requests, which the kernel counts with about 1 kB each, and room to spare.
-const RECEIVE_BUFFER: usize = 16 << 20;
+/// A storm of 20,000 requests: the kernel doubles this, and counts each with 1 to 2.3 kB, as the driver has
+/// it.
+const RECEIVE_BUFFER: usize = 24 << 20;
 /// RFC 2347 bounds a request to 512 bytes; some firmware pads.
 const REQUEST_MAX: usize = 2048;
 /// Requests taken with one system call, and how often in one turn before transfers have theirs.

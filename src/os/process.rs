@@ -12,6 +12,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SigSet, Signal as Number};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::sysinfo::sysinfo;
 use nix::sys::termios::tcgetsid;
 #[cfg(feature = "storm")]
 use nix::sys::time::TimeValLike;
@@ -90,6 +91,14 @@ impl AsRawFd for Signals {
     fn as_raw_fd(&self) -> RawFd {
         self.descriptor.as_raw_fd()
     }
+}
+
+/// Bytes of memory that this machine has.
+///
+/// # Errors
+/// None that can be expected.
+pub fn memory() -> io::Result<u64> {
+    Ok(sysinfo()?.ram_total())
 }
 
 /// Raises the limit of open descriptors to `needed`, past the hard limit where we may, and tells the

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::client::{Client, Phase, Served, Stage};
 use super::hosts::{Host, host_of};
+use super::pending::Place;
 use super::{Event, Io, Opened, Opening, PACKET_OVERHEAD, Server, Unopened};
 use crate::moment::Moment;
 use crate::transfer::{Outcome, Step, Terms, Transfer, Wanted};
@@ -16,7 +17,7 @@ impl Server {
     pub(super) fn admit(&mut self, now: Moment, io: &mut impl Io) {
         while !self.queue.is_deserted() {
             let Some(id) = self.next_in_line(now) else {
-                if self.is_paused(now) || !self.take_idle_slot_back(now) {
+                if self.is_paused(now) || !self.may_hold_more() || !self.take_idle_slot_back(now) {
                     return;
                 }
                 continue;
@@ -34,20 +35,14 @@ impl Server {
 
     /// Who gets the next free slot. While descriptors are lacking, only those who have theirs.
     pub(super) fn next_in_line(&self, now: Moment) -> Option<usize> {
-        if !self.is_paused(now) {
-            let (place, id) = self.queue.first()?;
-            return self.has_slot(place.is_large).then_some(id);
-        }
-        let may_be_next = |(_, client): &(usize, &Client)| {
-            client.served().is_some()
-                && client.is_queued
-                && self.has_slot(client.place.is_large)
-                && self.may_run(host_of(client.peer))
-        };
-        let waiting = self.clients.iter().filter(may_be_next);
-        waiting
-            .min_by_key(|(_, client)| client.place)
-            .map(|(id, _)| id)
+        let mut firsts = self.queue.firsts().take(match self.is_paused(now) {
+            true => LOOKED_AT_WITHOUT_DESCRIPTORS,
+            false => 1,
+        });
+        let may_be_next =
+            |&(_, id): &(Place, usize)| !self.is_paused(now) || self.clients[id].served().is_some();
+        let (place, id) = firsts.find(may_be_next)?;
+        self.has_slot(place.is_large).then_some(id)
     }
 
     /// Neither its host nor its network has all that it may have.
@@ -202,7 +197,7 @@ impl Server {
             self.join_queue(id);
         }
         self.set_timer(id);
-        if is_held {
+        if is_held && self.count.held < self.limits.max_held {
             self.open(now, io, id, Phase::Held);
         }
     }
@@ -261,6 +256,16 @@ impl Server {
             let is_idle = |id: &usize| self.clients.get(*id).is_some_and(Client::has_idle_slot);
             self.idle.retain(is_idle);
         }
+    }
+
+    /// Whoever loses its slot keeps its descriptors: if they are short, only somebody who has its own
+    /// gets that slot.
+    fn may_hold_more(&self) -> bool {
+        self.count.held < self.limits.max_held_with_lenders()
+            || self
+                .queue
+                .first()
+                .is_some_and(|(_, id)| self.clients[id].served().is_some())
     }
 
     /// Whoever has been idle longest becomes held: retransmission goes on, and with its next ACK it stands
@@ -531,6 +536,9 @@ const HOLD_AGAIN: Duration = Duration::from_secs(1);
 
 /// When a file that could not be told is asked for again, should nothing be heard of it before.
 const BUSY_AGAIN: Duration = Duration::from_secs(1);
+
+/// How many of the first in line are looked at while descriptors are lacking, for one that has its own.
+const LOOKED_AT_WITHOUT_DESCRIPTORS: usize = 64;
 
 /// How long admissions pause when descriptors run out, unless a transfer ends before.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);

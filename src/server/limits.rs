@@ -12,6 +12,8 @@ pub struct Limits {
     pub max_transfers: usize,
     /// Clients that wait, pending or held (`-q`).
     pub max_pending: usize,
+    /// Those of them that are held at most: each has a socket, and a file. The others wait in silence.
+    pub max_held: usize,
     /// Transfers that one client address runs at once, at least 1 (`--per-client`).
     pub per_client: usize,
     /// Requests of one client address that wait (`--per-client-pending`).
@@ -37,7 +39,8 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             max_transfers: 32,
-            max_pending: 4096,
+            max_pending: 20_000,
+            max_held: usize::MAX,
             per_client: 8,
             per_client_pending: 32,
             spares_loopback: true,
@@ -103,11 +106,23 @@ impl Limits {
     pub fn max_sockets(&self) -> usize {
         // Whoever loses its slot is held as well.
         let held = if self.hold.is_some() || self.reclaim {
-            self.max_pending
+            self.max_pending.min(self.max_held_with_lenders())
         } else {
             0
         };
         self.max_transfers + self.max_lent() + self.max_finishing() + held
+    }
+
+    /// Clients that are held at most if those who have lent their slots are counted in.
+    pub(super) fn max_held_with_lenders(&self) -> usize {
+        self.max_held.saturating_add(self.max_transfers)
+    }
+
+    /// Bounds who is held by the descriptors that there are for clients, two for each: slots, misses and
+    /// small files keep theirs.
+    pub fn bound_held_by(&mut self, descriptors: usize) {
+        let others = 2 * self.max_transfers + self.max_lent() + self.max_finishing();
+        self.max_held = (descriptors / 2).saturating_sub(others);
     }
 }
 

@@ -44,6 +44,10 @@ impl Line {
         self.clients.front().copied()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Place, usize)> {
+        self.clients.iter().copied()
+    }
+
     pub(super) fn last(&self) -> Option<(Place, usize)> {
         self.clients.back().copied()
     }

@@ -57,8 +57,20 @@ impl Queue {
 
     /// Who has the next free slot, and where it stands.
     pub(super) fn first(&self) -> Option<(Place, usize)> {
-        let stranger = self.strangers.first().filter(|_| self.strangers_may_run());
-        self.proven.first().into_iter().chain(stranger).min()
+        self.firsts().next()
+    }
+
+    /// Who has the next free slots, as far as that can be told: the first of each host, and of each network
+    /// the first stranger.
+    pub(super) fn firsts(&self) -> impl Iterator<Item = (Place, usize)> {
+        let mut proven = self.proven.iter().peekable();
+        let strangers = self.strangers.iter().filter(|_| self.strangers_may_run());
+        let mut strangers = strangers.peekable();
+        std::iter::from_fn(move || match (proven.peek(), strangers.peek()) {
+            (Some(one), Some(other)) if one < other => proven.next(),
+            (_, Some(_)) => strangers.next(),
+            (_, None) => proven.next(),
+        })
     }
 
     /// Nobody stands in line, not even for what others of his own have.

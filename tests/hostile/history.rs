@@ -291,6 +291,7 @@ fn any_limits(choices: &mut impl Choices) -> Limits {
             max_windowsize: choices.pick(&[1, 4, 64, 64, 1000]),
             ..Terms::default()
         },
+        max_held: choices.pick(&[0, 1, 20, usize::MAX]),
     }
 }
 

@@ -89,7 +89,7 @@ fn help_names_every_option() {
     ] {
         assert!(help.contains(option), "{option} in:\n{help}");
     }
-    for default in ["32", "4096", "[::]:69", "35", "65464", "64"] {
+    for default in ["32", "20000", "[::]:69", "35", "65464", "64"] {
         assert!(help.contains(default), "{default} in:\n{help}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::client::{Client, PATIENCE, fetch_bytes};
@@ -180,4 +181,84 @@ fn misses_and_refusals_leak_nothing() {
         client.receive();
     }
     assert_eq!(files_in_use(&server), before);
+}
+
+/// The server as a user who cannot raise the limit of `files`, which `sh` sets.
+fn limited(root: &Root, files: usize, options: &[&str]) -> Command {
+    let copy = root.beside("tftpd");
+    if !copy.exists() {
+        std::fs::copy(PROGRAM, &copy).unwrap();
+    }
+    let mut command = program("sh");
+    command
+        .args(["-c", &format!("ulimit -n {files}; exec \"$@\""), "sh"])
+        .arg(copy)
+        .arg("-r")
+        .arg(root.path())
+        .args(["-a", "127.0.0.1:0"])
+        .args(options)
+        .uid(65534)
+        .gid(65534);
+    command
+}
+
+/// Seen with a hard limit of 1024: whoever was held took all descriptors, and misses and small files waited for 5 s.
+#[test]
+fn whoever_is_held_leaves_descriptors_for_misses_and_small_files() {
+    if !is_root() {
+        return skipped("another user is needed, and for that root");
+    }
+    let (root, bytes) = Root::with_file(600);
+    root.write("kernel", 500_000);
+    let options = ["-n", "4", "--hold", "0", "-q", "1000"];
+    let server = Server::launch(limited(&root, 300, &options), 1);
+    let line = server.wait_for_log(&["INFO", "300 descriptors"]);
+    let held: usize = line
+        .split_once("at most ")
+        .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok())
+        .expect(&line);
+    assert!(30 <= held && held < 130, "{line}");
+    let mut crowd = Crowd::new(server.address());
+    (0..300).for_each(|_| crowd.add(Wish::octet("kernel")));
+    crowd.begin(held);
+    for _ in 0..20 {
+        let mut client = Client::new(server.address());
+        client.request(&Wish::octet("missing"));
+        client.expect_error(1);
+        assert_same(&fetch_bytes(server.address(), "file"), &bytes);
+    }
+    let lines = server.log_lines();
+    let ran_out = lines
+        .iter()
+        .find(|line| line.contains("out of descriptors"));
+    assert_eq!(ran_out, None);
+    drop(crowd);
+}
+
+#[test]
+fn a_limit_at_which_nobody_is_ever_served_ends_the_start() {
+    if !is_root() {
+        return skipped("another user is needed, and for that root");
+    }
+    let (root, bytes) = Root::with_file(600);
+    let lowest = (5..40).find(|&files| {
+        let limited = limited(&root, files, &["-n", "1"]);
+        let mut command = program("timeout");
+        command.arg("1").arg(limited.get_program());
+        command.args(limited.get_args()).uid(65534).gid(65534);
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        let goes_on = output.status.code() == Some(124);
+        let failures = text.lines().filter(|line| line.starts_with("tftpd: "));
+        assert!(
+            goes_on || output.status.code() == Some(1) && failures.count() == 1,
+            "{files}: {}: {text}",
+            output.status
+        );
+        goes_on
+    });
+    let lowest = lowest.expect("forty are enough");
+    println!("{lowest} descriptors are the fewest with which it starts");
+    let server = Server::launch(limited(&root, lowest, &["-n", "1"]), 1);
+    assert_same(&fetch_bytes(server.address(), "file"), &bytes);
 }

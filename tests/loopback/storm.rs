@@ -113,8 +113,8 @@ fn memory_of_a_thousand_transfers_under_way() {
     let _turn = alone();
     raise_own_file_limit();
     let (root, _) = Root::with_file(100_000);
-    // An eighth of the slots is not for strangers, which all of them are at first. Whoever is answered has a slot.
-    let server = Server::with(root.path(), &["-n", "1200", "--hold", "never"]);
+    // Three eighths of the slots are not for strangers, which all of them are at first. Whoever is answered has a slot.
+    let server = Server::with(root.path(), &["-n", "1700", "--hold", "never"]);
     fetch(server.address(), &Wish::octet("file")).unwrap();
     server.wait_for_log(&["complete"]);
     fill_receive_buffers(&server);

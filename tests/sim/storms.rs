@@ -176,26 +176,56 @@ fn ten_thousand_through_a_gigabit(seed: u64) -> World {
 
 #[test]
 fn ten_thousand_machines_through_a_gigabit() {
-    let world = |seed| World {
-        queue: 10_000,
-        ..ten_thousand_through_a_gigabit(seed)
-    };
-    judge_all(few_seeds(), world, |results| {
+    judge_all(few_seeds(), ten_thousand_through_a_gigabit, |results| {
         results.all_booted_but(&COUNTED_APART)
     });
 }
 
-/// Whoever finds no place in the queue is not heard and may give up: for 10,000 machines `-q` wants to
-/// be raised. Those who did find one boot all the same.
+/// With a queue of 4,096, 6,191 of them booted.
+#[test]
+fn ten_thousand_ipxe_at_once_boot_with_the_default_queue() {
+    // Else a tenth of the bytes through a tenth of the rate.
+    let (uplink, size) = match is_full() {
+        true => (GIGABIT, 1_000_000),
+        false => (FAST_ETHERNET, 100_000),
+    };
+    let chain = Chain::one_file("boot.img", size);
+    let world = |seed| World {
+        uplink,
+        arrival: Arrival::AtOnce,
+        ..World::new("10,000 iPXE at once", seed).with(Kind::Ipxe, 10_000, &chain)
+    };
+    judge_all(1..=1, world, |results| {
+        ideal(results);
+        assert_eq!(results.counts.unheard, 0, "{results}");
+    });
+}
+
+/// None is lost for want of a place.
+#[test]
+fn twenty_thousand_at_the_same_moment_are_heard() {
+    let chain = Chain::one_file("small", 100_000);
+    let world = |seed| World {
+        arrival: Arrival::AtOnce,
+        ..World::new("20,000 at once", seed).with(Kind::Ipxe, 20_000, &chain)
+    };
+    judge_all(1..=1, world, |results| {
+        results.all_booted();
+        assert_eq!(results.counts.unheard, 0, "{results}");
+    });
+}
+
+/// Whoever finds no place in the queue is not heard and may give up. Those who did find one boot all the same.
 #[test]
 fn a_queue_that_is_too_short_boots_those_it_holds() {
     let world = |seed| World {
-        name: "10,000 through 1 Gbit/s, default queue",
+        name: "10,000 through 1 Gbit/s, a queue of 4,096",
+        queue: 4096,
         ..ten_thousand_through_a_gigabit(seed)
     };
     judge_all(few_seeds(), world, |results| {
         let holds = world(results.seed);
         assert!(results.booted >= holds.slots + holds.queue, "{results}");
-        assert!(results.lost() > 0, "the default is enough: {results}");
+        assert!(results.lost() > 0, "that is enough: {results}");
     });
 }
