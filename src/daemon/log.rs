@@ -108,7 +108,7 @@ impl Log {
 
     fn ended(&mut self, now: Moment, report: &Report<'_>) {
         let level = match report.outcome {
-            Outcome::Cancelled | Outcome::Superseded => Level::Debug,
+            Outcome::Cancelled | Outcome::Superseded | Outcome::Duplicate => Level::Debug,
             Outcome::ShutDown if report.negotiated.is_none() => Level::Debug,
             Outcome::Refused(_) => return self.warning(now, || line_of(report)),
             Outcome::Complete
@@ -377,6 +377,7 @@ fn words_for(outcome: Outcome) -> String {
         Outcome::NoAnswer => "no answer to the first packet".into(),
         Outcome::TimedOut => "timed out".into(),
         Outcome::Restarted => "client restarted".into(),
+        Outcome::Duplicate => "copy of a request".into(),
         Outcome::MovedOn => "client moved on".into(),
         Outcome::Superseded => "client asked again from another port".into(),
         Outcome::CrowdedOut => "gave way in a full queue".into(),

@@ -209,13 +209,16 @@ impl Server {
         let Some(served) = client.served_mut() else {
             return;
         };
+        if served.is_answer_due(now) {
+            return self.on_answer_due(now, io, id);
+        }
         if !served.transfer.has_nothing_out() {
             io.read_again(id);
         }
         let step = if served.is_kept_waiting() && !will_be_told {
             served.transfer.was_kept_waiting(now);
             Step::Send
-        } else if served.transfer.deadline() <= now {
+        } else if served.transfer_deadline() <= now {
             served.transfer.on_deadline(now)
         } else {
             Step::Send
@@ -231,7 +234,7 @@ impl Server {
                 self.leave_queue(id);
                 self.note_silent_stranger(id);
             }
-            Phase::Held | Phase::Lent | Phase::Finishing => {}
+            Phase::Held | Phase::Lent | Phase::Finishing | Phase::Overtaken { .. } => {}
         }
         self.take(now, io, id, step);
     }
@@ -239,7 +242,7 @@ impl Server {
     // Slots taken back and given back.
 
     /// A running client that makes no progress has a slot that others may have.
-    fn note_idle_slot(&mut self, now: Moment, id: usize) {
+    pub(super) fn note_idle_slot(&mut self, now: Moment, id: usize) {
         let client = &mut self.clients[id];
         let Some(idle_at) = client.idle_at().filter(|_| self.limits.reclaim) else {
             return;
@@ -349,7 +352,7 @@ impl Server {
                     io.report(Event::FarAway { peer, round_trip });
                 }
             }
-            Phase::Finishing => {}
+            Phase::Finishing | Phase::Overtaken { .. } => {}
         }
     }
 
@@ -381,9 +384,9 @@ impl Server {
         let Some(served) = self.clients[id].served() else {
             return;
         };
-        if served.phase != Phase::Finishing
+        if matches!(served.phase, Phase::Held | Phase::Running)
             && served.transfer.is_unconfirmed()
-            && self.count.finishing < self.limits.max_finishing()
+            && self.may_finish_one_more()
         {
             self.leave_queue(id);
             self.enter(now, id, Phase::Finishing);
@@ -423,7 +426,7 @@ impl Server {
 
     // Books.
 
-    fn enter(&mut self, now: Moment, id: usize, phase: Phase) {
+    pub(super) fn enter(&mut self, now: Moment, id: usize, phase: Phase) {
         self.uncount(id);
         if let Some(served) = self.clients[id].served_mut() {
             served.enter(now, phase);
@@ -459,6 +462,7 @@ impl Server {
                 self.queue.runs(host);
             }
             Some(Phase::Finishing) => self.count.finishing += 1,
+            Some(Phase::Overtaken { .. }) => self.count.overtaken += 1,
         }
         if self.clients[id].is_queued {
             self.queue.join(host, place);
@@ -490,6 +494,7 @@ impl Server {
                 self.queue.runs_no_longer(host);
             }
             Some(Phase::Finishing) => self.count.finishing -= 1,
+            Some(Phase::Overtaken { .. }) => self.count.overtaken -= 1,
         }
     }
 

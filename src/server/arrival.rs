@@ -1,7 +1,7 @@
 //! What becomes of a request: a repeat is recognised, a fault is answered at once, and the rest gets a
 //! slot or a place in the queue.
 
-use super::client::{Client, Phase, Stage};
+use super::client::{Again, Client, Phase, Stage};
 use super::hosts::host_of;
 use super::pending::{Place, SUPERSEDED_AFTER, Waiting};
 use super::{Event, Io, Local, Opening, Server, Unopened};
@@ -11,12 +11,14 @@ use crate::transfer::{Outcome, Wanted};
 use crate::wire::{Direction, Mode, Peer, Refusal, Request};
 
 /// A request that passed the first checks.
-struct Arrival<'a> {
-    peer: Peer,
-    local: Local,
-    name: FileName<'a>,
-    wanted: Wanted,
-    request: &'a Request<'a>,
+pub(super) struct Arrival<'a> {
+    pub(super) peer: Peer,
+    pub(super) local: Local,
+    pub(super) name: FileName<'a>,
+    pub(super) mode: Mode,
+    pub(super) wanted: Wanted,
+    /// The name as the client spelled it.
+    pub(super) spelled: &'a [u8],
 }
 
 impl Server {
@@ -33,9 +35,7 @@ impl Server {
             Ok(request) => request,
             Err(malformed) => return self.stats.count_malformed(malformed),
         };
-        if let Some(&known) = self.by_peer.get(&peer) {
-            self.read_to_the_end(now, io, known);
-        }
+        self.hear_out(now, io, peer);
         let known = self.by_peer.get(&peer).copied();
         if self.is_stopping() && known.is_none() {
             self.stats.stopping += 1;
@@ -51,7 +51,7 @@ impl Server {
             }
             Err(refusal) => {
                 self.stats.requests += 1;
-                return self.refuse(now, io, peer, local, &request, refusal);
+                return self.refuse(now, io, peer, local, request.filename, refusal);
             }
         };
         let wanted = Wanted::new(request.options());
@@ -59,8 +59,9 @@ impl Server {
             peer,
             local,
             name,
+            mode: request.mode,
             wanted,
-            request: &request,
+            spelled: request.filename,
         };
         if let Some(known) = known
             && self.is_repeat(now, io, known, &arrival)
@@ -103,7 +104,7 @@ impl Server {
         id: usize,
         arrival: &Arrival<'_>,
     ) -> bool {
-        let mode = arrival.request.mode;
+        let mode = arrival.mode;
         let client = &mut self.clients[id];
         let same_file = client.name.as_name() == arrival.name;
         let same_terms = (client.mode, client.local) == (mode, arrival.local)
@@ -120,22 +121,32 @@ impl Server {
             Stage::Served(served) => Some(served),
         };
         let Some(served) = served.filter(|_| same_file && same_terms) else {
+            if let Some(Again::Answers { older }) = client.again() {
+                self.end(now, io, older, Outcome::MovedOn);
+            }
             self.end(now, io, id, Outcome::MovedOn);
             return false;
         };
-        if !served.transfer.is_answered() {
-            self.repeat_first_packet(now, io, id);
-            return true;
+        if served.transfer.is_answered() {
+            return self.asks_anew(now, io, id);
         }
-        if now.since(served.transfer.progress_at()) < RESTART_AFTER {
-            return true;
+        self.repeat_first_packet(now, io, id);
+        true
+    }
+
+    /// Reads what a client has answered to its transfers so far: what it sent first counts first.
+    fn hear_out(&mut self, now: Moment, io: &mut impl Io, peer: Peer) {
+        let Some(&id) = self.by_peer.get(&peer) else {
+            return;
+        };
+        if let Some(Again::Answers { older }) = self.clients[id].again() {
+            self.read_to_the_end(now, io, older);
         }
-        self.end(now, io, id, Outcome::Restarted);
-        false
+        self.read_to_the_end(now, io, id);
     }
 
     /// Admits a request, lets it wait, or answers it with an ERROR.
-    fn accept(&mut self, now: Moment, io: &mut impl Io, arrival: &Arrival<'_>) {
+    pub(super) fn accept(&mut self, now: Moment, io: &mut impl Io, arrival: &Arrival<'_>) {
         self.arrivals += 1;
         let replaced = usize::from(self.superseded_by(now, arrival).is_some());
         let boot_began = self.queue.heard(now, host_of(arrival.peer), replaced);
@@ -150,7 +161,7 @@ impl Server {
             Ok(()) => {}
             Err(Unopened::Refused(refusal)) => {
                 let (peer, local) = (arrival.peer, arrival.local);
-                self.refuse(now, io, peer, local, arrival.request, refusal);
+                self.refuse(now, io, peer, local, arrival.spelled, refusal);
             }
             Err(Unopened::Exhausted) => {
                 self.pause(now, io);
@@ -203,8 +214,9 @@ impl Server {
             peer,
             local,
             name,
+            mode,
             wanted,
-            request,
+            ..
         } = *arrival;
         let blksize = wanted.blksize();
         let opened = io.open(
@@ -213,7 +225,7 @@ impl Server {
                 peer,
                 local,
                 name,
-                mode: request.mode,
+                mode,
                 blksize,
             },
         )?;
@@ -261,6 +273,8 @@ impl Server {
         unanswered.take(SUPERSEDED_EXAMINED).find(|&id| {
             let client = &self.clients[id];
             let gives_way = match &client.stage {
+                // Its place is that of another one, too.
+                Stage::Served(served) if served.again != Again::No => false,
                 Stage::Pending(waiting) => waiting.may_be_superseded(now),
                 Stage::Served(served) => {
                     served.phase == Phase::Held
@@ -272,7 +286,7 @@ impl Server {
         })
     }
 
-    fn insert(
+    pub(super) fn insert(
         &mut self,
         arrived_at: Moment,
         arrival: &Arrival<'_>,
@@ -283,7 +297,7 @@ impl Server {
             peer: arrival.peer,
             local: arrival.local,
             name: arrival.name.to_owned(),
-            mode: arrival.request.mode,
+            mode: arrival.mode,
             arrived_at,
             place,
             is_queued: false,
@@ -306,10 +320,9 @@ impl Server {
         io: &mut impl Io,
         peer: Peer,
         local: Local,
-        request: &Request<'_>,
+        name: &[u8],
         refusal: Refusal,
     ) {
-        let name = request.filename;
         if local.is_everybody {
             self.stats.unanswered += 1;
             io.report(Event::Unanswered {
@@ -327,10 +340,6 @@ impl Server {
         }
     }
 }
-
-/// A request for the file that its sender is being sent is a stray repeat if the client made progress
-/// within this time. Later it means that the machine rebooted: ports repeat across reboots.
-const RESTART_AFTER: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Unanswered requests of one host that are looked through for one to supersede.
 const SUPERSEDED_EXAMINED: usize = 64;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::moment::Moment;
 
-use super::client::{Client, Phase, Served};
+use super::client::{Again, Client, Phase, Served};
 use super::hosts::{Host, host_of};
 use super::networks::network_of;
 use super::wheel::TICK;
@@ -86,6 +86,7 @@ impl Server {
             running_large: running.filter(|(_, client)| client.place.is_large).count(),
             lent: in_phase(Some(Phase::Lent)).count(),
             finishing: in_phase(Some(Phase::Finishing)).count(),
+            overtaken: self.overtaken().count(),
         };
         assert_eq!(self.count, count, "clients are miscounted");
         let limits = &self.limits;
@@ -102,8 +103,8 @@ impl Server {
             "too many go on without a slot"
         );
         assert!(
-            count.finishing <= limits.max_finishing(),
-            "too many wait for a last ACK"
+            count.finishing + count.overtaken <= limits.max_finishing(),
+            "too many are open without a slot or a place"
         );
         // A client that lost its slot goes back to those who wait, whatever their number.
         let waiting = count.pending + count.held;
@@ -182,9 +183,9 @@ impl Server {
 
     fn audit_indexes(&self) {
         assert_eq!(
-            self.by_peer.len(),
+            self.by_peer.len() + self.count.overtaken,
             self.clients.len(),
-            "one client per peer"
+            "one client per peer, or two of which one is overtaken"
         );
         for (id, client) in &self.clients {
             let mut waiting = self.queue.waiting_of(host_of(client.peer));
@@ -194,11 +195,42 @@ impl Server {
                 waits,
                 "the list of a host is wrong"
             );
+            let newest = match client.phase() {
+                Some(Phase::Overtaken { by }) => by,
+                _ => id,
+            };
             assert_eq!(
                 self.by_peer.get(&client.peer),
-                Some(&id),
+                Some(&newest),
                 "a client is not found by its peer"
             );
+            self.audit_pair(id, client);
         }
+    }
+
+    /// Of two clients of one peer each knows the other; the newer has not answered, the older has.
+    fn audit_pair(&self, id: usize, client: &Client) {
+        if let Some(Phase::Overtaken { by }) = client.phase() {
+            let newer = &self.clients[by];
+            assert_eq!(newer.again(), Some(Again::Answers { older: id }));
+            assert_eq!(client.again(), Some(Again::No));
+            assert_eq!(newer.name.as_name(), client.name.as_name());
+        }
+        match client.again() {
+            Some(Again::Answers { older }) => {
+                let by = Phase::Overtaken { by: id };
+                assert_eq!(self.clients[older].phase(), Some(by));
+                assert!(client.is_unanswered(), "who answers has decided");
+            }
+            Some(Again::Asked { .. }) => {
+                assert!(!client.is_unanswered(), "a repeat in the handshake");
+            }
+            Some(Again::No) | None => {}
+        }
+    }
+
+    fn overtaken(&self) -> impl Iterator<Item = &Client> {
+        let clients = self.clients.iter().map(|(_, client)| client);
+        clients.filter(|client| matches!(client.phase(), Some(Phase::Overtaken { .. })))
     }
 }

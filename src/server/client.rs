@@ -62,6 +62,7 @@ pub(super) struct Served {
     pub(super) first_packets_taken: u8,
     /// What its repeats counted for the windows of others.
     pub(super) congestion_share: Share,
+    pub(super) again: Again,
     /// Running: when its slot was last found to lie idle.
     idle_from: Option<Moment>,
 }
@@ -77,6 +78,19 @@ pub(super) enum Phase {
     Lent,
     /// No slot: everything was sent.
     Finishing,
+    /// Neither slot nor place: the client asked again, and the client with this number answers it.
+    Overtaken { by: usize },
+}
+
+/// What an equal request has led to that came after the client had acknowledged something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Again {
+    /// There was none, or it was a copy.
+    No,
+    /// It is answered then, unless an ACK comes first.
+    Asked { answer_at: Moment },
+    /// This transfer answers it; the older one is there, overtaken.
+    Answers { older: usize },
 }
 
 /// A client's current entry in the wheel.
@@ -97,6 +111,7 @@ impl Served {
             feed_at: now,
             first_packets_taken: 0,
             congestion_share: Share::default(),
+            again: Again::No,
             idle_from: None,
         }
     }
@@ -111,14 +126,18 @@ impl Served {
     fn times(&self, now: Moment) -> (Duration, Duration) {
         let held = match self.phase {
             Phase::Held => self.held + now.since(self.since),
-            Phase::Running | Phase::Lent | Phase::Finishing => self.held,
+            Phase::Running | Phase::Lent | Phase::Finishing | Phase::Overtaken { .. } => self.held,
         };
         (held, now.since(self.began_at).saturating_sub(held))
     }
 
     /// It had a slot at some time.
     pub(super) fn has_run(&self) -> bool {
-        self.phase != Phase::Held || self.since > self.began_at + self.held
+        match self.phase {
+            Phase::Held => self.since > self.began_at + self.held,
+            Phase::Running | Phase::Lent | Phase::Finishing => true,
+            Phase::Overtaken { .. } => false,
+        }
     }
 
     /// It is held and did what it could: the next block is ours to send, when its time comes.
@@ -130,7 +149,7 @@ impl Served {
     pub(super) fn has_to_send(&self, now: Moment) -> bool {
         // Only what the timer repeats, and the rest of a window, goes out of turn: a client that asks again and
         // again must not get more than its share.
-        let is_fed = self.phase == Phase::Held
+        let is_fed = matches!(self.phase, Phase::Held | Phase::Overtaken { .. })
             && self.transfer.is_answered()
             && self.transfer.timeouts() == 0
             && !self.transfer.is_within_window();
@@ -141,15 +160,34 @@ impl Served {
     /// When something is to be done if nothing comes; its slot may be found to lie idle at `is_lent_at`, and
     /// `will_send` says that it need not be reminded of what it may send.
     fn deadline(&self, is_lent_at: Option<Moment>, will_send: bool) -> Moment {
-        let deadline = self.transfer.deadline();
+        let answer_at = match self.again {
+            Again::Asked { answer_at } => Some(answer_at),
+            Again::No | Again::Answers { .. } => None,
+        };
+        let deadline = answer_at.map_or(self.transfer_deadline(), |at| {
+            at.min(self.transfer_deadline())
+        });
+        let is_to_be_fed = !will_send && self.transfer.datagrams(1).is_some();
         match self.phase {
-            Phase::Held if !will_send && self.is_kept_waiting() => self.feed_at,
-            Phase::Held if !will_send && self.transfer.datagrams(1).is_some() => {
-                deadline.min(self.feed_at)
+            Phase::Held if !will_send && self.is_kept_waiting() => {
+                answer_at.map_or(self.feed_at, |at| at.min(self.feed_at))
             }
-            Phase::Held | Phase::Running | Phase::Lent | Phase::Finishing => {
-                is_lent_at.map_or(deadline, |at| at.min(deadline))
-            }
+            Phase::Held | Phase::Overtaken { .. } if is_to_be_fed => deadline.min(self.feed_at),
+            // A slot is not found idle while an answer is awaited.
+            Phase::Running if answer_at.is_some() => deadline,
+            Phase::Held
+            | Phase::Running
+            | Phase::Lent
+            | Phase::Finishing
+            | Phase::Overtaken { .. } => is_lent_at.map_or(deadline, |at| at.min(deadline)),
+        }
+    }
+
+    /// When its transfer is to be told that nothing came.
+    pub(super) fn transfer_deadline(&self) -> Moment {
+        match self.is_repeating() {
+            true => self.transfer.deadline(),
+            false => self.transfer.silent_deadline(),
         }
     }
 
@@ -188,6 +226,11 @@ impl Client {
             Stage::Pending(_) => None,
             Stage::Served(served) => Some(served),
         }
+    }
+
+    /// What an equal request has led to, once it is served.
+    pub(super) fn again(&self) -> Option<Again> {
+        self.served().map(|served| served.again)
     }
 
     /// The options that it asked for.

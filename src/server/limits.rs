@@ -91,8 +91,9 @@ impl Limits {
         !(self.spares_loopback && host.address().is_loopback())
     }
 
-    /// Transfers that were sent to their end and wait for the last ACK without a slot. Past this bound
-    /// a transfer keeps its slot until that ACK comes.
+    /// Transfers without a slot and without a place in the queue: those that were sent to their end and wait
+    /// for the last ACK, and those whose client asked again. Past this bound a transfer keeps its slot until
+    /// that ACK comes, or ends at once.
     pub fn max_finishing(&self) -> usize {
         self.max_transfers.max(FINISHING_MIN)
     }

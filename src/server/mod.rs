@@ -9,13 +9,15 @@
 //! now and then. One slab holds waiting and running clients alike; one index finds a client by its peer.
 //!
 //! Read `limits`, `io` (what is asked of the world), `client` (one client and its stages), `arrival`
-//! (what becomes of a request), `replies` (what clients answer), `admission` (who gets a slot, and who
-//! loses it), then the helpers: `pending` (places in the queue), `queue` (who is next), `hosts` and
-//! `networks` (what is remembered of them, each in a bounded `table`), `strangers` (what a forged request
-//! brings about), `keepalive` (how often the held are fed), `lending` (who is far away), `congestion` (how much
-//! may be under way), `wheel` (the timers). `audit` says what must hold.
+//! (what becomes of a request), `anew` (who asks for the same file again), `replies` (what clients answer),
+//! `admission` (who gets a slot, and who loses it), then the helpers: `pending` (places in the queue),
+//! `queue` (who is next), `hosts` and `networks` (what is remembered of them, each in a bounded `table`),
+//! `strangers` (what a forged request brings about), `keepalive` (how often the held are fed), `lending`
+//! (who is far away), `congestion` (how much may be under way), `wheel` (the timers). `audit` says what
+//! must hold.
 
 mod admission;
+mod anew;
 mod arrival;
 mod audit;
 mod client;
@@ -112,6 +114,7 @@ struct Count {
     running_large: usize,
     lent: usize,
     finishing: usize,
+    overtaken: usize,
 }
 
 impl Server {
@@ -356,7 +359,7 @@ impl Server {
         self.leave_queue(id);
         self.uncount(id);
         let client = self.clients.remove(id);
-        self.by_peer.remove(&client.peer);
+        self.part(now, &client);
         let host = host_of(client.peer);
         self.queue.remove_client(host, client.heard_at());
         if client.transfer().is_some() {
@@ -365,7 +368,7 @@ impl Server {
         }
         let outcome = match outcome {
             // It was sent everything and went on with its boot without a last ACK.
-            Outcome::MovedOn | Outcome::PortClosed
+            Outcome::MovedOn | Outcome::PortClosed | Outcome::Restarted
                 if client.transfer().is_some_and(Transfer::is_unconfirmed) =>
             {
                 Outcome::CompleteUnconfirmed

@@ -3,6 +3,7 @@
 //! The loop reads requests before replies, and no socket further than it has to. So before a request of a
 //! known peer is judged, all that this peer has answered is read: what a client sent first counts first.
 
+use super::client::Again;
 use super::{Incoming, Io, REPLY_MAX, Server};
 use crate::moment::Moment;
 use crate::transfer::{Outcome, Step};
@@ -69,13 +70,17 @@ impl Server {
         client: usize,
         datagram: &[u8],
     ) -> bool {
+        let reply = Reply::parse(datagram);
+        if let Ok(reply) = &reply {
+            self.settle_for_older(now, io, client, reply);
+        }
         let Some(transfer) = self.transfer_of(client) else {
             return true;
         };
         let was_answered = transfer.is_answered();
         let had_nothing_out = transfer.has_nothing_out();
         let (progress_before, timeouts) = (transfer.progress_at(), transfer.timeouts());
-        let step = match Reply::parse(datagram) {
+        let step = match reply {
             Ok(Reply::Ack(block)) => transfer.on_ack(now, block),
             Ok(Reply::Error { code: 0 | 8, .. }) => Step::End(Outcome::Cancelled),
             // Not for who has never answered: that one is in no transfer with us.
@@ -100,6 +105,9 @@ impl Server {
             self.spread_first_feeding(now, client);
             self.proves(client);
         }
+        let asked_again =
+            is_error && matches!(self.clients[client].again(), Some(Again::Asked { .. }));
+        let step = self.settle_for_newer(now, io, client, step);
         if self
             .transfer_of(client)
             .is_some_and(|transfer| transfer.progress_at() > progress_before)
@@ -107,7 +115,10 @@ impl Server {
             self.congestion.recovered(timeouts);
             self.note_distance(now, io, client);
         }
-        self.take(now, io, client, step);
+        match step {
+            Step::End(outcome) if asked_again => self.begin_anew(now, io, client, outcome),
+            _ => self.take(now, io, client, step),
+        }
         is_caught_up
     }
 

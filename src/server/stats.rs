@@ -29,7 +29,7 @@ pub struct Stats {
     pub completed: u64,
     /// Transfers that the client cancelled: size probes, mostly.
     pub cancelled: u64,
-    /// Requests that another one of the same client replaced.
+    /// Requests that another one of the same client replaced, and copies that were answered.
     pub replaced: u64,
     /// Requests that ended in any other way once they were accepted.
     pub failed: u64,
@@ -62,7 +62,9 @@ impl Stats {
         let counter = match outcome {
             Outcome::Complete | Outcome::CompleteUnconfirmed => &mut self.completed,
             Outcome::Cancelled => &mut self.cancelled,
-            Outcome::Restarted | Outcome::MovedOn | Outcome::Superseded => &mut self.replaced,
+            Outcome::Restarted | Outcome::Duplicate | Outcome::MovedOn | Outcome::Superseded => {
+                &mut self.replaced
+            }
             Outcome::CrowdedOut => &mut self.queue_full,
             Outcome::Refused(_) if !was_served => &mut self.refused,
             Outcome::ShutDown if !was_served => &mut self.stopping,

@@ -42,8 +42,10 @@ pub enum Outcome {
     NoAnswer,
     /// The client made no progress for the time that the operator allows (`-t`).
     TimedOut,
-    /// The client asked for the same file again: it rebooted.
+    /// The client asked for the same file again, and answered the second transfer.
     Restarted,
+    /// A copy of a request, made by the network: the client went on with its transfer.
+    Duplicate,
     /// The client asked for something else from the same port.
     MovedOn,
     /// A request from another port of the same host took this one's place in the queue.
@@ -145,6 +147,8 @@ pub struct Transfer {
     retransmit_at: Option<Moment>,
     /// When the window last began anew at the client's wish.
     rewound_at: Option<Moment>,
+    /// When the first packet goes out again at the client's wish.
+    first_again_at: Option<Moment>,
 }
 
 impl Transfer {
@@ -176,6 +180,7 @@ impl Transfer {
             is_repeated: false,
             retransmit_at: None,
             rewound_at: None,
+            first_again_at: None,
         }
     }
 
@@ -213,6 +218,7 @@ impl Transfer {
         let goes_on = self.window.unsent(self.answered) > 0;
         self.pacing.sent(now, departed.packets.into(), goes_on);
         self.sent_at = Some(now);
+        self.first_again_at = None;
         // A repeat of the first packet at the client's wish leaves the handshake's schedule alone, so
         // that a client which cannot hear us does not keep its slot by asking.
         if self.answered || self.retransmit_at.is_none() {
@@ -265,6 +271,7 @@ impl Transfer {
         self.progress_at = now;
         self.patient_from = now;
         self.retransmit_at = None;
+        self.first_again_at = None;
         if self.window.is_complete() {
             return Step::End(Outcome::Complete);
         }
@@ -320,21 +327,28 @@ impl Transfer {
         self.patient_from = now;
     }
 
-    /// The client repeated its request in the handshake: its first packet may be lost.
+    /// The client repeated its request in the handshake: its first packet may be lost. It goes out once more,
+    /// when it is old enough.
     pub fn on_repeated_request(&mut self, now: Moment) -> Step {
-        let recently = self
-            .sent_at
-            .is_none_or(|sent_at| now.since(sent_at) < REPEAT_AFTER);
-        if self.answered || recently {
-            Step::Wait
-        } else {
-            self.repeat()
+        let Some(sent_at) = self.sent_at.filter(|_| !self.answered) else {
+            return Step::Wait;
+        };
+        if now.since(sent_at) >= REPEAT_AFTER {
+            return self.repeat();
+        }
+        let is_new = self.first_again_at.is_none() && !self.window.is_at_base();
+        if is_new {
+            self.first_again_at = Some(sent_at + REPEAT_AFTER);
+        }
+        match is_new {
+            true => Step::Send,
+            false => Step::Wait,
         }
     }
 
     /// [`Transfer::deadline`] passed.
     pub fn on_deadline(&mut self, now: Moment) -> Step {
-        if now >= self.patient_from + self.patience {
+        if self.give_up_at() <= now {
             return Step::End(match (self.answered, self.is_unconfirmed()) {
                 (false, _) => Outcome::NoAnswer,
                 (true, false) => Outcome::TimedOut,
@@ -344,8 +358,12 @@ impl Transfer {
         if self.pacing.resume(now) {
             return Step::Send;
         }
+        let wish_is_due = self.first_again_at.take_if(|at| *at <= now).is_some();
         if self.retransmit_at.is_none_or(|at| now < at) {
-            return Step::Wait;
+            return match wish_is_due {
+                true => self.repeat(),
+                false => Step::Wait,
+            };
         }
         self.timeouts = self.timeouts.saturating_add(1);
         if self.timeouts >= self.first_sendings() && !self.answered {
@@ -376,11 +394,49 @@ impl Transfer {
 
     /// When [`Transfer::on_deadline`] wants to be called.
     pub fn deadline(&self) -> Moment {
-        let give_up_at = self.patient_from + self.patience;
-        [self.retransmit_at, self.pacing.resumes_at()]
-            .into_iter()
-            .flatten()
-            .fold(give_up_at, Moment::min)
+        let repeats = [self.retransmit_at, self.first_again_at];
+        let times = repeats.into_iter().flatten();
+        times.fold(self.silent_deadline(), Moment::min)
+    }
+
+    /// The same while nothing is repeated.
+    pub fn silent_deadline(&self) -> Moment {
+        let resumes_at = self.pacing.resumes_at();
+        resumes_at.map_or(self.give_up_at(), |at| at.min(self.give_up_at()))
+    }
+
+    /// Its timer was not looked at for a while: what was due before `now` is due now.
+    pub fn resume(&mut self, now: Moment) {
+        self.patient_from = self.patient_from.max(now - self.patience);
+        self.retransmit_at = self.retransmit_at.map(|at| at.max(now));
+    }
+
+    /// When it is given up unless the client makes progress.
+    pub fn give_up_at(&self) -> Moment {
+        self.patient_from + self.patience
+    }
+
+    /// How long after the client repeats its request an ACK may show that the network copied the request.
+    pub fn ack_due_within(&self) -> Duration {
+        let round_trip = self.retransmit.srtt();
+        round_trip.map_or(ACK_DUE_MAX, |srtt| {
+            (2 * srtt).clamp(ACK_DUE_MIN, ACK_DUE_MAX)
+        })
+    }
+
+    /// This ACK shows that the client still takes part. A repeated one that comes right behind the first may
+    /// be a copy, too.
+    pub fn is_carried_on_by(&self, now: Moment, block: u16) -> bool {
+        match self.window.clone().acknowledge(block) {
+            Acknowledged::All | Acknowledged::Part => true,
+            Acknowledged::Nothing => now.since(self.progress_at) >= self.ack_due_within(),
+            Acknowledged::Stranger => false,
+        }
+    }
+
+    /// When the last packet left; `None` before the first.
+    pub fn sent_at(&self) -> Option<Moment> {
+        self.sent_at
     }
 
     /// How long to wait for an answer to what leaves now.
@@ -503,6 +559,11 @@ pub const TAIL_SENDINGS: u8 = 6;
 /// A packet younger than this is not sent again at the client's wish: firmware repeats requests within
 /// 5-9 ms, and PXELINUX its ACKs within 110 ms.
 const REPEAT_AFTER: Duration = Duration::from_millis(100);
+
+/// Bounds of the time in which an ACK of what is on its way may show that a request was a copy. The network
+/// makes copies within 10 ms; a client that has begun anew waits for its answer.
+const ACK_DUE_MIN: Duration = Duration::from_millis(10);
+const ACK_DUE_MAX: Duration = Duration::from_millis(50);
 
 /// Bounds of the time after which a client that makes no progress has lost a packet rather than been
 /// slow.

@@ -551,24 +551,30 @@ fn a_repeated_request_draws_the_first_packet_again_if_that_is_a_tenth_of_a_secon
         answering.live(&mut lab, seconds(2) + TICK, only_first_lives);
         let sent = |lab: &Lab| lab.world.packets_to(client(2)).len();
         assert_eq!(sent(&lab), 1);
-        // Pauses before each repeat, and whether it draws a packet.
-        for (pause, drawn) in [(5, 0), (9, 0), (60, 0), (40, 1), (9, 0), (80, 0), (30, 1)] {
+        // Pauses before each repeat, how many packets left meanwhile for those before, and at once for it.
+        let repeats = [(5, 0, 0), (9, 0, 0), (80, 0, 0), (9, 1, 0), (80, 0, 0)];
+        for (pause, left, drawn) in repeats.into_iter().chain([(230, 1, 1)]) {
             let before = sent(&lab);
             answering.live(&mut lab, millis(pause), only_first_lives);
-            assert_eq!(sent(&lab), before);
+            assert_eq!(sent(&lab), before + left, "after {pause} ms");
             lab.settle(std::slice::from_ref(&again));
-            assert_eq!(sent(&lab), before + drawn, "after {pause} ms");
+            assert_eq!(sent(&lab), before + left + drawn, "after {pause} ms");
         }
         let packets = lab.world.packets_to(client(2));
         assert!(packets.iter().all(|packet| *packet == packets[0]));
-        // Once it has answered, a repeat is a stray.
+        // Once it has answered, a second transfer has its place.
         answering.live(&mut lab, millis(150), only_first_lives);
         lab.settle(&[ack(client(2), u64::from(options.is_empty()))]);
-        let before = first_sendings(&lab, client(2)).len();
+        let before = sent(&lab);
         lab.settle(&[again]);
-        assert!(first_sendings(&lab, client(2)).len() <= before + 1);
+        lab.pass(millis(51));
+        let sent_since = lab.world.packets_to(client(2)).split_off(before);
+        assert!(sent_since.contains(&packets[0]), "{sent_since:?}");
         assert_eq!(lab.world.outcomes_of(client(2)), []);
-        assert_eq!(lab.world.opens.len(), 2);
+        assert_eq!((lab.world.opens.len(), lab.world.open_now()), (3, 3));
+        lab.settle(&[ack(client(2), u64::from(options.is_empty()))]);
+        assert_eq!(lab.world.outcomes_of(client(2)), [Outcome::Restarted]);
+        assert_eq!(lab.world.open_now(), 2);
     }
 }
 

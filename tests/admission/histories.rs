@@ -296,7 +296,9 @@ impl History {
         self.tell(&arrival);
         self.lab.deliver(&arrival);
         let deeds = self.take_deeds();
-        self.model.on_end(peer, outcome, deeds);
+        let (now, world) = (self.lab.now, &self.lab.world);
+        let pending = self.lab.server.pending();
+        self.model.on_end(now, world, peer, outcome, pending, deeds);
     }
 
     fn someone_is_refused(&mut self) {

@@ -17,7 +17,7 @@ use ripple_tftpd::server::Limits;
 use ripple_tftpd::transfer::Outcome;
 use ripple_tftpd::wire::{Peer, Refusal};
 
-use crate::world::{Deed, Packet, TICK, World, millis, seconds};
+use crate::world::{Deed, Packet, TICK, World, millis, older, seconds};
 
 /// What a client asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,6 +58,20 @@ pub(crate) struct Served {
     is_finishing: bool,
     /// Its socket took nothing for a while, so its timetable is its own.
     was_full: bool,
+    asked_again: Option<AskedAgain>,
+    /// A repeated ACK may have called for its block once more.
+    is_called_for: bool,
+    /// Another transfer answers its client: this one has no slot, and its peer is told as [`older`].
+    is_overtaken: bool,
+}
+
+/// An equal request came after an ACK. It is answered after two round trips, which the model does not
+/// measure: after 10 to 50 ms.
+#[derive(Clone, Copy, Debug)]
+struct AskedAgain {
+    at: Moment,
+    /// It may have been dropped since.
+    may_be_over: bool,
 }
 
 /// The rules.
@@ -114,6 +128,20 @@ impl Served {
         self.answered && self.block == self.last() && self.sent_at.is_some()
     }
 
+    /// It shows that the client takes part: whether a repeated ACK does that depends on the round trip.
+    fn is_shown_by(&self, now: Moment, block: u64) -> Option<bool> {
+        if block == self.block && self.sent_at.is_some() {
+            return Some(true);
+        }
+        let is_repeated = self.block > 0 && block == (self.block - 1) & 0xFFFF;
+        match now.since(self.progress_at) {
+            _ if !is_repeated => Some(false),
+            since if since < ANSWER_MIN => Some(false),
+            since if since < ANSWER_MAX => None,
+            _ => Some(true),
+        }
+    }
+
     fn moved_on(&self) -> Outcome {
         self.or_unconfirmed(Outcome::MovedOn)
     }
@@ -152,7 +180,8 @@ impl Model {
     }
 
     pub(crate) fn running(&self) -> usize {
-        self.served.iter().filter(|one| !one.is_finishing).count()
+        let has_slot = |one: &&Served| !one.is_finishing && !one.is_overtaken;
+        self.served.iter().filter(has_slot).count()
     }
 
     fn may_admit(&self, now: Moment) -> bool {
@@ -185,11 +214,12 @@ impl Model {
         }
         if let Some(&served) = self.served.iter().find(|one| one.peer == peer) {
             let outcome = if served.wish != wish {
+                self.end_older(peer, Outcome::MovedOn, &mut deeds);
                 served.moved_on()
-            } else if !served.answered || now.since(served.progress_at) < seconds(2) {
-                return deeds.none_left();
+            } else if let Some(outcome) = self.asks_again(now, peer, &deeds) {
+                outcome
             } else {
-                Outcome::Restarted
+                return deeds.none_left();
             };
             deeds.expect(Deed::Ended(peer, outcome, served.waited));
             self.forget_served(peer);
@@ -199,6 +229,52 @@ impl Model {
         }
         self.begin(now, world, peer, wish, &mut deeds);
         deeds.none_left();
+    }
+
+    /// A request for what its client is being sent. Returns how that transfer ends, if it does.
+    fn asks_again(&mut self, now: Moment, peer: Peer, deeds: &Deeds) -> Option<Outcome> {
+        let served = self.served.iter_mut().find(|one| one.peer == peer)?;
+        if !served.answered || served.asked_again.is_some_and(|asked| !asked.may_be_over) {
+            return None;
+        }
+        if served.owes_only_its_last_ack() {
+            let on_its_way = now.since(served.sent_at?);
+            let ends = !deeds.0.is_empty();
+            assert!(ends || on_its_way < ANSWER_MAX, "not answered: {served:?}");
+            assert!(
+                !ends || ANSWER_MIN <= on_its_way,
+                "its ACK may come: {served:?}"
+            );
+            if ends {
+                return Some(Outcome::CompleteUnconfirmed);
+            }
+        }
+        served.asked_again = Some(AskedAgain {
+            at: served.asked_again.map_or(now, |asked| asked.at),
+            may_be_over: served.asked_again.is_some(),
+        });
+        None
+    }
+
+    /// Two transfers of one client: the older ends.
+    fn end_older(&mut self, peer: Peer, outcome: Outcome, deeds: &mut Deeds) {
+        let Some(one) = self.served.iter().find(|one| one.peer == older(peer)) else {
+            return;
+        };
+        deeds.expect(Deed::Ended(
+            one.peer,
+            one.or_unconfirmed(outcome),
+            one.waited,
+        ));
+        self.forget_served(older(peer));
+    }
+
+    /// The newer of two transfers of a client is gone: the other one has its slot again.
+    fn older_goes_on(&mut self, peer: Peer) {
+        if let Some(one) = self.served.iter_mut().find(|one| one.peer == older(peer)) {
+            one.peer = peer;
+            one.is_overtaken = false;
+        }
     }
 
     fn begin(&mut self, now: Moment, world: &World, peer: Peer, wish: Wish, deeds: &mut Deeds) {
@@ -292,45 +368,120 @@ impl Model {
 
     pub(crate) fn on_ack(&mut self, now: Moment, peer: Peer, block: u64, deeds: Vec<Deed>) {
         let mut deeds = Deeds(deeds.into());
-        let Some(served) = self.served.iter_mut().find(|one| one.peer == peer) else {
+        let peer = self.decide_for_older(now, peer, block, &mut deeds);
+        let Some(served) = self.served.iter().find(|one| one.peer == peer) else {
             return deeds.none_left();
         };
+        let mut served = *served;
         if served.block == block && served.sent_at.is_some() {
-            if served.block == served.last() {
-                served.answered = true;
-                served.progress_at = now;
-                deeds.expect(Deed::Ended(peer, Outcome::Complete, served.waited));
-                self.forget_served(peer);
-                return deeds.none_left();
-            }
+            self.end_older(peer, Outcome::Restarted, &mut deeds);
             served.answered = true;
             served.progress_at = now;
             served.block += 1;
             served.first_sent_at = None;
             served.sent_at = None;
             served.sendings = 0;
+            let is_over = served.block > served.last();
+            let old = self.served.iter_mut().find(|one| one.peer == peer);
+            *old.expect("it is served") = served;
+            if is_over {
+                deeds.expect(Deed::Ended(peer, Outcome::Complete, served.waited));
+                self.forget_served(peer);
+            }
         }
         deeds.none_left();
     }
 
+    /// An ACK to a transfer whose client asked again. Returns as whose that transfer is known from now on.
+    fn decide_for_older(&mut self, now: Moment, peer: Peer, block: u64, deeds: &mut Deeds) -> Peer {
+        let Some(served) = self.served.iter_mut().find(|one| one.peer == peer) else {
+            return peer;
+        };
+        let is_shown = served.is_shown_by(now, block);
+        served.is_called_for |= is_shown != Some(false);
+        if !served.is_overtaken {
+            match (&mut served.asked_again, is_shown) {
+                (Some(asked), None) => asked.may_be_over = true,
+                (asked, Some(true)) => *asked = None,
+                (_, Some(false)) | (None, None) => {}
+            }
+            return peer;
+        }
+        let newer = Peer { scope: 0, ..peer };
+        if !is_shown.unwrap_or(!deeds.0.is_empty()) {
+            return peer;
+        }
+        let of_newer = self.served.iter().find(|one| one.peer == newer);
+        let waited = of_newer.expect("it was overtaken by another").waited;
+        deeds.expect(Deed::Ended(newer, Outcome::Duplicate, waited));
+        self.forget_served(newer);
+        self.older_goes_on(newer);
+        newer
+    }
+
     /// An ERROR or an ICMP message.
-    pub(crate) fn on_end(&mut self, peer: Peer, outcome: Outcome, deeds: Vec<Deed>) {
+    pub(crate) fn on_end(
+        &mut self,
+        now: Moment,
+        world: &World,
+        peer: Peer,
+        outcome: Outcome,
+        pending: usize,
+        deeds: Vec<Deed>,
+    ) {
         let mut deeds = Deeds(deeds.into());
-        if let Some(served) = self.served.iter().find(|one| one.peer == peer) {
-            let outcome = match outcome {
-                Outcome::PortClosed => served.or_unconfirmed(outcome),
-                _ => outcome,
-            };
-            deeds.expect(Deed::Ended(peer, outcome, served.waited));
-            self.forget_served(peer);
+        let Some(&served) = self.served.iter().find(|one| one.peer == peer) else {
+            return deeds.none_left();
+        };
+        let is_newer = !served.is_overtaken;
+        let is_older = |one: &Served| one.peer == older(peer);
+        let is_pair = is_newer && self.served.iter().any(is_older);
+        let outcome = match outcome {
+            Outcome::PortClosed => served.or_unconfirmed(outcome),
+            Outcome::ClientError(_) if is_pair => Outcome::Duplicate,
+            Outcome::Cancelled if is_pair => {
+                self.end_older(peer, Outcome::Restarted, &mut deeds);
+                outcome
+            }
+            _ => outcome,
+        };
+        deeds.expect(Deed::Ended(peer, outcome, served.waited));
+        self.forget_served(peer);
+        self.older_goes_on(peer);
+        let is_error = matches!(outcome, Outcome::Cancelled | Outcome::ClientError(_));
+        if let Some(asked) = served.asked_again.filter(|_| is_error)
+            // Whoever joins the queue does so without a deed.
+            && (!asked.may_be_over || !deeds.0.is_empty() || self.waiting.len() < pending)
+        {
+            self.begin_unless_stopping(now, world, peer, served.wish, &mut deeds);
         }
         deeds.none_left();
+    }
+
+    fn begin_unless_stopping(
+        &mut self,
+        now: Moment,
+        world: &World,
+        peer: Peer,
+        wish: Wish,
+        deeds: &mut Deeds,
+    ) {
+        if self.stop_at.is_none() {
+            self.begin(now, world, peer, wish, deeds);
+        }
     }
 
     pub(crate) fn on_stop(&mut self, now: Moment, deeds: Vec<Deed>) {
         let mut deeds = Deeds(deeds.into());
-        for _ in 0..self.waiting.len() {
+        let overtaken = self.served.iter().filter(|one| one.is_overtaken).count();
+        for _ in 0..self.waiting.len() + overtaken {
             let (peer, outcome, waited) = deeds.ended();
+            if let Some(&one) = self.served.iter().find(|one| one.peer == peer) {
+                assert!(one.is_overtaken, "it may finish");
+                assert_eq!((outcome, waited), (Outcome::ShutDown, one.waited));
+                self.forget_served(peer);
+                continue;
+            }
             let place = self.waiting.iter().position(|one| one.peer == peer);
             let waiter = self.forget_waiter(place.expect("it waited"));
             assert_eq!(
@@ -347,10 +498,18 @@ impl Model {
     pub(crate) fn judge(&mut self, now: Moment, world: &World, deeds: Vec<Deed>) {
         for served in &mut self.served {
             served.was_full |= world.room.contains_key(&served.peer);
+            if let Some(asked) = &mut served.asked_again {
+                // The second transfer may have found no socket.
+                asked.may_be_over |= world.exhausted || world.unreachable.contains(&served.peer);
+            }
         }
         let mut refused = None;
-        for deed in deeds {
+        let mut deeds = Deeds(deeds.into());
+        while let Some(deed) = deeds.0.pop_front() {
             match deed {
+                Deed::Opened(peer) if self.served.iter().any(|one| one.peer == peer) => {
+                    self.answer_again(now, peer);
+                }
                 Deed::Opened(peer) => {
                     let first = self.first_to_be_admitted(now);
                     assert_eq!(peer, first.peer, "somebody was overtaken");
@@ -371,13 +530,46 @@ impl Model {
                     refused = Some((peer, refusal));
                 }
                 Deed::Ended(peer, outcome, waited) => {
+                    let again = self.wish_to_begin_again(now, peer, outcome);
                     self.judge_end(now, world, peer, outcome, waited, refused.take());
+                    if let Some(wish) = again {
+                        self.begin_unless_stopping(now, world, peer, wish, &mut deeds);
+                    }
                 }
                 Deed::Sent(peer, packet) => self.judge_packet(now, peer, packet),
                 Deed::QueueFull(_) | Deed::Unreachable(_) => panic!("nothing arrived: {deed:?}"),
             }
         }
         assert_eq!(refused, None, "a refused request goes on");
+    }
+
+    /// A second transfer answers a client that asked again, in the slot of the older one.
+    fn answer_again(&mut self, now: Moment, peer: Peer) {
+        let served = self.served.iter_mut().find(|one| one.peer == peer);
+        let served = served.expect("it is served");
+        let asked = served.asked_again.take().expect("it asked again");
+        assert!(ANSWER_MIN <= now.since(asked.at), "too early: {served:?}");
+        assert!(!served.owes_only_its_last_ack() && self.stop_at.is_none());
+        served.peer = older(peer);
+        served.is_overtaken = true;
+        let wish = served.wish;
+        self.serve(now, peer, wish, Duration::ZERO);
+    }
+
+    /// What a client that asked again gets by a request of its own, where its transfer ends for that.
+    fn wish_to_begin_again(&self, now: Moment, peer: Peer, outcome: Outcome) -> Option<Wish> {
+        let served = self.served.iter().find(|one| one.peer == peer)?;
+        let asked = served.asked_again?;
+        let is_due = match outcome {
+            Outcome::CompleteUnconfirmed => served.owes_only_its_last_ack(),
+            Outcome::Restarted => {
+                let is_given_up = served.progress_at + self.limits.patience <= now;
+                let is_over = self.stop_at.is_some() || is_given_up;
+                is_over && ANSWER_MIN <= now.since(asked.at)
+            }
+            _ => false,
+        };
+        is_due.then_some(served.wish)
     }
 
     fn first_to_be_admitted(&self, now: Moment) -> Waiter {
@@ -429,7 +621,14 @@ impl Model {
             Outcome::CompleteUnconfirmed => {
                 let port_closed = world.closed_ports.contains(&peer);
                 served.owes_only_its_last_ack()
-                    && (served.sendings >= 6 || port_closed || is_out_of_patience)
+                    && (served.sendings >= 6
+                        || port_closed
+                        || is_out_of_patience
+                        || served.asked_again.is_some())
+            }
+            Outcome::Restarted => {
+                let is_over = self.stop_at.is_some() || is_out_of_patience;
+                served.asked_again.is_some() && is_over
             }
             Outcome::PortClosed => world.closed_ports.contains(&peer),
             Outcome::Refused(Refusal::ReadFailed) => {
@@ -440,6 +639,7 @@ impl Model {
         };
         assert!(is_right, "{outcome:?} without a cause: {served:?}");
         self.forget_served(peer);
+        self.older_goes_on(peer);
     }
 
     fn judge_packet(&mut self, now: Moment, peer: Peer, packet: Packet) {
@@ -460,8 +660,16 @@ impl Model {
             by_timetable || !served.sent_at.is_some_and(is_recent),
             "sent again too early: {served:?}"
         );
+        let is_silent =
+            served.is_overtaken || served.asked_again.is_some_and(|asked| !asked.may_be_over);
+        assert!(
+            // A repeat that found its socket full leaves when that takes it.
+            !is_silent || served.sent_at.is_none() || served.is_called_for || served.was_full,
+            "repeated to a client that asked again: {served:?}"
+        );
         served.first_sent_at.get_or_insert(now);
         served.sent_at = Some(now);
+        served.is_called_for = false;
         served.sendings += 1;
         // There are fewer peers here than may owe their last ACK, so the slot is always given back.
         served.is_finishing |= served.owes_only_its_last_ack();
@@ -481,6 +689,9 @@ impl Model {
             sendings: 0,
             is_finishing: false,
             was_full: false,
+            asked_again: None,
+            is_called_for: false,
+            is_overtaken: false,
         });
     }
 
@@ -512,6 +723,10 @@ impl Model {
         for served in &self.served {
             let give_up_at = served.progress_at + self.limits.patience;
             assert!(now < give_up_at + TICK, "overdue: {served:?}");
+            if let Some(asked) = served.asked_again.filter(|asked| !asked.may_be_over) {
+                let answer_at = asked.at + ANSWER_MAX + TICK + self.overslept;
+                assert!(now < answer_at, "not answered: {served:?}");
+            }
             let is_on_schedule = !served.answered && !served.was_full;
             let (sendings, patience) = served.handshake();
             let late = sendings * TICK + self.overslept;
@@ -547,3 +762,7 @@ impl Deeds {
         assert_eq!(self.0, [], "the server did more than it should");
     }
 }
+
+/// Two round trips, within these bounds.
+const ANSWER_MIN: Duration = millis(10);
+const ANSWER_MAX: Duration = millis(50);

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use ripple_tftpd::moment::Moment;
+use ripple_tftpd::server::Limits;
 use ripple_tftpd::transfer::Outcome;
 use ripple_tftpd::wire::{Mode, Peer, Refusal};
 
 use crate::world::{
-    Lab, Packet, assert_on_time, client, error, millis, request, request_with, seconds,
+    Lab, Packet, ack, assert_on_time, client, error, millis, older, request, request_with, seconds,
 };
 
 const ONE: u8 = 1;
@@ -228,71 +228,185 @@ fn ask_again_after(progress: Progress, silence: Duration) -> Lab {
     lab
 }
 
+/// How long an answer may wait for an ACK of what is on its way.
+const ANSWER_MAX: Duration = millis(51);
+
 #[test]
-fn the_same_request_within_2_seconds_of_progress_is_a_stray_repeat() {
-    for progress in [Progress::Running, Progress::AllSent] {
-        for silence in [0, 5, 500, 1999] {
-            let lab = ask_again_after(progress, millis(silence));
-            assert_eq!(lab.world.ended, [], "{progress:?} {silence} ms");
-            assert_eq!(lab.world.served(), [client(ONE)]);
-            assert_eq!(lab.server.stats().repeats, 1);
-            // It starts no sending of its own: all that left is the window and what the clock repeats.
-            let by_repeat = lab
-                .world
-                .sendings_to(client(ONE))
-                .iter()
-                .filter(|sent| sent.at == lab.now && lab.now != Moment::START)
-                .count();
-            assert_eq!(by_repeat, 0);
-        }
+fn the_same_request_while_something_is_on_its_way_waits_for_its_ack() {
+    for silence in [0, 5, 500, 1999, 9000] {
+        let mut lab = ask_again_after(Progress::Running, millis(silence));
+        let sent = lab.world.packets_to(client(ONE)).len();
+        lab.pass(millis(9));
+        assert_eq!(lab.world.packets_to(client(ONE)).len(), sent);
+        assert_eq!((lab.world.ended.len(), lab.world.opens.len()), (0, 1));
+        assert_eq!(lab.server.stats().repeats, 1);
+        lab.ack(client(ONE), 2);
+        lab.pass(ANSWER_MAX);
+        assert_eq!(lab.world.opens.len(), 1);
+        assert_eq!(lab.world.last_packet_to(client(ONE)), Some(Packet::Data(3)));
     }
 }
 
 #[test]
-fn the_same_request_after_2_seconds_without_progress_is_a_reboot() {
-    for progress in [Progress::Running, Progress::AllSent] {
-        let lab = ask_again_after(progress, millis(2001));
+fn the_same_request_without_an_ack_is_answered_in_the_same_slot() {
+    for silence in [0, 5, 500, 1999, 9000] {
+        let mut lab = ask_again_after(Progress::Running, millis(silence));
+        lab.ask(client(2), "small");
+        lab.pass(ANSWER_MAX);
+        assert_eq!(names_opened_for(&lab, client(ONE)), ["medium", "medium"]);
+        assert_eq!(lab.world.last_packet_to(client(ONE)), Some(Packet::Data(1)));
+        assert_eq!(lab.world.ended, []);
+        assert_eq!((lab.server.running(), lab.server.pending()), (1, 1));
+        assert_eq!(lab.world.open_now(), 2);
+        lab.ack(client(ONE), 1);
+        assert_eq!(lab.world.outcomes_of(client(ONE)), [Outcome::Restarted]);
+        assert_eq!((lab.server.running(), lab.world.open_now()), (1, 1));
+        lab.fetch_rest(client(ONE));
+        assert_eq!(lab.world.served(), [ONE, ONE, 2].map(client));
+    }
+}
+
+#[test]
+fn the_same_request_for_what_was_all_sent_is_its_last_ack() {
+    for silence in [51, 500, 1999, 9000] {
+        let lab = ask_again_after(Progress::AllSent, millis(silence));
         let old = lab.world.outcomes_of(client(ONE));
-        assert_eq!(old.len(), 1, "{progress:?}");
-        assert!(
-            [Outcome::Restarted, Outcome::CompleteUnconfirmed].contains(&old[0]),
-            "{old:?}"
-        );
-        assert_eq!(
-            names_opened_for(&lab, client(ONE)),
-            ["medium", "medium"],
-            "{progress:?}"
-        );
+        assert_eq!(old, [Outcome::CompleteUnconfirmed], "{silence} ms");
+        assert_eq!(names_opened_for(&lab, client(ONE)), ["medium", "medium"]);
         assert_eq!(lab.world.last_packet_to(client(ONE)), Some(Packet::Data(1)));
         assert_eq!(lab.server.running(), 1);
     }
 }
 
+/// It has no slot any more, and the new request is one like others.
 #[test]
-fn progress_is_what_counts_for_a_reboot_and_not_a_repeated_ack() {
-    let mut lab = lab_with_client(1, Progress::Running);
-    for _ in 0..20 {
-        lab.pass(millis(101));
-        lab.ack(client(ONE), 1);
-    }
+fn a_client_that_was_all_sent_goes_behind_those_who_wait() {
+    let mut lab = lab_with_client(1, Progress::AllSent);
+    lab.ask(client(2), "large");
+    lab.ask(client(3), "large");
     lab.ask(client(ONE), "medium");
-    assert_eq!(lab.world.outcomes_of(client(ONE)), [Outcome::Restarted]);
-    assert_eq!(lab.world.served(), [client(ONE); 2]);
+    lab.pass(ANSWER_MAX);
+    let old = lab.world.outcomes_of(client(ONE));
+    assert_eq!(old, [Outcome::CompleteUnconfirmed]);
+    assert_eq!((lab.server.running(), lab.server.pending()), (1, 2));
 }
 
+/// The client lost a block and asks for it by its ACK: it takes part, and no second transfer begins.
 #[test]
-fn a_rebooted_client_goes_behind_those_who_wait() {
+fn a_repeated_ack_shows_a_copy() {
     let mut lab = lab_with_client(1, Progress::Running);
-    lab.ask(client(2), "small");
-    lab.ask(client(3), "small");
-    lab.pass(seconds(3));
-    lab.turn(&[request(client(ONE), "medium")]);
-    assert_eq!(lab.world.outcomes_of(client(ONE)), [Outcome::Restarted]);
-    assert_eq!(lab.world.served(), [ONE, 2].map(client));
-    lab.settle(&[]);
-    lab.ack(client(2), 1);
-    lab.ack(client(3), 1);
-    assert_eq!(lab.world.served(), [ONE, 2, 3, ONE].map(client));
+    lab.pass(millis(101));
+    lab.ask(client(ONE), "medium");
+    lab.ack(client(ONE), 1);
+    lab.pass(ANSWER_MAX);
+    assert_eq!(lab.world.served(), [client(ONE)]);
+    assert_eq!(
+        lab.world.packets_to(client(ONE)),
+        [1, 2, 2].map(Packet::Data)
+    );
+}
+
+/// Descriptors ran out: the older transfer stays silent until one is free.
+#[test]
+fn a_second_transfer_that_cannot_be_opened_is_tried_again() {
+    let mut lab = ask_again_after(Progress::Running, millis(1));
+    lab.world.exhausted = true;
+    lab.pass(millis(950));
+    assert_eq!(lab.world.packets_to(client(ONE)).len(), 2);
+    lab.world.exhausted = false;
+    lab.pass(millis(101));
+    assert_eq!(lab.world.last_packet_to(client(ONE)), Some(Packet::Data(1)));
+    assert_eq!((lab.server.running(), lab.world.open_now()), (1, 2));
+}
+
+/// Past the bound of transfers without a slot the older one ends at once.
+#[test]
+fn those_who_begin_anew_are_bounded() {
+    let mut lab = Lab::with_slots(100);
+    for number in 1..=70 {
+        lab.ask(client(number), "medium");
+        lab.ack(client(number), 1);
+    }
+    for number in 1..=70 {
+        lab.ask(client(number), "medium");
+    }
+    lab.pass(ANSWER_MAX);
+    assert_eq!((lab.server.running(), lab.world.opens.len()), (70, 140));
+    assert!(lab.world.open_now() <= 70 + 100);
+    let mut lab = Lab::with_slots(70);
+    // All of 70 places of those without a slot are taken by others.
+    for number in 1..=70 {
+        lab.ask(client(number), "medium");
+        lab.fetch_all_but_last_ack(client(number), 4);
+    }
+    for number in 101..=170 {
+        lab.ask(client(number), "large");
+        lab.ack(client(number), 1);
+    }
+    assert_eq!((lab.server.running(), lab.server.pending()), (70, 0));
+    lab.ask(client(101), "large");
+    lab.pass(ANSWER_MAX);
+    assert_eq!(lab.world.outcomes_of(client(101)), [Outcome::Restarted]);
+    assert_eq!((lab.server.running(), lab.world.open_now()), (70, 140));
+}
+
+/// Both sockets of a client, over IPv6 as over IPv4.
+#[test]
+fn the_same_over_ipv6() {
+    let peer = Peer {
+        address: "2001:db8::1".parse().unwrap(),
+        port: 2070,
+        scope: 0,
+    };
+    let mut lab = Lab::with_slots(1);
+    lab.ask(peer, "medium");
+    lab.ack(peer, 1);
+    lab.ask(peer, "medium");
+    lab.pass(ANSWER_MAX);
+    assert_eq!((lab.server.running(), lab.world.open_now()), (1, 2));
+    lab.ack(peer, 1);
+    assert_eq!(lab.world.outcomes_of(peer), [Outcome::Restarted]);
+}
+
+/// A held client is answered in its place: the older transfer is fed on, and its ACK shows a copy.
+#[test]
+fn a_held_client_that_asks_anew_keeps_its_place() {
+    for is_copy in [true, false] {
+        let mut lab = Lab::new(Limits {
+            max_transfers: 1,
+            hold: Some(seconds(1)),
+            reclaim: false,
+            small_file: 0,
+            ..Limits::default()
+        });
+        lab.ask(client(9), "large");
+        lab.ack(client(9), 1);
+        lab.ask(client(ONE), "medium");
+        lab.pass(millis(1100));
+        lab.ack(client(ONE), 1);
+        lab.ask(client(2), "medium");
+        assert_eq!((lab.server.held(), lab.server.pending()), (1, 1));
+        // The next block is ours to send, and nothing is on its way.
+        lab.ask(client(ONE), "medium");
+        assert_eq!((lab.server.held(), lab.world.open_now()), (1, 3));
+        assert_eq!(lab.world.packets_to(client(ONE)), [1, 1].map(Packet::Data));
+        if is_copy {
+            lab.pass(seconds(4));
+            let packets = lab.world.packets_to(client(ONE));
+            assert!(packets.contains(&Packet::Data(2)), "{packets:?}");
+            lab.settle(&[ack(older(client(ONE)), 2)]);
+            assert_eq!(lab.world.outcomes_of(client(ONE)), [Outcome::Duplicate]);
+        } else {
+            lab.ack(client(ONE), 1);
+            assert_eq!(lab.world.outcomes_of(client(ONE)), [Outcome::Restarted]);
+        }
+        assert_eq!(lab.world.client_of(older(client(ONE))), None);
+        lab.settle(&[error(client(9), 0)]);
+        lab.fetch_rest(client(ONE));
+        let ended = lab.world.outcomes_of(client(ONE));
+        assert_eq!(ended.last(), Some(&Outcome::Complete));
+        assert_eq!(lab.world.outcomes_of(client(2)), []);
+    }
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub(crate) struct Open {
     pub(crate) mode: Mode,
     pub(crate) blksize: u16,
     length: u64,
+    /// Which opening it is.
+    number: usize,
 }
 
 /// How a request ended, as reported for the log.
@@ -53,7 +55,7 @@ pub(crate) struct Ended {
     pub(crate) pending: Duration,
 }
 
-/// What the server did, all kinds in one order.
+/// What the server did, all kinds in one order. Of two transfers of a peer, the older is that of [`older`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Deed {
     Opened(Peer),
@@ -103,6 +105,8 @@ pub(crate) struct World {
     pub(crate) unreachable_reported: Vec<Peer>,
     pub(crate) exhausted_reported: Vec<Moment>,
 
+    /// Whose socket was closed last, as deeds tell it.
+    closed: Option<Peer>,
     /// All of this since the last look.
     deeds: Vec<Deed>,
     now: Option<Moment>,
@@ -127,10 +131,28 @@ impl World {
         self.files.remove(name.as_bytes());
     }
 
-    /// The number under which the server has a socket for `peer`.
+    /// The number under which the server has a socket for `peer`: of two, that which was opened last, or
+    /// the other one for [`older`].
     pub(crate) fn client_of(&self, peer: Peer) -> Option<usize> {
-        let is_meant = |(&id, open): (&usize, &Open)| (open.peer == peer).then_some(id);
-        self.sockets.iter().find_map(is_meant)
+        let is_meant = |open: &Open| open.peer == peer || older(open.peer) == peer;
+        let sockets = self.sockets.iter().filter(|(_, open)| is_meant(open));
+        let mut clients: Vec<_> = sockets.map(|(&id, open)| (open.number, id)).collect();
+        clients.sort_unstable();
+        let newest = clients.pop();
+        let found = match peer.scope {
+            OLDER => clients.pop(),
+            _ => newest,
+        };
+        found.map(|(_, id)| id)
+    }
+
+    /// The peer of a socket, as deeds tell it.
+    fn told_peer(&self, client: usize) -> Peer {
+        let peer = self.sockets[&client].peer;
+        match self.client_of(peer) == Some(client) {
+            true => peer,
+            false => older(peer),
+        }
     }
 
     /// Sockets that are open.
@@ -225,9 +247,9 @@ impl Io for World {
             return Err(Unopened::Unreachable);
         }
         assert_eq!(
-            self.client_of(opening.peer),
+            self.client_of(older(opening.peer)),
             None,
-            "a second socket for {}",
+            "a third socket for {}",
             opening.peer
         );
         let open = Open {
@@ -237,6 +259,7 @@ impl Io for World {
             mode: opening.mode,
             blksize: opening.blksize,
             length,
+            number: self.opens.len(),
         };
         self.opens.push(open.clone());
         self.deeds.push(Deed::Opened(opening.peer));
@@ -289,7 +312,8 @@ impl Io for World {
         if let Some(room) = self.room.get_mut(&peer) {
             *room -= count;
         }
-        let deed = |&packet: &Packet| Deed::Sent(peer, packet);
+        let told = self.told_peer(client);
+        let deed = |&packet: &Packet| Deed::Sent(told, packet);
         self.deeds.extend(packets.iter().map(deed));
         let sent = packets.into_iter().map(|packet| Sent { at, peer, packet });
         self.sent.extend(sent);
@@ -311,8 +335,12 @@ impl Io for World {
     }
 
     fn close(&mut self, client: usize) {
-        let open = self.sockets.remove(&client);
-        assert!(open.is_some(), "number {client} was closed twice");
+        assert!(
+            self.sockets.contains_key(&client),
+            "number {client} was closed twice"
+        );
+        self.closed = Some(self.told_peer(client));
+        self.sockets.remove(&client);
         self.closes += 1;
     }
 
@@ -320,7 +348,9 @@ impl Io for World {
         let at = self.now();
         match event {
             Event::Ended(report) => {
-                let deed = Deed::Ended(report.peer, report.outcome, report.pending);
+                // Whoever had a socket was closed just before.
+                let told = self.closed.take().unwrap_or(report.peer);
+                let deed = Deed::Ended(told, report.outcome, report.pending);
                 self.deeds.push(deed);
                 self.ended.push(Ended {
                     at,
@@ -619,6 +649,17 @@ pub(crate) fn behind(host: u8, port: u16) -> Peer {
     }
 }
 
+/// Stands for the older of two transfers of a peer that has begun anew.
+pub(crate) fn older(peer: Peer) -> Peer {
+    Peer {
+        scope: OLDER,
+        ..peer
+    }
+}
+
+/// No interface has this number.
+const OLDER: u32 = u32::MAX;
+
 /// The address that every request here is sent to.
 pub(crate) fn local() -> Local {
     Local {
@@ -629,7 +670,7 @@ pub(crate) fn local() -> Local {
     }
 }
 
-pub(crate) fn millis(millis: u64) -> Duration {
+pub(crate) const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 

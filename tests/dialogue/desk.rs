@@ -44,20 +44,58 @@ pub(crate) enum Packet {
 /// How a request ended: port, outcome, bytes that arrived.
 type Ending = (u16, Outcome, u64);
 
+/// Which transfer of a port: a client that begins anew has two for a while.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Transfer {
+    Newest,
+    Older,
+}
+
+/// A file and a socket.
+struct Open {
+    port: u16,
+    length: u64,
+    /// Which opening it is.
+    number: usize,
+}
+
 /// What the server did to the world.
 #[derive(Default)]
 struct World {
-    /// By client number: port and length of the file.
-    open: BTreeMap<usize, (u16, u64)>,
+    /// By client number.
+    open: BTreeMap<usize, Open>,
     /// Reading fails from now on.
     is_unreadable: bool,
-    left: VecDeque<(u16, Packet)>,
+    left: VecDeque<(u16, Packet, Transfer)>,
     ended: VecDeque<Ending>,
     /// How often a file was opened.
     opened: usize,
 }
 
 impl World {
+    /// The client of the server that has the newest or the older transfer of a port.
+    fn client(&self, port: u16, which: Transfer) -> Option<usize> {
+        let of_port = self.open.iter().filter(|(_, open)| open.port == port);
+        let mut clients: Vec<_> = of_port
+            .map(|(&client, open)| (open.number, client))
+            .collect();
+        clients.sort_unstable();
+        let (_, newest) = clients.pop()?;
+        match which {
+            Transfer::Newest => Some(newest),
+            Transfer::Older => clients.pop().map(|(_, older)| older),
+        }
+    }
+
+    fn leave(&mut self, client: usize, packet: Packet) {
+        let port = self.open[&client].port;
+        let which = match self.client(port, Transfer::Newest) == Some(client) {
+            true => Transfer::Newest,
+            false => Transfer::Older,
+        };
+        self.left.push_back((port, packet, which));
+    }
+
     fn length(name: FileName<'_>) -> Result<u64, Unopened> {
         let known = [KERNEL, CONFIG, IMAGE]
             .into_iter()
@@ -83,9 +121,14 @@ impl Io for World {
             "answers leave from the address asked"
         );
         let length = World::length(opening.name)?;
-        let other = self.open.insert(client, (opening.peer.port, length));
-        assert_eq!(other, None, "client {client} is opened twice");
         self.opened += 1;
+        let open = Open {
+            port: opening.peer.port,
+            length,
+            number: self.opened,
+        };
+        let other = self.open.insert(client, open);
+        assert!(other.is_none(), "client {client} is opened twice");
         Ok(Opened {
             size: length,
             length: (opening.mode == Mode::Octet).then_some(length),
@@ -94,7 +137,7 @@ impl Io for World {
     }
 
     fn send(&mut self, client: usize, datagrams: Datagrams<'_>) -> Result<Departed, Unsent> {
-        let (port, length) = self.open[&client];
+        let length = self.open[&client].length;
         let mut departed = Departed {
             packets: 1,
             end: None,
@@ -103,8 +146,7 @@ impl Io for World {
             Datagrams::Oack(negotiated) => {
                 let mut buffer = [0xAA; OACK_MAX];
                 let end = negotiated.write_oack(&mut buffer);
-                self.left
-                    .push_back((port, Packet::Oack(buffer[..end].to_vec())));
+                self.leave(client, Packet::Oack(buffer[..end].to_vec()));
             }
             Datagrams::Data(_) if self.is_unreadable => {
                 return Err(Unsent::Unreadable(Refusal::ReadFailed));
@@ -115,19 +157,20 @@ impl Io for World {
                 let end = (blocks.first + u64::from(blocks.count)).min(last + 1);
                 for block in blocks.first..end {
                     let length = (length - blocks.offset(block)).min(blksize);
-                    self.left.push_back((port, Packet::Data { block, length }));
+                    self.leave(client, Packet::Data { block, length });
                 }
                 departed.packets = u16::try_from(end - blocks.first).unwrap();
                 departed.end = (end == last + 1).then_some(length);
             }
-            Datagrams::Error(refusal) => self.left.push_back((port, Packet::Error(refusal))),
+            Datagrams::Error(refusal) => self.leave(client, Packet::Error(refusal)),
         }
         Ok(departed)
     }
 
     fn refuse(&mut self, peer: Peer, local: Local, refusal: Refusal) {
         assert_eq!(local, SERVER, "answers leave from the address asked");
-        self.left.push_back((peer.port, Packet::Error(refusal)));
+        let packet = Packet::Error(refusal);
+        self.left.push_back((peer.port, packet, Transfer::Newest));
     }
 
     fn close(&mut self, client: usize) {
@@ -213,10 +256,44 @@ impl Desk {
     /// Any datagram on the socket of the client with this port.
     pub(crate) fn socket_gets(&mut self, port: u16, datagram: &[u8]) -> &mut Desk {
         self.nothing();
-        let client = self.client(port);
+        self.reply(port, Transfer::Newest, datagram);
+        self.turn()
+    }
+
+    fn reply(&mut self, port: u16, which: Transfer, datagram: &[u8]) {
+        let client = self.client(port, which);
         self.server
             .on_reply(self.now, &mut self.world, client, datagram);
+    }
+
+    /// An ACK on the older of two sockets of this port.
+    pub(crate) fn older_gets_ack(&mut self, port: u16, block: u16) -> &mut Desk {
+        self.nothing();
+        let [high, low] = block.to_be_bytes();
+        self.reply(port, Transfer::Older, &[0, 4, high, low]);
         self.turn()
+    }
+
+    /// An ERROR with this code on the older of two sockets of this port.
+    pub(crate) fn older_gets_error(&mut self, port: u16, code: u8) -> &mut Desk {
+        self.nothing();
+        self.reply(port, Transfer::Older, &[0, 5, 0, code, 0]);
+        self.turn()
+    }
+
+    /// An ACK and, read in the same turn, a request.
+    pub(crate) fn acks_and_asks(
+        &mut self,
+        port: u16,
+        block: u16,
+        (name, _): (&str, u64),
+        options: &str,
+    ) -> &mut Desk {
+        let [high, low] = block.to_be_bytes();
+        self.nothing()
+            .reply(port, Transfer::Newest, &[0, 4, high, low]);
+        let start = [b"\0\x01", name.as_bytes(), b"\0octet\0"].concat();
+        self.listener_gets(port, &[start, option_bytes(options)].concat())
     }
 
     pub(crate) fn acks(&mut self, port: u16, block: u16) -> &mut Desk {
@@ -233,7 +310,7 @@ impl Desk {
     /// ICMP port unreachable.
     pub(crate) fn closes_its_port(&mut self, port: u16) -> &mut Desk {
         self.nothing();
-        let client = self.client(port);
+        let client = self.client(port, Transfer::Newest);
         self.server
             .on_port_closed(self.now, &mut self.world, client);
         self.turn()
@@ -270,7 +347,8 @@ impl Desk {
 
     fn sent(&mut self, port: u16, packet: Packet) -> &mut Desk {
         let found = self.world.left.pop_front();
-        assert_eq!(found, Some((port, packet)), "at {:?}", self.now);
+        let expected = (port, packet, Transfer::Newest);
+        assert_eq!(found, Some(expected), "at {:?}", self.now);
         self
     }
 
@@ -325,10 +403,9 @@ impl Desk {
         panic!("the loop never comes to rest");
     }
 
-    fn client(&self, port: u16) -> usize {
-        let is_it = |(&client, &(of, _)): (&usize, &(u16, u64))| (of == port).then_some(client);
-        let client = self.world.open.iter().find_map(is_it);
-        client.expect("a client with this port has a socket")
+    fn client(&self, port: u16, which: Transfer) -> usize {
+        let client = self.world.client(port, which);
+        client.expect("a client with this port has such a socket")
     }
 }
 

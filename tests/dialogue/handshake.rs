@@ -138,15 +138,41 @@ fn an_ack_before_anything_was_sent_means_nothing() {
 
 /// Firmware repeats a request within 5-9 ms.
 #[test]
-fn a_request_repeated_within_100_ms_draws_nothing() {
+fn a_request_repeated_within_100_ms_draws_the_first_packet_once_that_is_as_old() {
     let mut talk = Talk::new("blksize 1024", 600);
     talk.at(0.0).begins().sends_oack();
     talk.at(0.005).asks_again().nothing();
     talk.at(0.009).asks_again().nothing();
     talk.at(0.099_999).asks_again().nothing();
-    talk.at(0.1).ack(0).sends(1..=1);
-    talk.at(0.2).ack(1).ends(Outcome::Complete);
+    talk.due(0.1).sends_oack().waits_until(1.0);
+    talk.at(0.105).asks_again().nothing();
+    talk.due(0.2).sends_oack();
+    talk.at(0.201).ack(0).sends(1..=1);
+    talk.at(0.21).ack(1).ends(Outcome::Complete);
+    assert_eq!(talk.transfer.retransmissions(), 2);
+}
+
+#[test]
+fn a_request_repeated_within_100_ms_draws_nothing_once_it_is_answered() {
+    let mut talk = Talk::new("blksize 1024", 600);
+    talk.at(0.0).begins().sends_oack();
+    talk.at(0.005).asks_again().nothing();
+    talk.at(0.01).ack(0).sends(1..=1).waits_until(0.21);
+    talk.at(0.02).ack(1).ends(Outcome::Complete);
     assert_eq!(talk.transfer.retransmissions(), 0);
+}
+
+/// What the client asked for leaves by itself, and what the timer repeats leaves at its own time.
+#[test]
+fn a_wish_and_the_timer_are_one_sending() {
+    let mut talk = Talk::new("blksize 1024", 600);
+    talk.at(0.0).begins().sends_oack();
+    talk.due(1.0).sends_oack();
+    talk.at(1.05).asks_again().nothing();
+    talk.due(1.1).sends_oack().waits_until(3.0);
+    talk.at(2.95).asks_again().sends_oack();
+    talk.at(2.96).asks_again().nothing();
+    talk.due(3.0).sends_oack().waits_until(7.0);
 }
 
 #[test]
@@ -155,7 +181,7 @@ fn a_request_repeated_after_100_ms_draws_the_first_packet_again() {
     talk.at(0.0).begins().sends_oack();
     talk.at(0.1).asks_again().sends_oack();
     talk.at(0.199_999).asks_again().nothing();
-    talk.at(0.2).asks_again().sends_oack();
+    talk.due(0.2).sends_oack();
     talk.at(0.3).ack(0).sends(1..=1);
     talk.at(0.4).ack(1).ends(Outcome::Complete);
 

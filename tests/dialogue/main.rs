@@ -12,6 +12,7 @@
 )]
 
 mod acks;
+mod anew;
 mod clients;
 mod desk;
 mod end;
