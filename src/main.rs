@@ -15,10 +15,16 @@ fn main() -> ExitCode {
     let program = Program::called(arguments.next());
     match program.parse(arguments) {
         Ok(Command::Print(text)) => print(&text),
-        Ok(Command::Check(settings)) => status(program, daemon::check(&settings)),
+        Ok(Command::Check(settings)) => match daemon::check(&settings) {
+            Ok(report) => print(report.as_bytes()),
+            Err(failure) => fail(program, &failure),
+        },
         Ok(Command::Serve(settings)) => {
             daemon::log::start(settings.verbosity);
-            status(program, daemon::run(&settings))
+            match daemon::run(&settings) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(failure) => fail(program, &failure),
+            }
         }
         Err(message) => {
             complain(program, &message);
@@ -27,14 +33,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn status(program: Program, result: Result<(), daemon::Failure>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            complain(program, &failure.to_string());
-            ExitCode::FAILURE
-        }
-    }
+fn fail(program: Program, failure: &daemon::Failure) -> ExitCode {
+    complain(program, &failure.to_string());
+    ExitCode::FAILURE
 }
 
 /// Prints to standard output; fails where that is closed or full.

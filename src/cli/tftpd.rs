@@ -207,7 +207,7 @@ pub const OPTIONS: &[Flag] = &[
     option(
         "-C, --check",
         Asks(Request::Check),
-        "check the options and the directory, then exit",
+        "check the options and every file below DIR, then exit",
     ),
     option("-h, --help", Asks(Request::Help), "print this help"),
     option("-V, --version", Asks(Request::Version), "print the version"),

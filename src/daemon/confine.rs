@@ -120,6 +120,25 @@ pub(super) fn find_readable(settings: &Settings, files: &Files) -> Result<(), Fa
     trying(what, privileges::may_search(files.as_fd()))
 }
 
+/// The user as who we are now, for the operator.
+pub(super) fn name_of(account: Option<&Account>) -> String {
+    match account {
+        Some(account) => format!("user {}", account.name),
+        None => format!("user {}", privileges::acts_as().0),
+    }
+}
+
+/// Lets this process read what it may have to serve and nothing else, as far as this system can.
+///
+/// # Errors
+/// Where the system could and does not.
+pub(super) fn confine_files(settings: &Settings, files: &Files) -> Result<(), Failure> {
+    if settings.sandbox {
+        trying("Landlock", sandbox::confine_files(&files.directories()))?;
+    }
+    Ok(())
+}
+
 /// Tells what of it this system has.
 fn enter_sandbox(files: &Files) -> Result<String, Failure> {
     let level = trying("Landlock", sandbox::confine_files(&files.directories()))?;

@@ -392,7 +392,7 @@ fn words_for(outcome: Outcome) -> String {
 }
 
 /// A name from the network as printable text of bounded length.
-fn escaped(name: &[u8]) -> String {
+pub(super) fn escaped(name: &[u8]) -> String {
     let shown = name.get(..NAME_SHOWN).unwrap_or(name);
     let ellipsis = if shown.len() < name.len() { "..." } else { "" };
     format!("{}{ellipsis}", shown.escape_ascii())

@@ -9,6 +9,7 @@
 //! hands) and `log` (every line it writes).
 
 mod bind;
+mod check;
 mod confine;
 mod io;
 pub mod log;
@@ -55,15 +56,19 @@ fn trying<T>(what: impl fmt::Display, result: IoResult<T>) -> Result<T, Failure>
     })
 }
 
-/// Looks whether the directory could be served, by whoever would serve it. Gives up what the server would.
+/// Looks whether the directory could be served, by whoever would serve it, and what in it could not. Gives up what the
+/// server would. Returns lines for the operator.
 ///
 /// # Errors
-/// Why not.
-pub fn check(settings: &Settings) -> Result<(), Failure> {
+/// Why it could not be served.
+pub fn check(settings: &Settings) -> Result<String, Failure> {
     let files = open_root(settings)?;
     let account = confine::account(settings)?;
     confine::give_up_privileges(settings, &files, account.as_ref())?;
-    confine::find_readable(settings, &files)
+    confine::find_readable(settings, &files)?;
+    confine::confine_files(settings, &files)?;
+    let report = check::report(&files, &confine::name_of(account.as_ref()));
+    trying(settings.root.display(), report)
 }
 
 /// Serves until a signal ends it.

@@ -16,6 +16,7 @@ use super::mapping::{Mapped, Mapping, reads_are_counted};
 use super::original::Original;
 use super::root::Root;
 pub use super::root::{Astray, Found};
+use super::walk::{Bounds, Walk};
 use crate::name::{FileName, RootPrefixes};
 use crate::wire::Refusal;
 
@@ -122,6 +123,14 @@ impl Files {
     pub fn directories(&self) -> Vec<BorrowedFd<'_>> {
         let holder = self.root.holder().map(|(directory, _)| directory);
         [self.root.directory()].into_iter().chain(holder).collect()
+    }
+
+    /// A walk past everything below the root.
+    ///
+    /// # Errors
+    /// Where descriptors ran out.
+    pub fn walk(&self, bounds: Bounds) -> io::Result<Walk<'_>> {
+        Walk::new(&self.root, self.public_only, bounds)
     }
 
     /// Looks whether a file could be opened now, and tells its size in bytes.

@@ -41,6 +41,7 @@ pub mod sandbox;
 mod seccomp;
 pub mod socket;
 pub mod users;
+pub mod walk;
 
 use std::io;
 

@@ -24,6 +24,7 @@ mod admission;
 mod anew;
 mod births;
 mod changing_files;
+mod check;
 mod client_check;
 mod clock;
 mod cold_files;

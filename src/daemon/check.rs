@@ -1,0 +1,256 @@
+//! What `--check` says of the served tree: each path that would draw a refusal, and why.
+//!
+//! Nothing of it prevents serving. The walk itself is in `os::walk`; here is what is worth a line, and its words.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use super::log::escaped;
+use crate::moment::Moment;
+use crate::os::clock::Clock;
+use crate::os::files::Files;
+use crate::os::walk::{Answer, Bounds, Seen};
+
+/// Walks past all that `files` could serve, as `user`, who we are, and returns what an operator should know of it, in lines.
+///
+/// # Errors
+/// Where descriptors ran out.
+pub(super) fn report(files: &Files, user: &str) -> io::Result<String> {
+    let mut findings = Findings::default();
+    let mut progress = Progress::new();
+    let mut walk = files.walk(BOUNDS)?;
+    while let Some(seen) = walk.step() {
+        progress.count();
+        if let Some((kind, what)) = judge(&seen, user) {
+            findings.add(kind, || format!("\"{}\"{what}", escaped(walk.path())));
+        }
+        if let Seen::Directory = seen {
+            for group in differing_in_case(walk.names()) {
+                findings.add(Kind::CaseOnly, || in_case_only(walk.path(), group));
+            }
+        }
+    }
+    progress.end();
+    let mut text = findings.text();
+    if walk.is_cut_short() {
+        let names = BOUNDS.names;
+        text += &format!("the walk ended after {names} names: the others were not looked at\n");
+    }
+    Ok(text)
+}
+
+/// What is worth a line, in the order in which it is told.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Kind {
+    Denied,
+    NotPublic,
+    Closed,
+    Unlisted,
+    Failed,
+    LeadsOut,
+    LeadsNowhere,
+    NotAFile,
+    Unnameable,
+    TooDeep,
+    CaseOnly,
+}
+
+/// Returns what follows the path; `None` where all is well.
+fn judge(seen: &Seen, user: &str) -> Option<(Kind, String)> {
+    let finding = match seen {
+        Seen::Directory => return None,
+        Seen::File(answer) => return judge_answer(answer, "", user),
+        Seen::Link { target, leads } => {
+            let begins = match target.first() {
+                Some(b'/') => " (an absolute link begins at the directory served)",
+                _ => "",
+            };
+            let target = format!(" -> \"{}\"", escaped(target));
+            return judge_answer(leads, &target, user).map(|(kind, what)| match kind {
+                Kind::LeadsNowhere => (kind, what + begins),
+                _ => (kind, what),
+            });
+        }
+        Seen::Closed(error) => (
+            Kind::Closed,
+            format!(": {user} cannot open anything in this directory: {error}"),
+        ),
+        Seen::Unlisted(error) => (
+            Kind::Unlisted,
+            format!(
+                ": {user} cannot list this directory, what is in it was not looked at: {error}"
+            ),
+        ),
+        Seen::TooDeep => (
+            Kind::TooDeep,
+            format!(": below {} other directories: not looked at", BOUNDS.depth),
+        ),
+        Seen::Fifo => (Kind::NotAFile, ": a FIFO, which is not served".into()),
+        Seen::Socket => (Kind::NotAFile, ": a socket, which is not served".into()),
+        Seen::Device => (Kind::NotAFile, ": a device, which is not served".into()),
+        Seen::Failed(error) => (Kind::Failed, format!(": {error}")),
+    };
+    Some(finding)
+}
+
+/// `target` is written behind the path.
+fn judge_answer(answer: &Answer, target: &str, user: &str) -> Option<(Kind, String)> {
+    let (kind, why) = match answer {
+        // What a link leads to is told of where it lies itself.
+        Answer::File | Answer::Directory | Answer::Special | Answer::Busy => return None,
+        Answer::Denied => (Kind::Denied, format!("{user} cannot read it")),
+        Answer::NotPublic => (Kind::NotPublic, "not readable by others (o+r)".into()),
+        Answer::Outside => (Kind::LeadsOut, "leads out of the directory served".into()),
+        Answer::Nothing => (Kind::LeadsNowhere, "leads nowhere".into()),
+        Answer::Loop => (Kind::LeadsNowhere, "leads round in a circle".into()),
+        Answer::Unnameable => (
+            Kind::Unnameable,
+            "no request can name it (\\, 0xff at the end, or too long)".into(),
+        ),
+        Answer::Failed(error) => (Kind::Failed, error.to_string()),
+    };
+    Some((kind, format!("{target}: {why}")))
+}
+
+/// The groups of names that differ in ASCII letter case only. Such names stand together in `names`.
+fn differing_in_case(names: &[Vec<u8>]) -> impl Iterator<Item = &[Vec<u8>]> {
+    let groups = names.chunk_by(|one, other| one.eq_ignore_ascii_case(other));
+    groups.filter(|group| group.len() > 1)
+}
+
+fn in_case_only(directory: &[u8], names: &[Vec<u8>]) -> String {
+    let shown = names.iter().take(NAMES_SHOWN);
+    let shown: Vec<_> = shown.map(|name| format!("\"{}\"", escaped(name))).collect();
+    let more = match names.len().saturating_sub(NAMES_SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let (directory, shown) = (escaped(directory), shown.join(", "));
+    format!("\"{directory}\": names that differ in case only: {shown}{more}")
+}
+
+/// The first lines of each kind, and how many there would be.
+#[derive(Default)]
+struct Findings(BTreeMap<Kind, (Vec<String>, usize)>);
+
+impl Findings {
+    fn add(&mut self, kind: Kind, line: impl FnOnce() -> String) {
+        let (lines, count) = self.0.entry(kind).or_default();
+        *count += 1;
+        if lines.len() < LINES_SHOWN {
+            lines.push(line());
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for (lines, count) in self.0.values() {
+            for line in lines {
+                text += line;
+                text.push('\n');
+            }
+            if *count > lines.len() {
+                text += &format!("{} more of this kind\n", count - lines.len());
+            }
+        }
+        text
+    }
+}
+
+/// One line on a terminal that counts what was looked at.
+struct Progress {
+    clock: Clock,
+    seen: usize,
+    /// `None` where standard error is no terminal.
+    show_at: Option<Moment>,
+}
+
+impl Progress {
+    fn new() -> Progress {
+        let clock = Clock::start();
+        let show_at = io::stderr().is_terminal().then(|| clock.now());
+        Progress {
+            clock,
+            seen: 0,
+            show_at,
+        }
+    }
+
+    fn count(&mut self) {
+        self.seen += 1;
+        let Some(show_at) = self.show_at else { return };
+        let now = self.clock.now();
+        if now >= show_at {
+            self.show_at = Some(now + SHOW_EVERY);
+            let _ = write!(
+                io::stderr(),
+                "\r{} files and directories looked at",
+                self.seen
+            );
+        }
+    }
+
+    /// Leaves no trace.
+    fn end(&self) {
+        if self.show_at.is_some() {
+            let _ = write!(io::stderr(), "\r{:WIDTH$}\r", "");
+        }
+    }
+}
+
+/// A tree for network booting holds hundreds of files, a mirror tens of thousands. A directory in the walk costs a descriptor.
+const BOUNDS: Bounds = Bounds {
+    names: 100_000,
+    depth: 64,
+};
+/// Of each kind: enough to see what is wrong.
+const LINES_SHOWN: usize = 20;
+/// Of names that differ in case only.
+const NAMES_SHOWN: usize = 4;
+/// The line on a terminal is written at most so often.
+const SHOW_EVERY: Duration = Duration::from_millis(100);
+/// Columns of that line.
+const WIDTH: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_differ_in_case_only() {
+        let sorted =
+            |names: &[&[u8]]| -> Vec<Vec<u8>> { names.iter().map(|name| name.to_vec()).collect() };
+        let names = sorted(&[
+            b"A", b"B", b"b", b"b.c", b"K\xE9", b"k\xC9", b"k\xE9", b"x", b"XX", b"xX", b"xx",
+        ]);
+        let groups: Vec<_> = differing_in_case(&names).collect();
+        // Letters beyond ASCII have no case.
+        assert_eq!(groups, [&names[1..3], &names[8..]]);
+        assert_eq!(differing_in_case(&names[..2]).count(), 0);
+        assert_eq!(differing_in_case(&[]).count(), 0);
+    }
+
+    #[test]
+    fn a_group_of_names_is_bounded_and_escaped() {
+        let names: Vec<Vec<u8>> = (0..7).map(|_| b"a\xE9".to_vec()).collect();
+        assert_eq!(
+            in_case_only(b"d\n", &names),
+            "\"d\\n\": names that differ in case only: \"a\\xe9\", \"a\\xe9\", \"a\\xe9\", \"a\\xe9\" and 3 more"
+        );
+    }
+
+    #[test]
+    fn of_each_kind_the_first_lines_are_shown_and_the_others_counted() {
+        let mut findings = Findings::default();
+        findings.add(Kind::CaseOnly, || "last".into());
+        for number in 0..LINES_SHOWN + 3 {
+            findings.add(Kind::Denied, || format!("line {number}"));
+        }
+        let text = findings.text();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), LINES_SHOWN + 2);
+        assert_eq!((lines[0], lines[19]), ("line 0", "line 19"));
+        assert_eq!(lines[20..], ["3 more of this kind", "last"]);
+    }
+}

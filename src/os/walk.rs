@@ -1,0 +1,405 @@
+//! A walk past everything below the served directory, as who we are: what is there, and what a request for it draws.
+//!
+//! It goes by descriptors and follows no link on its way. A link is resolved as a request resolves it, by `beneath`.
+//! Of what is neither a directory nor a regular file nothing is opened.
+
+use std::cmp::Ordering;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::vec;
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+
+use super::beneath;
+use super::root::Root;
+use crate::name::{FileName, NAME_MAX, RootPrefixes};
+
+/// A walk that goes on with each [`Walk::step`].
+#[derive(Debug)]
+pub struct Walk<'r> {
+    root: &'r Root,
+    public_only: bool,
+    bounds: Bounds,
+    /// Directories, each entered from the one before.
+    levels: Vec<Level>,
+    /// Of what was seen last.
+    path: Vec<u8>,
+    /// Names that were read.
+    names_read: usize,
+    is_cut_short: bool,
+}
+
+/// Where a walk ends, however much there is.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Names that are read, in all directories together.
+    pub names: usize,
+    /// Directories between the root and what is looked at, each of which stays open meanwhile.
+    pub depth: usize,
+}
+
+#[derive(Debug)]
+struct Level {
+    directory: OwnedFd,
+    /// Names in it that were not looked at yet.
+    left: vec::IntoIter<Vec<u8>>,
+    /// Of the path that leads here.
+    path_length: usize,
+}
+
+/// What lies at a path.
+#[derive(Debug)]
+pub enum Seen {
+    /// A directory; [`Walk::names`] are in it.
+    Directory,
+    /// A directory in which this user cannot look up names.
+    Closed(io::Error),
+    /// A directory in which this user can look up names, but not list them.
+    Unlisted(io::Error),
+    /// A directory below more others than the walk enters.
+    TooDeep,
+    /// A regular file.
+    File(Answer),
+    /// A symbolic link.
+    Link {
+        /// What is written in it.
+        target: Vec<u8>,
+        /// What it leads to.
+        leads: Answer,
+    },
+    /// A FIFO.
+    Fifo,
+    /// A socket.
+    Socket,
+    /// A device.
+    Device,
+    /// Something that cannot be looked at.
+    Failed(io::Error),
+}
+
+/// What a request for a path draws.
+#[derive(Debug)]
+pub enum Answer {
+    /// The file.
+    File,
+    /// A refusal, since it is a directory.
+    Directory,
+    /// A refusal, since it is neither file nor directory.
+    Special,
+    /// A refusal, since others may not read it.
+    NotPublic,
+    /// A refusal, since this user may not read it.
+    Denied,
+    /// A refusal, since a link leads out of the root.
+    Outside,
+    /// A refusal, since nothing is there.
+    Nothing,
+    /// A refusal, since links lead to each other.
+    Loop,
+    /// Nothing for the moment.
+    Busy,
+    /// There is no such request: a name is cleaned before it is looked up, or it is too long.
+    Unnameable,
+    /// A refusal, since the system fails.
+    Failed(io::Error),
+}
+
+impl<'r> Walk<'r> {
+    /// # Errors
+    /// Where descriptors ran out.
+    pub(super) fn new(root: &'r Root, public_only: bool, bounds: Bounds) -> io::Result<Walk<'r>> {
+        let first = Level {
+            directory: root.directory().try_clone_to_owned()?,
+            left: vec![ROOT.to_vec()].into_iter(),
+            path_length: 0,
+        };
+        Ok(Walk {
+            root,
+            public_only,
+            bounds,
+            levels: vec![first],
+            path: Vec::new(),
+            names_read: 0,
+            is_cut_short: false,
+        })
+    }
+
+    /// Goes on to the next path, which begins with the root itself; `None` at the end.
+    pub fn step(&mut self) -> Option<Seen> {
+        loop {
+            let level = self.levels.last_mut()?;
+            let Some(name) = level.left.next() else {
+                self.levels.pop();
+                continue;
+            };
+            self.path.truncate(level.path_length);
+            if !self.path.is_empty() {
+                self.path.push(b'/');
+            }
+            self.path.extend(&name);
+            match self.look(&name) {
+                // It was removed meanwhile.
+                Err(Errno::ENOENT) => {}
+                Err(error) => return Some(Seen::Failed(error.into())),
+                Ok(seen) => return Some(seen),
+            }
+        }
+    }
+
+    /// The path that was seen last, from the root, which itself is `.`.
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// The names in the directory that was seen last. Those that differ in ASCII letter case only stand together.
+    pub fn names(&self) -> &[Vec<u8>] {
+        self.levels
+            .last()
+            .map_or(&[], |level| level.left.as_slice())
+    }
+
+    /// There were more names than it may read.
+    pub fn is_cut_short(&self) -> bool {
+        self.is_cut_short
+    }
+
+    fn look(&mut self, name: &[u8]) -> nix::Result<Seen> {
+        let Some(here) = self.levels.last().map(|level| level.directory.as_fd()) else {
+            return Err(Errno::ENOENT);
+        };
+        let state = fstatat(here, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        Ok(match beneath::kind_of(&state) {
+            SFlag::S_IFDIR => self.enter(name),
+            SFlag::S_IFREG => Seen::File(self.answer()),
+            SFlag::S_IFLNK => Seen::Link {
+                target: readlinkat(here, name)?.into_vec(),
+                leads: self.answer(),
+            },
+            SFlag::S_IFIFO => Seen::Fifo,
+            SFlag::S_IFSOCK => Seen::Socket,
+            _ => Seen::Device,
+        })
+    }
+
+    fn enter(&mut self, name: &[u8]) -> Seen {
+        // One of them is not entered: it holds the root.
+        if self.levels.len() > self.bounds.depth {
+            return Seen::TooDeep;
+        }
+        let Some(here) = self.levels.last().map(|level| level.directory.as_fd()) else {
+            return Seen::TooDeep;
+        };
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let opened = openat(here, name, flags, Mode::empty());
+        let opened = opened.and_then(|directory| {
+            beneath::may_search(directory.as_fd())?;
+            Ok(directory)
+        });
+        let directory = match opened {
+            Ok(directory) => directory,
+            Err(error) => return Seen::Closed(error.into()),
+        };
+        let names = match self.list(&directory) {
+            Ok(names) => names,
+            Err(error) => return Seen::Unlisted(error.into()),
+        };
+        let path_length = match name {
+            ROOT => 0,
+            _ => self.path.len(),
+        };
+        self.levels.push(Level {
+            directory,
+            left: names.into_iter(),
+            path_length,
+        });
+        Seen::Directory
+    }
+
+    fn list(&mut self, directory: &OwnedFd) -> nix::Result<Vec<Vec<u8>>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut listing = Dir::openat(directory, ".", flags, Mode::empty())?;
+        let mut names = Vec::new();
+        for entry in listing.iter() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            if self.names_read >= self.bounds.names {
+                self.is_cut_short = true;
+                break;
+            }
+            self.names_read += 1;
+            names.push(name.to_vec());
+        }
+        names.sort_unstable_by(|one, other| by_letters(one, other));
+        Ok(names)
+    }
+
+    /// What a request for the path draws.
+    fn answer(&self) -> Answer {
+        let mut buffer = [0; NAME_MAX];
+        let name = FileName::new(&self.path, &RootPrefixes::default(), &mut buffer);
+        if !name.is_ok_and(|name| name.as_bytes() == self.path) {
+            return Answer::Unnameable;
+        }
+        let file = beneath::open(self.root.directory(), self.root.names(), &self.path);
+        match file.and_then(|file| beneath::state_of(&file)) {
+            Ok(state) => self.answer_with(&state),
+            Err(Errno::EISDIR) => Answer::Directory,
+            Err(Errno::EACCES | Errno::EPERM) => Answer::Denied,
+            Err(Errno::EXDEV) => Answer::Outside,
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Answer::Nothing,
+            Err(Errno::ELOOP) => Answer::Loop,
+            Err(Errno::ENXIO | Errno::ENODEV) => Answer::Special,
+            Err(Errno::EAGAIN | Errno::EINTR | Errno::ETIMEDOUT | Errno::ESTALE) => Answer::Busy,
+            Err(error) => Answer::Failed(error.into()),
+        }
+    }
+
+    fn answer_with(&self, state: &FileStat) -> Answer {
+        let is_public = state.st_mode & Mode::S_IROTH.bits() != 0;
+        match beneath::kind_of(state) {
+            SFlag::S_IFREG if self.public_only && !is_public => Answer::NotPublic,
+            SFlag::S_IFREG => Answer::File,
+            SFlag::S_IFDIR => Answer::Directory,
+            _ => Answer::Special,
+        }
+    }
+}
+
+/// By the letters, whatever their case, and only then by the case.
+fn by_letters(one: &[u8], other: &[u8]) -> Ordering {
+    let one_lower = one.iter().map(u8::to_ascii_lowercase);
+    let other_lower = other.iter().map(u8::to_ascii_lowercase);
+    one_lower.cmp(other_lower).then_with(|| one.cmp(other))
+}
+
+/// The name of the root in itself.
+const ROOT: &[u8] = b".";
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    struct Tree(PathBuf);
+
+    impl Tree {
+        fn new(name: &str) -> Tree {
+            let name = format!("tftpd-walk-{name}-{}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            fs::create_dir_all(&path).expect("a directory");
+            Tree(path)
+        }
+
+        /// All paths, each with what was seen there, and whether the walk was cut short.
+        fn walk(&self, bounds: Bounds) -> (Vec<(String, Seen)>, bool) {
+            let root = Root::open(&self.0).expect("a root");
+            let mut walk = Walk::new(&root, false, bounds).expect("a walk");
+            let mut seen = Vec::new();
+            while let Some(what) = walk.step() {
+                let path = String::from_utf8(walk.path().to_vec()).expect("text");
+                seen.push((path, what));
+            }
+            (seen, walk.is_cut_short())
+        }
+    }
+
+    impl Drop for Tree {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    const WIDE: Bounds = Bounds {
+        names: 1000,
+        depth: 64,
+    };
+
+    #[test]
+    fn it_reads_no_more_names_than_it_may() {
+        let tree = Tree::new("names");
+        fs::create_dir(tree.0.join("a")).expect("a directory");
+        for name in ["a/1", "a/2", "a/3", "b"] {
+            fs::write(tree.0.join(name), name).expect("a file");
+        }
+        let of = |names| tree.walk(Bounds { names, ..WIDE });
+        // The root has no name that is read.
+        for (names, seen, is_cut_short) in [
+            (0, 1, true),
+            (1, 2, true),
+            (2, 3, true),
+            (4, 5, true),
+            (5, 6, false),
+            (6, 6, false),
+        ] {
+            let (paths, was_cut_short) = of(names);
+            assert_eq!(
+                (paths.len(), was_cut_short),
+                (seen, is_cut_short),
+                "{names}"
+            );
+        }
+        let (paths, _) = of(5);
+        let paths: Vec<_> = paths.iter().map(|(path, _)| &path[..]).collect();
+        assert_eq!(paths, [".", "a", "a/1", "a/2", "a/3", "b"]);
+    }
+
+    #[test]
+    fn it_enters_no_more_directories_than_it_may() {
+        let tree = Tree::new("depth");
+        fs::create_dir_all(tree.0.join("1/2/3/4")).expect("directories");
+        fs::write(tree.0.join("z"), "z").expect("a file");
+        let (seen, is_cut_short) = tree.walk(Bounds { depth: 2, ..WIDE });
+        let paths: Vec<_> = seen.iter().map(|(path, _)| &path[..]).collect();
+        assert_eq!(paths, [".", "1", "1/2", "z"]);
+        assert!(matches!(seen[1].1, Seen::Directory));
+        assert!(matches!(seen[2].1, Seen::TooDeep));
+        assert!(!is_cut_short);
+    }
+
+    #[test]
+    fn it_follows_no_link_and_ends() {
+        let tree = Tree::new("links");
+        fs::create_dir(tree.0.join("d")).expect("a directory");
+        for (target, name) in [(".", "here"), ("..", "d/up"), ("d", "e"), ("loop", "loop")] {
+            symlink(target, tree.0.join(name)).expect("a link");
+        }
+        let (seen, _) = tree.walk(WIDE);
+        let leads: Vec<_> = seen
+            .iter()
+            .filter_map(|(path, seen)| match seen {
+                Seen::Link { leads, .. } => Some((&path[..], leads)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(seen.len(), 2 + 4);
+        assert!(
+            matches!(
+                leads[..],
+                [
+                    ("d/up", Answer::Directory),
+                    ("e", Answer::Directory),
+                    ("here", Answer::Directory),
+                    ("loop", Answer::Loop)
+                ]
+            ),
+            "{leads:?}"
+        );
+    }
+
+    #[test]
+    fn names_that_differ_in_case_only_stand_together() {
+        let mut names = [&b"b"[..], b"ab", b"B.", b"AC", b"B", b"Ab", b"a"];
+        names.sort_unstable_by(|one, other| by_letters(one, other));
+        assert_eq!(names, [&b"a"[..], b"Ab", b"ab", b"AC", b"B", b"b", b"B."]);
+    }
+}
