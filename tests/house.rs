@@ -52,7 +52,8 @@ const BUDGETS: &[(&[&str], usize)] = &[
     // It has more concepts than it needs: 2,700 are wanted.
     (&["server"], 4_000),
     (&["transfer"], 1_300),
-    (&["os"], 2_900),
+    // 2,900 and the walk of --check.
+    (&["os"], 3_050),
     (&["daemon"], 1_900),
     // 1,100 and the completions.
     (&["cli", "config", "access"], 1_300),
