@@ -2,7 +2,6 @@
 //!
 //! Nothing of it prevents serving. The walk itself is in `os::walk`; here is what is worth a line, and its words.
 
-use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
@@ -41,7 +40,7 @@ pub(super) fn report(files: &Files, user: &str) -> io::Result<String> {
 }
 
 /// What is worth a line, in the order in which it is told.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
     Denied,
     NotPublic,
@@ -132,11 +131,11 @@ fn in_case_only(directory: &[u8], names: &[Vec<u8>]) -> String {
 
 /// The first lines of each kind, and how many there would be.
 #[derive(Default)]
-struct Findings(BTreeMap<Kind, (Vec<String>, usize)>);
+struct Findings([(Vec<String>, usize); KINDS]);
 
 impl Findings {
     fn add(&mut self, kind: Kind, line: impl FnOnce() -> String) {
-        let (lines, count) = self.0.entry(kind).or_default();
+        let (lines, count) = &mut self.0[kind as usize];
         *count += 1;
         if lines.len() < LINES_SHOWN {
             lines.push(line());
@@ -145,7 +144,7 @@ impl Findings {
 
     fn text(&self) -> String {
         let mut text = String::new();
-        for (lines, count) in self.0.values() {
+        for (lines, count) in &self.0 {
             for line in lines {
                 text += line;
                 text.push('\n');
@@ -204,6 +203,7 @@ const BOUNDS: Bounds = Bounds {
     names: 100_000,
     depth: 64,
 };
+const KINDS: usize = Kind::CaseOnly as usize + 1;
 /// Of each kind: enough to see what is wrong.
 const LINES_SHOWN: usize = 20;
 /// Of names that differ in case only.
