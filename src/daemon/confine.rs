@@ -61,7 +61,7 @@ pub(super) fn confine(
     settings: &Settings,
     files: &Files,
     account: Option<&Account>,
-    log: &Log,
+    log: &mut Log,
 ) -> Result<(), Failure> {
     give_up_privileges(settings, files, account)?;
     if let Err(failure) = find_readable(settings, files) {
@@ -69,11 +69,12 @@ pub(super) fn confine(
     }
     log.root(&settings.root, files);
     let user = account.map(|of| format!("{} ({}:{})", of.name, of.user, of.group));
+    let acts_as = privileges::acts_as();
     let sandbox = match settings.sandbox {
         true => enter_sandbox(files)?,
         false => "off".into(),
     };
-    log.confined(user.as_deref(), &sandbox);
+    log.confined(user.as_deref(), acts_as, &sandbox);
     Ok(())
 }
 

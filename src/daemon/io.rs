@@ -5,6 +5,7 @@
 use std::array;
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem;
+use std::net::IpAddr;
 
 use nix::errno::Errno;
 
@@ -42,6 +43,8 @@ pub(super) struct World {
     segments: bool,
     /// Clients whose sockets may hold more than was read, each once.
     pub unread: Vec<usize>,
+    /// Who rejected the last packet that was rejected, and to which client it was.
+    rejection: Option<(Peer, IpAddr)>,
 }
 
 /// What is open for a client.
@@ -52,6 +55,8 @@ pub(super) struct Connection {
     socket: ClientSocket,
     content: Content,
     wants_writable: bool,
+    /// It has sent nothing yet, and who rejects our packets is worth a line.
+    is_unheard: bool,
     /// It stands in the list of those who are to be read.
     is_unread: bool,
     /// The kernel cuts a window into packets for us.
@@ -72,6 +77,7 @@ impl World {
             mtu_clamp,
             segments: false,
             unread: Vec::new(),
+            rejection: None,
         }
     }
 
@@ -156,6 +162,7 @@ impl Io for World {
             socket,
             content,
             wants_writable: false,
+            is_unheard: true,
             is_unread: false,
             segments: self.segments,
         });
@@ -178,6 +185,9 @@ impl Io for World {
             }
             Datagrams::Data(blocks) => connection.send_blocks(self.now, blocks),
         };
+        if result == Err(Unsent::PortClosed) {
+            self.rejection = connection.rejection();
+        }
         if result == Err(Unsent::Full) {
             self.watch_writable(client, true);
         }
@@ -203,17 +213,28 @@ impl Io for World {
     }
 
     fn receive(&mut self, client: usize, buffer: &mut [u8; REPLY_MAX]) -> Incoming {
-        let Some(connection) = self.connections.get(client).and_then(Option::as_ref) else {
+        let Some(connection) = self.connections.get_mut(client).and_then(Option::as_mut) else {
             return Incoming::Nothing;
         };
         let peer = connection.peer;
         match connection.socket.receive(buffer) {
             // Between bind and connect a stranger's packet may have come in.
             Ok((_, from)) if Peer::from(from) != peer => Incoming::Noise,
-            Ok((reply, _)) => Incoming::Datagram(reply.len()),
-            Err(error) if is_refused(&error) => Incoming::PortClosed,
+            Ok((reply, _)) => {
+                connection.is_unheard = false;
+                Incoming::Datagram(reply.len())
+            }
+            Err(error) if is_refused(&error) => {
+                self.rejection = connection.rejection();
+                Incoming::PortClosed
+            }
             Err(error) => match after_error(&error) {
-                AfterError::TryAgain => Incoming::Noise,
+                AfterError::TryAgain => {
+                    if let Some((_, by)) = connection.rejection() {
+                        self.log.rejected(self.now, peer, by, &error);
+                    }
+                    Incoming::Noise
+                }
                 AfterError::Empty => Incoming::Nothing,
                 AfterError::Tell => {
                     self.log.warning(self.now, || format!("{peer}: {error}"));
@@ -234,11 +255,22 @@ impl Io for World {
     }
 
     fn report(&mut self, event: Event<'_>) {
-        self.log.event(self.now, event);
+        let rejection = match event {
+            Event::Ended(report) => self.rejection.take_if(|(peer, _)| *peer == report.peer),
+            _ => None,
+        };
+        self.log.event(self.now, event, rejection.map(|(_, by)| by));
     }
 }
 
 impl Connection {
+    /// Takes an error from the socket, and returns who rejected a packet; `None` if the client has sent something, or
+    /// the system does not know.
+    fn rejection(&self) -> Option<(Peer, IpAddr)> {
+        let by = self.socket.rejected_by()?;
+        self.is_unheard.then_some((self.peer, by))
+    }
+
     fn send_whole(&self, datagram: &[u8]) -> Result<Departed, Unsent> {
         sent(self.socket.send(&[IoSlice::new(datagram)]))?;
         Ok(Departed {
@@ -390,6 +422,9 @@ pub(super) fn after_error(error: &io::Error) -> AfterError {
             | Errno::ENETUNREACH
             | Errno::EHOSTDOWN
             | Errno::ENETDOWN
+            | Errno::ENONET
+            | Errno::ENOPROTOOPT
+            | Errno::EOPNOTSUPP
             | Errno::EPROTO
             | Errno::EMSGSIZE
             | Errno::EPERM

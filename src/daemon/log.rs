@@ -4,20 +4,22 @@
 //! lines never stops the loop.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::io::Error;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use env_logger::{Builder, Target};
 use log::{Level, LevelFilter, debug, info, log, log_enabled, warn};
 
+use super::budget::Budget;
 use crate::config::{Door, Settings};
 use crate::moment::Moment;
 use crate::os::files::{Astray, Files};
 use crate::os::process::{LogLines, unblock_stderr};
 use crate::server::{Event, Limits, Report, Stats};
 use crate::transfer::Outcome;
-use crate::wire::Refusal;
+use crate::wire::{Malformed, Peer, Refusal};
 
 /// Starts the log on standard error. Without a wish of the operator, `RUST_LOG` decides; without that,
 /// there is one line for each transfer.
@@ -44,6 +46,8 @@ pub struct Log {
     transfers: Budget,
     strangers: Budget,
     details: Budget,
+    /// Who the server is, for those who wonder why a file is refused.
+    user: String,
     /// What was counted when the last line told of what was dropped, and when the next one may.
     told: Stats,
     tell_at: Moment,
@@ -57,26 +61,40 @@ impl Log {
             transfers: Budget::new(now, TRANSFERS_PER_SECOND),
             strangers: Budget::new(now, STRANGERS_PER_SECOND),
             details: Budget::new(now, DETAILS_PER_SECOND),
+            user: String::new(),
             told: Stats::default(),
             tell_at: now,
         }
     }
 
-    /// Writes down what the server reports.
-    pub fn event(&mut self, now: Moment, event: Event<'_>) {
+    /// Writes down what the server reports. `rejected_by` sent the ICMP error that ended a client that had
+    /// answered nothing, if the system tells.
+    pub fn event(&mut self, now: Moment, event: Event<'_>, rejected_by: Option<IpAddr>) {
         match event {
-            Event::Ended(report) => self.ended(now, &report),
+            Event::Ended(report) => self.ended(now, &report, rejected_by),
             Event::Refused {
                 peer,
                 name,
                 refusal,
-            } => self.warning(now, || {
-                format!(
-                    "{peer} \"{}\": refused: {}",
-                    escaped(name),
-                    refusal.message()
-                )
+            } => {
+                if let Some(untold) = self.warnings.take(now) {
+                    tell_untold(untold);
+                    let (name, why) = (escaped(name), self.words_for_refusal(refusal));
+                    warn!("{peer} \"{name}\": {why}");
+                }
+            }
+            Event::Taken {
+                peer,
+                name,
+                waiting,
+            } => self.detail(now, || {
+                let name = escaped(name.as_bytes());
+                match waiting {
+                    0 => format!("{peer} \"{name}\": admitted"),
+                    _ => format!("{peer} \"{name}\": queued; {waiting} wait"),
+                }
             }),
+            Event::Nonsense { peer, malformed } => self.nonsense(now, peer, malformed),
             Event::Unanswered {
                 peer,
                 name,
@@ -106,11 +124,12 @@ impl Log {
         }
     }
 
-    fn ended(&mut self, now: Moment, report: &Report<'_>) {
+    fn ended(&mut self, now: Moment, report: &Report<'_>, rejected_by: Option<IpAddr>) {
         let level = match report.outcome {
             Outcome::Cancelled | Outcome::Superseded | Outcome::Duplicate => Level::Debug,
             Outcome::ShutDown if report.negotiated.is_none() => Level::Debug,
-            Outcome::Refused(_) => return self.warning(now, || line_of(report)),
+            Outcome::Refused(_) => Level::Warn,
+            Outcome::PortClosed if !report.was_answered => Level::Warn,
             Outcome::Complete
             | Outcome::CompleteUnconfirmed
             | Outcome::ClientError(_)
@@ -129,13 +148,57 @@ impl Log {
         }
         // Whoever never answered anything may be nobody at all, and gets few lines.
         let has_answered = report.was_answered || report.outcome == Outcome::Cancelled;
-        let budget = match has_answered {
-            true => &mut self.transfers,
-            false => &mut self.strangers,
+        let budget = match report.outcome {
+            Outcome::Refused(_) => &mut self.warnings,
+            _ if has_answered => &mut self.transfers,
+            _ => &mut self.strangers,
         };
         if let Some(untold) = budget.take(now) {
             tell_untold(untold);
-            log!(level, "{}", line_of(report));
+            let outcome = match (report.outcome, rejected_by) {
+                (Outcome::Refused(refusal), _) => self.words_for_refusal(refusal),
+                (Outcome::PortClosed, Some(by)) if !report.was_answered => {
+                    format!("first packet rejected by {by}")
+                }
+                (Outcome::PortClosed, None) if !report.was_answered => {
+                    "first packet rejected".into()
+                }
+                (outcome, _) => words_for(outcome),
+            };
+            log!(level, "{}", line_of(report, &outcome));
+        }
+    }
+
+    /// Writes down that packets to a client that has sent nothing are rejected, which does not end the transfer.
+    pub fn rejected(&mut self, now: Moment, peer: Peer, by: IpAddr, error: &Error) {
+        if let Some(untold) = self.strangers.take(now) {
+            tell_untold(untold);
+            warn!("{peer}: packets to it are rejected by {by}: {error}");
+        }
+    }
+
+    /// Writes down who sent something that is no request.
+    fn nonsense(&mut self, now: Moment, peer: Peer, malformed: Malformed) {
+        if log_enabled!(Level::Debug)
+            && let Some(untold) = self.strangers.take(now)
+        {
+            tell_untold(untold);
+            let what = match malformed {
+                Malformed::Short => "too short",
+                Malformed::Opcode => "no request, which alone has a place here",
+                Malformed::Name => "its name does not end",
+                Malformed::Mode => "its mode is missing or does not end",
+                Malformed::Oversized => "longer than any request",
+                Malformed::Unanswerable => "from port 0, which no answer reaches",
+            };
+            debug!("{peer}: dropped a datagram: {what}");
+        }
+    }
+
+    fn words_for_refusal(&self, refusal: Refusal) -> String {
+        match refusal {
+            Refusal::NoAccess => format!("refused: access denied to {}", self.user),
+            _ => words_for(Outcome::Refused(refusal)),
         }
     }
 
@@ -215,7 +278,11 @@ impl Log {
     }
 
     /// Writes down what is left of the privileges; `user` is none where the process stayed who it was.
-    pub fn confined(&self, user: Option<&str>, sandbox: &str) {
+    pub fn confined(&mut self, user: Option<&str>, (uid, gid): (u32, u32), sandbox: &str) {
+        self.user = match user {
+            Some(user) => format!("user {user}"),
+            None => format!("user {uid}:{gid}"),
+        };
         let user = user
             .map(|user| format!("user {user}, "))
             .unwrap_or_default();
@@ -316,7 +383,7 @@ fn tell_untold(untold: u64) {
     }
 }
 
-fn line_of(report: &Report<'_>) -> String {
+fn line_of(report: &Report<'_>, outcome: &str) -> String {
     let name = escaped(report.name.as_bytes());
     let Report {
         peer,
@@ -327,7 +394,6 @@ fn line_of(report: &Report<'_>) -> String {
         retransmissions,
         ..
     } = report;
-    let outcome = words_for(report.outcome);
     let Some(negotiated) = report.negotiated else {
         let pending = Seconds(*pending);
         return format!("{peer} \"{name}\": {outcome}; pending {pending}");
@@ -398,40 +464,6 @@ pub(super) fn escaped(name: &[u8]) -> String {
     format!("{}{ellipsis}", shown.escape_ascii())
 }
 
-/// A number of lines a second, and how many were left out.
-#[derive(Debug)]
-struct Budget {
-    per_second: u32,
-    left: u32,
-    second: Moment,
-    untold: u64,
-}
-
-impl Budget {
-    fn new(now: Moment, per_second: u32) -> Budget {
-        Budget {
-            per_second,
-            left: per_second,
-            second: now,
-            untold: 0,
-        }
-    }
-
-    /// Takes one line; tells how many were left out before it, or none where this one is, too.
-    fn take(&mut self, now: Moment) -> Option<u64> {
-        if now.since(self.second) >= Duration::from_secs(1) {
-            self.second = now;
-            self.left = self.per_second;
-        }
-        if self.left == 0 {
-            self.untold += 1;
-            return None;
-        }
-        self.left -= 1;
-        Some(std::mem::take(&mut self.untold))
-    }
-}
-
 /// Enough to see what goes wrong; a flood of bad requests must not fill a disk.
 const WARNINGS_PER_SECOND: u32 = 20;
 /// Clients that never acknowledged anything: anybody can forge a request.
@@ -448,16 +480,6 @@ const NAME_SHOWN: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_budget_lets_so_many_through_in_a_second_and_counts_the_others() {
-        let second = Duration::from_secs(1);
-        let mut budget = Budget::new(Moment::START, 2);
-        let taken: Vec<_> = (0..5).map(|_| budget.take(Moment::START)).collect();
-        assert_eq!(taken, [Some(0), Some(0), None, None, None]);
-        assert_eq!(budget.take(Moment::START + second), Some(3));
-        assert_eq!(budget.take(Moment::START + second), Some(0));
-    }
 
     #[test]
     fn spans_and_rates_are_rounded() {

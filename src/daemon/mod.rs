@@ -9,6 +9,7 @@
 //! hands) and `log` (every line it writes).
 
 mod bind;
+mod budget;
 mod check;
 mod confine;
 mod io;
@@ -148,7 +149,7 @@ impl Daemon {
         can_open(world.files.as_fd())?;
         let server = Server::new(now, limits, world.files.root_prefixes());
         // Whatever needs a privilege is done, and nothing that came from the network was looked at yet.
-        confine::confine(settings, &world.files, account.as_ref(), &world.log)?;
+        confine::confine(settings, &world.files, account.as_ref(), &mut world.log)?;
         for (listener, buffer) in world.listeners.iter().zip(buffers) {
             world
                 .log
@@ -307,15 +308,17 @@ fn take_request(
     received: Received<'_>,
 ) {
     // No answer ever reaches port 0.
-    let Some(from) = received.from.filter(|from| from.port() != 0) else {
-        return server.count_malformed(Malformed::Unanswerable);
+    let Some(peer) = received.from.map(Peer::from) else {
+        return;
     };
-    let peer = Peer::from(from);
+    if peer.port == 0 {
+        return server.drop_malformed(world, peer, Malformed::Unanswerable);
+    }
     if !access.allows(peer.address) {
         return server.count_denied();
     }
     if received.is_truncated {
-        return server.count_malformed(Malformed::Oversized);
+        return server.drop_malformed(world, peer, Malformed::Oversized);
     }
     let asked = world.listeners[listener].destination(received);
     let local = Local {

@@ -107,6 +107,7 @@ const CALLS: &[c_long] = &[
     libc::SYS_getsockopt,
     libc::SYS_recvfrom,
     libc::SYS_recvmmsg,
+    libc::SYS_recvmsg,
     libc::SYS_sendmmsg,
     libc::SYS_sendmsg,
     // Files. What openat2 opens is bound by Landlock, see `confine`.

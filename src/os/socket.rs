@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::{mem, ptr};
 
 use nix::errno::Errno;
+use nix::sys::socket::{ControlMessageOwned as Control, MsgFlags, recvmsg, setsockopt, sockopt};
 use socket2::{Domain, MsgHdr, Protocol, SockRef, Socket, Type};
 
 use super::control::Outgoing;
@@ -44,9 +45,27 @@ impl ClientSocket {
                 libc::IP_PMTUDISC_DONT,
             )?;
         }
+        // Keeps who sent an ICMP error, and lets those through that are not final.
+        match peer.ip() {
+            IpAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
+            IpAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
+        }
         socket.connect(&peer.into())?;
         Ok(ClientSocket {
             socket: socket.into(),
+        })
+    }
+
+    /// Takes the oldest ICMP error that the kernel keeps, and returns who sent it (IP_RECVERR in ip(7)). To be called
+    /// after every error: what is kept takes the room of replies.
+    pub fn rejected_by(&self) -> Option<IpAddr> {
+        let mut room = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in6);
+        let (socket, kept) = (self.socket.as_raw_fd(), MsgFlags::MSG_ERRQUEUE);
+        let message = recvmsg::<()>(socket, &mut [], Some(&mut room), kept).ok()?;
+        message.cmsgs().ok()?.find_map(|message| match message {
+            Control::Ipv4RecvErr(_, from) => from.map(|it| it.sin_addr.s_addr.to_ne_bytes().into()),
+            Control::Ipv6RecvErr(_, from) => from.map(|it| it.sin6_addr.s6_addr.into()),
+            _ => None,
         })
     }
 

@@ -33,7 +33,7 @@ impl Server {
     ) {
         let request = match Request::parse(datagram) {
             Ok(request) => request,
-            Err(malformed) => return self.stats.count_malformed(malformed),
+            Err(malformed) => return self.drop_malformed(io, peer, malformed),
         };
         self.hear_out(now, io, peer);
         let known = self.by_peer.get(&peer).copied();
@@ -158,7 +158,7 @@ impl Server {
             arrival: self.arrivals,
         };
         match self.serve_or_let_wait(now, io, arrival, place) {
-            Ok(()) => {}
+            Ok(()) => self.report_taken(io, arrival),
             Err(Unopened::Refused(refusal)) => {
                 let (peer, local) = (arrival.peer, arrival.local);
                 self.refuse(now, io, peer, local, arrival.spelled, refusal);
@@ -166,6 +166,7 @@ impl Server {
             Err(Unopened::Exhausted) => {
                 self.pause(now, io);
                 self.let_wait(now, io, arrival, place);
+                self.report_taken(io, arrival);
             }
             // It will be counted when it comes again.
             Err(Unopened::Busy) => self.stats.requests -= 1,
@@ -173,6 +174,22 @@ impl Server {
                 self.stats.failed += 1;
                 io.report(Event::Unreachable { peer: arrival.peer });
             }
+        }
+    }
+
+    fn report_taken(&self, io: &mut impl Io, arrival: &Arrival<'_>) {
+        let (peer, name) = (arrival.peer, arrival.name);
+        // Past a bound it was dropped.
+        if let Some(&id) = self.by_peer.get(&peer) {
+            let waiting = match self.clients[id].phase() {
+                None => self.count.pending + self.count.held,
+                Some(_) => 0,
+            };
+            io.report(Event::Taken {
+                peer,
+                name,
+                waiting,
+            });
         }
     }
 

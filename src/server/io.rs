@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Local;
 use crate::name::FileName;
 use crate::transfer::{Datagrams, Departed, Negotiated, Outcome};
-use crate::wire::{Mode, Peer, Refusal};
+use crate::wire::{Malformed, Mode, Peer, Refusal};
 
 /// A request that gets a file and a socket.
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +132,22 @@ pub enum Event<'a> {
         name: &'a [u8],
         /// Why not.
         refusal: Refusal,
+    },
+    /// A request was taken.
+    Taken {
+        /// Who asked.
+        peer: Peer,
+        /// For what.
+        name: FileName<'a>,
+        /// How many wait, this one among them; 0 if it has a slot at once.
+        waiting: usize,
+    },
+    /// A datagram where requests come in was none.
+    Nonsense {
+        /// Who sent it.
+        peer: Peer,
+        /// What is wrong with it.
+        malformed: Malformed,
     },
     /// A request that went to a broadcast or multicast address cannot be served, and got no answer.
     Unanswered {

@@ -311,9 +311,10 @@ impl Server {
         self.end_all(now, io, |_| true);
     }
 
-    /// Counts a datagram that was dropped before it came here.
-    pub fn count_malformed(&mut self, malformed: Malformed) {
+    /// Drops a datagram that is no request.
+    pub fn drop_malformed(&mut self, io: &mut impl Io, peer: Peer, malformed: Malformed) {
         self.stats.count_malformed(malformed);
+        io.report(Event::Nonsense { peer, malformed });
     }
 
     /// Counts a datagram from an address that may not ask.

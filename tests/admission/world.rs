@@ -362,6 +362,7 @@ impl Io for World {
                 });
             }
             Event::Refused { .. } => self.refusals_reported += 1,
+            Event::Taken { .. } | Event::Nonsense { .. } => {}
             Event::Unanswered { peer, refusal, .. } => self.unanswered.push((peer, refusal)),
             Event::QueueFull { peer } => {
                 self.deeds.push(Deed::QueueFull(peer));

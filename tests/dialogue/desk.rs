@@ -185,6 +185,8 @@ impl Io for World {
                     .push_back((report.peer.port, report.outcome, report.bytes));
             }
             Event::Refused { .. }
+            | Event::Taken { .. }
+            | Event::Nonsense { .. }
             | Event::Unanswered { .. }
             | Event::QueueFull { .. }
             | Event::Unreachable { .. }

@@ -256,8 +256,14 @@ impl<C: Choices> History<C> {
             1 => self.server.abort(now, &mut self.world),
             2..10 => self.world.faults = self.world.choices.pick(&[0, 50, 10, 3, 1]),
             10..20 => {
-                self.server.count_malformed(Malformed::Oversized);
-                self.server.count_malformed(Malformed::Unanswerable);
+                let peer = Peer {
+                    address: Ipv4Addr::LOCALHOST.into(),
+                    port: 0,
+                    scope: 0,
+                };
+                for malformed in [Malformed::Oversized, Malformed::Unanswerable] {
+                    self.server.drop_malformed(&mut self.world, peer, malformed);
+                }
             }
             20..24 => {
                 let client = self.any_client();

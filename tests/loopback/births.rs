@@ -18,10 +18,12 @@ const REPLY: &str = "recvfrom";
 const FOUND: [&str; 3] = [REQUEST, "openat2", "fstat"];
 /// What the first transfer of a file needs besides: its mapping, and a look whether another one would still find room.
 const MAPPED: [&str; 3] = ["mmap", "mmap", "munmap"];
-/// Those that make the client's socket; the flag "don't fragment" is turned off, and the MTU of the path limits the block size.
-const CONNECTED: [&str; 7] = [
+/// Those that make the client's socket; the flag "don't fragment" is turned off, who sends an ICMP error is kept, since an operator
+/// looks for the firewall that did, and the MTU of the path limits the block size.
+const CONNECTED: [&str; 8] = [
     "socket",
     "bind",
+    "setsockopt",
     "setsockopt",
     "connect",
     "epoll_ctl",

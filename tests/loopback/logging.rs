@@ -5,10 +5,12 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, ChildStderr, Stdio};
 
 use crate::client::{Client, fetch, fetch_bytes};
 use crate::download::{Download, Wish};
+use crate::machine::{is_root, skipped};
 use crate::root::{Root, assert_same};
 use crate::server::{PROGRAM, Server, listening_address, program};
 
@@ -50,6 +52,48 @@ fn one_line_for_a_refusal() {
             "127.0.0.1:{} \"{name}\": refused: {why}",
             client.port()
         )]);
+        assert!(line.starts_with("WARN "), "{line}");
+    }
+}
+
+/// What becomes of a request, and who sends what is none, for whoever asks for more.
+#[test]
+fn one_line_as_a_request_is_taken_and_for_nonsense() {
+    let (root, _) = Root::with_file(100_000);
+    let server = Server::with(root.path(), &["-v", "-n", "1"]);
+    let mut first = Client::new(server.address());
+    first.request(&Wish::octet("file"));
+    first.expect_data(1);
+    let second = Client::new(server.address());
+    second.request(&Wish::octet("/file"));
+    let third = Client::new(server.address());
+    third.send_to_server(b"\0\x04\0\x01");
+    for (client, words) in [
+        (&first, "\"file\": admitted"),
+        (&second, "\"file\": queued; 1 wait"),
+        (&third, "dropped a datagram: no request"),
+    ] {
+        let line = server.wait_for_log(&[&format!("127.0.0.1:{}", client.port()), words]);
+        assert!(line.starts_with("DEBUG "), "{line}");
+    }
+}
+
+/// So that nobody has to guess who the server is.
+#[test]
+fn a_refusal_names_the_user_who_may_not_read() {
+    if !is_root() {
+        return skipped("a file of another user needs root");
+    }
+    let (root, _) = Root::with_file(10);
+    let file = root.path().join("file");
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    for (options, user) in [
+        (&[][..], "nobody (65534:65534)"),
+        (&["-u", "4321:4321"], "4321 (4321:4321)"),
+    ] {
+        let server = Server::with(root.path(), options);
+        fetch(server.address(), &Wish::octet("file")).unwrap_err();
+        let line = server.wait_for_log(&["\"file\": refused: access denied to user", user]);
         assert!(line.starts_with("WARN "), "{line}");
     }
 }

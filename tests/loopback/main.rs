@@ -32,6 +32,7 @@ mod command_line;
 mod descriptors;
 mod doors;
 mod faults;
+mod firewalls;
 mod forged;
 mod held;
 mod idle;

@@ -1,0 +1,55 @@
+//! How many lines of a kind the log writes in a second.
+
+use std::time::Duration;
+
+use crate::moment::Moment;
+
+/// A number of lines a second, and how many were left out.
+#[derive(Debug)]
+pub(super) struct Budget {
+    per_second: u32,
+    left: u32,
+    second: Moment,
+    /// How many were left out since the last line.
+    pub(super) untold: u64,
+}
+
+impl Budget {
+    pub(super) fn new(now: Moment, per_second: u32) -> Budget {
+        Budget {
+            per_second,
+            left: per_second,
+            second: now,
+            untold: 0,
+        }
+    }
+
+    /// Takes one line; tells how many were left out before it, or none where this one is, too.
+    pub(super) fn take(&mut self, now: Moment) -> Option<u64> {
+        if now.since(self.second) >= Duration::from_secs(1) {
+            self.second = now;
+            self.left = self.per_second;
+        }
+        if self.left == 0 {
+            self.untold += 1;
+            return None;
+        }
+        self.left -= 1;
+        Some(std::mem::take(&mut self.untold))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_lets_so_many_through_in_a_second_and_counts_the_others() {
+        let second = Duration::from_secs(1);
+        let mut budget = Budget::new(Moment::START, 2);
+        let taken: Vec<_> = (0..5).map(|_| budget.take(Moment::START)).collect();
+        assert_eq!(taken, [Some(0), Some(0), None, None, None]);
+        assert_eq!(budget.take(Moment::START + second), Some(3));
+        assert_eq!(budget.take(Moment::START + second), Some(0));
+    }
+}
