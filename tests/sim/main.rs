@@ -8,6 +8,7 @@
 //! `TFTPD_SEED=7 cargo test --test sim NAME` replays one seed; `scripts/sim` runs many of them and the
 //! full sizes.
 
+mod anew;
 mod boots;
 mod cold;
 mod disk;
