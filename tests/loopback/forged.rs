@@ -89,7 +89,9 @@ fn forged_beside_honest(address: fn(u64) -> Ipv4Addr) -> Option<Drawn> {
         for number in 0..FILES {
             hard_link(root.file("file"), root.file(name_of(number))).unwrap();
         }
-        let server = Server::with(root.path(), &["-n", "32", "-a", "0.0.0.0:69"]);
+        // The queue that is full after some seconds of forging.
+        let options = ["-n", "32", "-q", "4096", "-a", "0.0.0.0:69"];
+        let server = Server::with(root.path(), &options);
         let idle = fetch_all(1, &bytes);
 
         let over = AtomicBool::new(false);

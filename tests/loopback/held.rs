@@ -24,18 +24,25 @@ const LENGTH: usize = 600 * 512 + 100;
 /// How long a slow client takes over a block, from the first one on: its slot is not idle because of that.
 const PACE: Duration = Duration::from_millis(150);
 
+/// What it is sent in a block: less in that time would be a client far away, which lends its slot.
+const SLOW_BLKSIZE: usize = 32 << 10;
+
 /// A client that has the slot and uses it slowly, until it is told to be quick.
 struct Slow {
     may_be_quick: Arc<AtomicBool>,
-    thread: JoinHandle<Vec<u8>>,
+    thread: JoinHandle<()>,
 }
 
 impl Slow {
-    fn start(server: SocketAddr) -> Self {
+    fn start(root: &Root, server: SocketAddr) -> Self {
         let may_be_quick = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&may_be_quick);
+        let all = root.write("slow", 600 * SLOW_BLKSIZE + 100);
         let mut client = Client::new(server);
-        client.request(&Wish::octet("file"));
+        client.request(&Wish::octet("slow").option("blksize", SLOW_BLKSIZE));
+        client.expect_oack(&[("blksize", &SLOW_BLKSIZE.to_string())]);
+        thread::sleep(PACE);
+        client.ack(0);
         let mut bytes = client.expect_data(1);
         let fetch_rest = move || {
             let mut block = 1;
@@ -44,8 +51,8 @@ impl Slow {
                     thread::sleep(PACE);
                 }
                 client.ack(block);
-                if !bytes.len().is_multiple_of(512) {
-                    return bytes;
+                if !bytes.len().is_multiple_of(SLOW_BLKSIZE) {
+                    return assert_same(&bytes, &all);
                 }
                 block += 1;
                 bytes.extend(client.expect_data(block));
@@ -57,10 +64,10 @@ impl Slow {
         }
     }
 
-    /// It fetches the rest at full speed, and its slot is free.
-    fn finish(self) -> Vec<u8> {
+    /// It fetches the rest at full speed, each byte of it right, and its slot is free.
+    fn finish(self) {
         self.be_quick();
-        self.thread.join().unwrap()
+        self.thread.join().unwrap();
     }
 
     fn be_quick(&self) {
@@ -165,12 +172,12 @@ fn those_who_wait_are_answered_trickled_and_promoted() {
 
 /// False where a pause of the test may have cost somebody its slot.
 fn are_trickled_and_promoted_in_turn() -> bool {
-    let (root, bytes) = Root::with_file(LENGTH);
+    let (root, _) = Root::with_file(LENGTH);
     let wanted = root.write("wanted", 40 * 512 + 100);
     // A generous share, so that the slow one's small output keeps nobody waiting longer than a second.
     let options = ["-n", "1", "--hold", "1", "--keepalive-share", "100"];
     let server = Server::with(root.path(), &options);
-    let slow = Slow::start(server.address());
+    let slow = Slow::start(&root, server.address());
     let wishes = [
         Wish::octet("wanted"),
         Wish::octet("wanted").option("windowsize", 16),
@@ -203,7 +210,7 @@ fn are_trickled_and_promoted_in_turn() -> bool {
     members.take_part_until("all complete", |member| member.complete_at.is_some());
     // At a window a second it would have taken a minute.
     assert!(quick_from.elapsed() < Duration::from_secs(10));
-    assert_same(&slow.thread.join().unwrap(), &bytes);
+    slow.thread.join().unwrap();
     for member in &members.all {
         assert_same(&member.download.bytes, &wanted);
     }
@@ -312,7 +319,7 @@ fn a_slot_that_the_client_stops_using_while_others_wait_is_taken_within_a_second
 fn with_hold_never_those_who_wait_hear_nothing() {
     let (root, bytes) = Root::with_file(LENGTH);
     let server = Server::with(root.path(), &["-n", "1", "--hold", "never"]);
-    let slow = Slow::start(server.address());
+    let slow = Slow::start(&root, server.address());
     let wish = Wish::octet("file");
     let mut waiting: Vec<Client> = (1..=3)
         .map(|host| Client::at(Ipv4Addr::new(127, 3, 3, host), server.address()))
@@ -325,7 +332,7 @@ fn with_hold_never_those_who_wait_hear_nothing() {
         client.request(&wish);
     }
     waiting.iter_mut().for_each(Client::expect_nothing_yet);
-    assert_same(&slow.finish(), &bytes);
+    slow.finish();
     for client in &mut waiting {
         let download = client.complete(Download::new(&wish)).unwrap();
         assert_same(&download.bytes, &bytes);
@@ -337,7 +344,7 @@ fn with_hold_never_those_who_wait_hear_nothing() {
 fn a_machine_that_changes_its_port_while_it_is_held_has_one_transfer_in_the_end() {
     let (root, bytes) = Root::with_file(LENGTH);
     let server = Server::with(root.path(), &["-n", "1", "--hold", "1", "-vv"]);
-    let slow = Slow::start(server.address());
+    let slow = Slow::start(&root, server.address());
     let wish = Wish::octet("file");
     let port = || Client::at(Ipv4Addr::new(127, 3, 4, 1), server.address());
     let mut old = port();
@@ -350,7 +357,7 @@ fn a_machine_that_changes_its_port_while_it_is_held_has_one_transfer_in_the_end(
     assert_same(&new.expect_data(1), &bytes[..512]);
     old.expect_nothing_yet();
     new.ack(1);
-    assert_same(&slow.finish(), &bytes);
+    slow.finish();
     let mut got = bytes[..512].to_vec();
     let mut block = 1;
     while got.len().is_multiple_of(512) {
@@ -370,7 +377,7 @@ fn a_small_file_does_not_wait_behind_large_ones() {
     let (root, _) = Root::with_file(LENGTH);
     let small = root.write("small", 10_000);
     let server = Server::with(root.path(), &["-n", "2", "--hold", "never"]);
-    let slow = Slow::start(server.address());
+    let slow = Slow::start(&root, server.address());
     let mut waiting = Client::at(Ipv4Addr::new(127, 3, 5, 1), server.address());
     waiting.request(&Wish::octet("file"));
     for _ in 0..5 {
@@ -385,9 +392,9 @@ fn a_small_file_does_not_wait_behind_large_ones() {
 const HELD: usize = 1000;
 
 /// A server with one slow client and a thousand others that wait and were answered.
-fn a_thousand_held(server: &Server) -> (Slow, Crowd) {
+fn a_thousand_held(root: &Root, server: &Server) -> (Slow, Crowd) {
     raise_own_file_limit();
-    let slow = Slow::start(server.address());
+    let slow = Slow::start(root, server.address());
     let mut crowd = Crowd::new(server.address());
     (0..HELD).for_each(|_| crowd.add(Wish::octet("file")));
     eventually("a thousand held", PATIENCE, || {
@@ -406,7 +413,7 @@ fn memory_and_descriptors_of_a_thousand_held() {
     server.wait_for_log(&["complete"]);
     let files = open_files(server.process());
     let before = status(server.process(), "RssAnon");
-    let (slow, crowd) = a_thousand_held(&server);
+    let (slow, crowd) = a_thousand_held(&root, &server);
     assert!(open_files(server.process()) >= files + HELD);
     let each = (status(server.process(), "RssAnon") - before) * 1024 / HELD as u64;
     eprintln!("{each} bytes for each held client");
@@ -425,7 +432,7 @@ fn a_thousand_held_take_next_to_no_processor_time() {
     let _turn = alone();
     let (root, _) = Root::with_file(LENGTH);
     let server = Server::with(root.path(), &["-n", "1", "--hold", "1"]);
-    let (_slow, mut crowd) = a_thousand_held(&server);
+    let (_slow, mut crowd) = a_thousand_held(&root, &server);
     let blocks = |crowd: &Crowd| {
         let blocks = crowd.members().iter().map(|member| member.download.blocks);
         blocks.sum::<u64>()
