@@ -106,7 +106,7 @@ fn a_request_after_a_lost_last_ack_is_answered() {
 #[test]
 fn tftp_gets_files_again_and_again_in_one_session() {
     let root = Root::new();
-    root.write("one", 700);
+    root.write("one", 100);
     root.write("two", 40_000);
     let server = Server::start(root.path());
     let into = Root::new();

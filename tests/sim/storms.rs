@@ -10,7 +10,9 @@ use crate::link::Path;
 use crate::measure::Results;
 use crate::random::Chance;
 use crate::world::{Arrival, FAST_ETHERNET, GIGABIT, TEN_GIGABIT, World};
-use crate::{few_seeds, is_full, judge, judge_all, most_kinds, run_ours, seeds, small_crowd};
+use crate::{
+    few_seeds, is_full, judge, judge_all, kinds_that_bear_loss, run_ours, seeds, small_crowd,
+};
 
 /// It allows 30 s for a whole file, waiting included.
 const COUNTED_APART: [Kind; 1] = [Kind::RaspberryPi4];
@@ -47,7 +49,7 @@ fn loss_costs_no_boot_that_an_idle_server_would_have_had() {
             },
             arrival,
             budget: Duration::from_secs(36_000),
-            ..World::new("loss", seed).with_each(&most_kinds(), 6, 200)
+            ..World::new("loss", seed).with_each(&kinds_that_bear_loss(), 6, 200)
         };
         let mut lost = [(0, 0); Kind::ALL.len()];
         for seed in seeds() {
