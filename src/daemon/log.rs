@@ -112,6 +112,12 @@ impl Log {
             Event::Exhausted => {
                 self.warning(now, || "out of descriptors or memory: requests wait".into());
             }
+            Event::LargeBlocksLost { peer } => self.warning(now, || {
+                format!(
+                    "{peer}: acknowledged its options and then no block, twice in a row: a hop loses large \
+                     packets? It is granted blocks of 512 bytes for 10 minutes (see -B)"
+                )
+            }),
             Event::FarAway { peer, round_trip } => {
                 let millis = round_trip.as_millis();
                 self.warning(now, || {

@@ -162,6 +162,8 @@ impl Server {
         phase: Phase,
     ) -> Served {
         let mut terms = self.limits.terms;
+        let max_blksize = self.queue.host(host).max_blksize(now);
+        terms.max_blksize = terms.max_blksize.min(max_blksize);
         let bound = self.congestion.max_windowsize(self.count.running);
         terms.max_windowsize = terms.max_windowsize.min(bound);
         if phase == Phase::Held {

@@ -325,7 +325,7 @@ impl Server {
             try_again_at: None,
         });
         self.by_peer.insert(arrival.peer, id);
-        self.queue.add_client(host_of(arrival.peer));
+        self.queue.host(host_of(arrival.peer)).add_client();
         self.count(arrived_at, id);
         self.set_timer(id);
         id

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::moment::Moment;
 use crate::name::FileNameBuf;
+use crate::transfer::options::BLKSIZE_DEFAULT;
 use crate::transfer::{Outcome, Transfer, Wanted};
 use crate::wire::{Mode, Peer};
 
@@ -289,6 +290,17 @@ impl Client {
     pub(super) fn is_unanswered(&self) -> bool {
         self.transfer()
             .is_none_or(|transfer| !transfer.is_answered())
+    }
+
+    /// Whether blocks of more than 512 bytes arrived there, and when it last made progress; `None` if it was sent
+    /// none, or asked again since.
+    pub(super) fn large_blocks(&self) -> Option<(bool, Moment)> {
+        let served = self.served()?;
+        let transfer = &served.transfer;
+        let have_arrived = transfer.acknowledged_bytes() > 0;
+        let may_be_lost = served.is_repeating() && !transfer.has_nothing_out();
+        let are_large = transfer.negotiated().blksize > BLKSIZE_DEFAULT;
+        (are_large && (have_arrived || may_be_lost)).then(|| (have_arrived, transfer.progress_at()))
     }
 
     /// When something is to be done for it if nothing comes; `reclaims`: an idle slot is noted.

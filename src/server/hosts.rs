@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::pending::Place;
 use super::table::{MEMORY, Record};
 use crate::moment::Moment;
+use crate::transfer::options::{BLKSIZE_DEFAULT, BLKSIZE_MAX};
 use crate::wire::Peer;
 
 /// What tells one machine from another: its address, and the interface where that is link-local.
@@ -51,6 +52,19 @@ pub(super) struct HostRecord {
     pub(super) running: u32,
     /// Those that wait, by their places.
     pub(super) waiters: Vec<Waiter>,
+    large_blocks: LargeBlocks,
+    large_blocks_at: Moment,
+}
+
+/// What became of blocks of more than 512 bytes: a hop with a small MTU may lose their fragments, and nothing else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum LargeBlocks {
+    /// The last of them arrived, or it was sent none; since when.
+    Arrive,
+    /// A transfer lost all of them; when its OACK was acknowledged.
+    LostOnce,
+    /// So did the next; since when none are sent.
+    Lost,
 }
 
 /// A client that waits.
@@ -81,11 +95,16 @@ impl Record for HostRecord {
             clients: 0,
             running: 0,
             waiters: Vec::new(),
+            large_blocks: LargeBlocks::Arrive,
+            large_blocks_at: now,
         }
     }
 
-    fn heard_at(&self) -> Moment {
-        self.heard_at
+    fn kept_until(&self) -> Moment {
+        let lost_until = self.large_blocks_at + LARGE_LOST_FOR;
+        let is_lost = self.large_blocks != LargeBlocks::Arrive;
+        let kept_until = self.heard_at + MEMORY;
+        kept_until.max(if is_lost { lost_until } else { kept_until })
     }
 
     fn is_in_use(&self) -> bool {
@@ -117,6 +136,30 @@ impl HostRecord {
     pub(super) fn remove_client(&mut self, heard_at: Moment) {
         self.clients -= 1;
         self.heard_at = self.heard_at.max(heard_at);
+    }
+
+    /// The largest block that it is sent.
+    pub(super) fn max_blksize(&self, now: Moment) -> u16 {
+        let lost_until = self.large_blocks_at + LARGE_LOST_FOR;
+        match self.large_blocks == LargeBlocks::Lost && now < lost_until {
+            true => BLKSIZE_DEFAULT,
+            false => BLKSIZE_MAX,
+        }
+    }
+
+    /// A transfer with blocks of more than 512 bytes last made progress at `at`. They arrive, or only its OACK was
+    /// acknowledged before it was given up. Returns whether none are sent from now on.
+    pub(super) fn note_large_blocks(&mut self, now: Moment, arrive: bool, at: Moment) -> bool {
+        let since = self.large_blocks_at;
+        let is_second = self.large_blocks == LargeBlocks::LostOnce;
+        let apart = LOST_APART * u32::from(is_second);
+        (self.large_blocks, self.large_blocks_at) = match (arrive, is_second) {
+            (true, _) => (LargeBlocks::Arrive, since.max(at)),
+            (false, _) if at < since + apart => return false,
+            (false, true) => (LargeBlocks::Lost, now),
+            (false, false) => (LargeBlocks::LostOnce, at),
+        };
+        self.large_blocks == LargeBlocks::Lost
     }
 
     /// Which of those who wait is the first in line.
@@ -170,6 +213,13 @@ pub(super) const HOSTS_MAX: usize = 57_000;
 
 /// No boot takes longer: a machine that goes on begins another one.
 const BOOT_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// How long a machine that lost large blocks is sent none.
+const LARGE_LOST_FOR: Duration = Duration::from_secs(10 * 60);
+
+/// Transfers that begin closer together are not two in a row: FreeBSD's loader leaves each of some in silence
+/// before it reads a file, and a machine that is switched off leaves all it has.
+const LOST_APART: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {

@@ -170,6 +170,12 @@ pub enum Event<'a> {
     },
     /// Descriptors or memory ran out: admissions pause for a moment.
     Exhausted,
+    /// A client acknowledged its OACK and then no block of more than 512 bytes, twice in a row: its host is
+    /// granted no larger ones for 10 minutes.
+    LargeBlocksLost {
+        /// The client.
+        peer: Peer,
+    },
     /// More clients are far away than slots and the link are of use to: told now and then.
     FarAway {
         /// One of them.

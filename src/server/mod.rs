@@ -361,8 +361,14 @@ impl Server {
         self.uncount(id);
         let client = self.clients.remove(id);
         self.part(now, &client);
-        let host = host_of(client.peer);
-        self.queue.remove_client(host, client.heard_at());
+        let record = self.queue.host(host_of(client.peer));
+        record.remove_client(client.heard_at());
+        if let Some((have_arrived, at)) = client.large_blocks()
+            && (have_arrived || outcome == Outcome::TimedOut)
+            && record.note_large_blocks(now, have_arrived, at)
+        {
+            io.report(Event::LargeBlocksLost { peer: client.peer });
+        }
         if client.transfer().is_some() {
             io.close(id);
             self.paused_until = None;

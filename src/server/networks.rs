@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::hosts::Host;
 use super::pending::{Line, Place};
-use super::table::{Record, Table};
+use super::table::{MEMORY, Record, Table};
 use crate::moment::Moment;
 
 /// The network of an address, in which a stranger may choose addresses at will.
@@ -77,8 +77,8 @@ impl Record for NetworkRecord {
         }
     }
 
-    fn heard_at(&self) -> Moment {
-        self.heard_at
+    fn kept_until(&self) -> Moment {
+        self.heard_at + MEMORY
     }
 
     fn is_in_use(&self) -> bool {

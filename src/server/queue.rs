@@ -113,17 +113,8 @@ impl Queue {
         self.hosts.get(host).is_some_and(|record| record.is_proven)
     }
 
-    /// One more client of `host` waits or is served.
-    pub(super) fn add_client(&mut self, host: Host) {
-        self.host(host).add_client();
-    }
-
-    /// A client of `host`, which was last heard at `heard_at`, is gone.
-    pub(super) fn remove_client(&mut self, host: Host, heard_at: Moment) {
-        self.host(host).remove_client(heard_at);
-    }
-
-    fn host(&mut self, host: Host) -> &mut HostRecord {
+    /// What is remembered of `host`, which has clients or has just asked.
+    pub(super) fn host(&mut self, host: Host) -> &mut HostRecord {
         let record = self.hosts.get_mut(host);
         record.expect("a host is remembered while it has clients")
     }

@@ -4,6 +4,7 @@
 //! known peer is judged, all that this peer has answered is read: what a client sent first counts first.
 
 use super::client::Again;
+use super::hosts::host_of;
 use super::{Incoming, Io, REPLY_MAX, Server};
 use crate::moment::Moment;
 use crate::transfer::{Outcome, Step};
@@ -79,6 +80,7 @@ impl Server {
         };
         let was_answered = transfer.is_answered();
         let had_nothing_out = transfer.has_nothing_out();
+        let had_blocks = transfer.acknowledged_bytes() > 0;
         let (progress_before, timeouts) = (transfer.progress_at(), transfer.timeouts());
         let step = match reply {
             Ok(Reply::Ack(block)) => transfer.on_ack(now, block),
@@ -104,6 +106,10 @@ impl Server {
         if (transfer.is_answered() || is_error) && !was_answered {
             self.spread_first_feeding(now, client);
             self.proves(client);
+        }
+        if !had_blocks && let Some((true, at)) = self.clients[client].large_blocks() {
+            let host = host_of(self.clients[client].peer);
+            self.queue.host(host).note_large_blocks(now, true, at);
         }
         let asked_again =
             is_error && matches!(self.clients[client].again(), Some(Again::Asked { .. }));

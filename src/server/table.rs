@@ -14,8 +14,8 @@ pub(super) trait Record {
     /// Of one that is heard for the first time.
     fn new(now: Moment) -> Self;
 
-    /// When it was last heard.
-    fn heard_at(&self) -> Moment;
+    /// Until when it is kept if there is room.
+    fn kept_until(&self) -> Moment;
 
     /// Something refers to it: it must not be forgotten.
     fn is_in_use(&self) -> bool;
@@ -64,8 +64,8 @@ impl<K: Copy + Eq + Hash, R: Record> Table<K, R> {
         self.records.values()
     }
 
-    /// Forgets those whose time is over and, if there are too many, the first that was not heard since it
-    /// took its place in the line.
+    /// Forgets those whose time is over and, if there are too many, the first whose time has become no longer
+    /// since it took its place in the line.
     fn forget(&mut self, now: Moment) {
         for look in 1..=LOOKS_MAX {
             let is_full = self.line.len() >= self.max;
@@ -77,7 +77,7 @@ impl<K: Copy + Eq + Hash, R: Record> Table<K, R> {
             }
             self.line.pop_front();
             let record = &self.records[&key];
-            let forget_at = record.heard_at() + MEMORY;
+            let forget_at = record.kept_until();
             let is_least = is_full && (forget_at <= look_at || look == LOOKS_MAX);
             if !record.is_in_use() && (forget_at < now || is_least) {
                 self.records.remove(&key);
@@ -88,7 +88,7 @@ impl<K: Copy + Eq + Hash, R: Record> Table<K, R> {
     }
 }
 
-/// How long a record is kept after it was last heard.
+/// How long most records are kept after they were last heard.
 pub(super) const MEMORY: Duration = Duration::from_secs(60);
 
 /// Records looked at for one that is entered.
@@ -115,8 +115,8 @@ mod tests {
             }
         }
 
-        fn heard_at(&self) -> Moment {
-            self.at
+        fn kept_until(&self) -> Moment {
+            self.at + MEMORY
         }
 
         fn is_in_use(&self) -> bool {

@@ -5,7 +5,7 @@
 //! wait, `peers` about requests from peers that are known, `slots` about how a slot is taken and given
 //! back, `endings` about stopping, silence and sleep. These know a server that waits in silence; `held`
 //! is about those who are kept alive while they wait, `boots` about who is next, `busy` about
-//! files that cannot be told yet, `idle` about slots that
+//! files that cannot be told yet, `large_blocks` about hosts that lose them, `idle` about slots that
 //! nobody uses, `strangers` about what one address may have and what forged requests draw. `histories` compares thousands of random days with the simple `model`.
 
 #![allow(
@@ -19,6 +19,7 @@ mod endings;
 mod held;
 mod histories;
 mod idle;
+mod large_blocks;
 mod lending;
 mod model;
 #[path = "../hostile/outcomes.rs"]

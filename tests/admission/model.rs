@@ -63,6 +63,8 @@ pub(crate) struct Served {
     is_called_for: bool,
     /// Another transfer answers its client: this one has no slot, and its peer is told as [`older`].
     is_overtaken: bool,
+    /// As its OACK says: which hosts lose large blocks is not judged here.
+    blksize: u16,
 }
 
 /// An equal request came after an ACK. It is answered after two round trips, which the model does not
@@ -112,8 +114,8 @@ impl Served {
 
     /// The block that ends its file.
     pub(crate) fn last(&self) -> u64 {
-        let blksize = if self.wish.with_oack { 1024 } else { 512 };
-        length_of(self.wish.file).expect("only files that exist are served") / blksize + 1
+        let length = length_of(self.wish.file).expect("only files that exist are served");
+        length / u64::from(self.blksize) + 1
     }
 
     /// How often its first packet is sent, and for how long an answer to it is awaited.
@@ -536,7 +538,16 @@ impl Model {
                         self.begin_unless_stopping(now, world, peer, wish, &mut deeds);
                     }
                 }
-                Deed::Sent(peer, packet) => self.judge_packet(now, peer, packet),
+                Deed::Sent(peer, packet) => {
+                    if packet == Packet::Oack
+                        && let Some(served) = self.served.iter_mut().find(|it| it.peer == peer)
+                        && let Some(granted) = world.granted.iter().rfind(|it| it.0 == peer)
+                    {
+                        served.blksize = granted.1;
+                        assert!([512, 1024].contains(&served.blksize));
+                    }
+                    self.judge_packet(now, peer, packet);
+                }
                 Deed::QueueFull(_) | Deed::Unreachable(_) => panic!("nothing arrived: {deed:?}"),
             }
         }
@@ -692,6 +703,7 @@ impl Model {
             asked_again: None,
             is_called_for: false,
             is_overtaken: false,
+            blksize: if wish.with_oack { 1024 } else { 512 },
         });
     }
 

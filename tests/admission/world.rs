@@ -104,6 +104,9 @@ pub(crate) struct World {
     pub(crate) queue_full: Vec<Peer>,
     pub(crate) unreachable_reported: Vec<Peer>,
     pub(crate) exhausted_reported: Vec<Moment>,
+    /// The block size in each OACK.
+    pub(crate) granted: Vec<(Peer, u16)>,
+    pub(crate) lost_reported: Vec<Peer>,
 
     /// Whose socket was closed last, as deeds tell it.
     closed: Option<Peer>,
@@ -295,7 +298,11 @@ impl Io for World {
         }
         let mut end = None;
         let packets: Vec<Packet> = match datagrams {
-            Datagrams::Oack(_) => vec![Packet::Oack],
+            Datagrams::Oack(negotiated) => {
+                let told = self.told_peer(client);
+                self.granted.push((told, negotiated.blksize));
+                vec![Packet::Oack]
+            }
             Datagrams::Error(refusal) => vec![Packet::Error(refusal)],
             Datagrams::Data(blocks) => {
                 assert!(1 <= blocks.count, "asked to send nothing");
@@ -372,6 +379,7 @@ impl Io for World {
                 self.deeds.push(Deed::Unreachable(peer));
                 self.unreachable_reported.push(peer);
             }
+            Event::LargeBlocksLost { peer } => self.lost_reported.push(peer),
             Event::FarAway { .. } => {}
             Event::Exhausted => {
                 self.deeds.push(Deed::Exhausted);

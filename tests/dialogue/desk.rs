@@ -191,6 +191,7 @@ impl Io for World {
             | Event::QueueFull { .. }
             | Event::Unreachable { .. }
             | Event::Exhausted
+            | Event::LargeBlocksLost { .. }
             | Event::FarAway { .. } => {}
         }
     }

@@ -48,6 +48,7 @@ mod security;
 mod seen_elsewhere;
 mod segments;
 mod signals;
+mod small_mtu;
 mod socket_errors;
 mod stalling_disk;
 mod storm;
