@@ -12,6 +12,7 @@
 mod client;
 mod crowd;
 mod download;
+mod fuse;
 mod machine;
 mod packet;
 mod root;
@@ -27,6 +28,7 @@ mod changing_files;
 mod check;
 mod client_check;
 mod clock;
+mod cold_disk;
 mod cold_files;
 mod command_line;
 mod descriptors;
