@@ -173,15 +173,18 @@ fn those_who_wait_are_answered_trickled_and_promoted() {
 /// False where a pause of the test may have cost somebody its slot.
 fn are_trickled_and_promoted_in_turn() -> bool {
     let (root, _) = Root::with_file(LENGTH);
-    let wanted = root.write("wanted", 40 * 512 + 100);
+    // In blocks so large that who takes 40 ms over one is not far away.
+    let wanted = root.write("wanted", 40 * 8192 + 100);
     // A generous share, so that the slow one's small output keeps nobody waiting longer than a second.
     let options = ["-n", "1", "--hold", "1", "--keepalive-share", "100"];
     let server = Server::with(root.path(), &options);
     let slow = Slow::start(&root, server.address());
     let wishes = [
-        Wish::octet("wanted"),
-        Wish::octet("wanted").option("windowsize", 16),
-        Wish::octet("wanted").option("blksize", 1024),
+        Wish::octet("wanted").option("blksize", 8192),
+        Wish::octet("wanted")
+            .option("blksize", 8192)
+            .option("windowsize", 16),
+        Wish::octet("wanted").option("blksize", 16384),
     ];
     let asked_at = Instant::now();
     let ask = |(host, wish)| Member::ask(host, server.address(), wish);
