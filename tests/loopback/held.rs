@@ -369,7 +369,8 @@ fn a_machine_that_changes_its_port_while_it_is_held_has_one_transfer_in_the_end(
         new.ack(block);
     }
     assert_same(&got, &bytes);
-    let lines = server.wait_for_lines("ends", 2, |line| line.contains("127.3.4.1:"));
+    let is_end = |line: &str| line.contains("127.3.4.1:") && line.contains(" pending ");
+    let lines = server.wait_for_lines("ends", 2, is_end);
     let complete = lines.iter().filter(|line| line.contains(": complete"));
     assert_eq!(complete.count(), 1);
     old.expect_nothing_yet();
