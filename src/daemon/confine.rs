@@ -13,6 +13,8 @@ use super::log::Log;
 use super::{Failure, trying};
 use crate::config::Settings;
 use crate::os::files::Files;
+use crate::os::helper::Helper;
+use crate::os::poll::Poll;
 use crate::os::users::{self, Account};
 use crate::os::{privileges, sandbox};
 
@@ -53,7 +55,7 @@ fn usual_account() -> Account {
     })
 }
 
-/// Gives up everything, and tells what is left.
+/// Gives up everything, tells what is left, and starts the helper, which has given up as much.
 ///
 /// # Errors
 /// Where something that can be given up here is not.
@@ -62,7 +64,8 @@ pub(super) fn confine(
     files: &Files,
     account: Option<&Account>,
     log: &mut Log,
-) -> Result<(), Failure> {
+    poll: &Poll,
+) -> Result<Helper, Failure> {
     give_up_privileges(settings, files, account)?;
     if let Err(failure) = find_readable(settings, files) {
         log.unreadable(&failure);
@@ -70,12 +73,17 @@ pub(super) fn confine(
     log.root(&settings.root, files);
     let user = account.map(|of| format!("{} ({}:{})", of.name, of.user, of.group));
     let acts_as = privileges::acts_as();
-    let sandbox = match settings.sandbox {
-        true => enter_sandbox(files)?,
-        false => "off".into(),
+    let start_helper = || {
+        let waker = poll.waker();
+        let helper = waker.and_then(Helper::start);
+        trying("helper thread", helper)
+    };
+    let (helper, sandbox) = match settings.sandbox {
+        true => enter_sandbox(files, start_helper)?,
+        false => (start_helper()?, "off".into()),
     };
     log.confined(user.as_deref(), acts_as, &sandbox);
-    Ok(())
+    Ok(helper)
 }
 
 /// Changes the root, the user and the group, and drops all capabilities.
@@ -140,18 +148,23 @@ pub(super) fn confine_files(settings: &Settings, files: &Files) -> Result<(), Fa
     Ok(())
 }
 
-/// Tells what of it this system has.
-fn enter_sandbox(files: &Files) -> Result<String, Failure> {
+/// Tells what of it this system has. Landlock binds the threads that are started later, the filter all there are.
+fn enter_sandbox(
+    files: &Files,
+    start_helper: impl FnOnce() -> Result<Helper, Failure>,
+) -> Result<(Helper, String), Failure> {
     let level = trying("Landlock", sandbox::confine_files(&files.directories()))?;
+    let helper = start_helper()?;
     let calls = trying("seccomp", sandbox::confine_calls(level > 0))?;
     let files = match level {
         0 => "no Landlock".into(),
         _ => format!("Landlock ABI {level}"),
     };
-    Ok(match calls {
+    let sandbox = match calls {
         0 => format!("{files}, no seccomp"),
         _ => format!("{files}, {calls} system calls"),
-    })
+    };
+    Ok((helper, sandbox))
 }
 
 const ROOT: u32 = 0;

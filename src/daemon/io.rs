@@ -10,11 +10,14 @@ use std::net::IpAddr;
 use nix::errno::Errno;
 
 use super::log::Log;
+use super::lookups::Lookups;
 use crate::moment::Moment;
-use crate::name::FileName;
+use crate::name::{FileName, FileNameBuf};
 use crate::os;
 use crate::os::content::Content;
+use crate::os::fetch::Fetched;
 use crate::os::files::{Files, Unavailable};
+use crate::os::helper::{Done, Helper, Job};
 use crate::os::listener::Listener;
 use crate::os::poll::{Poll, Source};
 use crate::os::socket::{ClientSocket, DATAGRAMS_MAX, Pieces, is_unsegmentable};
@@ -36,6 +39,16 @@ pub(super) struct World {
     pub now: Moment,
     /// The directory that is served.
     pub files: Files,
+    /// What waits for disks, once it was started.
+    pub helper: Option<Helper>,
+    /// The helper may have done more than was taken note of.
+    pub has_done: bool,
+    /// Who waits while it looks names up.
+    pub lookups: Lookups,
+    /// The name that the request at hand waits for.
+    pub sought: Option<FileNameBuf>,
+    /// The last number that told users of one client number apart.
+    last_serial: u32,
     /// By the client's number.
     connections: Vec<Option<Connection>>,
     mtu_clamp: bool,
@@ -52,8 +65,12 @@ pub(super) struct World {
 pub(super) struct Connection {
     /// Whose packets its socket takes.
     peer: Peer,
+    /// Tells it from others that had its number.
+    serial: u32,
     socket: ClientSocket,
     content: Content,
+    /// The error with which its file could not be read, or 0.
+    read_error: u16,
     wants_writable: bool,
     /// It has sent nothing yet, and who rejects our packets is worth a line.
     is_unheard: bool,
@@ -73,11 +90,103 @@ impl World {
             log,
             now,
             files,
+            helper: None,
+            has_done: false,
+            lookups: Lookups::default(),
+            sought: None,
+            last_serial: 0,
             connections: Vec::new(),
             mtu_clamp,
             segments: false,
             unread: Vec::new(),
             rejection: None,
+        }
+    }
+
+    /// The next thing that the helper has done.
+    pub(super) fn next_done(&mut self) -> Option<Done> {
+        if !self.has_done {
+            return None;
+        }
+        let done = self.helper.as_ref().and_then(Helper::next);
+        self.has_done = done.is_some();
+        done
+    }
+
+    /// The helper has read something for `client`; returns false if that one is gone.
+    pub(super) fn fetched(&mut self, client: usize, serial: u32, fetched: Fetched) -> bool {
+        let connection = self.connections.get_mut(client).and_then(Option::as_mut);
+        let connection = connection.filter(|it| it.serial == serial);
+        connection.is_some_and(|connection| {
+            connection.content.fetched(self.now, Some(fetched));
+            true
+        })
+    }
+
+    /// Does what has to follow where nothing was sent.
+    fn unsent(&mut self, client: usize, unsent: Unsent) -> Unsent {
+        let now = self.now;
+        let Some(connection) = self.connections.get_mut(client).and_then(Option::as_mut) else {
+            return unsent;
+        };
+        match unsent {
+            Unsent::Full => self.watch_writable(client, true),
+            Unsent::Absent => {
+                if let (Some(helper), Some(fetch)) = (&self.helper, connection.content.take_fetch())
+                    && helper
+                        .ask(Job::Read(client, connection.serial, fetch))
+                        .is_err()
+                {
+                    connection.content.fetched(now, None);
+                }
+            }
+            Unsent::Unreadable(_) => {
+                let code = mem::take(&mut connection.read_error);
+                if code != 0 {
+                    let peer = connection.peer;
+                    let error = io::Error::from_raw_os_error(code.into());
+                    self.log.disk_error(now, peer, &error);
+                }
+            }
+            Unsent::PortClosed => self.rejection = connection.rejection(),
+        }
+        unsent
+    }
+
+    /// What it means for a request or a client of the queue that a file was not opened.
+    fn unopened(
+        &mut self,
+        unavailable: Unavailable,
+        name: FileName<'_>,
+        client: Option<usize>,
+    ) -> Unopened {
+        match unavailable {
+            Unavailable::Refused(refusal) => Unopened::Refused(refusal),
+            Unavailable::Busy => Unopened::Busy,
+            Unavailable::Unknown => {
+                self.look_up(name, client);
+                Unopened::Busy
+            }
+            Unavailable::Exhausted => Unopened::Exhausted,
+        }
+    }
+
+    /// Lets the helper look `name` up, unless it does already. Where too much waits for it, nothing is done: whoever
+    /// asked asks again.
+    fn look_up(&mut self, name: FileName<'_>, client: Option<usize>) {
+        if !self.lookups.is_under_way(name) {
+            let Ok(lookup) = self.files.lookup(name) else {
+                return;
+            };
+            let job = Job::Open(lookup);
+            let Some(Ok(())) = self.helper.as_ref().map(|helper| helper.ask(job)) else {
+                return;
+            };
+            self.lookups.begin(name);
+        }
+        self.sought = Some(name.to_owned());
+        if let Some(client) = client {
+            self.lookups.add_client(name, client);
         }
     }
 
@@ -127,12 +236,18 @@ impl World {
 
 impl Io for World {
     fn find(&mut self, name: FileName<'_>) -> Result<u64, Unopened> {
-        self.files.find(name).map_err(unopened)
+        let found = self.files.find(name);
+        found.map_err(|unavailable| self.unopened(unavailable, name, None))
     }
 
     fn open(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, Unopened> {
         let as_text = opening.mode == Mode::Netascii;
-        let (content, size) = self.files.open(opening.name, as_text).map_err(unopened)?;
+        let (content, size) = match self.files.open(opening.name, as_text) {
+            Ok(opened) => opened,
+            Err(unavailable) => {
+                return Err(self.unopened(unavailable, opening.name, Some(client)));
+            }
+        };
         if size > 0 && matches!(content, Content::Read(_)) {
             self.log.unmapped(self.now, opening.name.as_bytes());
         }
@@ -157,8 +272,11 @@ impl Io for World {
         if self.connections.len() <= client {
             self.connections.resize_with(client + 1, || None);
         }
+        self.last_serial = self.last_serial.wrapping_add(1);
         self.connections[client] = Some(Connection {
             peer: opening.peer,
+            serial: self.last_serial,
+            read_error: 0,
             socket,
             content,
             wants_writable: false,
@@ -185,13 +303,7 @@ impl Io for World {
             }
             Datagrams::Data(blocks) => connection.send_blocks(self.now, blocks),
         };
-        if result == Err(Unsent::PortClosed) {
-            self.rejection = connection.rejection();
-        }
-        if result == Err(Unsent::Full) {
-            self.watch_writable(client, true);
-        }
-        result
+        result.map_err(|unsent| self.unsent(client, unsent))
     }
 
     fn refuse(&mut self, peer: Peer, local: Local, refusal: Refusal) {
@@ -315,6 +427,18 @@ impl Connection {
         Ok(departed)
     }
 
+    fn unprepared(&mut self, error: io::Error) -> Unsent {
+        match error.kind() {
+            ErrorKind::WouldBlock => Unsent::Absent,
+            ErrorKind::UnexpectedEof => Unsent::Unreadable(Refusal::FileChanged),
+            _ => {
+                let code = error.raw_os_error().unwrap_or(0);
+                self.read_error = u16::try_from(code).unwrap_or(0);
+                Unsent::Unreadable(Refusal::ReadFailed)
+            }
+        }
+    }
+
     /// Sends at most `MOST` blocks with one call.
     fn send_run<const MOST: usize>(
         &mut self,
@@ -324,9 +448,9 @@ impl Connection {
         let begin = run.offset(run.first);
         let wanted = u64::from(run.count) * u64::from(run.blksize);
         let oldest = run.offset(run.oldest.max(1));
-        self.content
-            .prepare(now, begin, wanted, oldest)
-            .map_err(unprepared)?;
+        if let Err(error) = self.content.prepare(now, begin, wanted, oldest) {
+            return Err(self.unprepared(error));
+        }
         let headers: [DataHeader; MOST] = array::from_fn(|place| {
             let place = u64::try_from(place).unwrap_or(0);
             DataHeader::new(run.first + place)
@@ -436,22 +560,6 @@ pub(super) fn after_error(error: &io::Error) -> AfterError {
 
 fn is_refused(error: &io::Error) -> bool {
     error.kind() == ErrorKind::ConnectionRefused
-}
-
-fn unprepared(error: io::Error) -> Unsent {
-    match error.kind() {
-        ErrorKind::WouldBlock => Unsent::Absent,
-        ErrorKind::UnexpectedEof => Unsent::Unreadable(Refusal::FileChanged),
-        _ => Unsent::Unreadable(Refusal::ReadFailed),
-    }
-}
-
-fn unopened(unavailable: Unavailable) -> Unopened {
-    match unavailable {
-        Unavailable::Refused(refusal) => Unopened::Refused(refusal),
-        Unavailable::Busy => Unopened::Busy,
-        Unavailable::Exhausted => Unopened::Exhausted,
-    }
 }
 
 /// What one buffer that is cut into packets may hold: an IPv6 packet with its headers has 65,575 bytes.

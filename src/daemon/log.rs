@@ -3,11 +3,10 @@
 //! Lines are bounded in number and in length, names in them are escaped, and a log that takes no more
 //! lines never stops the loop.
 
-use std::fmt;
-use std::io::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
+use std::{fmt, io};
 
 use env_logger::{Builder, Target};
 use log::{Level, LevelFilter, debug, info, log, log_enabled, warn};
@@ -176,7 +175,7 @@ impl Log {
     }
 
     /// Writes down that packets to a client that has sent nothing are rejected, which does not end the transfer.
-    pub fn rejected(&mut self, now: Moment, peer: Peer, by: IpAddr, error: &Error) {
+    pub fn rejected(&mut self, now: Moment, peer: Peer, by: IpAddr, error: &io::Error) {
         if let Some(untold) = self.strangers.take(now) {
             tell_untold(untold);
             warn!("{peer}: packets to it are rejected by {by}: {error}");
@@ -242,6 +241,13 @@ impl Log {
             tell_untold(untold);
             debug!("{}", text());
         }
+    }
+
+    /// Writes down that a disk failed, unless there were too many such lines lately. The next line names the file.
+    pub fn disk_error(&mut self, now: Moment, peer: Peer, error: &io::Error) {
+        self.warning(now, || {
+            format!("{peer}: disk: a block cannot be read: {error}")
+        });
     }
 
     /// Writes down that a file has no mapping, unless there were too many such lines lately.

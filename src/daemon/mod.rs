@@ -14,6 +14,7 @@ mod check;
 mod confine;
 mod io;
 pub mod log;
+mod lookups;
 mod root;
 
 use std::fmt;
@@ -27,6 +28,7 @@ use crate::config::{LISTEN_MAX, Settings};
 use crate::moment::Moment;
 use crate::os::clock::Clock;
 use crate::os::files::Files;
+use crate::os::helper::Done;
 use crate::os::poll::{Happened, LISTENERS_MAX, Poll, Source};
 use crate::os::process::{Signal, Signals, memory, raise_descriptor_limit};
 use crate::os::receive::{Batch, Received};
@@ -34,6 +36,7 @@ use crate::server::{Io, Limits, Local, Server};
 use crate::wire::{Malformed, Peer};
 use io::{AfterError, World, after_error};
 use log::Log;
+use lookups::Request;
 use root::RootWatch;
 
 /// Why the server could not begin: what was tried, and what came of it.
@@ -149,7 +152,9 @@ impl Daemon {
         can_open(world.files.as_fd())?;
         let server = Server::new(now, limits, world.files.root_prefixes());
         // Whatever needs a privilege is done, and nothing that came from the network was looked at yet.
-        confine::confine(settings, &world.files, account.as_ref(), &mut world.log)?;
+        let (account, poll) = (account.as_ref(), &world.poll);
+        let helper = confine::confine(settings, &world.files, account, &mut world.log, poll)?;
+        world.helper = Some(helper);
         for (listener, buffer) in world.listeners.iter().zip(buffers) {
             world
                 .log
@@ -176,6 +181,7 @@ impl Daemon {
         self.take_events(now);
         self.receive_requests(now);
         self.receive_replies(now);
+        self.receive_done(now);
         self.server.on_wakeup(now, &mut self.world);
         self.server.send_ready(now, &mut self.world);
         self.world.log.drops(now, self.server.stats());
@@ -201,6 +207,7 @@ impl Daemon {
                     }
                 }
                 Source::Timer => {}
+                Source::Helper => self.world.has_done = true,
                 Source::Signals => {
                     while let Some(signal) = self.signals.next() {
                         match signal {
@@ -267,6 +274,37 @@ impl Daemon {
         });
     }
 
+    /// Hands what the helper has done to those who wait for it, a bounded number at once.
+    fn receive_done(&mut self, now: Moment) {
+        let Daemon { server, world, .. } = self;
+        for _ in 0..DONE_AT_ONCE {
+            match world.next_done() {
+                None => return,
+                Some(Done::Read(client, serial, fetched)) => {
+                    if world.fetched(client, serial, fetched) {
+                        server.on_writable(client);
+                    }
+                }
+                Some(Done::Opened(name, opened)) => {
+                    let waiting = world.lookups.end(&name);
+                    world.files.keep_found(name.clone(), opened);
+                    for peer in waiting.peers {
+                        if let Some(request) = world.lookups.take_request(now, peer, &name) {
+                            let local = request.local;
+                            server.on_request(now, world, peer, local, &request.datagram);
+                        }
+                    }
+                    for client in waiting.clients {
+                        server.on_found(now, client);
+                    }
+                    // Whoever is next takes the file that was found.
+                    server.on_wakeup(now, world);
+                    world.files.forget_found();
+                }
+            }
+        }
+    }
+
     /// Hands what clients sent to the server, a bounded number from each socket.
     fn receive_replies(&mut self, now: Moment) {
         let mut unread = mem::take(&mut self.world.unread);
@@ -281,7 +319,7 @@ impl Daemon {
 
     fn sleep(&mut self, now: Moment) -> Result<Turn, Failure> {
         let unread = self.unread_listeners.len() + self.world.unread.len();
-        let until = if unread > 0 || self.server.has_ready() {
+        let until = if unread > 0 || self.world.has_done || self.server.has_ready() {
             Some(now)
         } else {
             self.server.next_wakeup()
@@ -327,7 +365,17 @@ fn take_request(
         listener,
         is_everybody: asked.is_everybody,
     };
+    world.lookups.forget(peer);
+    world.sought = None;
     server.on_request(now, world, peer, local, received.bytes);
+    if let Some(name) = world.sought.take() {
+        let request = Request {
+            local,
+            datagram: received.bytes.into(),
+            at: now,
+        };
+        world.lookups.add_request(name, peer, request);
+    }
 }
 
 fn open_root(settings: &Settings) -> Result<Files, Failure> {
@@ -379,6 +427,8 @@ const _: () = assert!(LISTEN_MAX <= LISTENERS_MAX);
 const RECEIVE_BUFFER: usize = 24 << 20;
 /// RFC 2347 bounds a request to 512 bytes; some firmware pads.
 const REQUEST_MAX: usize = 2048;
+/// What the helper did that is taken in one turn.
+const DONE_AT_ONCE: usize = 256;
 /// Requests taken with one system call, and how often in one turn before transfers have theirs.
 const REQUESTS_AT_ONCE: usize = 64;
 const REQUEST_BATCHES: usize = 4;

@@ -5,12 +5,16 @@
 //! there; any other begins at the directory, as it would in a chroot.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::sys::statfs::{
+    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FsType, ISOFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC,
+    TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs,
+};
 
 /// Opens `path`, which has no empty component, no `.` and no `..`, for reading beneath `root`.
 /// `root_names` are the absolute paths by which links may name the root.
@@ -74,6 +78,81 @@ pub(super) fn find_directory(
 pub(super) fn may_search(directory: BorrowedFd<'_>) -> nix::Result<()> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     openat(directory, ".", flags, Mode::empty()).map(drop)
+}
+
+/// Opens `path` as [`open`] does if nothing but memory has to be looked at, `None` if that may not be enough: on file
+/// systems other than those of `local_devices` opening asks a server or a daemon.
+///
+/// # Errors
+/// As open(2): what was looked at says so.
+pub(super) fn open_cached(
+    root: BorrowedFd<'_>,
+    is_root_local: bool,
+    local_devices: &[(u32, u32)],
+    path: &[u8],
+) -> nix::Result<Option<OwnedFd>> {
+    let beneath =
+        ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS | resolve_cached();
+    let how = |flags, resolve| OpenHow::new().flags(flags).resolve(resolve);
+    let found = |result| match result {
+        Ok(file) => Ok(Some(file)),
+        // Unknown, or not to be told by this call: an absolute link, an old kernel, a lease.
+        Err(
+            Errno::EAGAIN
+            | Errno::EXDEV
+            | Errno::ENOSYS
+            | Errno::EINVAL
+            | Errno::EPERM
+            | Errno::EINTR
+            | Errno::ESTALE
+            | Errno::ETIMEDOUT,
+        ) => Ok(None),
+        Err(error) => Err(error),
+    };
+    if is_root_local {
+        let within = beneath | ResolveFlag::RESOLVE_NO_XDEV;
+        let opened = openat2(root, path, how(reading(), within));
+        // Where another file system begins on the way, it is either of these.
+        if !matches!(opened, Err(Errno::EXDEV | Errno::EAGAIN)) {
+            return found(opened);
+        }
+    }
+    let path_only = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let Some(entry) = found(openat2(root, path, how(path_only, beneath)))? else {
+        return Ok(None);
+    };
+    match device_of(&entry) {
+        Some(device) if local_devices.contains(&device) => {
+            found(openat2(root, path, how(reading(), beneath)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The device of an open file, if that is a disk of this machine or its memory. It may wait for a server.
+pub(super) fn local_device(file: &impl AsFd) -> Option<(u32, u32)> {
+    let kind = fstatfs(file).ok()?.filesystem_type();
+    LOCAL.contains(&kind).then(|| device_of(file)).flatten()
+}
+
+/// The device of an open file, as far as it is known without asking anybody.
+pub(super) fn device_of(file: &impl AsFd) -> Option<(u32, u32)> {
+    let mut state = std::mem::MaybeUninit::<libc::statx>::uninit();
+    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
+    // SAFETY: the path ends with a zero, and the kernel fills the whole of `state` where it returns 0.
+    unsafe {
+        let descriptor = file.as_fd().as_raw_fd();
+        let result = libc::statx(descriptor, c"".as_ptr(), flags, 0, state.as_mut_ptr());
+        (result == 0).then(|| {
+            let state = state.assume_init();
+            (state.stx_dev_major, state.stx_dev_minor)
+        })
+    }
+}
+
+/// Names are looked up in memory only (since Linux 5.12).
+fn resolve_cached() -> ResolveFlag {
+    ResolveFlag::from_bits_retain(0x20)
 }
 
 /// A FIFO must not hang us, and a terminal not become ours.
@@ -198,6 +277,16 @@ pub(super) fn kind_of(stat: &FileStat) -> SFlag {
 pub(super) fn state_of(file: &OwnedFd) -> nix::Result<FileStat> {
     fstat(file)
 }
+
+/// Where opening a file whose name is cached waits for nobody. ext2 and ext3 have the number of ext4.
+const LOCAL: &[FsType] = &[
+    EXT4_SUPER_MAGIC,
+    XFS_SUPER_MAGIC,
+    BTRFS_SUPER_MAGIC,
+    OVERLAYFS_SUPER_MAGIC,
+    TMPFS_MAGIC,
+    ISOFS_SUPER_MAGIC,
+];
 
 /// How often a lookup is tried again when names change underneath it.
 const RACES_MAX: usize = 4;

@@ -4,10 +4,12 @@
 //! translated through a buffer that holds a window, not a file.
 
 use std::collections::VecDeque;
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::{io, mem};
 
+use super::fetch::{Fetch, Fetched};
 use super::mapping::Mapped;
+use super::nowait::read_without_waiting;
 use super::original::Original;
 use crate::moment::Moment;
 use crate::wire::netascii;
@@ -48,6 +50,24 @@ impl Content {
         }
     }
 
+    /// What the helper is to read before [`Content::prepare`] can succeed, where it was not asked yet.
+    pub fn take_fetch(&mut self) -> Option<Fetch> {
+        match self {
+            Content::Mapped(mapped) => mapped.take_fetch(),
+            Content::Read(content) => content.piece.take_fetch(),
+            Content::Text(content) => content.piece.take_fetch(),
+        }
+    }
+
+    /// The helper has read what was taken, or was not asked.
+    pub fn fetched(&mut self, now: Moment, fetched: Option<Fetched>) {
+        match self {
+            Content::Mapped(mapped) => mapped.fetched(now, fetched),
+            Content::Read(content) => content.piece.fetched(fetched),
+            Content::Text(content) => content.piece.fetched(fetched),
+        }
+    }
+
     /// Bytes in all, where they are known before they are sent.
     pub fn length(&self) -> Option<u64> {
         match self {
@@ -58,30 +78,111 @@ impl Content {
     }
 }
 
+/// A piece of a file that is read into a buffer, at once where it is in memory, else by the helper.
+#[derive(Debug, Default)]
+struct Piece {
+    /// The bytes, and where in the file they begin.
+    buffer: Vec<u8>,
+    begin: u64,
+    state: PieceState,
+}
+
+/// What became of the reading of a piece.
+#[derive(Debug, Default)]
+enum PieceState {
+    #[default]
+    Nothing,
+    /// The helper is to be asked.
+    Wanted(Fetch),
+    /// It was asked.
+    Asked,
+    /// It has read so much.
+    Here(io::Result<usize>),
+}
+
+impl Piece {
+    /// Reads all bytes from `offset` to `offset + count`.
+    fn read(&mut self, original: &Original, offset: u64, count: u64) -> io::Result<()> {
+        match mem::take(&mut self.state) {
+            PieceState::Nothing => {}
+            PieceState::Here(result) if self.begin == offset => {
+                return match result? == self.buffer.len() && self.buffer.len() as u64 == count {
+                    true => Ok(()),
+                    false => Err(io::ErrorKind::UnexpectedEof.into()),
+                };
+            }
+            // It was asked for something that is not wanted any more.
+            PieceState::Here(_) => {}
+            state @ (PieceState::Wanted(_) | PieceState::Asked) => {
+                self.state = state;
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+        }
+        resize(&mut self.buffer, count)?;
+        self.begin = offset;
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        match read_without_waiting(&original.file, offset, &mut self.buffer) {
+            Ok(Some(read)) if read == self.buffer.len() => return Ok(()),
+            Ok(Some(0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            // Not in memory, or not all of it; or this file system does not know.
+            Ok(_) | Err(_) => {}
+        }
+        self.state = PieceState::Wanted(Fetch {
+            file: Arc::clone(&original.file),
+            offset,
+            length: self.buffer.len(),
+            buffer: mem::take(&mut self.buffer),
+        });
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn take_fetch(&mut self) -> Option<Fetch> {
+        match mem::take(&mut self.state) {
+            PieceState::Wanted(fetch) => {
+                self.state = PieceState::Asked;
+                Some(fetch)
+            }
+            state => {
+                self.state = state;
+                None
+            }
+        }
+    }
+
+    fn fetched(&mut self, fetched: Option<Fetched>) {
+        self.state = match fetched {
+            Some(fetched) => {
+                self.buffer = fetched.buffer;
+                self.begin = fetched.offset;
+                PieceState::Here(fetched.count)
+            }
+            None => PieceState::Nothing,
+        };
+    }
+}
+
 /// A file that is read block by block.
 #[derive(Debug)]
 pub struct ReadContent {
     original: Original,
-    /// What was read last, and where in the file it begins.
-    buffer: Vec<u8>,
-    begin: u64,
+    /// What was read last.
+    piece: Piece,
 }
 
 impl ReadContent {
     pub(super) fn new(original: Original) -> ReadContent {
         ReadContent {
             original,
-            buffer: Vec::new(),
-            begin: 0,
+            piece: Piece::default(),
         }
     }
 
     fn prepare(&mut self, offset: u64, count: u64) -> io::Result<()> {
         let left = self.original.length.saturating_sub(offset);
         let count = count.min(left);
-        resize(&mut self.buffer, count)?;
-        self.begin = offset;
-        self.original.file.read_exact_at(&mut self.buffer, offset)?;
+        self.piece.read(&self.original, offset, count)?;
         match count == left {
             true => self.original.must_be_unchanged(),
             false => Ok(()),
@@ -89,10 +190,11 @@ impl ReadContent {
     }
 
     fn bytes(&self, offset: u64, most: u16) -> &[u8] {
-        let begin = usize::try_from(offset - self.begin).unwrap_or(usize::MAX);
-        let begin = begin.min(self.buffer.len());
-        let end = (begin + usize::from(most)).min(self.buffer.len());
-        &self.buffer[begin..end]
+        let Piece { buffer, begin, .. } = &self.piece;
+        let begin = usize::try_from(offset - begin).unwrap_or(usize::MAX);
+        let begin = begin.min(buffer.len());
+        let end = (begin + usize::from(most)).min(buffer.len());
+        &buffer[begin..end]
     }
 }
 
@@ -114,7 +216,8 @@ pub struct TextContent {
     /// Translated bytes that may still be asked for, and where in the stream they begin.
     translated: VecDeque<u8>,
     begin: u64,
-    buffer: Vec<u8>,
+    /// What was read last.
+    piece: Piece,
 }
 
 impl TextContent {
@@ -124,7 +227,7 @@ impl TextContent {
             read: 0,
             translated: VecDeque::new(),
             begin: 0,
-            buffer: Vec::new(),
+            piece: Piece::default(),
         }
     }
 
@@ -161,19 +264,20 @@ impl TextContent {
 
     /// Reads and translates at most `wanted` bytes of the file.
     fn translate_some(&mut self, wanted: u64) -> io::Result<()> {
-        let count = wanted.min(self.original.length - self.read);
-        resize(&mut self.buffer, count)?;
+        let count = match &self.piece.state {
+            // What was asked for last time.
+            PieceState::Here(_) => self.piece.buffer.len() as u64,
+            _ => wanted.min(self.original.length - self.read),
+        };
+        self.piece.read(&self.original, self.read, count)?;
         // Each byte may become two.
-        let room = self.translated.try_reserve(2 * self.buffer.len());
+        let room = self.translated.try_reserve(2 * self.piece.buffer.len());
         room.map_err(|_| io::ErrorKind::WouldBlock)?;
-        self.original
-            .file
-            .read_exact_at(&mut self.buffer, self.read)?;
         if self.read + count == self.original.length {
             self.original.must_be_unchanged()?;
         }
         self.read += count;
-        netascii::translate(&self.buffer, &mut self.translated);
+        netascii::translate(&self.piece.buffer, &mut self.translated);
         Ok(())
     }
 }

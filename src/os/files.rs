@@ -8,6 +8,7 @@ use std::path::Path;
 use std::rc::{Rc, Weak};
 
 use nix::errno::Errno;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::sys::stat::{FileStat, Mode, SFlag};
 
 use super::beneath;
@@ -17,7 +18,7 @@ use super::original::Original;
 use super::root::Root;
 pub use super::root::{Astray, Found};
 use super::walk::{Bounds, Walk};
-use crate::name::{FileName, RootPrefixes};
+use crate::name::{FileName, FileNameBuf, RootPrefixes};
 use crate::wire::Refusal;
 
 /// The directory that is served.
@@ -26,12 +27,45 @@ pub struct Files {
     root: Root,
     /// Only files that others may read (o+r) are opened.
     public_only: bool,
+    /// The devices below the root that are known to be disks of this machine: opening a file whose name is cached waits
+    /// for nobody there.
+    local_devices: Vec<(u32, u32)>,
+    /// The root is on one of them.
+    is_root_local: bool,
+    /// What the helper has opened, for those who asked.
+    known: Option<Known>,
     mappings: HashMap<Identity, Weak<Mapping>>,
     /// Mappings are looked through when there are more than this.
     mappings_kept: usize,
     /// There are never more mappings than this.
     mappings_max: usize,
     reads_counted: bool,
+}
+
+/// A name that is to be looked up, and where.
+#[derive(Debug)]
+pub struct Lookup {
+    pub(super) name: FileNameBuf,
+    directory: OwnedFd,
+    /// The absolute paths by which the directory is known.
+    names: Vec<Vec<u8>>,
+    public_only: bool,
+}
+
+/// A name that was looked up, and the file.
+#[derive(Debug)]
+struct Known {
+    name: FileNameBuf,
+    opened: Result<Opened, Unavailable>,
+}
+
+/// A file that the helper has opened.
+#[derive(Debug)]
+pub struct Opened {
+    file: OwnedFd,
+    state: FileStat,
+    /// Its device, if that is one of this machine.
+    local_device: Option<(u32, u32)>,
 }
 
 /// Why a file cannot be had.
@@ -41,6 +75,8 @@ pub enum Unavailable {
     Refused(Refusal),
     /// Not for the moment: somebody has a lease on it that is being given back, or a server of files is slow.
     Busy,
+    /// The helper has to look for it: what is in memory does not say.
+    Unknown,
     /// Descriptors or memory ran out.
     Exhausted,
 }
@@ -78,9 +114,14 @@ impl Files {
     /// # Errors
     /// Where it cannot be read, or is no directory.
     pub fn new(root: &Path, public_only: bool) -> io::Result<Files> {
+        let root = Root::open(root)?;
+        let local_device = beneath::local_device(&root.directory());
         Ok(Files {
-            root: Root::open(root)?,
+            root,
             public_only,
+            is_root_local: local_device.is_some(),
+            local_devices: local_device.into_iter().collect(),
+            known: None,
             mappings: HashMap::new(),
             mappings_kept: MAPPINGS_KEPT_MIN,
             mappings_max: MAPPINGS_MAX,
@@ -96,7 +137,9 @@ impl Files {
     /// Looks whether the path that was given still leads to the root, and follows a link that was swapped. What is
     /// open stays open.
     pub fn look_at_root(&mut self) -> Found {
-        self.root.look()
+        let found = self.root.look();
+        self.look_at_device();
+        found
     }
 
     /// The path of the root without links.
@@ -164,16 +207,57 @@ impl Files {
         Ok((content, length))
     }
 
+    /// What the helper needs to open a file.
+    pub fn lookup(&self, name: FileName<'_>) -> io::Result<Lookup> {
+        Ok(Lookup {
+            name: name.to_owned(),
+            directory: self.root.directory().try_clone_to_owned()?,
+            names: self.root.names().to_vec(),
+            public_only: self.public_only,
+        })
+    }
+
+    fn look_at_device(&mut self) {
+        let device = beneath::device_of(&self.root.directory());
+        self.is_root_local = device.is_some_and(|device| self.local_devices.contains(&device));
+    }
+
+    /// What the helper found, until [`Files::forget_found`].
+    pub fn keep_found(&mut self, name: FileNameBuf, opened: Result<Opened, Unavailable>) {
+        if let Ok(Opened {
+            local_device: Some(device),
+            ..
+        }) = &opened
+            && self.local_devices.len() < LOCAL_DEVICES_MAX
+            && !self.local_devices.contains(device)
+        {
+            self.local_devices.push(*device);
+            self.look_at_device();
+        }
+        self.known = Some(Known { name, opened });
+    }
+
+    /// Whoever asked for it has it.
+    pub fn forget_found(&mut self) {
+        self.known = None;
+    }
+
+    /// Opens a file without waiting for any disk.
     fn open_regular(&self, name: FileName<'_>) -> Result<(OwnedFd, FileStat), Unavailable> {
-        let file = beneath::open(self.root.directory(), self.root.names(), name.as_bytes())
-            .map_err(unavailable)?;
-        let state = beneath::state_of(&file).map_err(unavailable)?;
-        if beneath::kind_of(&state) != SFlag::S_IFREG {
-            Err(Unavailable::Refused(Refusal::NotAFile))
-        } else if self.public_only && state.st_mode & Mode::S_IROTH.bits() == 0 {
-            Err(Unavailable::Refused(Refusal::NotPublic))
-        } else {
-            Ok((file, state))
+        if let Some(found) = self.known.as_ref().filter(|it| it.name.as_name() == name) {
+            return match &found.opened {
+                Ok(Opened { file, state, .. }) => {
+                    let file = file.try_clone().map_err(|_| Unavailable::Exhausted)?;
+                    Ok((file, *state))
+                }
+                Err(unavailable) => Err(*unavailable),
+            };
+        }
+        let (directory, devices) = (self.root.directory(), &self.local_devices);
+        match beneath::open_cached(directory, self.is_root_local, devices, name.as_bytes()) {
+            Ok(Some(file)) => regular(file, self.public_only),
+            Ok(None) => Err(Unavailable::Unknown),
+            Err(error) => Err(unavailable(error)),
         }
     }
 
@@ -214,6 +298,36 @@ impl AsFd for Files {
     }
 }
 
+impl Lookup {
+    /// Opens the file, however long that takes, and asks for its beginning.
+    pub(super) fn open(&self) -> Result<Opened, Unavailable> {
+        let path = self.name.as_name();
+        let file = beneath::open(self.directory.as_fd(), &self.names, path.as_bytes());
+        let (file, state) = regular(file.map_err(unavailable)?, self.public_only)?;
+        // Where its bytes lie is read as well, which nobody can ask for without waiting.
+        let advice = PosixFadviseAdvice::POSIX_FADV_WILLNEED;
+        let _ = posix_fadvise(&file, 0, BEGINNING, advice);
+        let local_device = beneath::local_device(&file);
+        Ok(Opened {
+            file,
+            state,
+            local_device,
+        })
+    }
+}
+
+/// The file, if it may be served.
+fn regular(file: OwnedFd, public_only: bool) -> Result<(OwnedFd, FileStat), Unavailable> {
+    let state = beneath::state_of(&file).map_err(unavailable)?;
+    if beneath::kind_of(&state) != SFlag::S_IFREG {
+        Err(Unavailable::Refused(Refusal::NotAFile))
+    } else if public_only && state.st_mode & Mode::S_IROTH.bits() == 0 {
+        Err(Unavailable::Refused(Refusal::NotPublic))
+    } else {
+        Ok((file, state))
+    }
+}
+
 fn size_of(state: &FileStat) -> u64 {
     u64::try_from(state.st_size).unwrap_or(0)
 }
@@ -232,6 +346,12 @@ fn unavailable(error: Errno) -> Unavailable {
         _ => Refusal::ReadFailed,
     })
 }
+
+/// Devices that are remembered; files on others are opened by the helper.
+const LOCAL_DEVICES_MAX: usize = 64;
+
+/// As much as a transfer asks for at once.
+const BEGINNING: i64 = 128 << 10;
 
 /// Below this number it is not worth a look which mappings are still used.
 const MAPPINGS_KEPT_MIN: usize = 256;

@@ -3,28 +3,28 @@
 //! If the file shrinks, the send of one block fails (EFAULT), where touching the bytes here would be SIGBUS for
 //! everybody. And a send that needs a page which is not in memory stops everybody until the disk has answered. So each
 //! transfer asks for the pages ahead of it in order (madvise(2)), and sends none that was not seen in memory: by a read
-//! that does not wait (preadv2(2) with RWF_NOWAIT), or by mincore(2) where the file system does not know that. Such a read
-//! begins to fetch the page that it does not find, and then proves nothing about those around it: only pages that were
-//! asked for are looked at, and each of them. Only where the kernel counts what a thread reads (/proc/PID/io), and no
-//! page of the file had to be read when it was asked for, the first and the last page of a part stand for all.
+//! that does not wait (see `nowait`). Such a read begins to fetch the page that it does not find, and then proves nothing
+//! about those around it: only pages that were asked for are looked at, and each of them. Only where the kernel counts
+//! what a thread reads (/proc/PID/io), and no page of the file had to be read when it was asked for, the first and the
+//! last page of a part stand for all. What one transfer saw holds for all others, for a moment.
 //!
-//! What one transfer saw holds for all others, for a moment. Where neither call tells the truth, a stalled disk stalls
-//! the server: mincore(2) claims that all is there if the file is neither ours nor writable. tmpfs has nothing to wait for.
+//! Where the file system knows no such reads (NFS, FUSE), the helper reads before each part is sent. It also reads what
+//! does not come within a second, and so finds out what cannot be read at all. tmpfs has nothing to wait for.
 
 use std::cell::Cell;
-use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use memmap2::{Advice, Mmap, MmapOptions};
-use nix::errno::Errno;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 
+use super::fetch::{Fetch, Fetched};
+use super::nowait::{LOOK_MAX, PAGE_MIN, look_without_waiting};
 use super::original::Original;
 use crate::moment::Moment;
 
@@ -52,8 +52,8 @@ struct Seen {
 enum Look {
     /// By a read that does not wait.
     Read,
-    /// By the pages of the mapping.
-    Pages,
+    /// It does not: the helper reads what will be needed.
+    Helper,
     /// It cannot or need not.
     Never,
 }
@@ -99,7 +99,7 @@ impl Mapping {
     fn resident(&self, begin: usize, end: usize) -> usize {
         let wanted = (end - begin).min(PART);
         if self.look.get() == Look::Read {
-            match read_without_waiting(&self.original.file, begin, wanted) {
+            match look_without_waiting(&self.original.file, begin as u64, wanted) {
                 // Behind the end of a file that was cut there is nothing to wait for.
                 Ok(Some(count)) if count % PAGE_MIN != 0 || count == 0 => return wanted,
                 Ok(count) => return count.unwrap_or(0),
@@ -109,14 +109,14 @@ impl Mapping {
                     let kind = fstatfs(&self.original.file).map(|state| state.filesystem_type());
                     self.look.set(match kind {
                         Ok(TMPFS_MAGIC) => Look::Never,
-                        _ => Look::Pages,
+                        _ => Look::Helper,
                     });
                 }
             }
         }
         match self.look.get() {
-            Look::Pages => resident_pages(&self.bytes, begin, wanted),
-            Look::Read | Look::Never => wanted,
+            Look::Read | Look::Helper => 0,
+            Look::Never => wanted,
         }
     }
 
@@ -172,10 +172,30 @@ pub struct Mapped {
     /// These bytes were in memory at that time, or later.
     seen: Range<usize>,
     seen_at: Moment,
-    /// How much is looked at next: twice as much each time, while all is there.
-    step: usize,
     /// Lately, all from `seen` to there was asked for.
     asked_to: usize,
+    /// Only while something that is needed is not in memory.
+    absent: Option<Box<Absent>>,
+}
+
+/// Something that is needed and not in memory.
+#[derive(Debug)]
+struct Absent {
+    since: Moment,
+    by_helper: Option<ByHelper>,
+}
+
+/// What the helper has to do with it.
+#[derive(Debug)]
+enum ByHelper {
+    /// It is to read these bytes.
+    Wanted(Range<usize>),
+    /// It was asked to.
+    Asked(Range<usize>),
+    /// It could not read all of them: the next that are absent may be those.
+    Suspected,
+    /// It could not read the first of them.
+    Failed(io::Error),
 }
 
 impl Mapped {
@@ -184,8 +204,8 @@ impl Mapped {
             mapping,
             seen: 0..0,
             seen_at: Moment::START,
-            step: PAGE_MIN,
             asked_to: 0,
+            absent: None,
         }
     }
 
@@ -200,12 +220,88 @@ impl Mapped {
         let place = |offset| usize::try_from(offset).unwrap_or(usize::MAX).min(length);
         let (begin, end) = (place(begin), place(end));
         if !self.is_seen(now, begin, end) && !self.look_ahead(now, begin, end) {
-            return Err(io::ErrorKind::WouldBlock.into());
+            return Err(self.wait(now));
+        }
+        // What the helper could not read may be next.
+        if self.absent.is_some() {
+            self.absent = self
+                .absent
+                .take()
+                .filter(|absent| absent.by_helper.is_some());
         }
         if end == length {
             self.mapping.original.must_be_unchanged()?;
         }
         Ok(())
+    }
+
+    /// What is needed next is absent: it is on its way, or for the helper to read.
+    fn wait(&mut self, now: Moment) -> io::Error {
+        let begin = self.seen.end & !(PAGE_MIN - 1);
+        let end = (begin + PART).min(self.mapping.bytes.len());
+        let nothing = || {
+            Box::new(Absent {
+                since: now,
+                by_helper: None,
+            })
+        };
+        let absent = self.absent.get_or_insert_with(nothing);
+        let may_never_come =
+            now.since(absent.since) >= ABSENT_MAX || self.mapping.look.get() == Look::Helper;
+        absent.by_helper = match absent.by_helper.take() {
+            Some(ByHelper::Failed(error)) => return error,
+            Some(ByHelper::Suspected) => Some(ByHelper::Wanted(begin..end)),
+            None if may_never_come => Some(ByHelper::Wanted(begin..end)),
+            other => other,
+        };
+        io::ErrorKind::WouldBlock.into()
+    }
+
+    pub(super) fn take_fetch(&mut self) -> Option<Fetch> {
+        let by_helper = &mut self.absent.as_mut()?.by_helper;
+        let Some(ByHelper::Wanted(range)) = by_helper else {
+            return None;
+        };
+        let range = range.clone();
+        *by_helper = Some(ByHelper::Asked(range.clone()));
+        let fetch = Fetch {
+            file: Arc::clone(&self.mapping.original.file),
+            offset: range.start as u64,
+            length: range.len(),
+            buffer: Vec::new(),
+        };
+        Some(fetch)
+    }
+
+    pub(super) fn fetched(&mut self, now: Moment, fetched: Option<Fetched>) {
+        let Some(absent) = &mut self.absent else {
+            return;
+        };
+        let Some(ByHelper::Asked(range)) = absent.by_helper.take() else {
+            return;
+        };
+        let count = match fetched.map(|fetched| fetched.count) {
+            // Behind the end of a file that was cut there is nothing to wait for.
+            Some(Ok(0)) => range.len(),
+            Some(Ok(count)) => count,
+            Some(Err(error)) => {
+                absent.by_helper = Some(ByHelper::Failed(error));
+                return;
+            }
+            None => return,
+        };
+        if count < range.len() {
+            absent.by_helper = Some(ByHelper::Suspected);
+        }
+        let end = range.start + count;
+        let continues = self.seen.start <= range.start && range.start <= self.seen.end;
+        if continues && now.since(self.seen_at) < SEEN_FOR {
+            self.seen.end = end.max(self.seen.end);
+        } else {
+            self.seen = range.start..end;
+            self.seen_at = now;
+        }
+        self.asked_to = self.asked_to.max(range.end);
     }
 
     fn is_seen(&self, now: Moment, begin: usize, end: usize) -> bool {
@@ -218,7 +314,6 @@ impl Mapped {
             let page = begin & !(PAGE_MIN - 1);
             self.seen = page..page;
             self.seen_at = now;
-            self.step = PAGE_MIN;
             self.asked_to = page;
         }
         self.ask_to(now, end + PART);
@@ -232,14 +327,15 @@ impl Mapped {
             } else if self.mapping.is_warm(page, part_end) {
                 part_end
             } else {
-                let to = part_end.min(end.max(self.seen.end + self.step));
+                // Twice as much each time, while all is there.
+                let step = self.seen.len().clamp(PAGE_MIN, PART);
+                let to = part_end.min(end.max(self.seen.end + step));
                 page + self.mapping.resident(page, to)
             };
             if found <= self.seen.end {
                 return false;
             }
             self.seen.end = found;
-            self.step = (2 * self.step).min(PART);
         }
         self.mapping.note_seen(self.seen_at, &self.seen);
         true
@@ -249,7 +345,10 @@ impl Mapped {
     fn ask_to(&mut self, now: Moment, end: usize) {
         let length = self.mapping.bytes.len();
         // A single page comes by itself.
-        while length > PAGE_MIN && self.asked_to < end.min(length) {
+        while length > PAGE_MIN
+            && self.mapping.look.get() == Look::Read
+            && self.asked_to < end.min(length)
+        {
             let part = self.asked_to / PART;
             let part_end = ((part + 1) * PART).min(length);
             if self.mapping.seen_at(now, part).is_none() {
@@ -282,57 +381,9 @@ fn bytes_read() -> i64 {
     getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| usage.block_reads())
 }
 
-/// Reads at most `wanted` bytes from `offset` on into nowhere; returns how many were there, `None` if not even the
-/// first.
-fn read_without_waiting(file: &File, offset: usize, wanted: usize) -> io::Result<Option<usize>> {
-    let mut page = [0_u8; PAGE_MIN];
-    let vector = libc::iovec {
-        iov_base: page.as_mut_ptr().cast(),
-        iov_len: PAGE_MIN,
-    };
-    let mut vectors = [vector; PART / PAGE_MIN];
-    let count = wanted.div_ceil(PAGE_MIN).clamp(1, vectors.len());
-    vectors[count - 1].iov_len = wanted - (count - 1) * PAGE_MIN;
-    let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
-    let count = libc::c_int::try_from(count).map_err(io::Error::other)?;
-    // SAFETY: so many vectors there are; all describe the same page, which the kernel may write to.
-    let read = unsafe {
-        libc::preadv2(
-            file.as_raw_fd(),
-            vectors.as_ptr(),
-            count,
-            offset,
-            libc::RWF_NOWAIT,
-        )
-    };
-    match usize::try_from(read) {
-        Ok(count) => Ok(Some(count)),
-        Err(_) => match Errno::last() {
-            Errno::EAGAIN => Ok(None),
-            error => Err(error.into()),
-        },
-    }
-}
-
-/// As `Mapping::resident`, by the pages of the mapping; where that cannot be told, as if all were there.
-fn resident_pages(bytes: &Mmap, begin: usize, wanted: usize) -> usize {
-    let mut states = [1_u8; PART / PAGE_MIN];
-    // SAFETY: the range lies in the mapping, which begins at a page, and there is a byte of state for each page of it.
-    // Where pages are larger than assumed there are fewer, or the call fails.
-    let result = unsafe {
-        let address = bytes.as_ptr().add(begin).cast_mut();
-        libc::mincore(address.cast(), wanted, states.as_mut_ptr())
-    };
-    let absent = states.iter().position(|state| state & 1 == 0);
-    match absent {
-        Some(pages) if result == 0 => wanted.min(pages * PAGE_MIN),
-        _ => wanted,
-    }
-}
-
 /// What is asked for at once: what one madvise(2) reads at most, unless the device says otherwise. Who has too many
 /// requests under way waits in that call.
-const PART: usize = 128 << 10;
+const PART: usize = LOOK_MAX;
 
 /// Pages that were in memory may be taken away where memory is short.
 const SEEN_FOR: Duration = Duration::from_millis(100);
@@ -343,5 +394,6 @@ const PARTS_SEEN_MAX: usize = 64;
 /// More than a full server has taken with the default bounds. It is only asked for, never touched.
 const RESERVE: usize = 32 << 20;
 
-/// No system that we run on has smaller pages.
-const PAGE_MIN: usize = 4096;
+/// Bytes that are absent for so long may be on a disk that answers no more, or that answers with an error: the helper
+/// finds out.
+const ABSENT_MAX: Duration = Duration::from_secs(1);

@@ -17,10 +17,13 @@ mod beneath;
 pub mod clock;
 pub mod content;
 mod control;
+pub mod fetch;
 pub mod files;
+pub mod helper;
 mod landlock;
 pub mod listener;
 mod mapping;
+mod nowait;
 mod original;
 pub mod poll;
 #[cfg(feature = "storm")]

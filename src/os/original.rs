@@ -6,13 +6,14 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
 use nix::sys::stat::FileStat;
 
 /// A file that is to reach its clients as it was.
 #[derive(Debug)]
 pub(super) struct Original {
-    pub file: File,
+    pub file: Arc<File>,
     /// Bytes.
     pub length: u64,
     /// When it was last written to: seconds and nanoseconds.
@@ -27,7 +28,7 @@ impl Original {
     )]
     pub(super) fn new(file: File, state: &FileStat) -> Original {
         Original {
-            file,
+            file: Arc::new(file),
             length: u64::try_from(state.st_size).unwrap_or(0),
             modified: (state.st_mtime as i64, state.st_mtime_nsec as i64),
         }

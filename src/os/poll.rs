@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Token};
+use mio::{Events, Interest, Token, Waker};
 use nix::sys::time::TimeSpec;
 use nix::sys::timer::{Expiration, TimerSetTimeFlags};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
@@ -29,6 +29,8 @@ pub enum Source {
     Signals,
     /// It is time.
     Timer,
+    /// The helper has done something.
+    Helper,
 }
 
 impl From<Source> for Token {
@@ -38,6 +40,7 @@ impl From<Source> for Token {
             Source::Listener(number) => Token(LISTENERS - number),
             Source::Signals => Token(SIGNALS),
             Source::Timer => Token(TIMER),
+            Source::Helper => Token(HELPER),
         }
     }
 }
@@ -47,6 +50,7 @@ impl From<Token> for Source {
         match number {
             SIGNALS => Source::Signals,
             TIMER => Source::Timer,
+            HELPER => Source::Helper,
             _ if number > LISTENERS - LISTENERS_MAX => Source::Listener(LISTENERS - number),
             _ => Source::Client(number),
         }
@@ -58,6 +62,7 @@ pub const LISTENERS_MAX: usize = 64;
 const LISTENERS: usize = usize::MAX - 2;
 const SIGNALS: usize = usize::MAX - 1;
 const TIMER: usize = LISTENERS - LISTENERS_MAX;
+const HELPER: usize = TIMER - 1;
 
 /// What a source was found to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,6 +98,14 @@ impl Poll {
         };
         poll.add(&poll.timer.as_fd(), Source::Timer)?;
         Ok(poll)
+    }
+
+    /// Something by which another thread wakes the loop, as [`Source::Helper`].
+    ///
+    /// # Errors
+    /// Where the system has no descriptor left.
+    pub fn waker(&self) -> io::Result<Waker> {
+        Waker::new(self.poll.registry(), Source::Helper.into())
     }
 
     /// Watches `descriptor` for input from now until it is closed.
@@ -220,6 +233,7 @@ mod tests {
             Source::Listener(LISTENERS_MAX - 1),
             Source::Signals,
             Source::Timer,
+            Source::Helper,
         ];
         for source in sources {
             assert_eq!(Source::from(Token::from(source)), source);

@@ -12,12 +12,12 @@ use std::os::fd::BorrowedFd;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use seccompiler::{
     BackendError, BpfProgram, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp,
-    SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter,
+    SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter_all_threads,
 };
 
 use super::process::takes_a_line;
 
-/// Confines this thread to the calls of the loop, for ever, and tells how many these are; 0 where the
+/// Confines all threads of this process to the calls of the loop and its helper, for ever, and tells how many these are; 0 where the
 /// kernel has no filters. Without `opens_beneath`, openat2(2) fails as on a kernel that lacks it: then
 /// each file is opened by openat(2), whose flags the filter can see.
 ///
@@ -50,7 +50,7 @@ fn apply(rules: Rules, otherwise: SeccompAction, on_match: SeccompAction) -> io:
     let program = SeccompFilter::new(rules, otherwise, on_match, ARCHITECTURE)
         .and_then(BpfProgram::try_from)
         .map_err(unusable)?;
-    match apply_filter(&program) {
+    match apply_filter_all_threads(&program) {
         Ok(()) => Ok(true),
         Err(Error::Seccomp(error)) if is_missing(&error) => Ok(false),
         Err(Error::Seccomp(error) | Error::Prctl(error)) => Err(error),
@@ -101,6 +101,8 @@ const CALLS: &[c_long] = &[
     libc::SYS_timerfd_settime,
     libc::SYS_clock_gettime,
     libc::SYS_restart_syscall,
+    // What the loop and its helper wait for each other with.
+    libc::SYS_futex,
     // Sockets; all there ever are speak UDP.
     libc::SYS_bind,
     libc::SYS_connect,
@@ -112,6 +114,7 @@ const CALLS: &[c_long] = &[
     libc::SYS_sendmsg,
     // Files. What openat2 opens is bound by Landlock, see `confine`.
     libc::SYS_close,
+    libc::SYS_fadvise64,
     libc::SYS_fstat,
     libc::SYS_fstatfs,
     libc::SYS_newfstatat,
@@ -165,6 +168,8 @@ const CALLS_WITH_ARGUMENTS: &[(c_long, &[Condition])] = &[
     (libc::SYS_mprotect, &[without(2, libc::PROT_EXEC)]),
     // A build with debug assertions looks whether a descriptor is open before it closes it.
     (libc::SYS_fcntl, &[is(1, libc::F_GETFD)]),
+    // A file that several wait for is opened once.
+    (libc::SYS_fcntl, &[is(1, libc::F_DUPFD_CLOEXEC)]),
     // How a program that finds a fault in itself ends: abort(3), and the handler that tells of a stack
     // overflow.
     (libc::SYS_tgkill, &[is(2, libc::SIGABRT)]),

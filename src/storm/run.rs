@@ -68,7 +68,7 @@ pub(crate) fn run(order: &Order) -> io::Result<Run> {
             match ready.source {
                 Source::Client(key) => run.fleet.receive(&clock, key, &mut batch, &poll)?,
                 Source::Signals => run.was_interrupted |= is_stop(&signals),
-                Source::Listener(_) | Source::Timer => {}
+                Source::Listener(_) | Source::Timer | Source::Helper => {}
             }
         }
         // A timer must not run out while its answer lies unread, but nor may it starve.

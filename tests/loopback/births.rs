@@ -71,6 +71,8 @@ fn system_calls_of_a_request() {
     let end = turns_of(&root, || second.ack(1));
     assert_eq!(end, [[&[REPLY, "close"][..], &LOGGED].concat()]);
 
+    // What is not there is known once it was looked for.
+    fetch(server.address(), &Wish::octet("missing")).unwrap_err();
     let miss = turns_of(&root, || {
         fetch(server.address(), &Wish::octet("missing")).unwrap_err();
     });

@@ -338,7 +338,7 @@ fn walk_every_feature(root: &Root, mut command: Command) -> Server {
     let filtered = field(&format!("/proc/{}/status", server.process()), "Seccomp");
     assert_eq!(filtered, if is_filtered { "2" } else { "0" });
     assert_no_capabilities(&server);
-    assert_eq!(threads(server.process()).len(), 1);
+    assert_eq!(threads(server.process()).len(), 2);
 
     for &address in server.addresses() {
         let wish = Wish::octet("file")
@@ -381,7 +381,7 @@ fn walk_every_feature(root: &Root, mut command: Command) -> Server {
     server.signal(Signal::SIGCONT);
     assert_same(&fetch_bytes(server.address(), "file"), &bytes);
 
-    assert_eq!(threads(server.process()).len(), 1);
+    assert_eq!(threads(server.process()).len(), 2);
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait(PATIENCE).code(), Some(0));
     let log = server.log_lines();
