@@ -174,6 +174,7 @@ impl World {
     /// Lets the helper look `name` up, unless it does already. Where too much waits for it, nothing is done: whoever
     /// asked asks again.
     fn look_up(&mut self, name: FileName<'_>, client: Option<usize>) {
+        self.sought = Some(name.to_owned());
         if !self.lookups.is_under_way(name) {
             let Ok(lookup) = self.files.lookup(name) else {
                 return;
@@ -184,7 +185,6 @@ impl World {
             };
             self.lookups.begin(name);
         }
-        self.sought = Some(name.to_owned());
         if let Some(client) = client {
             self.lookups.add_client(name, client);
         }

@@ -11,8 +11,10 @@ use crate::wire::Peer;
 #[derive(Debug, Default)]
 pub(super) struct Lookups {
     by_name: HashMap<FileNameBuf, Waiting>,
-    /// The last request of each peer that waits, and for which name.
-    requests: HashMap<Peer, (FileNameBuf, Request)>,
+    /// The requests of each peer that wait, each for another name.
+    requests: HashMap<Peer, Vec<(FileNameBuf, Request)>>,
+    /// How many these are in all.
+    count: usize,
 }
 
 /// Those who wait for one name.
@@ -58,19 +60,24 @@ impl Lookups {
 
     /// A request waits for `name`. Past the bound it is forgotten: its client repeats it.
     pub(super) fn add_request(&mut self, name: FileNameBuf, peer: Peer, request: Request) {
-        if self.requests.len() < WAITING_MAX
-            && let Some(waiting) = self.by_name.get_mut(&name)
-            && waiting.peers.len() < WAITING_MAX
-        {
+        let Some(waiting) = self.by_name.get_mut(&name) else {
+            return;
+        };
+        let of_peer = self.requests.get_mut(&peer);
+        let known = of_peer.and_then(|all| all.iter_mut().find(|(wanted, _)| *wanted == name));
+        if let Some((_, repeated)) = known {
+            *repeated = request;
+        } else if self.count < WAITING_MAX {
             waiting.peers.push(peer);
-            self.requests.insert(peer, (name, request));
+            self.requests.entry(peer).or_default().push((name, request));
+            self.count += 1;
         }
     }
 
-    /// Another request of `peer` has come: only the last one counts.
+    /// A later request of `peer` was answered: those before it count no more.
     pub(super) fn forget(&mut self, peer: Peer) {
-        if !self.requests.is_empty() {
-            self.requests.remove(&peer);
+        if self.count > 0 {
+            self.count -= self.requests.remove(&peer).map_or(0, |all| all.len());
         }
     }
 
@@ -86,11 +93,13 @@ impl Lookups {
         peer: Peer,
         name: &FileNameBuf,
     ) -> Option<Request> {
-        let (wanted, _) = self.requests.get(&peer)?;
-        if wanted != name {
-            return None;
+        let of_peer = self.requests.get_mut(&peer)?;
+        let place = of_peer.iter().position(|(wanted, _)| wanted == name)?;
+        let (_, request) = of_peer.remove(place);
+        self.count -= 1;
+        if of_peer.is_empty() {
+            self.requests.remove(&peer);
         }
-        let (_, request) = self.requests.remove(&peer)?;
         (now.since(request.at) < REQUEST_KEPT).then_some(request)
     }
 }

@@ -365,7 +365,6 @@ fn take_request(
         listener,
         is_everybody: asked.is_everybody,
     };
-    world.lookups.forget(peer);
     world.sought = None;
     server.on_request(now, world, peer, local, received.bytes);
     if let Some(name) = world.sought.take() {
@@ -375,6 +374,8 @@ fn take_request(
             at: now,
         };
         world.lookups.add_request(name, peer, request);
+    } else {
+        world.lookups.forget(peer);
     }
 }
 

@@ -140,6 +140,7 @@ fn a_flood_of_evil_names_writes_few_lines_and_none_is_interpreted() {
     }
     assert_same(&fetch_bytes(server.address(), "file"), &bytes);
     server.wait_for_log(&["complete"]);
+    let shown = server.wait_for_log(&["%s%n{}0", "refused"]);
     let seconds = begin.elapsed().as_secs() + 2;
     let lines = server.log_lines();
     let refused = lines.iter().filter(|line| line.contains("refused: "));
@@ -152,7 +153,6 @@ fn a_flood_of_evil_names_writes_few_lines_and_none_is_interpreted() {
             "{line}"
         );
     }
-    let shown = server.wait_for_log(&["%s%n{}0", "refused"]);
     assert!(
         shown.contains("\\r\\nINFO x \\x1b]0;t\\x07\\x9b\\xff\\xfe\\x7f%%")
             && shown.contains("...\""),
