@@ -41,8 +41,8 @@ impl Fetch {
                 Ok(0) => break Ok(done),
                 Ok(count) => done += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // What was read before it is of use.
-                Err(_) if done > 0 => break Ok(done),
+                // What was read before it is of use, where it had only to be in memory.
+                Err(_) if done > 0 && self.buffer.is_empty() => break Ok(done),
                 Err(error) => break Err(error),
             }
         };

@@ -1,4 +1,4 @@
-//! A disk that is slow or hangs stops nobody but those who want its files: ext4, which knows reads that do not wait, on a
+//! A disk that is slow, hangs or fails stops nobody but those who want its files: ext4, which knows reads that do not wait, on a
 //! loop device whose bytes lie on a file system of the test's own (see `fuse`). Nothing of it is in memory at first.
 
 use std::path::{Path, PathBuf};
@@ -114,6 +114,41 @@ fn a_disk_that_hangs_stops_only_those_who_wait_for_it() {
 }
 
 #[test]
+fn a_block_that_cannot_be_read_ends_its_transfer_in_an_error_that_blames_the_disk() {
+    in_own_mounts(|| {
+        for (place, mode) in [
+            (0, "octet"),
+            (COLD / 2, "octet"),
+            (COLD - 1, "octet"),
+            (COLD / 2, "netascii"),
+        ] {
+            let Some(disk) = Disk::new() else { return };
+            let server = Server::start(disk.root.path());
+            let _end = Answering(&disk.fuse);
+            disk.fetch_cached(&server);
+            disk.know(&["cold"]);
+            disk.treat_block(place, Read::Failed);
+            let began_at = Instant::now();
+            let wish = Wish {
+                mode,
+                ..wish("disk/cold", 1400, 1)
+            };
+            let cold = disk.fetch_beside(&server, wish);
+            disk.fetch_cached(&server);
+            let (code, message) = cold.join().unwrap().unwrap_err();
+            let took = began_at.elapsed();
+            println!("{mode}, EIO at {place}: ERROR {code} {message:?} after {took:?}");
+            assert_eq!(code, 0, "{message}");
+            assert!(took < FEW_SECONDS, "{took:?}");
+            server.wait_for_log(&["disk: a block cannot be read", "Input/output error"]);
+            let line = server.wait_for_log(&["disk/cold", "; "]);
+            assert!(line.contains("could not be read"), "{line}");
+            disk.fetch_cached(&server);
+        }
+    });
+}
+
+#[test]
 fn sigterm_ends_the_server_while_the_disk_hangs() {
     in_own_mounts(|| {
         let Some(disk) = Disk::new() else { return };
@@ -139,7 +174,27 @@ fn sigterm_ends_the_server_while_the_disk_hangs() {
     });
 }
 
-/// ext4 at `disk` of a root, with the files `cached` and `cold`, none of which is in memory.
+#[test]
+fn a_name_that_is_not_in_memory_stops_only_those_who_ask_for_it() {
+    in_own_mounts(|| {
+        let Some(disk) = Disk::new() else { return };
+        let server = Server::start(disk.root.path());
+        let _end = Answering(&disk.fuse);
+        disk.fetch_cached(&server);
+        disk.fuse.treat_reads(|_| Read::Held);
+        let cold = disk.fetch_beside(&server, wish("disk/far/away/file", 1400, 1));
+        disk.fuse.wait_for_a_held_read();
+        let cached = disk.fetch_beside(&server, wish("disk/cached", 1468, 1));
+        let cached = cached.join().unwrap().unwrap();
+        assert_same(&cached.bytes, &disk.cached);
+        assert!(disk.fuse.holds_reads(), "the read was answered too early");
+        assert!(!cold.is_finished());
+        disk.fuse.answer();
+        assert_eq!(cold.join().unwrap().unwrap().bytes, b"far away");
+    });
+}
+
+/// ext4 at `disk` of a root, with the files `cached`, `cold` and `far/away/file`, none of which is in memory.
 struct Disk {
     // In the order in which they must go.
     _mounted: Mounted,
@@ -161,6 +216,7 @@ impl Disk {
         let files = Root::new();
         let cached = files.write("cached", 3 << 20);
         let cold = files.write("cold", COLD);
+        files.write_bytes("far/away/file", b"far away");
         let image = image_of(&files);
         let root = Root::new();
         std::fs::create_dir(root.beside("fuse")).unwrap();
@@ -322,5 +378,7 @@ const READ_TIME: Duration = Duration::from_millis(50);
 
 /// Of the disk that hangs.
 const HANG: Duration = Duration::from_secs(3);
+
+const FEW_SECONDS: Duration = Duration::from_secs(10);
 
 const ROUNDS: usize = 3;

@@ -28,6 +28,8 @@ pub(crate) enum Read {
     AnsweredAfter(Duration),
     /// It waits until reads are treated otherwise.
     Held,
+    /// It ends in EIO.
+    Failed,
 }
 
 type Treatment = Box<dyn Fn(Range<usize>) -> Read + Send>;
@@ -44,8 +46,8 @@ struct State {
 }
 
 impl Reads {
-    /// Waits as long as a read of that range is to wait.
-    fn wait_for_answer(&self, range: Range<usize>) {
+    /// Waits as long as a read of that range is to wait; the error that it is to end with.
+    fn may_be_answered(&self, range: Range<usize>) -> Result<(), i32> {
         let mut state = self.state.lock().unwrap();
         let mut is_held = false;
         loop {
@@ -54,12 +56,13 @@ impl Reads {
                 state.held -= 1;
             }
             match treated {
-                Read::Answered => return,
+                Read::Answered => return Ok(()),
                 Read::AnsweredAfter(delay) => {
                     drop(state);
                     thread::sleep(delay);
-                    return;
+                    return Ok(());
                 }
+                Read::Failed => return Err(libc::EIO),
                 Read::Held => {
                     if !is_held {
                         is_held = true;
@@ -173,9 +176,9 @@ fn serve(device: &Arc<File>, bytes: &Arc<Vec<u8>>, reads: &Arc<Reads>) {
                 let end = (offset + size).min(bytes.len());
                 let (device, bytes, reads) =
                     (Arc::clone(device), Arc::clone(bytes), Arc::clone(reads));
-                thread::spawn(move || {
-                    reads.wait_for_answer(begin..end);
-                    answer(&device, unique, 0, &bytes[begin..end]);
+                thread::spawn(move || match reads.may_be_answered(begin..end) {
+                    Ok(()) => answer(&device, unique, 0, &bytes[begin..end]),
+                    Err(error) => answer(&device, unique, error, &[]),
                 });
             }
             RELEASE | RELEASEDIR | FLUSH => answer(device, unique, 0, &[]),
