@@ -35,19 +35,27 @@ fn a_request_right_behind_the_last_ack_is_answered() {
     assert!(!server.log_lines().iter().any(unconfirmed));
 }
 
+/// What the loader of FreeBSD and illumos asks for, and the answer to it.
+fn loaders_wish() -> Wish {
+    Wish::octet("kernel")
+        .option("blksize", 1428)
+        .option("tsize", 0)
+}
+
+const LOADERS_KERNEL: usize = 300_000;
+const LOADERS_OACK: [(&str, &str); 2] = [("blksize", "1428"), ("tsize", "300000")];
+
 /// The loader of FreeBSD and illumos seeks backwards: it ends the transfer and asks again at once.
 #[test]
 fn a_request_right_behind_an_error_is_answered() {
     let root = Root::new();
-    let bytes = root.write("kernel", 300_000);
+    let bytes = root.write("kernel", LOADERS_KERNEL);
     let server = Server::start(root.path());
-    let wish = Wish::octet("kernel")
-        .option("blksize", 1428)
-        .option("tsize", 0);
+    let wish = loaders_wish();
     let mut client = Client::new(server.address());
     client.request(&wish);
     for blocks in 0..33 {
-        client.expect_oack(&[("blksize", "1428"), ("tsize", "300000")]);
+        client.expect_oack(&LOADERS_OACK);
         for block in 0..=blocks {
             client.ack(block);
             let at = usize::from(block) * 1428;
@@ -57,7 +65,7 @@ fn a_request_right_behind_an_error_is_answered() {
         client.request(&wish);
         client.forget_tid();
     }
-    client.expect_oack(&[("blksize", "1428"), ("tsize", "300000")]);
+    client.expect_oack(&LOADERS_OACK);
 }
 
 /// The same loader opens a file twice, closing it without a packet in between, and takes whatever DATA 1
@@ -65,15 +73,13 @@ fn a_request_right_behind_an_error_is_answered() {
 #[test]
 fn a_loader_that_opens_twice_has_the_right_bytes() {
     let root = Root::new();
-    let bytes = root.write("kernel", 300_000);
+    let bytes = root.write("kernel", LOADERS_KERNEL);
     let server = Server::start(root.path());
-    let wish = Wish::octet("kernel")
-        .option("blksize", 1428)
-        .option("tsize", 0);
+    let wish = loaders_wish();
     let mut client = Client::new(server.address());
     for _ in 0..3 {
         client.request(&wish);
-        client.expect_oack(&[("blksize", "1428"), ("tsize", "300000")]);
+        client.expect_oack(&LOADERS_OACK);
         client.ack(0);
         client.expect_data(1);
         client.forget_tid();
