@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+use super::events::LogEvent;
 use super::log::Log;
 use super::{Failure, trying};
 use crate::config::{Families, Listen, PORT, Settings};
@@ -25,36 +26,21 @@ pub(super) fn all(
     settings: &Settings,
     signals: &Signals,
     clock: &Clock,
-    log: &Log,
+    log: &mut Log,
 ) -> Result<Vec<Listener>, Failure> {
-    let until = clock.now() + TAKEN_FOR;
-    let v6_only = settings.families == Families::V6;
-    let bind = |address: SocketAddr| {
-        let bound = bind_until(address, v6_only, until, signals, clock, log);
-        (address, bound)
-    };
-    let every = |port| {
-        let v4 = (Ipv4Addr::UNSPECIFIED, port).into();
-        let v6 = (Ipv6Addr::UNSPECIFIED, port).into();
-        match settings.families {
-            Families::V4 => bind(v4),
-            Families::V6 => bind(v6),
-            Families::Both => match bind(v6) {
-                (_, Err(error)) if lacks_ipv6(&error) => bind(v4),
-                bound => bound,
-            },
-        }
-    };
-    let listen = |listen: &Listen| match *listen {
-        Listen::Every(port) => every(port),
-        Listen::At(address) => bind(address),
+    let mut attempt = Attempt {
+        families: settings.families,
+        until: clock.now() + TAKEN_FOR,
+        signals,
+        clock,
+        log,
     };
     let bound: Vec<_> = match settings.listen.as_slice() {
-        [] => vec![every(PORT)],
-        named => named.iter().map(listen).collect(),
+        [] => vec![attempt.every(PORT)],
+        named => named.iter().map(|listen| attempt.bind(*listen)).collect(),
     };
     let addresses: Vec<SocketAddr> = bound.iter().map(|(address, _)| *address).collect();
-    let named = |(address, bound): (SocketAddr, Result<Listener, Error>)| {
+    let named = |(address, bound): Bound| {
         let is_taken = |error: &Error| error.kind() == ErrorKind::AddrInUse;
         let hint = match bound.as_ref().err().filter(|error| is_taken(error)) {
             Some(_) if is_twice(address, &addresses) => " ([::] takes IPv4 as well: name it alone)",
@@ -65,27 +51,60 @@ pub(super) fn all(
     bound.into_iter().map(named).collect()
 }
 
-/// Binds `address`; where it is taken, tries again until then, unless a signal says that it is enough.
-fn bind_until(
-    address: SocketAddr,
-    v6_only: bool,
+type Bound = (SocketAddr, Result<Listener, Error>);
+
+/// What it takes to bind an address that may be in use for a while.
+struct Attempt<'a> {
+    families: Families,
     until: Moment,
-    signals: &Signals,
-    clock: &Clock,
-    log: &Log,
-) -> Result<Listener, Error> {
-    let mut was_told = false;
-    loop {
-        let error = match Listener::bind(address, v6_only) {
-            Err(error) if error.kind() == ErrorKind::AddrInUse => error,
-            result => return result,
-        };
-        if until <= clock.now() || signals.stop_within(TRY_EVERY) {
-            return Err(error);
+    signals: &'a Signals,
+    clock: &'a Clock,
+    log: &'a mut Log,
+}
+
+impl Attempt<'_> {
+    fn bind(&mut self, listen: Listen) -> Bound {
+        match listen {
+            Listen::Every(port) => self.every(port),
+            Listen::At(address) => self.at(address),
         }
-        if !was_told {
-            was_told = true;
-            log.port_is_taken(address, until.since(clock.now()));
+    }
+
+    fn every(&mut self, port: u16) -> Bound {
+        let v4 = (Ipv4Addr::UNSPECIFIED, port).into();
+        let v6 = (Ipv6Addr::UNSPECIFIED, port).into();
+        match self.families {
+            Families::V4 => self.at(v4),
+            Families::V6 => self.at(v6),
+            Families::Both => match self.at(v6) {
+                (_, Err(error)) if lacks_ipv6(&error) => self.at(v4),
+                bound => bound,
+            },
+        }
+    }
+
+    fn at(&mut self, address: SocketAddr) -> Bound {
+        (address, self.retry(address))
+    }
+
+    /// While `address` is in use, tries again until the time is up or a signal comes.
+    fn retry(&mut self, address: SocketAddr) -> Result<Listener, Error> {
+        let v6_only = self.families == Families::V6;
+        let mut is_logged = false;
+        loop {
+            let error = match Listener::bind(address, v6_only) {
+                Err(error) if error.kind() == ErrorKind::AddrInUse => error,
+                result => return result,
+            };
+            let now = self.clock.now();
+            if self.until <= now || self.signals.stop_within(TRY_EVERY) {
+                return Err(error);
+            }
+            if !is_logged {
+                is_logged = true;
+                let left = self.until.since(now);
+                self.log.write(now, &LogEvent::PortTaken(address, left));
+            }
         }
     }
 }

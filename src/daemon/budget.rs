@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use crate::moment::Moment;
 
-/// A number of lines a second, and how many were left out.
+/// A number of lines a second, and how many were suppressed.
 #[derive(Debug)]
 pub(super) struct Budget {
     per_second: u32,
     left: u32,
     second: Moment,
-    /// How many were left out since the last line.
-    pub(super) untold: u64,
+    /// How many were suppressed since the last line.
+    pub(super) suppressed: u64,
 }
 
 impl Budget {
@@ -20,22 +20,22 @@ impl Budget {
             per_second,
             left: per_second,
             second: now,
-            untold: 0,
+            suppressed: 0,
         }
     }
 
-    /// Takes one line; tells how many were left out before it, or none where this one is, too.
+    /// Takes one line and returns how many were suppressed before it; `None` if this one is, too.
     pub(super) fn take(&mut self, now: Moment) -> Option<u64> {
         if now.since(self.second) >= Duration::from_secs(1) {
             self.second = now;
             self.left = self.per_second;
         }
         if self.left == 0 {
-            self.untold += 1;
+            self.suppressed += 1;
             return None;
         }
         self.left -= 1;
-        Some(std::mem::take(&mut self.untold))
+        Some(std::mem::take(&mut self.suppressed))
     }
 }
 
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_budget_lets_so_many_through_in_a_second_and_counts_the_others() {
+    fn a_budget_lets_a_number_through_each_second_and_counts_the_others() {
         let second = Duration::from_secs(1);
         let mut budget = Budget::new(Moment::START, 2);
         let taken: Vec<_> = (0..5).map(|_| budget.take(Moment::START)).collect();

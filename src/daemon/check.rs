@@ -5,7 +5,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use super::log::escaped;
+use super::text::escaped;
 use crate::moment::Moment;
 use crate::os::clock::Clock;
 use crate::os::files::Files;

@@ -9,9 +9,11 @@ use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 
+use super::events::LogEvent;
 use super::log::Log;
 use super::{Failure, trying};
 use crate::config::Settings;
+use crate::moment::Moment;
 use crate::os::files::Files;
 use crate::os::helper::Helper;
 use crate::os::poll::Poll;
@@ -60,6 +62,7 @@ fn usual_account() -> Account {
 /// # Errors
 /// Where something that can be given up here is not.
 pub(super) fn confine(
+    now: Moment,
     settings: &Settings,
     files: &Files,
     account: Option<&Account>,
@@ -68,9 +71,13 @@ pub(super) fn confine(
 ) -> Result<Helper, Failure> {
     give_up_privileges(settings, files, account)?;
     if let Err(failure) = find_readable(settings, files) {
-        log.unreadable(&failure);
+        log.write(now, &LogEvent::RootUnreadable(&failure));
     }
-    log.root(&settings.root, files);
+    if let Some(within) = files.followed_within() {
+        log.write(now, &LogEvent::RootLinkFollowed(&settings.root, within));
+    } else if files.ignores_a_link() {
+        log.write(now, &LogEvent::RootLinkIgnored(&settings.root));
+    }
     let user = account.map(|of| format!("{} ({}:{})", of.name, of.user, of.group));
     let acts_as = privileges::acts_as();
     let start_helper = || {

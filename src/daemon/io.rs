@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use nix::errno::Errno;
 
+use super::events::LogEvent;
 use super::log::Log;
 use super::lookups::Lookups;
 use crate::moment::Moment;
@@ -145,7 +146,7 @@ impl World {
                 if code != 0 {
                     let peer = connection.peer;
                     let error = io::Error::from_raw_os_error(code.into());
-                    self.log.disk_error(now, peer, &error);
+                    self.log.write(now, &LogEvent::DiskFailed(peer, &error));
                 }
             }
             Unsent::PortClosed => self.rejection = connection.rejection(),
@@ -221,7 +222,7 @@ impl World {
             .want_writable(&connection.socket, Source::Client(client), wanted)
         {
             Ok(()) => connection.wants_writable = wanted,
-            Err(error) => self.log.warning(self.now, || format!("epoll: {error}")),
+            Err(error) => self.log.write(self.now, &LogEvent::PollFailed(&error)),
         }
     }
 
@@ -249,7 +250,8 @@ impl Io for World {
             }
         };
         if size > 0 && matches!(content, Content::Read(_)) {
-            self.log.unmapped(self.now, opening.name.as_bytes());
+            let name = opening.name.as_bytes();
+            self.log.write(self.now, &LogEvent::Unmapped(name));
         }
         let Local {
             address, interface, ..
@@ -319,8 +321,8 @@ impl Io for World {
             &buffer[..length],
         );
         if let Err(error) = sent {
-            self.log
-                .warning(self.now, || format!("{peer}: cannot be answered: {error}"));
+            let failed = LogEvent::AnswerFailed(peer, &error);
+            self.log.write(self.now, &failed);
         }
     }
 
@@ -343,13 +345,16 @@ impl Io for World {
             Err(error) => match after_error(&error) {
                 AfterError::TryAgain => {
                     if let Some((_, by)) = connection.rejection() {
-                        self.log.rejected(self.now, peer, by, &error);
+                        let error = &error;
+                        let rejected = LogEvent::Rejected { peer, by, error };
+                        self.log.write(self.now, &rejected);
                     }
                     Incoming::Noise
                 }
                 AfterError::Empty => Incoming::Nothing,
                 AfterError::Tell => {
-                    self.log.warning(self.now, || format!("{peer}: {error}"));
+                    let failed = LogEvent::ReceiveFailed(peer, &error);
+                    self.log.write(self.now, &failed);
                     Incoming::Nothing
                 }
             },
@@ -371,7 +376,9 @@ impl Io for World {
             Event::Ended(report) => self.rejection.take_if(|(peer, _)| *peer == report.peer),
             _ => None,
         };
-        self.log.event(self.now, event, rejection.map(|(_, by)| by));
+        let rejected_by = rejection.map(|(_, by)| by);
+        self.log
+            .write(self.now, &LogEvent::Server { event, rejected_by });
     }
 }
 

@@ -6,16 +6,18 @@
 //! since the poll is edge-triggered and reminds nobody.
 //!
 //! Read `bind` (where it listens), `confine` (what is given up before the loop begins), `io` (the server's
-//! hands) and `log` (every line it writes).
+//! hands) and `events` (every line of the log).
 
 mod bind;
 mod budget;
 mod check;
 mod confine;
+mod events;
 mod io;
 pub mod log;
 mod lookups;
 mod root;
+mod text;
 
 use std::fmt;
 use std::io::{Error, ErrorKind, Result as IoResult};
@@ -24,7 +26,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use crate::access::Access;
-use crate::config::{LISTEN_MAX, Settings};
+use crate::config::{Door, LISTEN_MAX, Settings};
 use crate::moment::Moment;
 use crate::os::clock::Clock;
 use crate::os::files::Files;
@@ -34,6 +36,7 @@ use crate::os::process::{Signal, Signals, memory, raise_descriptor_limit};
 use crate::os::receive::{Batch, Received};
 use crate::server::{Io, Limits, Local, Server};
 use crate::wire::{Malformed, Peer};
+use events::LogEvent;
 use io::{AfterError, World, after_error};
 use log::Log;
 use lookups::Request;
@@ -139,26 +142,36 @@ impl Daemon {
         let poll = trying("epoll", Poll::new())?;
         trying("epoll", poll.add(&signals, Source::Signals))?;
         let mut world = World::new(poll, files, Log::new(now), now, settings.mtu_clamp);
-        world.log.starting(settings);
+        world.log.write(now, &LogEvent::Settings(settings));
+        if let Door::InTftpd { ignored } = &settings.door
+            && !ignored.is_empty()
+        {
+            world.log.write(now, &LogEvent::IgnoredOptions(ignored));
+        }
         let mut buffers = Vec::new();
-        for listener in bind::all(settings, &signals, &clock, &world.log)? {
+        for listener in bind::all(settings, &signals, &clock, &mut world.log)? {
             let source = Source::Listener(world.listeners.len());
             trying("epoll", world.poll.add(&listener, source))?;
             let buffer = listener.enlarge_buffer(RECEIVE_BUFFER);
             buffers.push(trying("receive buffer", buffer)?);
             world.add_listener(listener);
         }
-        let limits = bound_by_machine(settings, world.listeners.len(), &world.log)?;
+        let limits = bound_by_machine(now, settings, world.listeners.len(), &mut world.log)?;
         can_open(world.files.as_fd())?;
         let server = Server::new(now, limits, world.files.root_prefixes());
         // Whatever needs a privilege is done, and nothing that came from the network was looked at yet.
         let (account, poll) = (account.as_ref(), &world.poll);
-        let helper = confine::confine(settings, &world.files, account, &mut world.log, poll)?;
+        let helper = confine::confine(now, settings, &world.files, account, &mut world.log, poll)?;
         world.helper = Some(helper);
-        for (listener, buffer) in world.listeners.iter().zip(buffers) {
-            world
-                .log
-                .listening(listener.address(), buffer, RECEIVE_BUFFER);
+        for (listener, bytes) in world.listeners.iter().zip(buffers) {
+            let address = listener.address();
+            let buffer = LogEvent::ReceiveBuffer {
+                address,
+                bytes,
+                wanted: RECEIVE_BUFFER,
+            };
+            world.log.write(now, &LogEvent::Listening(address));
+            world.log.write(now, &buffer);
         }
         Ok(Daemon {
             clock,
@@ -217,7 +230,9 @@ impl Daemon {
                             }
                             Signal::Stop => {
                                 self.server.stop(now, &mut self.world, self.drain);
-                                self.world.log.stopping(self.server.serving(), self.drain);
+                                let (serving, drain) = (self.server.serving(), self.drain);
+                                let stopping = LogEvent::Stopping { serving, drain };
+                                self.world.log.write(now, &stopping);
                             }
                         }
                     }
@@ -262,9 +277,7 @@ impl Daemon {
                         AfterError::Empty => return false,
                         AfterError::TryAgain => {}
                         AfterError::Tell => {
-                            world
-                                .log
-                                .warning(now, || format!("listening socket: {error}"));
+                            world.log.write(now, &LogEvent::ListenFailed(&error));
                             return false;
                         }
                     },
@@ -391,13 +404,22 @@ fn open_root(settings: &Settings) -> Result<Files, Failure> {
 
 /// Lowers what the machine has not enough memory or descriptors for: each client needs a socket, and a file
 /// of its own if nobody else is sent the same.
-fn bound_by_machine(settings: &Settings, listeners: usize, log: &Log) -> Result<Limits, Failure> {
+fn bound_by_machine(
+    now: Moment,
+    settings: &Settings,
+    listeners: usize,
+    log: &mut Log,
+) -> Result<Limits, Failure> {
     let mut limits = settings.limits;
     let memory = trying("sysinfo", memory())?;
     if memory < MEMORY_USUAL && !settings.queue_is_chosen {
         let queue = limits.max_pending as u64 * memory / MEMORY_USUAL;
         limits.max_pending = usize::try_from(queue).unwrap_or(usize::MAX);
-        log.small_machine(memory, limits.max_pending);
+        let small = LogEvent::SmallMachine {
+            megabytes: memory >> 20,
+            max_pending: limits.max_pending,
+        };
+        log.write(now, &small);
     }
     let beside = listeners + DESCRIPTORS_BESIDE;
     let needed = 2 * limits.max_sockets() + beside;
@@ -406,7 +428,12 @@ fn bound_by_machine(settings: &Settings, listeners: usize, log: &Log) -> Result<
     if limit < needed {
         let limit_here = usize::try_from(limit).unwrap_or(usize::MAX);
         limits.bound_held_by(limit_here.saturating_sub(beside));
-        log.few_descriptors(limit, needed, &limits);
+        let few = LogEvent::FewDescriptors {
+            limit,
+            needed,
+            limits: &limits,
+        };
+        log.write(now, &few);
     }
     Ok(limits)
 }

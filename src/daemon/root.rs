@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::events::LogEvent;
 use super::log::Log;
 use crate::config::Settings;
 use crate::moment::Moment;
@@ -44,13 +45,13 @@ impl RootWatch {
             Found::Same => self.warn_at = now,
             Found::Swapped => {
                 self.warn_at = now;
-                log.root_swapped(&self.path, files.root_path());
+                log.write(now, &LogEvent::RootSwapped(&self.path, files.root_path()));
                 return Some(files.root_prefixes());
             }
             Found::Astray(astray) => {
                 if now >= self.warn_at {
                     self.warn_at = now + WARN_EVERY;
-                    log.root_astray(now, &self.path, astray);
+                    log.write(now, &LogEvent::RootAstray(&self.path, astray));
                 }
             }
         }
