@@ -24,7 +24,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 
 use super::fetch::{Fetch, Fetched};
-use super::nowait::{LOOK_MAX, PAGE_MIN, look_without_waiting};
+use super::nowait::{LOOK_MAX, PAGE_MIN, is_in_memory, look_without_waiting};
 use super::original::Original;
 use crate::moment::Moment;
 
@@ -103,21 +103,23 @@ impl Mapping {
                 // Behind the end of a file that was cut there is nothing to wait for.
                 Ok(Some(count)) if count % PAGE_MIN != 0 || count == 0 => return wanted,
                 Ok(count) => return count.unwrap_or(0),
-                Err(_) => {
-                    // Nor does it count what is read.
-                    self.is_cold.set(true);
-                    let kind = fstatfs(&self.original.file).map(|state| state.filesystem_type());
-                    self.look.set(match kind {
-                        Ok(TMPFS_MAGIC) => Look::Never,
-                        _ => Look::Helper,
-                    });
-                }
+                Err(_) => self.look_otherwise(),
             }
         }
         match self.look.get() {
             Look::Read | Look::Helper => 0,
             Look::Never => wanted,
         }
+    }
+
+    /// This file system knows no reads that do not wait, nor does it count what is read.
+    fn look_otherwise(&self) {
+        self.is_cold.set(true);
+        let kind = fstatfs(&self.original.file).map(|state| state.filesystem_type());
+        self.look.set(match kind {
+            Ok(TMPFS_MAGIC) => Look::Never,
+            _ => Look::Helper,
+        });
     }
 
     /// Whether all from `begin` to `end` is in memory, as its first and its last page say, where no page is missing in
@@ -127,22 +129,25 @@ impl Mapping {
             return false;
         }
         let last = (end - 1) & !(PAGE_MIN - 1);
-        let is_there = self.resident(begin, begin + 1) > 0
-            && (last == begin || self.resident(last, last + 1) > 0);
-        if !is_there {
+        let is_in_memory = |page| is_in_memory(&self.original.file, page as u64);
+        match is_in_memory(begin)
+            .and_then(|first| Ok(first && (last == begin || is_in_memory(last)?)))
+        {
+            Ok(true) => {}
             // Somebody else is about to read it.
-            self.is_cold.set(true);
+            Ok(false) => self.is_cold.set(true),
+            Err(_) => self.look_otherwise(),
         }
         !self.is_cold.get()
     }
 
     /// Asks for the pages from `begin` to `end`. Where the system does not listen, nothing is lost.
     fn will_need(&self, begin: usize, end: usize) {
-        let before = bytes_read();
+        let before = (!self.is_cold.get()).then(bytes_read);
         let _ = self
             .bytes
             .advise_range(Advice::WillNeed, begin, end - begin);
-        if bytes_read() != before {
+        if before.is_some_and(|before| bytes_read() != before) {
             self.is_cold.set(true);
         }
     }
