@@ -13,7 +13,7 @@ use super::events::LogEvent;
 use super::log::Log;
 use super::lookups::Lookups;
 use crate::moment::Moment;
-use crate::name::{FileName, FileNameBuf};
+use crate::name::FileName;
 use crate::os;
 use crate::os::content::Content;
 use crate::os::fetch::Fetched;
@@ -22,7 +22,9 @@ use crate::os::helper::{Done, Helper, Job};
 use crate::os::listener::Listener;
 use crate::os::poll::{Poll, Source};
 use crate::os::socket::{ClientSocket, DATAGRAMS_MAX, Pieces, is_unsegmentable};
-use crate::server::{Event, Incoming, Io, Local, Opened, Opening, REPLY_MAX, Unopened, Unsent};
+use crate::server::{
+    Awaited, Event, Incoming, Io, Local, Opened, Opening, REPLY_MAX, Unopened, Unsent,
+};
 use crate::transfer::options::{BLKSIZE_DEFAULT, OACK_MAX};
 use crate::transfer::{Blocks, Datagrams, Departed};
 use crate::wire::{DataHeader, ERROR_PACKET_MAX, Mode, Peer, Refusal, write_error};
@@ -46,8 +48,6 @@ pub(super) struct World {
     pub has_done: bool,
     /// Who waits while it looks names up.
     pub lookups: Lookups,
-    /// The name that the request at hand waits for.
-    pub sought: Option<FileNameBuf>,
     /// The last number that told users of one client number apart.
     last_serial: u32,
     /// By the client's number.
@@ -94,7 +94,6 @@ impl World {
             helper: None,
             has_done: false,
             lookups: Lookups::default(),
-            sought: None,
             last_serial: 0,
             connections: Vec::new(),
             mtu_clamp,
@@ -163,32 +162,27 @@ impl World {
     ) -> Unopened {
         match unavailable {
             Unavailable::Refused(refusal) => Unopened::Refused(refusal),
-            Unavailable::Busy => Unopened::Busy,
-            Unavailable::Unknown => {
-                self.look_up(name, client);
-                Unopened::Busy
-            }
+            Unavailable::Busy => Unopened::Busy(None),
+            Unavailable::Unknown => Unopened::Busy(self.look_up(name, client)),
             Unavailable::Exhausted => Unopened::Exhausted,
         }
     }
 
-    /// Lets the helper look `name` up, unless it does already. Where too much waits for it, nothing is done: whoever
-    /// asked asks again.
-    fn look_up(&mut self, name: FileName<'_>, client: Option<usize>) {
-        self.sought = Some(name.to_owned());
-        if !self.lookups.is_under_way(name) {
-            let Ok(lookup) = self.files.lookup(name) else {
-                return;
-            };
-            let job = Job::Open(lookup);
-            let Some(Ok(())) = self.helper.as_ref().map(|helper| helper.ask(job)) else {
-                return;
-            };
-            self.lookups.begin(name);
-        }
+    /// Lets the helper look `name` up, unless it does already. Returns `None` if too much waits for it: then nothing is
+    /// done, and whoever asked asks again.
+    fn look_up(&mut self, name: FileName<'_>, client: Option<usize>) -> Option<Awaited> {
+        let awaited = match self.lookups.under_way(name) {
+            Some(awaited) => awaited,
+            None => {
+                let job = Job::Open(self.files.lookup(name).ok()?);
+                self.helper.as_ref()?.ask(job).ok()?;
+                self.lookups.begin(name)
+            }
+        };
         if let Some(client) = client {
-            self.lookups.add_client(name, client);
+            self.lookups.add_client(awaited, client);
         }
+        Some(awaited)
     }
 
     /// One more socket takes requests.

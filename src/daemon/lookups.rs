@@ -1,28 +1,37 @@
 //! Who waits while the helper looks a name up: requests, which are handed to the server again, and clients of the queue.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::mem;
+use std::time::Duration;
+
+use slab::Slab;
 
 use crate::moment::Moment;
 use crate::name::{FileName, FileNameBuf};
-use crate::server::Local;
+use crate::server::{Awaited, Local};
 use crate::wire::Peer;
 
 /// Names that are being looked up.
 #[derive(Debug, Default)]
 pub(super) struct Lookups {
-    by_name: HashMap<FileNameBuf, Waiting>,
-    /// The requests of each peer that wait, each for another name.
-    requests: HashMap<Peer, Vec<(FileNameBuf, Request)>>,
-    /// How many these are in all.
-    count: usize,
+    by_name: HashMap<FileNameBuf, usize>,
+    /// For each name, those of the queue of the server who wait, by number; some may be gone.
+    clients: Slab<Vec<usize>>,
+    /// Requests that wait, in the order in which they came.
+    requests: BTreeMap<Place, (Peer, Request)>,
+    /// The requests of each peer, each for another name.
+    of_peer: HashMap<Peer, Vec<Place>>,
+    /// Requests that ever waited.
+    arrivals: u64,
 }
 
-/// Those who wait for one name.
+/// The number of the name that a request waits for, and how many came before.
+type Place = (usize, u64);
+
+/// Those who waited for a name that was looked up.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
-    /// With a request; some may have asked for something else since.
-    pub peers: Vec<Peer>,
-    /// In the queue of the server, by number; some may be gone.
+pub(super) struct Found {
+    pub requests: Vec<(Peer, Request)>,
     pub clients: Vec<usize>,
 }
 
@@ -38,69 +47,83 @@ pub(super) struct Request {
 }
 
 impl Lookups {
-    /// Whether `name` is being looked up.
-    pub(super) fn is_under_way(&self, name: FileName<'_>) -> bool {
-        self.by_name.contains_key(&name.to_owned())
+    /// The lookup of `name`, if one is under way.
+    pub(super) fn under_way(&self, name: FileName<'_>) -> Option<Awaited> {
+        self.by_name.get(&name.to_owned()).copied().map(Awaited)
     }
 
     /// One more name is being looked up.
-    pub(super) fn begin(&mut self, name: FileName<'_>) {
-        self.by_name.insert(name.to_owned(), Waiting::default());
+    pub(super) fn begin(&mut self, name: FileName<'_>) -> Awaited {
+        let number = self.clients.insert(Vec::new());
+        self.by_name.insert(name.to_owned(), number);
+        Awaited(number)
     }
 
-    /// A client of the queue waits for `name`, too.
-    pub(super) fn add_client(&mut self, name: FileName<'_>, client: usize) {
-        if let Some(waiting) = self.by_name.get_mut(&name.to_owned())
-            && waiting.clients.len() < WAITING_MAX
-            && !waiting.clients.contains(&client)
+    /// A client of the queue waits, too.
+    pub(super) fn add_client(&mut self, awaited: Awaited, client: usize) {
+        if let Some(clients) = self.clients.get_mut(awaited.0)
+            && clients.len() < WAITING_MAX
+            && !clients.contains(&client)
         {
-            waiting.clients.push(client);
+            clients.push(client);
         }
     }
 
-    /// A request waits for `name`. Past the bound it is forgotten: its client repeats it.
-    pub(super) fn add_request(&mut self, name: FileNameBuf, peer: Peer, request: Request) {
-        let Some(waiting) = self.by_name.get_mut(&name) else {
-            return;
+    /// A request waits. Past the bound it is forgotten: its client repeats it.
+    pub(super) fn add_request(&mut self, awaited: Awaited, peer: Peer, request: Request) {
+        let of_peer = self.of_peer.get(&peer);
+        let known = of_peer.and_then(|all| all.iter().find(|(name, _)| *name == awaited.0));
+        let place = match known {
+            Some(&place) => place,
+            None if self.requests.len() >= WAITING_MAX => return,
+            None => {
+                self.arrivals += 1;
+                let place = (awaited.0, self.arrivals);
+                self.of_peer.entry(peer).or_default().push(place);
+                place
+            }
         };
-        let of_peer = self.requests.get_mut(&peer);
-        let known = of_peer.and_then(|all| all.iter_mut().find(|(wanted, _)| *wanted == name));
-        if let Some((_, repeated)) = known {
-            *repeated = request;
-        } else if self.count < WAITING_MAX {
-            waiting.peers.push(peer);
-            self.requests.entry(peer).or_default().push((name, request));
-            self.count += 1;
-        }
+        self.requests.insert(place, (peer, request));
     }
 
     /// A later request of `peer` was answered: those before it count no more.
     pub(super) fn forget(&mut self, peer: Peer) {
-        if self.count > 0 {
-            self.count -= self.requests.remove(&peer).map_or(0, |all| all.len());
+        if self.requests.is_empty() {
+            return;
+        }
+        for place in self.of_peer.remove(&peer).unwrap_or_default() {
+            self.requests.remove(&place);
         }
     }
 
-    /// `name` was looked up: returns who waited for it.
-    pub(super) fn end(&mut self, name: &FileNameBuf) -> Waiting {
-        self.by_name.remove(name).unwrap_or_default()
+    /// `name` was looked up. Returns who waited for it, but for requests that are too old.
+    pub(super) fn end(&mut self, now: Moment, name: &FileNameBuf) -> Found {
+        let Some(number) = self.by_name.remove(name) else {
+            return Found::default();
+        };
+        let clients = mem::take(&mut self.clients[number]);
+        self.clients.remove(number);
+        let mut requests = Vec::new();
+        let all = (number, 0)..=(number, u64::MAX);
+        while let Some((&place, _)) = self.requests.range(all.clone()).next() {
+            let Some((peer, request)) = self.requests.remove(&place) else {
+                break;
+            };
+            self.part(peer, place);
+            if now.since(request.at) < REQUEST_KEPT {
+                requests.push((peer, request));
+            }
+        }
+        Found { requests, clients }
     }
 
-    /// The request of `peer` for `name`, if it still waits and is not too old.
-    pub(super) fn take_request(
-        &mut self,
-        now: Moment,
-        peer: Peer,
-        name: &FileNameBuf,
-    ) -> Option<Request> {
-        let of_peer = self.requests.get_mut(&peer)?;
-        let place = of_peer.iter().position(|(wanted, _)| wanted == name)?;
-        let (_, request) = of_peer.remove(place);
-        self.count -= 1;
-        if of_peer.is_empty() {
-            self.requests.remove(&peer);
+    fn part(&mut self, peer: Peer, place: Place) {
+        if let Some(of_peer) = self.of_peer.get_mut(&peer) {
+            of_peer.retain(|other| *other != place);
+            if of_peer.is_empty() {
+                self.of_peer.remove(&peer);
+            }
         }
-        (now.since(request.at) < REQUEST_KEPT).then_some(request)
     }
 }
 
@@ -108,4 +131,86 @@ impl Lookups {
 const WAITING_MAX: usize = 4096;
 
 /// Whoever did not repeat a request for so long has given up.
-const REQUEST_KEPT: std::time::Duration = std::time::Duration::from_secs(10);
+const REQUEST_KEPT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::name::{NAME_MAX, RootPrefixes};
+
+    fn name(text: &str) -> FileNameBuf {
+        let mut buffer = [0; NAME_MAX];
+        let name = FileName::new(text.as_bytes(), &RootPrefixes::default(), &mut buffer);
+        name.expect("a safe name").to_owned()
+    }
+
+    fn peer(port: u16) -> Peer {
+        Peer::from(std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    }
+
+    fn request(at: Moment) -> Request {
+        let address = Ipv4Addr::LOCALHOST.into();
+        Request {
+            local: Local {
+                address,
+                interface: 0,
+                listener: 0,
+                is_everybody: false,
+            },
+            datagram: Box::default(),
+            at,
+        }
+    }
+
+    fn ports(found: &Found) -> Vec<u16> {
+        found.requests.iter().map(|(peer, _)| peer.port).collect()
+    }
+
+    #[test]
+    fn those_who_wait_are_handed_back_in_order_once_and_not_too_late() {
+        let mut lookups = Lookups::default();
+        let now = Moment::START + REQUEST_KEPT;
+        let [one, other] = ["one", "other"].map(|text| {
+            let awaited = lookups.begin(name(text).as_name());
+            assert_eq!(lookups.under_way(name(text).as_name()), Some(awaited));
+            awaited
+        });
+        for port in [3, 1, 2, 1] {
+            lookups.add_request(one, peer(port), request(now));
+        }
+        lookups.add_request(other, peer(1), request(now));
+        lookups.add_request(one, peer(4), request(Moment::START));
+        lookups.forget(peer(2));
+        lookups.add_client(one, 7);
+        lookups.add_client(one, 7);
+        let found = lookups.end(now, &name("one"));
+        assert_eq!(ports(&found), [3, 1]);
+        assert_eq!(found.clients, [7]);
+        assert_eq!(ports(&lookups.end(now, &name("one"))), [0; 0]);
+        assert_eq!(ports(&lookups.end(now, &name("other"))), [1]);
+        assert!(lookups.of_peer.is_empty() && lookups.clients.is_empty());
+    }
+
+    /// Whoever asks for something else in between, again and again, does not fill the memory while a disk hangs.
+    #[test]
+    fn what_waits_has_a_bound() {
+        let mut lookups = Lookups::default();
+        let awaited = lookups.begin(name("file").as_name());
+        let now = Moment::START;
+        for _ in 0..2 * WAITING_MAX {
+            lookups.add_request(awaited, peer(1), request(now));
+            lookups.forget(peer(1));
+        }
+        assert!(lookups.requests.is_empty() && lookups.of_peer.is_empty());
+        let most = u16::try_from(WAITING_MAX).expect("few enough for this test");
+        for port in 1..=most + 1 {
+            lookups.add_request(awaited, peer(port), request(now));
+            lookups.add_client(awaited, port.into());
+        }
+        let found = lookups.end(now, &name("file"));
+        assert_eq!(ports(&found), Vec::from_iter(1..=most));
+        assert_eq!(found.clients.len(), WAITING_MAX);
+    }
+}

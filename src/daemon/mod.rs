@@ -299,15 +299,14 @@ impl Daemon {
                     }
                 }
                 Some(Done::Opened(name, opened)) => {
-                    let waiting = world.lookups.end(&name);
-                    world.files.keep_found(name.clone(), opened);
-                    for peer in waiting.peers {
-                        if let Some(request) = world.lookups.take_request(now, peer, &name) {
-                            let local = request.local;
-                            server.on_request(now, world, peer, local, &request.datagram);
-                        }
+                    let found = world.lookups.end(now, &name);
+                    world.files.keep_found(name, opened);
+                    for (peer, request) in found.requests {
+                        // Not a third time: its client repeats it.
+                        let _ =
+                            server.on_request(now, world, peer, request.local, &request.datagram);
                     }
-                    for client in waiting.clients {
+                    for client in found.clients {
                         server.on_found(now, client);
                     }
                     // Whoever is next takes the file that was found.
@@ -378,17 +377,16 @@ fn take_request(
         listener,
         is_everybody: asked.is_everybody,
     };
-    world.sought = None;
-    server.on_request(now, world, peer, local, received.bytes);
-    if let Some(name) = world.sought.take() {
-        let request = Request {
-            local,
-            datagram: received.bytes.into(),
-            at: now,
-        };
-        world.lookups.add_request(name, peer, request);
-    } else {
-        world.lookups.forget(peer);
+    match server.on_request(now, world, peer, local, received.bytes) {
+        Some(awaited) => {
+            let request = Request {
+                local,
+                datagram: received.bytes.into(),
+                at: now,
+            };
+            world.lookups.add_request(awaited, peer, request);
+        }
+        None => world.lookups.forget(peer),
     }
 }
 

@@ -97,7 +97,7 @@ impl Server {
                 let (peer, local) = (client.peer, client.local);
                 match unopened {
                     Unopened::Exhausted => self.pause(now, io),
-                    Unopened::Busy => self.stand_aside(now, id, phase),
+                    Unopened::Busy(_) => self.stand_aside(now, id, phase),
                     Unopened::Unreachable => self.end(now, io, id, Outcome::Unreachable),
                     Unopened::Refused(refusal) => {
                         if !local.is_everybody {

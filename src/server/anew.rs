@@ -117,7 +117,7 @@ impl Server {
         let (peer, local) = (client.peer, client.local);
         if let Some(served) = client.served_mut() {
             served.again = match unopened {
-                Unopened::Busy | Unopened::Exhausted => Again::Asked {
+                Unopened::Busy(_) | Unopened::Exhausted => Again::Asked {
                     answer_at: now + ANSWER_AGAIN,
                 },
                 Unopened::Refused(_) | Unopened::Unreachable => Again::No,
@@ -152,7 +152,8 @@ impl Server {
         self.end(now, io, id, outcome);
         if !self.is_stopping() {
             self.stats.requests += 1;
-            self.accept(now, io, &arrival);
+            // What the client has sent since goes first: it is not handed in again.
+            let _ = self.accept(now, io, &arrival);
         }
     }
 

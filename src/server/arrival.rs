@@ -4,7 +4,7 @@
 use super::client::{Again, Client, Phase, Stage};
 use super::hosts::host_of;
 use super::pending::{Place, SUPERSEDED_AFTER, Waiting};
-use super::{Event, Io, Local, Opening, Server, Unopened};
+use super::{Awaited, Event, Io, Local, Opening, Server, Unopened};
 use crate::moment::Moment;
 use crate::name::{FileName, NAME_MAX};
 use crate::transfer::{Outcome, Wanted};
@@ -22,7 +22,8 @@ pub(super) struct Arrival<'a> {
 }
 
 impl Server {
-    /// A datagram arrived on a listening socket.
+    /// A datagram arrived on a listening socket. Returns what the world awaits before the request can be judged, if
+    /// it is to be handed in again then.
     pub fn on_request(
         &mut self,
         now: Moment,
@@ -30,16 +31,19 @@ impl Server {
         peer: Peer,
         local: Local,
         datagram: &[u8],
-    ) {
+    ) -> Option<Awaited> {
         let request = match Request::parse(datagram) {
             Ok(request) => request,
-            Err(malformed) => return self.drop_malformed(io, peer, malformed),
+            Err(malformed) => {
+                self.drop_malformed(io, peer, malformed);
+                return None;
+            }
         };
         self.hear_out(now, io, peer);
         let known = self.by_peer.get(&peer).copied();
         if self.is_stopping() && known.is_none() {
             self.stats.stopping += 1;
-            return;
+            return None;
         }
         self.wheel.skip_idle(now);
         let mut buffer = [0; NAME_MAX];
@@ -47,11 +51,12 @@ impl Server {
             Ok(name) => name,
             Err(_) if self.is_stopping() => {
                 self.stats.stopping += 1;
-                return;
+                return None;
             }
             Err(refusal) => {
                 self.stats.requests += 1;
-                return self.refuse(now, io, peer, local, request.filename, refusal);
+                self.refuse(now, io, peer, local, request.filename, refusal);
+                return None;
             }
         };
         let wanted = Wanted::new(request.options());
@@ -67,14 +72,14 @@ impl Server {
             && self.is_repeat(now, io, known, &arrival)
         {
             self.stats.repeats += 1;
-            return;
+            return None;
         }
         self.stats.requests += 1;
         if self.is_stopping() {
             self.stats.stopping += 1;
-            return;
+            return None;
         }
-        self.accept(now, io, &arrival);
+        self.accept(now, io, &arrival)
     }
 
     /// What is wrong with a request whatever files there are.
@@ -145,8 +150,13 @@ impl Server {
         self.read_to_the_end(now, io, id);
     }
 
-    /// Admits a request, lets it wait, or answers it with an ERROR.
-    pub(super) fn accept(&mut self, now: Moment, io: &mut impl Io, arrival: &Arrival<'_>) {
+    /// Admits a request, lets it wait, or answers it with an ERROR. Returns what the world awaits before any of that.
+    pub(super) fn accept(
+        &mut self,
+        now: Moment,
+        io: &mut impl Io,
+        arrival: &Arrival<'_>,
+    ) -> Option<Awaited> {
         self.arrivals += 1;
         let replaced = usize::from(self.superseded_by(now, arrival).is_some());
         let boot_began = self.queue.heard(now, host_of(arrival.peer), replaced);
@@ -168,13 +178,17 @@ impl Server {
                 self.let_wait(now, io, arrival, place);
                 self.report_taken(io, arrival);
             }
-            // It will be counted when it comes again.
-            Err(Unopened::Busy) => self.stats.requests -= 1,
+            Err(Unopened::Busy(awaited)) => {
+                // It will be counted when it comes again.
+                self.stats.requests -= 1;
+                return awaited;
+            }
             Err(Unopened::Unreachable) => {
                 self.stats.failed += 1;
                 io.report(Event::Unreachable { peer: arrival.peer });
             }
         }
+        None
     }
 
     fn report_taken(&self, io: &mut impl Io, arrival: &Arrival<'_>) {

@@ -40,14 +40,18 @@ pub enum Unopened {
     Refused(Refusal),
     /// Not to be told yet: the name is being looked up on a disk, or somebody else has the file for a moment. A
     /// client in the queue waits, until [`super::Server::on_found`] at best. A request that just arrived is
-    /// forgotten: the world hands it to [`super::Server::on_request`] again once more is known, or its client
-    /// repeats it.
-    Busy,
+    /// forgotten: its client repeats it, or the world, if that awaits something, hands it to
+    /// [`super::Server::on_request`] again.
+    Busy(Option<Awaited>),
     /// No descriptor or memory is left: the request waits.
     Exhausted,
     /// There is no way to this client.
     Unreachable,
 }
+
+/// Something that the world awaits, by a number of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Awaited(pub usize);
 
 /// Why nothing was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -202,7 +202,7 @@ impl World {
             return Err(Unopened::Exhausted);
         }
         if self.busy.contains(name.as_bytes()) {
-            return Err(Unopened::Busy);
+            return Err(Unopened::Busy(None));
         }
         if let Some(&refusal) = self.faults.get(name.as_bytes()) {
             return Err(Unopened::Refused(refusal));
@@ -242,7 +242,7 @@ impl Io for World {
         };
         assert_eq!(answers_from, local(), "it comes from elsewhere");
         let looked_up = self.look_up(opening.name);
-        if looked_up == Err(Unopened::Busy) {
+        if looked_up == Err(Unopened::Busy(None)) {
             self.asked_busy.push(client);
         }
         let length = looked_up?;

@@ -95,7 +95,7 @@ impl<C: Choices> World<C> {
         if self.fails() {
             return Err(match self.choices.below(6) {
                 0 | 1 => Unopened::Exhausted,
-                2 => Unopened::Busy,
+                2 => Unopened::Busy(None),
                 _ => Unopened::Refused(self.choices.pick(&REFUSALS)),
             });
         }
