@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 
 use crate::client::{Client, PATIENCE, fetch};
 use crate::download::{Download, Wish};
-use crate::fuse::{self, Read};
+use crate::fuse::{self, Treatment};
 use crate::machine::{alone, has_program, in_own_mounts, major_faults, skipped};
 use crate::packet;
 use crate::root::{Root, assert_same};
@@ -41,10 +41,11 @@ fn a_cold_file_from_a_slow_disk_does_not_slow_others_down() {
 fn beside_a_slow_disk() -> Option<(Duration, Duration)> {
     let disk = Disk::new()?;
     let server = Server::start(disk.root.path());
-    let _end = Answering(&disk.fuse);
+    let _end = disk.fuse.answering_at_the_end();
     let (usual, _) = disk.fetch_cached(&server);
     disk.know(&["cold"]);
-    disk.fuse.treat_reads(|_| Read::AnsweredAfter(READ_TIME));
+    disk.fuse
+        .treat_reads(|_| Treatment::AnsweredAfter(READ_TIME));
     let faults = major_faults(server.process());
     let cold = disk.fetch_beside(&server, wish("disk/cold", 1400, 1));
     let mut beside = Duration::ZERO;
@@ -66,10 +67,11 @@ fn block_sizes_and_windows_from_a_slow_disk() {
         for (blksize, windowsize) in [(512, 1), (1468, 1), (8192, 1), (1468, 16), (8192, 64)] {
             let Some(disk) = Disk::new() else { return };
             let server = Server::start(disk.root.path());
-            let _end = Answering(&disk.fuse);
+            let _end = disk.fuse.answering_at_the_end();
             disk.fetch_cached(&server);
             disk.know(&["cold"]);
-            disk.fuse.treat_reads(|_| Read::AnsweredAfter(READ_TIME));
+            disk.fuse
+                .treat_reads(|_| Treatment::AnsweredAfter(READ_TIME));
             let faults = major_faults(server.process());
             let fetched = fetch(server.address(), &wish("disk/cold", blksize, windowsize)).unwrap();
             assert_same(&fetched.bytes, &disk.cold);
@@ -92,10 +94,10 @@ fn a_disk_that_hangs_stops_only_those_who_wait_for_it() {
         ] {
             let Some(disk) = Disk::new() else { return };
             let server = Server::start(disk.root.path());
-            let _end = Answering(&disk.fuse);
+            let _end = disk.fuse.answering_at_the_end();
             disk.fetch_cached(&server);
             disk.know(&["cold"]);
-            disk.treat_block(place, Read::Held);
+            disk.treat_block(place, Treatment::Held);
             let cold = disk.fetch_beside(&server, wish("disk/cold", blksize, windowsize));
             disk.fuse.wait_for_a_held_read();
 
@@ -124,10 +126,10 @@ fn a_block_that_cannot_be_read_ends_its_transfer_in_an_error_that_blames_the_dis
         ] {
             let Some(disk) = Disk::new() else { return };
             let server = Server::start(disk.root.path());
-            let _end = Answering(&disk.fuse);
+            let _end = disk.fuse.answering_at_the_end();
             disk.fetch_cached(&server);
             disk.know(&["cold"]);
-            disk.treat_block(place, Read::Failed);
+            disk.treat_block(place, Treatment::Failed(libc::EIO));
             let began_at = Instant::now();
             let wish = Wish {
                 mode,
@@ -153,10 +155,10 @@ fn sigterm_ends_the_server_while_the_disk_hangs() {
     in_own_mounts(|| {
         let Some(disk) = Disk::new() else { return };
         let mut server = Server::start(disk.root.path());
-        let _end = Answering(&disk.fuse);
+        let _end = disk.fuse.answering_at_the_end();
         disk.fetch_cached(&server);
         disk.know(&["cold"]);
-        disk.treat_block(COLD / 2, Read::Held);
+        disk.treat_block(COLD / 2, Treatment::Held);
         let wish = wish("disk/cold", 1400, 1);
         let mut client = Client::new(server.address());
         client.request(&wish);
@@ -179,9 +181,9 @@ fn a_name_that_is_not_in_memory_stops_only_those_who_ask_for_it() {
     in_own_mounts(|| {
         let Some(disk) = Disk::new() else { return };
         let server = Server::start(disk.root.path());
-        let _end = Answering(&disk.fuse);
+        let _end = disk.fuse.answering_at_the_end();
         disk.fetch_cached(&server);
-        disk.fuse.treat_reads(|_| Read::Held);
+        disk.fuse.treat_reads(|_| Treatment::Held);
         let cold = disk.fetch_beside(&server, wish("disk/far/away/file", 1400, 1));
         disk.fuse.wait_for_a_held_read();
         let cached = disk.fetch_beside(&server, wish("disk/cached", 1468, 1));
@@ -243,7 +245,7 @@ impl Disk {
     }
 
     /// Reads of the block at `place` of the file `cold` are treated so.
-    fn treat_block(&self, place: usize, treatment: Read) {
+    fn treat_block(&self, place: usize, treatment: Treatment) {
         let begin = place / BLOCK * BLOCK;
         let block = &self.cold[begin..(begin + BLOCK).min(COLD)];
         let mut blocks = self.image.chunks(BLOCK);
@@ -255,7 +257,7 @@ impl Disk {
         self.fuse.treat_reads(
             move |range| match range.start < at + BLOCK && at < range.end {
                 true => treatment,
-                false => Read::Answered,
+                false => Treatment::Answered,
             },
         );
     }
@@ -310,15 +312,6 @@ fn image_of(files: &Root) -> Vec<u8> {
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "mkfs.ext4: {told}");
     std::fs::read(image).unwrap()
-}
-
-/// The disk answers when this goes, before anybody waits for the end of those who wait for the disk.
-struct Answering<'a>(&'a fuse::Disk);
-
-impl Drop for Answering<'_> {
-    fn drop(&mut self) {
-        self.0.answer();
-    }
 }
 
 /// Gone with the value.

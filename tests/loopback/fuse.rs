@@ -1,5 +1,5 @@
-//! A file system of the test's own, with one file, that speaks the protocol of /dev/fuse (fuse(4)). Its reads are answered
-//! when and as the test says.
+//! A file system of the test's own that speaks the protocol of /dev/fuse (fuse(4)): a file, a directory to mount something on, and
+//! a link. What is asked of it is answered when and as the test says.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write};
@@ -15,58 +15,83 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use crate::client::PATIENCE;
 use crate::machine::skipped;
 
-/// A file system with one file, `file`.
+/// A file system with `file`, `directory` and `link`.
 pub(crate) struct Disk {
     path: PathBuf,
-    reads: Arc<Reads>,
+    requests: Arc<Requests>,
 }
 
-/// What becomes of a read.
+/// What the kernel may ask for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Asked {
+    /// A name in one of the directories.
+    Lookup(Vec<u8>),
+    /// What a file is, its length and times.
+    Attributes,
+    Open,
+    Read(Range<usize>),
+    /// A descriptor is closed.
+    Flush,
+    /// statfs(2).
+    Statistics,
+    /// Where the link leads.
+    Target,
+}
+
+/// What becomes of it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Read {
+pub(crate) enum Treatment {
     Answered,
     AnsweredAfter(Duration),
-    /// It waits until reads are treated otherwise.
+    /// It waits until it is treated otherwise.
     Held,
-    /// It ends in EIO.
-    Failed,
+    /// It ends in this error.
+    Failed(i32),
 }
 
-type Treatment = Box<dyn Fn(Range<usize>) -> Read + Send>;
+type Treat = Box<dyn Fn(&Asked) -> Treatment + Send>;
 
-/// Reads that were asked for, and what becomes of them.
-struct Reads {
+/// What was asked for, and what becomes of it.
+struct Requests {
     state: Mutex<State>,
     changed: Condvar,
 }
 
 struct State {
-    held: usize,
-    treatment: Treatment,
+    /// What is held now.
+    held: Vec<Asked>,
+    treat: Treat,
+    /// Where the link leads.
+    target: Vec<u8>,
+    /// When the file was written to.
+    modified: u64,
+    /// The kernel may remember names and attributes.
+    are_remembered: bool,
 }
 
-impl Reads {
-    /// Waits as long as a read of that range is to wait; the error that it is to end with.
-    fn may_be_answered(&self, range: Range<usize>) -> Result<(), i32> {
+impl Requests {
+    /// Waits as long as the request is to wait; the error that it is to end with.
+    fn may_be_answered(&self, asked: &Asked) -> Result<(), i32> {
         let mut state = self.state.lock().unwrap();
         let mut is_held = false;
         loop {
-            let treated = (state.treatment)(range.clone());
-            if is_held && !matches!(treated, Read::Held) {
-                state.held -= 1;
+            let treated = (state.treat)(asked);
+            if is_held && !matches!(treated, Treatment::Held) {
+                let place = state.held.iter().position(|held| held == asked);
+                state.held.swap_remove(place.unwrap());
             }
             match treated {
-                Read::Answered => return Ok(()),
-                Read::AnsweredAfter(delay) => {
+                Treatment::Answered => return Ok(()),
+                Treatment::AnsweredAfter(delay) => {
                     drop(state);
                     thread::sleep(delay);
                     return Ok(());
                 }
-                Read::Failed => return Err(libc::EIO),
-                Read::Held => {
+                Treatment::Failed(error) => return Err(error),
+                Treatment::Held => {
                     if !is_held {
                         is_held = true;
-                        state.held += 1;
+                        state.held.push(asked.clone());
                         self.changed.notify_all();
                     }
                     state = self.changed.wait(state).unwrap();
@@ -95,43 +120,84 @@ impl Disk {
             skipped(&format!("mount: {error}"));
             return None;
         }
-        let reads = Arc::new(Reads {
+        let requests = Arc::new(Requests {
             state: Mutex::new(State {
-                held: 0,
-                treatment: Box::new(|_| Read::Answered),
+                held: Vec::new(),
+                treat: Box::new(|_| Treatment::Answered),
+                target: b"directory".to_vec(),
+                modified: 1,
+                are_remembered: true,
             }),
             changed: Condvar::new(),
         });
         let disk = Disk {
             path: path.to_owned(),
-            reads: Arc::clone(&reads),
+            requests: Arc::clone(&requests),
         };
         let device = Arc::new(device);
-        thread::spawn(move || serve(&device, &Arc::new(bytes), &reads));
+        thread::spawn(move || serve(&device, &Arc::new(bytes), &requests));
         Some(disk)
     }
 
     /// From now on; what is held is treated so as well.
-    pub(crate) fn treat_reads(&self, treatment: impl Fn(Range<usize>) -> Read + Send + 'static) {
-        self.reads.state.lock().unwrap().treatment = Box::new(treatment);
-        self.reads.changed.notify_all();
+    pub(crate) fn treat(&self, treat: impl Fn(&Asked) -> Treatment + Send + 'static) {
+        self.requests.state.lock().unwrap().treat = Box::new(treat);
+        self.requests.changed.notify_all();
+    }
+
+    /// Reads are treated so; all else is answered.
+    pub(crate) fn treat_reads(&self, treat: impl Fn(Range<usize>) -> Treatment + Send + 'static) {
+        self.treat(move |asked| match asked {
+            Asked::Read(range) => treat(range.clone()),
+            _ => Treatment::Answered,
+        });
     }
 
     pub(crate) fn answer(&self) {
-        self.treat_reads(|_| Read::Answered);
+        self.treat(|_| Treatment::Answered);
+    }
+
+    /// What is meant is not answered any more, all else is.
+    pub(crate) fn hold(&self, is_meant: impl Fn(&Asked) -> bool + Send + 'static) {
+        self.treat(move |asked| match is_meant(asked) {
+            true => Treatment::Held,
+            false => Treatment::Answered,
+        });
+    }
+
+    /// All is answered when the value goes: to be declared behind whoever waits for the disk.
+    pub(crate) fn answering_at_the_end(&self) -> Answering<'_> {
+        Answering(self)
     }
 
     pub(crate) fn wait_for_a_held_read(&self) {
-        let state = self.reads.state.lock().unwrap();
-        let wait = self
-            .reads
-            .changed
-            .wait_timeout_while(state, PATIENCE, |state| state.held == 0);
-        assert!(!wait.unwrap().1.timed_out(), "nothing was read");
+        self.wait_for_held(|asked| matches!(asked, Asked::Read(_)));
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_for_held(&self, is_meant: impl Fn(&Asked) -> bool) {
+        let state = self.requests.state.lock().unwrap();
+        let changed = &self.requests.changed;
+        let wait =
+            changed.wait_timeout_while(state, PATIENCE, |state| !state.held.iter().any(&is_meant));
+        let (state, timeout) = wait.unwrap();
+        let held = state.held.clone();
+        drop(state);
+        assert!(!timeout.timed_out(), "only {held:?} was asked for");
     }
 
     pub(crate) fn holds_reads(&self) -> bool {
-        self.reads.state.lock().unwrap().held > 0
+        self.holds(|asked| matches!(asked, Asked::Read(_)))
+    }
+
+    pub(crate) fn holds(&self, is_meant: impl Fn(&Asked) -> bool) -> bool {
+        self.requests
+            .state
+            .lock()
+            .unwrap()
+            .held
+            .iter()
+            .any(is_meant)
     }
 }
 
@@ -142,66 +208,118 @@ impl Drop for Disk {
     }
 }
 
+/// The disk answers when this goes, before anybody waits for the end of those who wait for the disk.
+pub(crate) struct Answering<'a>(&'a Disk);
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.0.answer();
+    }
+}
+
 /// Answers the kernel until the file system is gone.
-fn serve(device: &Arc<File>, bytes: &Arc<Vec<u8>>, reads: &Arc<Reads>) {
+fn serve(device: &Arc<File>, bytes: &Arc<Vec<u8>>, requests: &Arc<Requests>) {
     let mut buffer = vec![0; 1 << 20];
     while let Ok(length) = (&**device).read(&mut buffer) {
-        let request = Request(&buffer[..length]);
-        let unique = request.number(8);
+        let request = Request(buffer[..length].to_vec());
         match request.opcode() {
-            FORGET | BATCH_FORGET => {}
-            INIT => answer(device, unique, 0, &init()),
-            LOOKUP if request.body().starts_with(b"file\0") => {
-                let mut entry = Answer::default();
-                // Node, generation, how long both answers hold.
-                entry.put(FILE).put(0).put(3600).put(3600).put(0);
-                answer(device, unique, 0, &entry.attributes(FILE, bytes.len()).0);
+            FORGET | BATCH_FORGET => continue,
+            INIT => {
+                answer(device, request.unique(), 0, &init());
+                continue;
             }
-            GETATTR => {
-                let mut attributes = Answer::default();
-                attributes.put(3600).put(0);
-                let node = request.number(16);
-                answer(
-                    device,
-                    unique,
-                    0,
-                    &attributes.attributes(node, bytes.len()).0,
-                );
-            }
-            OPEN | OPENDIR => answer(device, unique, 0, &[0; 16]),
-            READ => {
-                let offset = usize::try_from(request.number(48)).unwrap();
-                let size = usize::try_from(request.number(56) & 0xFFFF_FFFF).unwrap();
-                let begin = offset.min(bytes.len());
-                let end = (offset + size).min(bytes.len());
-                let (device, bytes, reads) =
-                    (Arc::clone(device), Arc::clone(bytes), Arc::clone(reads));
-                thread::spawn(move || match reads.may_be_answered(begin..end) {
-                    Ok(()) => answer(&device, unique, 0, &bytes[begin..end]),
-                    Err(error) => answer(&device, unique, error, &[]),
-                });
-            }
-            RELEASE | RELEASEDIR | FLUSH => answer(device, unique, 0, &[]),
-            LOOKUP => answer(device, unique, libc::ENOENT, &[]),
-            _ => answer(device, unique, libc::ENOSYS, &[]),
+            _ => {}
         }
+        let (device, bytes, requests) =
+            (Arc::clone(device), Arc::clone(bytes), Arc::clone(requests));
+        thread::spawn(move || {
+            let asked = request.asked(bytes.len());
+            let may = asked.map_or(Ok(()), |asked| requests.may_be_answered(&asked));
+            let result = may.and_then(|()| request.result(&bytes, &requests));
+            match result {
+                Ok(body) => answer(&device, request.unique(), 0, &body),
+                Err(error) => answer(&device, request.unique(), error, &[]),
+            }
+        });
     }
 }
 
 /// A header of 40 bytes (length, opcode, unique, node, user, group, process), and what belongs to it.
-struct Request<'a>(&'a [u8]);
+struct Request(Vec<u8>);
 
-impl Request<'_> {
+impl Request {
     fn opcode(&self) -> u32 {
         u32::from_ne_bytes(self.0[4..8].try_into().unwrap())
+    }
+
+    fn unique(&self) -> u64 {
+        self.number(8)
+    }
+
+    fn node(&self) -> u64 {
+        self.number(16)
     }
 
     fn number(&self, place: usize) -> u64 {
         u64::from_ne_bytes(self.0[place..place + 8].try_into().unwrap())
     }
 
-    fn body(&self) -> &[u8] {
-        &self.0[40..]
+    /// A name, without the zero at its end.
+    fn name(&self) -> &[u8] {
+        self.0[40..].split(|&byte| byte == 0).next().unwrap()
+    }
+
+    /// What a read is to read of so many bytes.
+    fn range(&self, length: usize) -> Range<usize> {
+        let offset = usize::try_from(self.number(48)).unwrap();
+        let size = usize::try_from(self.number(56) & 0xFFFF_FFFF).unwrap();
+        offset.min(length)..(offset + size).min(length)
+    }
+
+    /// None of what is always answered.
+    fn asked(&self, length: usize) -> Option<Asked> {
+        Some(match self.opcode() {
+            LOOKUP => Asked::Lookup(self.name().to_vec()),
+            GETATTR => Asked::Attributes,
+            OPEN => Asked::Open,
+            READ => Asked::Read(self.range(length)),
+            FLUSH => Asked::Flush,
+            STATFS => Asked::Statistics,
+            READLINK => Asked::Target,
+            _ => return None,
+        })
+    }
+
+    fn result(&self, bytes: &[u8], requests: &Requests) -> Result<Vec<u8>, i32> {
+        let state = requests.state.lock().unwrap();
+        // How long names and attributes hold.
+        let seconds = if state.are_remembered { 3600 } else { 0 };
+        let (length, modified) = (bytes.len(), state.modified);
+        let mut answer = Answer::default();
+        match self.opcode() {
+            LOOKUP => {
+                let node = match (self.node(), self.name()) {
+                    (TOP, b"file") => FILE,
+                    (TOP, b"directory") => DIRECTORY,
+                    (TOP, b"link") => LINK,
+                    _ => return Err(libc::ENOENT),
+                };
+                // Node, generation, how long both answers hold.
+                answer.put(node).put(0).put(seconds).put(seconds).put(0);
+                answer.attributes(node, length, modified);
+            }
+            GETATTR => {
+                answer.put(seconds).put(0);
+                answer.attributes(self.node(), length, modified);
+            }
+            READLINK => answer.0.extend(&state.target),
+            OPEN | OPENDIR => answer.0.extend([0; 16]),
+            READ => answer.0.extend(&bytes[self.range(length)]),
+            STATFS => answer.0.extend([0; 80]),
+            RELEASE | RELEASEDIR | FLUSH => {}
+            _ => return Err(libc::ENOSYS),
+        }
+        Ok(answer.0)
     }
 }
 
@@ -220,22 +338,23 @@ impl Answer {
     }
 
     /// struct fuse_attr.
-    fn attributes(&mut self, node: u64, length: usize) -> &mut Answer {
+    fn attributes(&mut self, node: u64, length: usize, modified: u64) {
         let (mode, length) = match node {
             FILE => (libc::S_IFREG | 0o666, u64::try_from(length).unwrap()),
+            LINK => (libc::S_IFLNK | 0o777, 9),
             _ => (libc::S_IFDIR | 0o755, 0),
         };
         self.put(node).put(length).put(length.div_ceil(512));
-        // Three times, and their nanoseconds.
-        self.put(0)
-            .put(0)
-            .put(0)
+        // When it was read, written to and changed, and the nanoseconds of that.
+        self.put(1)
+            .put(modified)
+            .put(1)
             .put_half(0)
             .put_half(0)
             .put_half(0);
         // Mode, links, user, group, device, block size, flags.
         self.put_half(mode).put_half(1).put_half(0).put_half(0);
-        self.put_half(0).put_half(4096).put_half(0)
+        self.put_half(0).put_half(4096).put_half(0);
     }
 }
 
@@ -264,13 +383,18 @@ fn answer(mut device: &File, unique: u64, error: i32, body: &[u8]) {
     let _ = device.write(&bytes);
 }
 
+const TOP: u64 = 1;
 const FILE: u64 = 2;
+const DIRECTORY: u64 = 3;
+const LINK: u64 = 4;
 
 const LOOKUP: u32 = 1;
 const FORGET: u32 = 2;
 const GETATTR: u32 = 3;
+const READLINK: u32 = 5;
 const OPEN: u32 = 14;
 const READ: u32 = 15;
+const STATFS: u32 = 17;
 const RELEASE: u32 = 18;
 const FLUSH: u32 = 25;
 const INIT: u32 = 26;

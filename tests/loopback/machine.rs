@@ -103,8 +103,18 @@ pub(crate) fn threads(process: u32) -> HashSet<u32> {
 
 /// Whether it waits for something to happen.
 pub(crate) fn is_asleep(process: u32) -> bool {
+    state_of(process).starts_with('S')
+}
+
+/// Whether a signal has stopped it.
+pub(crate) fn is_stopped(process: u32) -> bool {
+    state_of(process).starts_with('T')
+}
+
+/// /proc/PID/stat behind the name of the program.
+fn state_of(process: u32) -> String {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    stat.rsplit_once(") ").unwrap().1.starts_with('S')
+    stat.rsplit_once(") ").unwrap().1.to_owned()
 }
 
 /// How often the threads of a process have gone to sleep; each time but the last they were woken.

@@ -34,6 +34,7 @@ mod command_line;
 mod descriptors;
 mod doors;
 mod faults;
+mod file_servers;
 mod firewalls;
 mod forged;
 mod held;

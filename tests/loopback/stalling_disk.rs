@@ -7,7 +7,7 @@ use nix::mount::{MsFlags, mount};
 
 use crate::client::{Client, fetch};
 use crate::download::{Download, Wish};
-use crate::fuse::{Disk, Read};
+use crate::fuse::{Disk, Treatment};
 use crate::machine::in_own_mounts;
 use crate::root::{Root, assert_same};
 use crate::server::Server;
@@ -39,7 +39,7 @@ fn stall(root: &Root) {
     let Some(disk) = Disk::mount(&root.file("disk"), stalled_bytes.clone()) else {
         return;
     };
-    disk.treat_reads(|_| Read::Held);
+    disk.treat_reads(|_| Treatment::Held);
     let server = Server::start(root.path());
     let fetch_large = |server: &Server| {
         let began_at = Instant::now();
