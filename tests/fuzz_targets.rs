@@ -20,7 +20,7 @@ mod request;
 #[path = "fuzz/targets/server.rs"]
 mod server;
 
-use server::choices::{Choices, Seeded};
+use server::laboratory::choices::{Choices, Seeded};
 
 /// Makes a function of each target.
 macro_rules! fuzz_target {

@@ -399,11 +399,11 @@ fn a_small_file_is_served_while_kernels_wait_and_its_slot_is_for_small_files_aga
     }
     assert_eq!((lab.server.running(), lab.server.pending()), (3, 7));
     for number in 100..110 {
-        let asked_at = lab.now;
+        let asked_at = lab.world.now;
         lab.ask(machine(number), "medium");
         lab.fetch_rest(machine(number));
         assert_eq!(lab.world.outcomes_of(machine(number)), [Outcome::Complete]);
-        assert_eq!(lab.now, asked_at, "it did not wait");
+        assert_eq!(lab.world.now, asked_at, "it did not wait");
         assert_eq!((lab.server.running(), lab.server.pending()), (3, 7));
     }
     // Two small ones at once: the second waits for the first, or for any other slot.
@@ -457,11 +457,11 @@ fn large_files_that_are_held_never_get_the_slots_of_small_ones() {
         lab.settle(&[error(machine(number), 0)]);
         answering.live(&mut lab, seconds(1), lives);
         assert_eq!(lab.server.running(), 1);
-        let asked_at = lab.now;
+        let asked_at = lab.world.now;
         lab.ask(machine(100 + number), "small");
         assert_eq!(lab.server.running(), 2);
         lab.fetch_rest(machine(100 + number));
-        assert_eq!(lab.now, asked_at);
+        assert_eq!(lab.world.now, asked_at);
     }
-    assert!(lab.now < Moment::START + seconds(14) + TICK);
+    assert!(lab.world.now < Moment::START + seconds(14) + TICK);
 }

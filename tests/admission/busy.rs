@@ -56,7 +56,7 @@ fn whose_file_is_busy_stands_aside_for_those_behind_and_is_next_when_it_was_foun
     assert_eq!(waiting.len(), 1, "it is asked for once: {waiting:?}");
     // Found, but the slot is somebody else's by now: it has its old place.
     lab.world.busy.clear();
-    lab.server.on_found(lab.now, waiting[0]);
+    lab.server.on_found(lab.world.now, waiting[0]);
     lab.settle(&[]);
     assert_eq!(lab.world.served(), [1, 3].map(client));
     lab.settle(&[error(client(3), 0)]);
@@ -91,7 +91,7 @@ fn whoever_is_to_be_held_is_answered_as_soon_as_its_file_was_found() {
     assert_eq!(lab.server.held(), 0);
     let asked = *lab.world.asked_busy.last().unwrap();
     lab.world.busy.clear();
-    lab.server.on_found(lab.now, asked);
+    lab.server.on_found(lab.world.now, asked);
     lab.pass(millis(10));
     assert_eq!(lab.server.held(), 1);
     assert_eq!(lab.world.packets_to(client(2)), [Packet::Data(1)]);

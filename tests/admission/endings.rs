@@ -29,7 +29,7 @@ fn a_silent_transfer_is_given_up_after_the_operators_time() {
         lab.ack(client(1), 1);
         lab.pass(millis(500));
         lab.ack(client(1), 2);
-        let progress_at = lab.now;
+        let progress_at = lab.world.now;
         lab.pass(patience + seconds(1));
         assert_eq!(lab.world.outcomes_of(client(1)), [Outcome::TimedOut]);
         assert_on_time(lab.world.ended[0].at, progress_at + patience);
@@ -45,10 +45,10 @@ fn a_client_that_repeats_an_old_ack_for_ever_does_not_hold_its_slot() {
             lab.settle(&[request_with(client(1), "large", "octet", options)]);
             lab.ack(client(1), first);
             lab.ack_last(client(1));
-            let progress_at = lab.now;
+            let progress_at = lab.world.now;
             let old = lab.world.packets_to(client(1)).len() as u64 - 1;
             let old = if first == 0 { 8 } else { old };
-            while lab.world.ended.is_empty() && lab.now < progress_at + seconds(60) {
+            while lab.world.ended.is_empty() && lab.world.now < progress_at + seconds(60) {
                 lab.settle(&[ack(client(1), old), request(client(2), "small")]);
                 lab.pass(every);
             }
@@ -64,8 +64,8 @@ fn one_that_owes_only_its_last_ack_and_repeats_an_old_one_is_given_up_as_well() 
     let mut lab = lab_with_patience(seconds(20));
     lab.ask(client(1), "medium");
     lab.fetch_all_but_last_ack(client(1), 4);
-    let progress_at = lab.now;
-    while lab.world.ended.is_empty() && lab.now < progress_at + seconds(60) {
+    let progress_at = lab.world.now;
+    while lab.world.ended.is_empty() && lab.world.now < progress_at + seconds(60) {
         lab.ack(client(1), 3);
         lab.pass(millis(150));
         assert_eq!(lab.server.running(), 0);
@@ -80,7 +80,7 @@ fn retries_are_counted_for_each_step_and_not_for_the_whole_transfer() {
     for options in [&[][..], &[("blksize", "600")]] {
         let mut lab = Lab::with_slots(1);
         lab.settle(&[request_with(client(1), "medium", "octet", options)]);
-        while lab.world.ended.is_empty() && lab.now < Moment::START + seconds(200) {
+        while lab.world.ended.is_empty() && lab.world.now < Moment::START + seconds(200) {
             let sendings = lab.world.sendings_to(client(1));
             let last = sendings.last().expect("the first packet left").packet;
             let times = sendings.iter().filter(|sent| sent.packet == last).count();
@@ -134,8 +134,8 @@ fn who_only_complains_is_given_up() {
     let mut lab = lab_with_patience(seconds(5));
     lab.ask(client(1), "medium");
     lab.ack(client(1), 1);
-    let progress_at = lab.now;
-    while lab.world.ended.is_empty() && lab.now < progress_at + seconds(60) {
+    let progress_at = lab.world.now;
+    while lab.world.ended.is_empty() && lab.world.now < progress_at + seconds(60) {
         let bytes = b"\0\x05\0\x05Wrong block number\0".to_vec();
         lab.settle(&[Arrival::Reply(client(1), bytes)]);
         lab.pass(millis(100));
@@ -263,10 +263,10 @@ fn stopping_ends_after_the_operators_time_whatever_runs() {
     let mut lab = lab_with_patience(seconds(10));
     lab.ask(client(1), "large");
     lab.pass(seconds(3));
-    let stopped_at = lab.now;
+    let stopped_at = lab.world.now;
     lab.stop();
     // It makes progress all the time, and its own timers come up later than the end.
-    while lab.now < stopped_at + seconds(10) - millis(100) {
+    while lab.world.now < stopped_at + seconds(10) - millis(100) {
         lab.ack_last(client(1));
         lab.pass(millis(100));
     }
@@ -306,7 +306,7 @@ fn a_server_with_nothing_to_do_sleeps_for_ever() {
     // What is left in the wheel counts for nobody and is gone within one turn of it: two entries for each.
     let turns = lab.wakeups_until_asleep();
     assert!(turns <= 2 * 10, "woken {turns} times for nothing");
-    assert!(lab.now <= Moment::START + seconds(5));
+    assert!(lab.world.now <= Moment::START + seconds(5));
     lab.pass(seconds(3600));
     assert_eq!(lab.server.next_wakeup(), None);
     assert_eq!(lab.server.stats().completed, 9);
@@ -350,7 +350,7 @@ fn a_long_sleep_leaves_the_timers_right() {
     lab.ack(client(1), 1);
     lab.wakeups_until_asleep();
     lab.pass(seconds(3 * 24 * 3600) + millis(1));
-    let begin = lab.now;
+    let begin = lab.world.now;
     lab.ask(client(2), "small");
     lab.pass(seconds(10));
     let sent_at: Vec<Moment> = lab
@@ -377,9 +377,9 @@ fn a_long_sleep_is_not_made_up_for_turn_by_turn_of_the_wheel() {
     lab.deliver(&request(client(2), "small"));
     let wakeup = lab.server.next_wakeup().expect("a transfer has begun");
     assert!(
-        lab.now < wakeup,
+        lab.world.now < wakeup,
         "a timer filed at {:?} comes up at {wakeup:?}",
-        lab.now
+        lab.world.now
     );
 }
 

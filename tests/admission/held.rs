@@ -70,7 +70,7 @@ impl Answering {
         span: Duration,
         round_trip: impl Fn(Peer) -> Option<Duration>,
     ) {
-        let until = lab.now + span;
+        let until = lab.world.now + span;
         loop {
             self.notice(lab, &round_trip);
             if lab.server.has_ready() {
@@ -84,11 +84,11 @@ impl Answering {
                 break;
             };
             self.wakeups += u64::from(wakeup == Some(next));
-            lab.now = lab.now.max(next);
-            let arrivals = self.take_due(lab.now);
+            lab.world.now = lab.world.now.max(next);
+            let arrivals = self.take_due(lab.world.now);
             lab.turn(&arrivals);
         }
-        lab.now = until;
+        lab.world.now = until;
         lab.settle(&[]);
         self.notice(lab, &round_trip);
     }
@@ -177,7 +177,7 @@ fn whoever_waits_is_answered_after_the_time_set_and_not_before() {
         };
         let (mut lab, mut answering) = lab_with_one_slow(limits);
         answering.live(&mut lab, millis(300), only_first_lives);
-        let asked_at = lab.now;
+        let asked_at = lab.world.now;
         lab.turn(&[
             request(client(2), "kernel"),
             request_with(client(3), "kernel", "octet", &[("blksize", "1024")]),
@@ -237,7 +237,7 @@ fn one_block_an_interval_and_only_after_the_ack_of_the_one_before() {
 
     // From here on it is silent: its block comes again, but none that is new.
     let newest = first_sendings(&lab, client(2)).len();
-    let silent_from = lab.now;
+    let silent_from = lab.world.now;
     answering.live(&mut lab, seconds(20), only_first_lives);
     assert!(first_sendings(&lab, client(2)).len() <= newest + 1);
     let repeated = lab.world.sendings_to(client(2));
@@ -279,10 +279,10 @@ fn a_held_client_that_acknowledges_parts_of_windows_is_not_fed_faster() {
     answering.live(&mut lab, seconds(2) + TICK, only_first_lives);
     assert_eq!(lab.world.packets_to(client(2)), [Packet::Oack]);
     lab.settle(&[ack(client(2), 0)]);
-    let begin = lab.now;
+    let begin = lab.world.now;
     // Every 50 ms it acknowledges the first block that it has not acknowledged yet.
     let mut acknowledged = 0;
-    while lab.now < begin + seconds(12) {
+    while lab.world.now < begin + seconds(12) {
         answering.live(&mut lab, millis(50), only_first_lives);
         if first_sendings(&lab, client(2)).len() > acknowledged {
             acknowledged += 1;
@@ -368,7 +368,7 @@ fn those_held_at_the_same_moment_are_not_fed_at_the_same_moment() {
             .collect();
         lab.turn(&requests);
         answering.live(&mut lab, seconds(2) + 2 * TICK, all_live);
-        let held_at = lab.now;
+        let held_at = lab.world.now;
         answering.live(&mut lab, seconds(16), all_live);
         let mut fed: HashMap<u64, u32> = HashMap::new();
         let mut in_all = 0;
@@ -398,7 +398,7 @@ fn held_clients_are_promoted_in_order_and_go_on_at_full_speed() {
     let sent_before = [2, 3, 4].map(|number| first_sendings(&lab, client(number)).len());
     assert!(sent_before.iter().all(|&blocks| 1 < blocks && blocks < 12));
 
-    let free_at = lab.now;
+    let free_at = lab.world.now;
     lab.settle(&[error(client(1), 0)]);
     // The first goes on in the same turn, with the block after the last one acknowledged.
     let expected = Packet::Data(sent_before[0] as u64 + 1);
@@ -742,7 +742,10 @@ fn a_held_client_that_closes_its_port_or_gives_up_is_gone_at_once() {
     assert_eq!((lab.server.held(), lab.world.open_now()), (1, 2));
     lab.settle(&[error(client(1), 0)]);
     assert_eq!((lab.server.running(), lab.server.held()), (1, 0));
-    assert_eq!(lab.world.sendings_to(client(4)).last().unwrap().at, lab.now);
+    assert_eq!(
+        lab.world.sendings_to(client(4)).last().unwrap().at,
+        lab.world.now
+    );
 }
 
 /// A held client costs a wake-up for each of its packets, and nothing beside.

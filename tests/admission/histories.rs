@@ -9,8 +9,8 @@ use ripple_tftpd::server::Limits;
 use ripple_tftpd::transfer::Outcome;
 use ripple_tftpd::wire::{Peer, Refusal};
 
+use crate::laboratory::outcomes::OUTCOMES;
 use crate::model::{Model, Wish, length_of};
-use crate::outcomes::OUTCOMES;
 use crate::world::{
     Arrival, Lab, ack, behind, client, error, millis, request, request_with, seconds, silent_fifo,
 };
@@ -151,11 +151,11 @@ impl History {
     fn judge(&mut self) {
         let deeds = self.lab.world.take_deeds();
         self.tell(&deeds);
-        self.model.judge(self.lab.now, &self.lab.world, deeds);
+        self.model.judge(self.lab.world.now, &self.lab.world, deeds);
     }
 
     fn compare(&self) {
-        self.model.check_at_rest(self.lab.now);
+        self.model.check_at_rest(self.lab.world.now);
         assert_eq!(self.lab.server.running(), self.model.running());
         assert_eq!(self.lab.server.pending(), self.model.waiting.len());
         assert_eq!(self.lab.world.open_now(), self.model.served.len());
@@ -188,14 +188,14 @@ impl History {
 
     fn pass(&mut self, span: Duration) {
         self.tell(&("time passes", span));
-        let until = self.lab.now + span;
+        let until = self.lab.world.now + span;
         while let Some(wakeup) = self.lab.server.next_wakeup()
             && wakeup <= until
         {
-            self.lab.now = self.lab.now.max(wakeup);
+            self.lab.world.now = self.lab.world.now.max(wakeup);
             self.rest();
         }
-        self.lab.now = until;
+        self.lab.world.now = until;
         self.rest();
     }
 
@@ -226,7 +226,7 @@ impl History {
             self.tell(&(peer, wish));
             self.lab.deliver(&arrival);
             let deeds = self.take_deeds();
-            let (now, world) = (self.lab.now, &self.lab.world);
+            let (now, world) = (self.lab.world.now, &self.lab.world);
             self.model.on_request(now, world, peer, wish, deeds);
         }
     }
@@ -260,7 +260,7 @@ impl History {
         self.tell(&(peer, "ACK", block));
         self.lab.deliver(&ack(peer, block));
         let deeds = self.take_deeds();
-        self.model.on_ack(self.lab.now, peer, block, deeds);
+        self.model.on_ack(self.lab.world.now, peer, block, deeds);
     }
 
     /// Some blocks without a hitch.
@@ -296,7 +296,7 @@ impl History {
         self.tell(&arrival);
         self.lab.deliver(&arrival);
         let deeds = self.take_deeds();
-        let (now, world) = (self.lab.now, &self.lab.world);
+        let (now, world) = (self.lab.world.now, &self.lab.world);
         let pending = self.lab.server.pending();
         self.model.on_end(now, world, peer, outcome, pending, deeds);
     }
@@ -328,7 +328,7 @@ impl History {
         self.tell(&"stop");
         self.lab.stop();
         let deeds = self.take_deeds();
-        self.model.on_stop(self.lab.now, deeds);
+        self.model.on_stop(self.lab.world.now, deeds);
     }
 
     // What goes wrong.
@@ -366,7 +366,7 @@ impl History {
 
     fn tell(&self, what: &dyn std::fmt::Debug) {
         if self.is_told {
-            eprintln!("{:?}  {what:?}", self.lab.now);
+            eprintln!("{:?}  {what:?}", self.lab.world.now);
         }
     }
 }

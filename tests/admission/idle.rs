@@ -59,7 +59,7 @@ fn a_slot_lies_idle_after_a_few_round_trips_and_goes_to_who_waits() {
             ..slots(1)
         };
         let (mut lab, mut answering) = running_until_now(limits, round_trip);
-        let progress_at = lab.now;
+        let progress_at = lab.world.now;
         lab.ask(client(2), "kernel");
         answering.live(&mut lab, seconds(3), nobody);
         let begun_at = begun_at(&lab, client(2)).expect("the slot");
@@ -111,7 +111,7 @@ fn an_idle_slot_is_kept_while_nobody_waits_and_goes_at_once_to_who_comes() {
         assert_eq!((lab.server.running(), lab.server.held()), (1, 0));
         lab.ask(client(2), "kernel");
         assert_eq!(lab.world.packets_to(client(2)), [Packet::Data(1)]);
-        assert_eq!(begun_at(&lab, client(2)), Some(lab.now));
+        assert_eq!(begun_at(&lab, client(2)), Some(lab.world.now));
         assert_eq!((lab.server.running(), lab.server.held()), (1, 1));
         assert_eq!(lab.server.pending(), 0);
     }
@@ -122,7 +122,7 @@ fn a_client_that_was_silent_while_nobody_waited_and_goes_on_keeps_its_slot() {
     let (mut lab, mut answering) = running_until_now(slots(1), millis(10));
     answering.live(&mut lab, seconds(5), nobody);
     lab.ack_last(client(1));
-    let at = lab.now;
+    let at = lab.world.now;
     lab.ask(client(2), "kernel");
     assert_eq!(lab.world.packets_to(client(2)), []);
     assert_eq!((lab.server.running(), lab.server.pending()), (1, 1));
@@ -132,12 +132,12 @@ fn a_client_that_was_silent_while_nobody_waited_and_goes_on_keeps_its_slot() {
 #[test]
 fn who_lost_its_slot_is_sent_its_block_again_and_is_given_up_only_for_its_silence() {
     let (mut lab, mut answering) = running_until_now(slots(1), millis(10));
-    let progress_at = lab.now;
+    let progress_at = lab.world.now;
     lab.ask(client(2), "kernel");
     let second = |peer| (peer == client(2)).then_some(millis(10));
     answering.live(&mut lab, seconds(1), second);
     assert_eq!((lab.server.running(), lab.server.held()), (1, 1));
-    let from = lab.now;
+    let from = lab.world.now;
     answering.live(&mut lab, seconds(33), second);
     let again = sent_since(&lab, client(1), from);
     assert!(again.len() >= 5, "sent {} times more", again.len());
@@ -166,7 +166,7 @@ fn who_lost_its_slot_is_first_in_line_with_its_next_ack_and_goes_on_where_it_was
     };
     lab.settle(&[ack(client(1), block)]);
     // The slot is in use.
-    let from = lab.now;
+    let from = lab.world.now;
     answering.live(&mut lab, millis(100), second);
     assert!(sent_since(&lab, client(2), from).len() >= 8);
     assert_eq!(lab.server.running(), 1);
@@ -184,7 +184,7 @@ fn who_lost_its_slot_is_first_in_line_with_its_next_ack_and_goes_on_where_it_was
         panic!("it was sent data");
     };
     lab.ack(client(1), block);
-    let from = lab.now;
+    let from = lab.world.now;
     answering.live(&mut lab, millis(100), first);
     assert!(sent_since(&lab, client(1), from).len() >= 9, "full speed");
 }
@@ -196,7 +196,7 @@ fn who_lost_its_slot_and_answers_is_kept_alive_while_it_waits() {
     let second = |peer| (peer == client(2)).then_some(millis(10));
     answering.live(&mut lab, millis(500), second);
     lab.ack_last(client(1));
-    let from = lab.now;
+    let from = lab.world.now;
     answering.live(&mut lab, seconds(20), |_| Some(millis(10)));
     let blocks = sent_since(&lab, client(1), from).len();
     assert!((5..=21).contains(&blocks), "{blocks} blocks in 20 s");
@@ -219,7 +219,7 @@ fn who_lost_its_slot_and_has_a_large_window_is_kept_alive_and_stays_in_line() {
     assert!(lab.world.client_of(client(2)).is_some());
     assert_eq!((lab.server.running(), lab.server.held()), (1, 1));
     lab.ack_last(client(1));
-    let from = lab.now;
+    let from = lab.world.now;
     answering.live(&mut lab, seconds(30), |_| Some(millis(10)));
     let sendings = lab.world.sendings_to(client(1));
     let held: Vec<&Sent> = sendings.iter().filter(|sent| from <= sent.at).collect();
@@ -283,7 +283,7 @@ fn a_slot_does_not_lie_idle_for_a_lost_packet() {
     for number in 2..=3 {
         lab.ask(client(number), "kernel");
     }
-    let begin = lab.now;
+    let begin = lab.world.now;
     // Client 1 misses one block; the others are well.
     let others = |peer| (peer != client(1)).then_some(millis(1));
     answering.live(&mut lab, millis(400), others);
@@ -327,9 +327,9 @@ fn a_small_file_has_its_slot_again_with_its_next_ack_though_kernels_wait() {
     let but_second = |peer| (peer != client(2)).then_some(millis(10));
     answering.live(&mut lab, seconds(2), but_second);
     assert_eq!(lab.world.outcomes_of(client(2)), []);
-    let begin = lab.now;
+    let begin = lab.world.now;
     lab.fetch_rest(client(2));
-    assert_eq!(lab.now, begin);
+    assert_eq!(lab.world.now, begin);
     assert_eq!(lab.world.outcomes_of(client(2)), [Outcome::Complete]);
 }
 
@@ -344,7 +344,7 @@ fn an_idle_slot_is_not_taken_back_for_somebody_who_cannot_be_admitted() {
     assert_eq!((lab.server.pending(), lab.world.ended.len()), (1, 0));
     // With its ACK it goes on at full speed, for nobody else can.
     lab.ack_last(client(1));
-    let from = lab.now;
+    let from = lab.world.now;
     let first = |peer| (peer == client(1)).then_some(millis(10));
     answering.live(&mut lab, millis(200), first);
     assert!(sent_since(&lab, client(1), from).len() >= 15);
@@ -422,7 +422,7 @@ fn two_clients_that_stall_in_turn_share_one_slot_and_both_complete() {
     for number in 1..=2 {
         assert_eq!(lab.world.outcomes_of(client(number)), [Outcome::Complete]);
     }
-    assert!(lab.now < Moment::START + seconds(20));
+    assert!(lab.world.now < Moment::START + seconds(20));
 }
 
 /// Also where nobody is kept alive before its turn: the lab looks whether more sockets are open than the operator was told.

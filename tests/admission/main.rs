@@ -1,7 +1,7 @@
 //! Who is served, who waits, who is next: the server as a whole, driven through its public calls in
 //! virtual time. No socket, no clock, no file.
 //!
-//! `world` is the fake world and the loop around the server; read it first. `queue` is about those who
+//! `world` is what these tests remember of the server, and do to it, in the `laboratory`; read both first. `queue` is about those who
 //! wait, `peers` about requests from peers that are known, `slots` about how a slot is taken and given
 //! back, `endings` about stopping, silence and sleep. These know a server that waits in silence; `held`
 //! is about those who are kept alive while they wait, `boots` about who is next, `busy` about
@@ -19,11 +19,11 @@ mod endings;
 mod held;
 mod histories;
 mod idle;
+#[path = "../laboratory/mod.rs"]
+mod laboratory;
 mod large_blocks;
 mod lending;
 mod model;
-#[path = "../hostile/outcomes.rs"]
-mod outcomes;
 mod peers;
 mod queue;
 mod slots;

@@ -127,7 +127,7 @@ fn same_port_with_a_missing_file_ends_the_old_request_and_is_answered() {
         );
         assert_eq!(
             lab.world.refusals,
-            [(lab.now, client(ONE), Refusal::NotFound)]
+            [(lab.world.now, client(ONE), Refusal::NotFound)]
         );
         assert_eq!(lab.server.pending(), 0);
         lab.settle(&[error(client(200), 0)]);
@@ -160,7 +160,7 @@ fn a_repeat_in_the_handshake_sends_the_first_packet_again_after_100_milliseconds
                 lab.world.packets_to(client(1)),
                 vec![first; sendings],
                 "at {:?}",
-                lab.now
+                lab.world.now
             );
         }
         assert_eq!(lab.world.served(), [client(1)]);
@@ -175,7 +175,7 @@ fn an_unanswered_first_packet_is_sent_again_and_then_given_up() {
     for (options, seconds_sent, given_up) in [data, oack] {
         let mut lab = Lab::with_slots(1);
         lab.pass(millis(123));
-        let begin = lab.now;
+        let begin = lab.world.now;
         lab.settle(&[request_with(client(1), "medium", "octet", options)]);
         lab.pass(seconds(given_up - 2));
         lab.ask(client(2), "small");
@@ -201,7 +201,7 @@ fn an_unanswered_first_packet_is_sent_again_and_then_given_up() {
         );
         // Its slot goes to the next in the same turn.
         assert_eq!(lab.world.opens[1].peer, client(2));
-        assert_eq!(lab.world.opens[1].at, ended);
+        assert_eq!(lab.world.opens[1].opened_at, ended);
     }
 }
 
@@ -483,7 +483,7 @@ fn a_chain_of_files_from_one_port_runs_through_one_slot() {
 fn timers_of_an_old_client_do_not_touch_its_successor() {
     let mut lab = lab_with_client(1, Progress::Handshake);
     lab.pass(millis(900));
-    let begin = lab.now;
+    let begin = lab.world.now;
     lab.ask(client(ONE), "small");
     lab.pass(seconds(2));
     let sendings = lab.world.sendings_to(client(ONE));

@@ -202,7 +202,7 @@ fn misses_and_faults_are_answered_at_once_while_the_server_is_full() {
             lab.settle(&[Arrival::Request(peer, datagram)]);
             assert_eq!(
                 lab.world.refusals.last(),
-                Some(&(lab.now, peer, refusal)),
+                Some(&(lab.world.now, peer, refusal)),
                 "{name} {mode}"
             );
         }
@@ -277,18 +277,18 @@ fn expiry_after(asked_at: &[u64]) -> (Moment, Lab) {
     lab.ask(client(1), "large");
     lab.ack(client(1), 1);
     for &second in asked_at {
-        while lab.now + seconds(1) <= Moment::START + seconds(second) {
+        while lab.world.now + seconds(1) <= Moment::START + seconds(second) {
             lab.pass(seconds(1));
             lab.ack_last(client(1));
         }
         lab.ask(client(2), "large");
     }
-    let last = lab.now;
+    let last = lab.world.now;
     assert_eq!(lab.server.pending(), 1);
     while lab.world.outcomes_of(client(2)).is_empty() {
         lab.pass(seconds(1));
         lab.ack_last(client(1));
-        assert!(lab.now < last + seconds(120), "never forgotten");
+        assert!(lab.world.now < last + seconds(120), "never forgotten");
     }
     (last, lab)
 }

@@ -228,11 +228,11 @@ fn running_out_of_descriptors_makes_requests_wait_and_loses_none() {
             lab.world.exhausted_reported.len()
         );
         lab.world.exhausted = false;
-        let better_since = lab.now;
+        let better_since = lab.world.now;
         // Nobody is heard of, and still the server tries again soon.
         lab.pass(seconds(5));
         assert_eq!(lab.server.running(), slots);
-        assert!(lab.world.opens[0].at <= better_since + millis(104));
+        assert!(lab.world.opens[0].opened_at <= better_since + millis(104));
         for &peer in &arrived {
             lab.ack(peer, 1);
         }
@@ -253,7 +253,11 @@ fn a_pause_for_want_of_descriptors_that_is_over_does_not_keep_the_server_awake()
     lab.pass(millis(200));
     assert_eq!(lab.world.served(), [client(1)]);
     let wakeup = lab.server.next_wakeup().expect("timers are running");
-    assert!(lab.now < wakeup, "now {:?}, woken at {wakeup:?}", lab.now);
+    assert!(
+        lab.world.now < wakeup,
+        "now {:?}, woken at {wakeup:?}",
+        lab.world.now
+    );
 }
 
 #[test]
@@ -322,7 +326,7 @@ fn a_file_that_vanished_while_its_client_waited_is_refused_and_the_next_admitted
     lab.turn(&[error(client(1), 0)]);
     assert_eq!(
         lab.world.refusals,
-        [(lab.now, client(2), Refusal::NotFound)]
+        [(lab.world.now, client(2), Refusal::NotFound)]
     );
     assert_eq!(
         lab.world.outcomes_of(client(2)),
@@ -432,7 +436,7 @@ fn a_socket_that_stays_full_does_not_hold_its_slot_for_ever() {
     lab.ask(client(1), "large");
     lab.ack(client(1), 1);
     lab.ask(client(2), "small");
-    let begin = lab.now;
+    let begin = lab.world.now;
     for _ in 0..18 {
         lab.pass(seconds(2));
         lab.ask(client(2), "small");
@@ -533,5 +537,5 @@ fn nothing_but_one_packet_leaves_before_the_first_ack() {
         lab.ack(client(1), block);
     }
     assert_eq!(lab.world.packets_to(client(1)), [Packet::Oack]);
-    assert_eq!(lab.now, Moment::START);
+    assert_eq!(lab.world.now, Moment::START);
 }

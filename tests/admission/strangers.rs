@@ -321,7 +321,13 @@ fn a_storm_in_one_network_is_no_crowd_of_strangers() {
     assert_eq!(lab.server.pending(), 0, "all were answered");
     assert_eq!(lab.server.running(), 28, "an eighth is for small files");
     assert_eq!(lab.server.stats().withheld, 0);
-    let late = lab.world.opens.iter().map(|open| open.at).max().unwrap();
+    let late = lab
+        .world
+        .opens
+        .iter()
+        .map(|open| open.opened_at)
+        .max()
+        .unwrap();
     println!("the last of {count} was held after {late:?}");
     assert!(late <= Moment::from_micros(3_000_000));
 }
@@ -452,7 +458,7 @@ fn done_after(
             lab.deliver(&request(forged(count), file));
             count += 1;
         }
-        if lab.now >= begin && tick % 200 == 0 {
+        if lab.world.now >= begin && tick % 200 == 0 {
             for &peer in &honest {
                 let is_done = lab.world.outcomes_of(peer).contains(&Outcome::Complete);
                 if !is_done && lab.world.client_of(peer).is_none() {
@@ -470,7 +476,7 @@ fn done_after(
         if done == honest.len() {
             let dropped = lab.server.stats().queue_full;
             println!("{dropped} were dropped or gave way in a full queue");
-            return lab.now.since(begin);
+            return lab.world.now.since(begin);
         }
     }
     Duration::MAX

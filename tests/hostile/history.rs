@@ -11,90 +11,87 @@ use ripple_tftpd::server::{Limits, Local, Server};
 use ripple_tftpd::transfer::{Outcome, Terms};
 use ripple_tftpd::wire::{Malformed, Peer};
 
-use super::choices::Choices;
-use super::world::World;
+use super::laboratory::choices::Choices;
+use super::laboratory::{LOCAL, Lab, World, host, packets};
+use super::world::{FILES, Faulty};
 
 pub(crate) struct History<C> {
-    server: Server,
-    limits: Limits,
-    world: World<C>,
+    lab: Lab<Faulty<C>>,
     /// The request that came last.
     last: (Peer, Local, Vec<u8>),
 }
 
 impl<C: Choices> History<C> {
-    pub(crate) fn new(choices: C) -> History<C> {
-        let mut world = World::new(choices);
-        let limits = any_limits(&mut world.choices);
-        world.faults = world.choices.pick(&[0, 50, 10, 3]);
+    pub(crate) fn new(mut choices: C) -> History<C> {
+        let limits = any_limits(&mut choices);
+        let faults = choices.pick(&[0, 50, 10, 3]);
         // A server that has been up for a while is no other.
-        let up = world.choices.pick(&[0, 1, 86_400, 10_000_000]);
-        world.now = Moment::START + Duration::from_secs(up);
+        let up = choices.pick(&[0, 1, 86_400, 10_000_000]);
+        let site = Faulty {
+            choices,
+            faults,
+            ended: Vec::new(),
+        };
+        let now = Moment::START + Duration::from_secs(up);
+        let root = RootPrefixes::new([&b"/srv/tftp"[..]]);
+        let mut lab = Lab::start(now, limits, root, site);
+        for (name, size) in FILES {
+            lab.world.add_file(name, size);
+        }
         History {
-            server: Server::new(world.now, limits, RootPrefixes::new([&b"/srv/tftp"[..]])),
-            limits,
-            world,
+            lab,
             last: (host(1, 2070), local(0), Vec::new()),
         }
     }
 
-    /// Plays it to its end and tells what the server counted and how clients ended.
-    pub(crate) fn play(mut self) -> (Server, World<C>) {
-        while !self.world.choices.is_over() {
+    /// Plays it to its end. Returns the server with what it counted, and the world.
+    pub(crate) fn play(mut self) -> (Server, World<Faulty<C>>) {
+        while !self.lab.world.choices.is_over() {
             self.step();
             self.check();
         }
-        self.world.faults = 0;
-        if !self.server.is_stopping() {
+        self.lab.world.faults = 0;
+        if !self.lab.server.is_stopping() {
             self.come_to_rest();
             self.serve_an_honest_client();
         }
-        self.stop();
+        self.lab.stop();
         self.come_to_rest();
-        assert!(self.server.is_stopped());
-        (self.server, self.world)
+        assert!(self.lab.server.is_stopped());
+        (self.lab.server, self.lab.world)
     }
 
     fn step(&mut self) {
-        match self.world.choices.below(24) {
+        match self.lab.world.choices.below(24) {
             0..6 => self.request_arrives(),
             6 | 7 => self.request_comes_again(),
             8..13 => self.reply_arrives(),
             13 => self.client_fetches_on(),
             14 => {
                 let client = self.any_client();
-                self.becomes_writable(client);
+                self.lab.becomes_writable(client);
             }
             15..18 => self.turn(),
             18..22 => self.let_time_pass(),
-            22 if self.world.choices.one_in(4) => self.port_closes(),
+            22 if self.lab.world.choices.one_in(4) => self.port_closes(),
             _ => self.something_rare(),
         }
     }
 
     fn check(&self) {
-        self.server.audit_books();
-        assert!(self.server.running() <= self.limits.max_transfers);
-        assert!(self.world.open.len() <= self.limits.max_sockets());
-        assert_eq!(
-            self.world.opens - self.world.closes,
-            self.world.open.len() as u64
-        );
-        assert_eq!(self.server.serving(), self.world.open.len());
+        self.lab.server.audit_books();
+        self.lab.check();
     }
 
     // Turns and time.
 
     fn turn(&mut self) {
-        let now = self.world.now;
-        self.server.on_wakeup(now, &mut self.world);
-        self.check();
-        self.server.audit(now);
-        self.server.send_ready(now, &mut self.world);
+        self.lab.wake();
+        self.lab.send();
     }
 
     fn let_time_pass(&mut self) {
-        let choices = &mut self.world.choices;
+        let choices = &mut self.lab.world.choices;
         let span = match choices.below(12) {
             0 => Duration::ZERO,
             1 | 2 => Duration::from_micros(choices.below(5000)),
@@ -103,33 +100,37 @@ impl<C: Choices> History<C> {
             // The machine slept, or its clock is broken.
             7 if choices.one_in(4) => Duration::from_secs(choices.within(1, 10 * 3600)),
             _ => {
-                let wakeup = self.server.next_wakeup();
-                wakeup.map_or(Duration::ZERO, |wakeup| wakeup.since(self.world.now))
+                let wakeup = self.lab.server.next_wakeup();
+                wakeup.map_or(Duration::ZERO, |wakeup| wakeup.since(self.lab.world.now))
             }
         };
-        self.world.now = self.world.now + span;
-        if !self.world.choices.one_in(4) {
+        self.lab.world.now = self.lab.world.now + span;
+        if !self.lab.world.choices.one_in(4) {
             self.turn();
         }
     }
 
     /// Lets time pass until nothing is ever due again.
     fn come_to_rest(&mut self) {
-        let clients: Vec<usize> = self.world.open.keys().copied().collect();
+        let clients: Vec<usize> = self.lab.world.sockets().map(|(client, _)| client).collect();
         for client in clients {
-            self.becomes_writable(client);
+            self.lab.becomes_writable(client);
         }
         for _ in 0..TURNS_MAX {
             self.turn();
             self.check();
-            if self.server.has_ready() {
+            if self.lab.server.has_ready() {
                 continue;
             }
-            match self.server.next_wakeup() {
-                Some(wakeup) => self.world.now = self.world.now.max(wakeup),
+            match self.lab.server.next_wakeup() {
+                Some(wakeup) => self.lab.world.now = self.lab.world.now.max(wakeup),
                 None => {
-                    assert_eq!(self.world.open.len(), 0, "something stays open for ever");
-                    assert_eq!(self.server.pending(), 0, "somebody waits for ever");
+                    assert_eq!(
+                        self.lab.world.open_now(),
+                        0,
+                        "something stays open for ever"
+                    );
+                    assert_eq!(self.lab.server.pending(), 0, "somebody waits for ever");
                     return;
                 }
             }
@@ -140,29 +141,28 @@ impl<C: Choices> History<C> {
     fn serve_an_honest_client(&mut self) {
         let peer = host(200, 2070);
         // By then no admission pauses any more for want of descriptors.
-        self.world.now = self.world.now + Duration::from_secs(1);
+        self.lab.world.now = self.lab.world.now + Duration::from_secs(1);
         let datagram = b"\0\x01small\0octet\0";
-        let before = self.world.ended.len();
-        self.request(peer, local(0), datagram);
+        let before = self.lab.world.ended.len();
+        self.lab.request(peer, local(0), datagram);
         self.turn();
-        let of_peer = |(&client, open): (_, &super::world::Open)| {
-            (open.peer == peer && open.block == 1).then_some(client)
-        };
-        let client = self.world.open.iter().find_map(of_peer);
+        let client = self.lab.world.client_of(peer);
         let client = client.expect("an honest client is served at once");
-        self.reply(client, b"\0\x04\0\x01");
-        assert_eq!(self.world.ended[before..], [Outcome::Complete]);
+        let sent = self.lab.world.socket(client).map(|socket| socket.block);
+        assert_eq!(sent, Some(1));
+        self.lab.reply(client, &packets::ack(1));
+        assert_eq!(self.lab.world.ended[before..], [Outcome::Complete]);
     }
 
     // What arrives.
 
     fn request_arrives(&mut self) {
-        let choices = &mut self.world.choices;
+        let choices = &mut self.lab.world.choices;
         let peer = any_peer(choices);
         let at = local(choices.length(2));
         let datagram = any_request(choices);
         for _ in 0..choices.pick(&[1, 1, 1, 2, 5]) {
-            self.request(peer, at, &datagram);
+            self.lab.request(peer, at, &datagram);
             self.check();
         }
         self.last = (peer, at, datagram);
@@ -171,23 +171,20 @@ impl<C: Choices> History<C> {
     /// From the same port or from another one of the same machine.
     fn request_comes_again(&mut self) {
         let (mut peer, at, datagram) = self.last.clone();
-        if self.world.choices.one_in(3) {
-            peer.port = 2070 + u16::try_from(self.world.choices.below(4)).expect("small");
+        if self.lab.world.choices.one_in(3) {
+            peer.port = 2070 + u16::try_from(self.lab.world.choices.below(4)).expect("small");
         }
-        self.request(peer, at, &datagram);
-    }
-
-    fn request(&mut self, peer: Peer, at: Local, datagram: &[u8]) {
-        self.world.expect_request(peer);
-        let now = self.world.now;
-        self.server
-            .on_request(now, &mut self.world, peer, at, datagram);
+        self.lab.request(peer, at, &datagram);
     }
 
     fn reply_arrives(&mut self) {
         let client = self.any_client();
-        let sent = self.world.open.get(&client).map_or(0, |open| open.block);
-        let choices = &mut self.world.choices;
+        let sent = self
+            .lab
+            .world
+            .socket(client)
+            .map_or(0, |socket| socket.block);
+        let choices = &mut self.lab.world.choices;
         let block = match choices.below(10) {
             0..6 => sent,
             6 => sent.wrapping_sub(1),
@@ -195,66 +192,53 @@ impl<C: Choices> History<C> {
             8 => sent.wrapping_sub(choices.below(70)),
             _ => choices.port().into(),
         };
-        let [.., high, low] = block.to_be_bytes();
         let mut datagram = match choices.below(12) {
             0 => vec![0, 5, 0, choices.pick(&[0, 8, 1, 4, 9]), b'%', b'n', 0],
             1 => any_bytes(choices, 12),
-            _ => vec![0, 4, high, low],
+            _ => packets::ack(block).to_vec(),
         };
         if choices.one_in(10) {
             spoil(choices, &mut datagram);
         }
-        self.reply(client, &datagram);
+        self.lab.reply(client, &datagram);
     }
 
     /// A client does as it should for a while.
     fn client_fetches_on(&mut self) {
         let client = self.any_client();
-        for _ in 0..self.world.choices.within(1, 8) {
-            let Some(open) = self.world.open.get(&client) else {
+        for _ in 0..self.lab.world.choices.within(1, 8) {
+            let Some(socket) = self.lab.world.socket(client) else {
                 return;
             };
-            let [.., high, low] = open.block.to_be_bytes();
-            self.reply(client, &[0, 4, high, low]);
+            let ack = packets::ack(socket.block);
+            self.lab.reply(client, &ack);
             self.turn();
             self.check();
         }
     }
 
-    fn reply(&mut self, client: usize, datagram: &[u8]) {
-        self.world.expect_reply(client);
-        let now = self.world.now;
-        self.server.on_reply(now, &mut self.world, client, datagram);
-    }
-
     fn port_closes(&mut self) {
         let client = self.any_client();
-        let now = self.world.now;
-        self.server.on_port_closed(now, &mut self.world, client);
+        self.lab.port_closes(client);
     }
 
     /// Mostly one that is open.
     fn any_client(&mut self) -> usize {
-        let open = self.world.open.len();
-        if open == 0 || self.world.choices.one_in(10) {
-            return self.world.choices.length(100);
+        let open = self.lab.world.open_now();
+        if open == 0 || self.lab.world.choices.one_in(10) {
+            return self.lab.world.choices.length(100);
         }
-        let place = self.world.choices.length(open);
-        let client = self.world.open.keys().nth(place);
-        *client.expect("there are as many")
-    }
-
-    fn becomes_writable(&mut self, client: usize) {
-        self.world.becomes_writable(client);
-        self.server.on_writable(client);
+        let place = self.lab.world.choices.length(open);
+        let socket = self.lab.world.sockets().nth(place);
+        socket.expect("there are as many").0
     }
 
     fn something_rare(&mut self) {
-        let now = self.world.now;
-        match self.world.choices.below(30) {
-            0 => self.stop(),
-            1 => self.server.abort(now, &mut self.world),
-            2..10 => self.world.faults = self.world.choices.pick(&[0, 50, 10, 3, 1]),
+        let now = self.lab.world.now;
+        match self.lab.world.choices.below(30) {
+            0 => self.lab.stop(),
+            1 => self.lab.server.abort(now, &mut self.lab.world),
+            2..10 => self.lab.world.faults = self.lab.world.choices.pick(&[0, 50, 10, 3, 1]),
             10..20 => {
                 let peer = Peer {
                     address: Ipv4Addr::LOCALHOST.into(),
@@ -262,20 +246,17 @@ impl<C: Choices> History<C> {
                     scope: 0,
                 };
                 for malformed in [Malformed::Oversized, Malformed::Unanswerable] {
-                    self.server.drop_malformed(&mut self.world, peer, malformed);
+                    self.lab
+                        .server
+                        .drop_malformed(&mut self.lab.world, peer, malformed);
                 }
             }
             20..24 => {
                 let client = self.any_client();
-                self.server.on_found(now, client);
+                self.lab.server.on_found(now, client);
             }
             _ => {}
         }
-    }
-
-    fn stop(&mut self) {
-        let now = self.world.now;
-        self.server.stop(now, &mut self.world, self.limits.patience);
     }
 }
 
@@ -330,21 +311,8 @@ fn any_peer(choices: &mut impl Choices) -> Peer {
     }
 }
 
-fn host(number: u8, port: u16) -> Peer {
-    Peer {
-        address: Ipv4Addr::new(192, 0, 2, number).into(),
-        port,
-        scope: 0,
-    }
-}
-
 fn local(listener: usize) -> Local {
-    Local {
-        address: Ipv4Addr::new(192, 0, 2, 254).into(),
-        interface: 0,
-        listener,
-        is_everybody: false,
-    }
+    Local { listener, ..LOCAL }
 }
 
 // What is sent.

@@ -6,15 +6,14 @@
 //! `tests/fuzz` plays the same histories. A history that fails prints its seed; with `TFTPD_SEED` set to
 //! it, only that one is played again.
 
-#[expect(dead_code, reason = "the fuzzer chooses by bytes")]
-mod choices;
 mod history;
-mod outcomes;
+#[path = "../laboratory/mod.rs"]
+mod laboratory;
 mod world;
 
-use choices::{Choices, Seeded};
 use history::History;
-use outcomes::OUTCOMES;
+use laboratory::choices::{Choices, Seeded};
+use laboratory::outcomes::OUTCOMES;
 use ripple_tftpd::server::Stats;
 use ripple_tftpd::transfer::Outcome;
 
@@ -38,7 +37,7 @@ fn play(seed: u64) -> (Stats, Vec<Outcome>, u64) {
     let mut length = Seeded::new(!seed, 1);
     let choices = Seeded::new(seed, length.within(200, 6000));
     let (server, world) = History::new(choices).play();
-    (*server.stats(), world.ended, world.sent)
+    (*server.stats(), world.site.ended, world.packets)
 }
 
 struct TellSeed(u64);

@@ -3,11 +3,10 @@
 
 #![no_main]
 
-#[path = "../../hostile/choices.rs"]
-#[allow(dead_code, reason = "the ordinary suite chooses by seed")]
-pub(crate) mod choices;
 #[path = "../../hostile/history.rs"]
 mod history;
+#[path = "../../laboratory/mod.rs"]
+pub(crate) mod laboratory;
 #[path = "../../hostile/world.rs"]
 #[allow(dead_code, reason = "the ordinary suite counts what happened")]
 mod world;
@@ -15,5 +14,5 @@ mod world;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    history::History::new(choices::Bytes::new(input)).play();
+    history::History::new(laboratory::choices::Bytes::new(input)).play();
 });

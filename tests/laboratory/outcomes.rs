@@ -1,4 +1,4 @@
-//! Every way a request can end, for tests that must have seen them all; `tests/admission` shares it.
+//! Every way a request can end, for tests that must have seen them all.
 
 use ripple_tftpd::transfer::Outcome;
 use ripple_tftpd::wire::Refusal;

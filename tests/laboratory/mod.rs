@@ -1,0 +1,22 @@
+//! The laboratory: the server of production in virtual time, in a world that keeps books of its own. No socket,
+//! no clock, no file.
+//!
+//! A [`World`] has files that are only sizes, and faults that a test may choose. It is the only thing in the tests
+//! that the server drives through its trait `Io`; what becomes of a packet that leaves is the affair of a [`Site`],
+//! one for each suite: it is remembered, travels over simulated cables, or fails at random. A [`Lab`] is a server
+//! in a world, with the turns of the daemon's loop.
+//!
+//! Each suite includes this module by its path.
+
+#![allow(dead_code, reason = "no suite needs all of it")]
+
+pub(crate) mod choices;
+mod lab;
+pub(crate) mod outcomes;
+pub(crate) mod packets;
+mod world;
+
+#[allow(unused_imports, reason = "the simulator has a loop of its own")]
+pub(crate) use lab::Lab;
+#[allow(unused_imports, reason = "no suite needs all of it")]
+pub(crate) use world::{Datagram, File, LOCAL, Site, Socket, Stream, World, host, older};

@@ -1,0 +1,586 @@
+//! The world around a server: files that are only sizes, sockets, what fails, and books of all of it.
+//!
+//! A number is open once and closed once, and nothing is sent to a closed one, nor to a full one; answers leave
+//! from an address that was asked; whoever never answered is sent little; a request draws one ERROR at most; no
+//! block lies beyond the end of its file. A server that breaks any of it ends the test.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::{Deref, DerefMut};
+
+use ripple_tftpd::moment::Moment;
+use ripple_tftpd::name::FileName;
+use ripple_tftpd::server::{
+    Event, Incoming, Io, Local, Opened, Opening, REPLY_MAX, Unopened, Unsent,
+};
+use ripple_tftpd::transfer::options::{BLKSIZE_MAX, BLKSIZE_MIN, OACK_MAX};
+use ripple_tftpd::transfer::{
+    Blocks, DATA_SENDINGS, Datagrams, Departed, Negotiated, OACK_SENDINGS,
+};
+use ripple_tftpd::wire::{Mode, Peer, Refusal};
+
+/// What is particular to a world: what becomes of a packet, and what fails beside what the world was told to.
+pub(crate) trait Site {
+    /// A file is looked for.
+    ///
+    /// # Errors
+    /// As for [`Io::find`].
+    fn find(&mut self) -> Result<(), Unopened> {
+        Ok(())
+    }
+
+    /// A file is opened that is there.
+    ///
+    /// # Errors
+    /// As for [`Io::open`].
+    fn open(&mut self, _client: usize, socket: &Socket) -> Result<Stream, Unopened> {
+        Ok(Stream::plain(socket))
+    }
+
+    /// A packet leaves.
+    ///
+    /// # Errors
+    /// As for [`Io::send`].
+    fn send(
+        &mut self,
+        now: Moment,
+        client: usize,
+        socket: &Socket,
+        datagram: Datagram<'_>,
+    ) -> Result<(), Unsent>;
+
+    /// The server was told that a socket is full.
+    fn note_full(&mut self, _client: usize) {}
+
+    /// A request is answered with an ERROR.
+    fn refuse(&mut self, _: Moment, _: Peer, _: Refusal) {}
+
+    /// As [`Io::receive`].
+    fn receive(&mut self, _client: usize, _: &mut [u8; REPLY_MAX]) -> Incoming {
+        Incoming::Nothing
+    }
+
+    /// As [`Io::read_again`].
+    fn read_again(&mut self, _client: usize) {}
+
+    /// A socket is gone.
+    fn close(&mut self, _client: usize, _: &Socket) {}
+
+    /// As [`Io::report`].
+    fn report(&mut self, _: Moment, _: Event<'_>) {}
+}
+
+/// A packet that leaves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Datagram<'a> {
+    /// With its bytes.
+    Oack(&'a Negotiated, &'a [u8]),
+    Data {
+        block: u64,
+        offset: u64,
+        length: u16,
+    },
+    Error(Refusal),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct File {
+    /// Files are numbered as they were added.
+    pub(crate) number: u16,
+    /// In bytes.
+    pub(crate) size: u64,
+}
+
+/// What is sent of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Stream {
+    /// In bytes; the server is told in octet mode only.
+    pub(crate) length: u64,
+    pub(crate) payload_max: Option<u16>,
+}
+
+impl Stream {
+    /// The file as it lies there.
+    pub(crate) fn plain(socket: &Socket) -> Stream {
+        Stream {
+            length: socket.file.size,
+            payload_max: None,
+        }
+    }
+}
+
+/// A file and a socket that were opened, and for whom.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Socket {
+    pub(crate) opened_at: Moment,
+    pub(crate) peer: Peer,
+    pub(crate) name: Vec<u8>,
+    pub(crate) mode: Mode,
+    pub(crate) blksize: u16,
+    pub(crate) file: File,
+    length: u64,
+    /// Another one was opened for the same peer since.
+    is_older: bool,
+    /// The block that was sent last.
+    pub(crate) block: u64,
+    /// It took nothing more and did not become writable yet.
+    is_full: bool,
+    /// Something came from the client.
+    was_heard: bool,
+    /// Packets sent before that, and requests of its peer, each of which may draw one more.
+    sent_unheard: u64,
+    repeats: u64,
+}
+
+impl Socket {
+    /// Its peer; of two sockets of one peer, the older is that of [`older`].
+    pub(crate) fn told_peer(&self) -> Peer {
+        match self.is_older {
+            true => older(self.peer),
+            false => self.peer,
+        }
+    }
+}
+
+/// What the server acts on. What is particular is found as if it were the world's own.
+#[derive(Debug)]
+pub(crate) struct World<S> {
+    pub(crate) site: S,
+    pub(crate) now: Moment,
+    /// Another server than ours: it may send more to those who never answer.
+    pub(crate) is_lenient: bool,
+
+    // What it is like.
+    files: HashMap<Vec<u8>, File>,
+    faults: HashMap<Vec<u8>, Refusal>,
+    /// No descriptor is left.
+    pub(crate) exhausted: bool,
+    /// Files that cannot be read any more.
+    pub(crate) unreadable: HashSet<Vec<u8>>,
+    /// Files that are being looked up, and for which clients of the queue they were asked.
+    pub(crate) busy: HashSet<Vec<u8>>,
+    pub(crate) asked_busy: Vec<usize>,
+    /// Files whose bytes are not in memory.
+    pub(crate) absent: HashSet<Vec<u8>>,
+    /// How often one of them was asked for some.
+    pub(crate) asked_in_vain: u64,
+    /// Peers to which no socket can be connected.
+    pub(crate) unreachable: HashSet<Peer>,
+    /// Peers whose port is closed: a send fails.
+    pub(crate) closed_ports: HashSet<Peer>,
+    /// Peers whose socket takes only so many packets more.
+    pub(crate) room: HashMap<Peer, u16>,
+
+    // The books.
+    /// By the server's number of the client.
+    sockets: Vec<Option<Socket>>,
+    /// In the order in which they were opened.
+    by_peer: HashMap<Peer, Vec<usize>>,
+    pub(crate) opened: u64,
+    pub(crate) closed: u64,
+    /// Packets that left.
+    pub(crate) packets: u64,
+    /// Which addresses of the server each peer has asked.
+    asked: HashMap<Peer, Vec<Local>>,
+    /// Requests delivered and not refused yet.
+    refusals_left: u64,
+}
+
+impl<S> World<S> {
+    pub(crate) fn new(now: Moment, site: S) -> World<S> {
+        World {
+            site,
+            now,
+            is_lenient: false,
+            files: HashMap::new(),
+            faults: HashMap::new(),
+            exhausted: false,
+            unreadable: HashSet::new(),
+            busy: HashSet::new(),
+            asked_busy: Vec::new(),
+            absent: HashSet::new(),
+            asked_in_vain: 0,
+            unreachable: HashSet::new(),
+            closed_ports: HashSet::new(),
+            room: HashMap::new(),
+            sockets: Vec::new(),
+            by_peer: HashMap::new(),
+            opened: 0,
+            closed: 0,
+            packets: 0,
+            asked: HashMap::new(),
+            refusals_left: 0,
+        }
+    }
+
+    // Files.
+
+    /// The file of that name, which is made if there is none.
+    pub(crate) fn add_file(&mut self, name: impl AsRef<[u8]>, size: u64) -> File {
+        let number = u16::try_from(self.files.len()).expect("fewer than 65,536 files");
+        let new = File { number, size };
+        let file = self.files.entry(name.as_ref().into()).or_insert(new);
+        file.size = size;
+        *file
+    }
+
+    /// From now on a request for `name` is refused in this way.
+    pub(crate) fn add_fault(&mut self, name: &str, refusal: Refusal) {
+        self.faults.insert(name.into(), refusal);
+    }
+
+    pub(crate) fn remove_file(&mut self, name: &str) {
+        self.files.remove(name.as_bytes());
+    }
+
+    // Sockets.
+
+    /// Sockets that are open.
+    pub(crate) fn open_now(&self) -> usize {
+        usize::try_from(self.opened - self.closed).expect("sockets are in memory")
+    }
+
+    pub(crate) fn socket(&self, client: usize) -> Option<&Socket> {
+        self.sockets.get(client)?.as_ref()
+    }
+
+    /// All that are open, by the server's number.
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = (usize, &Socket)> {
+        let all = self.sockets.iter().enumerate();
+        all.filter_map(|(client, socket)| Some((client, socket.as_ref()?)))
+    }
+
+    /// The number under which the server has a socket for `peer`: of two, that which was opened last, or the
+    /// other one for [`older`].
+    pub(crate) fn client_of(&self, peer: Peer) -> Option<usize> {
+        match peer.scope {
+            OLDER => self
+                .by_peer
+                .get(&Peer { scope: 0, ..peer })?
+                .iter()
+                .nth_back(1),
+            _ => self.by_peer.get(&peer)?.last(),
+        }
+        .copied()
+    }
+
+    fn socket_mut(&mut self, client: usize) -> Option<&mut Socket> {
+        self.sockets.get_mut(client)?.as_mut()
+    }
+
+    /// The older sockets of a peer are marked, the newest is not.
+    fn mark_older(&mut self, peer: Peer) {
+        let Some(clients) = self.by_peer.get(&peer) else {
+            return;
+        };
+        for (place, &client) in clients.iter().rev().enumerate() {
+            let socket = self.sockets[client].as_mut().expect("it is open");
+            socket.is_older = place > 0;
+        }
+    }
+
+    fn has_asked(&self, peer: Peer, local: Local) -> bool {
+        let asked = self.asked.get(&peer);
+        asked.is_some_and(|asked| asked.contains(&local))
+    }
+
+    // What is about to arrive.
+
+    /// A datagram on a listening socket.
+    pub(crate) fn expect_request(&mut self, peer: Peer, local: Local) {
+        self.refusals_left += 1;
+        let asked = self.asked.entry(peer).or_default();
+        if !asked.contains(&local) {
+            asked.push(local);
+        }
+        for &client in self.by_peer.get(&peer).into_iter().flatten() {
+            let socket = self.sockets[client].as_mut().expect("it is open");
+            socket.repeats += 1;
+        }
+    }
+
+    /// A datagram on the socket of a client.
+    pub(crate) fn expect_reply(&mut self, client: usize) {
+        if let Some(socket) = self.socket_mut(client) {
+            socket.was_heard = true;
+        }
+    }
+
+    /// The socket of a client takes packets again.
+    pub(crate) fn becomes_writable(&mut self, client: usize) {
+        if let Some(socket) = self.socket_mut(client) {
+            socket.is_full = false;
+        }
+    }
+}
+
+impl<S> Deref for World<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.site
+    }
+}
+
+impl<S> DerefMut for World<S> {
+    fn deref_mut(&mut self) -> &mut S {
+        &mut self.site
+    }
+}
+
+impl<S: Site> World<S> {
+    fn look_up(&mut self, name: FileName<'_>) -> Result<File, Unopened> {
+        let name = name.as_bytes();
+        for component in name.split(|&byte| byte == b'/') {
+            assert!(
+                !matches!(component, b"" | b"." | b"..") && !component.contains(&0),
+                "an unsafe name is looked up"
+            );
+        }
+        self.site.find()?;
+        if self.exhausted {
+            return Err(Unopened::Exhausted);
+        }
+        if self.busy.contains(name) {
+            return Err(Unopened::Busy(None));
+        }
+        if let Some(&refusal) = self.faults.get(name) {
+            return Err(Unopened::Refused(refusal));
+        }
+        let found = self.files.get(name).copied();
+        found.ok_or(Unopened::Refused(Refusal::NotFound))
+    }
+
+    fn send_one(&mut self, client: usize, datagram: Datagram<'_>) -> Result<(), Unsent> {
+        let socket = self.sockets[client].as_mut().expect("it is open");
+        let room = self.room.get_mut(&socket.peer);
+        if room.as_deref() == Some(&0) {
+            return Err(Unsent::Full);
+        }
+        self.site.send(self.now, client, socket, datagram)?;
+        if let Some(room) = room {
+            *room -= 1;
+        }
+        self.packets += 1;
+        let sendings = match datagram {
+            Datagram::Oack(..) => OACK_SENDINGS,
+            Datagram::Data { .. } => DATA_SENDINGS,
+            Datagram::Error(_) => return Ok(()),
+        };
+        if !socket.was_heard && !self.is_lenient {
+            socket.sent_unheard += 1;
+            assert!(
+                socket.sent_unheard <= u64::from(sendings) + socket.repeats,
+                "too much for one who never answered"
+            );
+        }
+        Ok(())
+    }
+
+    fn send_blocks(&mut self, client: usize, blocks: Blocks) -> Result<Departed, Unsent> {
+        let socket = self.sockets[client].as_ref().expect("it is open");
+        let length = socket.length;
+        let last = length / u64::from(blocks.blksize) + 1;
+        assert!(1 <= blocks.count, "asked to send nothing");
+        assert!(1 <= blocks.oldest && blocks.oldest <= blocks.first);
+        assert!(blocks.first <= last, "a block past the end of the file");
+        assert!(
+            socket.was_heard || self.is_lenient || (blocks.first, blocks.count) == (1, 1),
+            "more than one block for one who never answered"
+        );
+        let stop = (blocks.first + u64::from(blocks.count)).min(last + 1);
+        let mut departed = Departed {
+            packets: 0,
+            end: None,
+        };
+        for block in blocks.first..stop {
+            let offset = blocks.offset(block);
+            let left = (length - offset).min(blocks.blksize.into());
+            let datagram = Datagram::Data {
+                block,
+                offset,
+                length: u16::try_from(left).expect("at most a block"),
+            };
+            match self.send_one(client, datagram) {
+                Ok(()) => departed.packets += 1,
+                Err(_) if departed.packets > 0 => break,
+                Err(unsent) => return Err(unsent),
+            }
+            self.sockets[client].as_mut().expect("it is open").block = block;
+            departed.end = (block == last).then_some(length);
+        }
+        Ok(departed)
+    }
+}
+
+impl<S: Site> Io for World<S> {
+    fn find(&mut self, name: FileName<'_>) -> Result<u64, Unopened> {
+        self.look_up(name).map(|file| file.size)
+    }
+
+    fn open(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, Unopened> {
+        let Opening {
+            peer,
+            local,
+            name,
+            mode,
+            blksize,
+        } = opening;
+        assert!(
+            self.socket(client).is_none(),
+            "client {client} is opened twice"
+        );
+        assert!(self.has_asked(peer, local), "it was asked elsewhere");
+        assert!(BLKSIZE_MIN <= blksize && blksize <= BLKSIZE_MAX);
+        let looked_up = self.look_up(name);
+        if looked_up == Err(Unopened::Busy(None)) {
+            self.asked_busy.push(client);
+        }
+        let file = looked_up?;
+        if self.unreachable.contains(&peer) {
+            return Err(Unopened::Unreachable);
+        }
+        let mut socket = Socket {
+            opened_at: self.now,
+            peer,
+            name: name.as_bytes().to_vec(),
+            mode,
+            blksize,
+            file,
+            length: file.size,
+            is_older: false,
+            block: 0,
+            is_full: false,
+            was_heard: false,
+            sent_unheard: 0,
+            repeats: 0,
+        };
+        let stream = self.site.open(client, &socket)?;
+        socket.length = stream.length;
+        if self.sockets.len() <= client {
+            self.sockets.resize_with(client + 1, || None);
+        }
+        self.sockets[client] = Some(socket);
+        self.opened += 1;
+        let of_peer = self.by_peer.entry(peer).or_default();
+        of_peer.push(client);
+        let is_third = of_peer.len() > 2;
+        assert!(self.is_lenient || !is_third, "a third socket for {peer}");
+        self.mark_older(peer);
+        Ok(Opened {
+            size: file.size,
+            length: (mode == Mode::Octet).then_some(stream.length),
+            payload_max: stream.payload_max,
+        })
+    }
+
+    fn send(&mut self, client: usize, datagrams: Datagrams<'_>) -> Result<Departed, Unsent> {
+        let socket = self.socket(client);
+        let socket = socket.expect("nothing is sent to a client that was closed");
+        assert!(!socket.is_full, "sent to a socket that takes nothing");
+        if self.closed_ports.contains(&socket.peer) {
+            return Err(Unsent::PortClosed);
+        }
+        let is_error = matches!(datagrams, Datagrams::Error(_));
+        if !is_error && self.unreadable.contains(&socket.name) {
+            return Err(Unsent::Unreadable(Refusal::ReadFailed));
+        }
+        if matches!(datagrams, Datagrams::Data(_)) && self.absent.contains(&socket.name) {
+            self.asked_in_vain += 1;
+            return Err(Unsent::Absent);
+        }
+        let one = Departed {
+            packets: 1,
+            end: None,
+        };
+        let result = match datagrams {
+            Datagrams::Data(blocks) => self.send_blocks(client, blocks),
+            Datagrams::Oack(negotiated) => {
+                let mut buffer = [0xAA; OACK_MAX];
+                let end = negotiated.write_oack(&mut buffer);
+                assert!(negotiated.has_oack() && 2 < end);
+                let datagram = Datagram::Oack(negotiated, &buffer[..end]);
+                self.send_one(client, datagram).map(|()| one)
+            }
+            Datagrams::Error(refusal) => {
+                let datagram = Datagram::Error(refusal);
+                self.send_one(client, datagram).map(|()| one)
+            }
+        };
+        if result == Err(Unsent::Full) {
+            let socket = self.socket_mut(client).expect("it is open");
+            socket.is_full = true;
+            self.site.note_full(client);
+        }
+        result
+    }
+
+    fn refuse(&mut self, peer: Peer, local: Local, refusal: Refusal) {
+        let is_answered = self.has_asked(peer, local) && !local.is_everybody;
+        assert!(is_answered, "the answer would come from elsewhere");
+        let left = self.refusals_left.checked_sub(1);
+        self.refusals_left = left.expect("one ERROR at most for each request");
+        self.site.refuse(self.now, peer, refusal);
+    }
+
+    fn receive(&mut self, client: usize, buffer: &mut [u8; REPLY_MAX]) -> Incoming {
+        let incoming = self.site.receive(client, buffer);
+        if matches!(incoming, Incoming::Datagram(_)) {
+            self.expect_reply(client);
+        }
+        incoming
+    }
+
+    fn read_again(&mut self, client: usize) {
+        self.site.read_again(client);
+    }
+
+    fn close(&mut self, client: usize) {
+        let socket = self.sockets.get_mut(client).and_then(Option::take);
+        let socket = socket.expect("closed without being open");
+        self.closed += 1;
+        self.site.close(client, &socket);
+        if let Some(of_peer) = self.by_peer.get_mut(&socket.peer) {
+            of_peer.retain(|&other| other != client);
+            if of_peer.is_empty() {
+                self.by_peer.remove(&socket.peer);
+            }
+        }
+        self.mark_older(socket.peer);
+    }
+
+    fn report(&mut self, event: Event<'_>) {
+        if let Event::Ended(report) = event {
+            assert!(report.pending <= self.now.since(Moment::START));
+        }
+        self.site.report(self.now, event);
+    }
+}
+
+/// A port of the host with this number.
+pub(crate) fn host(number: u8, port: u16) -> Peer {
+    Peer {
+        address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, number)),
+        port,
+        scope: 0,
+    }
+}
+
+/// Stands for the older of two transfers of a peer that has begun anew.
+pub(crate) fn older(peer: Peer) -> Peer {
+    Peer {
+        scope: OLDER,
+        ..peer
+    }
+}
+
+/// No interface has this number.
+const OLDER: u32 = u32::MAX;
+
+/// An address of the server.
+pub(crate) const LOCAL: Local = Local {
+    address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 254)),
+    interface: 0,
+    listener: 1,
+    is_everybody: false,
+};
