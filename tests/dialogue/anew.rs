@@ -77,7 +77,7 @@ fn an_ack_of_what_is_on_its_way_shows_a_copy() {
         // The timer runs as ever.
         desk.at(0.211).data(PORT, 2, 1428);
         assert_eq!(desk.opened(), 1);
-        assert_eq!(desk.server.stats().repeats, 1);
+        assert_eq!(desk.lab.server.stats().repeats, 1);
     }
 }
 

@@ -163,8 +163,8 @@ fn a_missing_last_ack_is_a_success_with_a_footnote() {
     desk.at(30.3)
         .ended(PORT, Outcome::CompleteUnconfirmed, 100)
         .serves(0, 0);
-    assert_eq!(desk.server.stats().completed, 1);
-    assert_eq!(desk.server.stats().failed, 0);
+    assert_eq!(desk.lab.server.stats().completed, 1);
+    assert_eq!(desk.lab.server.stats().failed, 0);
 }
 
 #[test]
@@ -178,8 +178,8 @@ fn in_the_handshake_a_repeated_request_draws_the_first_packet_again() {
     desk.at(0.2).oack(PORT, options);
     desk.at(0.3).nothing();
     desk.serves(1, 1);
-    assert_eq!(desk.server.stats().repeats, 2);
-    assert_eq!(desk.server.stats().requests, 1);
+    assert_eq!(desk.lab.server.stats().repeats, 2);
+    assert_eq!(desk.lab.server.stats().requests, 1);
 }
 
 /// LPXELINUX fetches every file of a boot from one port.
@@ -231,13 +231,13 @@ fn a_stopping_server_finishes_what_runs() {
         .asks(PORT, CONFIG, "blksize 1024")
         .oack(PORT, "blksize 1024");
     desk.at(0.01).is_told_to_stop().nothing();
-    assert!(!desk.server.is_stopped());
+    assert!(!desk.lab.server.is_stopped());
     desk.at(0.02).asks(OTHER, CONFIG, "").nothing();
     desk.at(0.03).acks(PORT, 0).data(PORT, 1, 100);
     desk.at(0.04)
         .acks(PORT, 1)
         .ended(PORT, Outcome::Complete, 100);
-    assert!(desk.server.is_stopped());
+    assert!(desk.lab.server.is_stopped());
 }
 
 #[test]
@@ -279,9 +279,9 @@ fn a_stopping_server_waits_no_longer_than_its_patience() {
         .data(PORT, 19, 512)
         .data(PORT, 19, 512)
         .data(PORT, 19, 512);
-    assert!(!desk.server.is_stopped());
+    assert!(!desk.lab.server.is_stopped());
     desk.at(35.1).ended(PORT, Outcome::ShutDown, 18 * 512);
-    assert!(desk.server.is_stopped());
+    assert!(desk.lab.server.is_stopped());
 }
 
 #[test]
@@ -312,6 +312,6 @@ fn every_refusal_is_answered_at_once_even_when_the_server_is_full() {
         .listener_gets(3007, b"\0\x01kernel\0binary\0")
         .error(3007, Refusal::UnknownMode);
     desk.serves(1, 1);
-    assert_eq!(desk.server.pending(), 1);
-    assert_eq!(desk.server.stats().refused, 8);
+    assert_eq!(desk.lab.server.pending(), 1);
+    assert_eq!(desk.lab.server.stats().refused, 8);
 }

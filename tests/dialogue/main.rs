@@ -3,7 +3,7 @@
 //!
 //! A test reads as a script. `talk` is the fixture for a bare `Transfer`, with times to the microsecond;
 //! `path` lets a transfer and a plain client talk by themselves over a path with a delay and one fault;
-//! `desk` is the one for a whole `Server` and a world that is only remembered, for what is decided there.
+//! `desk` is the one for a whole `Server` in the `laboratory`, for what is decided there.
 //! The scripts fail when anything is sent that the script does not expect, and when a deadline passes unnoticed.
 
 #![allow(
@@ -17,6 +17,8 @@ mod clients;
 mod desk;
 mod end;
 mod handshake;
+#[path = "../laboratory/mod.rs"]
+mod laboratory;
 mod path;
 mod repeats;
 mod rings;

@@ -116,13 +116,13 @@ fn five_equal_requests_that_wait_are_one_transfer() {
     for now in [0.1, 0.102, 0.104, 0.106, 0.108] {
         desk.at(now).asks(PORT, KERNEL, "blksize 1024").nothing();
     }
-    assert_eq!(desk.server.pending(), 1);
+    assert_eq!(desk.lab.server.pending(), 1);
     desk.at(0.2)
         .acks(OTHER, 1)
         .ended(OTHER, Outcome::Complete, 100)
         .oack(PORT, "blksize 1024");
     assert_eq!(desk.opened(), 2);
-    assert_eq!(desk.server.pending(), 0);
+    assert_eq!(desk.lab.server.pending(), 0);
 }
 
 /// Some servers count retries for a whole transfer: a long file over a bad link never arrives.

@@ -18,6 +18,7 @@ pub(crate) fn ack(block: u64) -> [u8; 4] {
 }
 
 /// An ERROR with a short text.
-pub(crate) fn error(code: u8) -> [u8; 6] {
-    [0, 5, 0, code, b'x', 0]
+pub(crate) fn error(code: impl Into<u16>) -> [u8; 6] {
+    let [high, low] = code.into().to_be_bytes();
+    [0, 5, high, low, b'x', 0]
 }
