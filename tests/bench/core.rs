@@ -7,10 +7,15 @@ use std::time::Duration;
 
 use divan::{Bencher, black_box};
 use ripple_tftpd::moment::Moment;
-use ripple_tftpd::name::{FileName, RootPrefixes};
-use ripple_tftpd::server::{Event, Io, Limits, Local, Opened, Opening, Server, Unopened, Unsent};
+use ripple_tftpd::name::RootPrefixes;
+use ripple_tftpd::server::{Limits, Unsent};
 use ripple_tftpd::transfer::{Datagrams, Departed, Terms, Transfer, Wanted};
-use ripple_tftpd::wire::{Peer, Refusal, Reply, Request};
+use ripple_tftpd::wire::{Peer, Reply, Request};
+
+use laboratory::{Datagram, LOCAL, Lab, Site, Socket, packets};
+
+#[path = "../laboratory/mod.rs"]
+mod laboratory;
 
 fn main() {
     divan::main();
@@ -63,72 +68,41 @@ fn serve_a_block(bencher: Bencher, running: usize) {
         max_transfers: running.max(2) * 2,
         ..Limits::default()
     };
-    let mut server = Server::new(Moment::START, limits, RootPrefixes::default());
-    let mut world = World::default();
+    let mut lab = Lab::start(Moment::START, limits, RootPrefixes::default(), Void);
+    lab.world.add_file("file", ENDLESS);
+    let request = packets::request(1, "file", "octet", &[]);
     for number in 0..running {
-        server.on_request(
-            Moment::START,
-            &mut world,
-            peer(number),
-            LOCAL,
-            REQUEST_PLAIN,
-        );
+        lab.request(peer(number), LOCAL, &request);
     }
-    turn(&mut server, &mut world, Moment::START);
+    turn(&mut lab);
     let mut blocks = vec![0_u64; running];
-    let mut now = Moment::START;
     let mut client = 0;
     bencher.bench_local(move || {
-        now = now + Duration::from_micros(5);
+        lab.world.now = lab.world.now + Duration::from_micros(5);
         client = (client + 1) % running;
         blocks[client] += 1;
-        let [.., high, low] = blocks[client].to_be_bytes();
-        server.on_reply(now, &mut world, client, &[0, 4, high, low]);
-        turn(&mut server, &mut world, now);
-        black_box(server.next_wakeup())
+        lab.reply(client, &packets::ack(blocks[client]));
+        turn(&mut lab);
+        black_box(lab.server.next_wakeup())
     });
 }
 
-fn turn(server: &mut Server, world: &mut World, now: Moment) {
-    server.on_wakeup(now, world);
-    while server.has_ready() {
-        server.send_ready(now, world);
+/// As the daemon does it: nothing is audited.
+fn turn(lab: &mut Lab<Void>) {
+    let now = lab.world.now;
+    lab.server.on_wakeup(now, &mut lab.world);
+    while lab.server.has_ready() {
+        lab.server.send_ready(now, &mut lab.world);
     }
 }
 
-/// Opens everything and sends into the void.
-#[derive(Default)]
-struct World {
-    packets: u64,
-}
+/// Takes whatever leaves.
+struct Void;
 
-impl Io for World {
-    fn find(&mut self, _: FileName<'_>) -> Result<u64, Unopened> {
-        Ok(ENDLESS)
+impl Site for Void {
+    fn send(&mut self, _: Moment, _: usize, _: &Socket, _: Datagram<'_>) -> Result<(), Unsent> {
+        Ok(())
     }
-
-    fn open(&mut self, _: usize, _: Opening<'_>) -> Result<Opened, Unopened> {
-        Ok(Opened {
-            size: ENDLESS,
-            length: Some(ENDLESS),
-            payload_max: None,
-        })
-    }
-
-    fn send(&mut self, _: usize, datagrams: Datagrams<'_>) -> Result<Departed, Unsent> {
-        let packets = match datagrams {
-            Datagrams::Data(blocks) => blocks.count,
-            Datagrams::Oack(_) | Datagrams::Error(_) => 1,
-        };
-        self.packets += u64::from(packets);
-        Ok(departed(packets))
-    }
-
-    fn refuse(&mut self, _: Peer, _: Local, _: Refusal) {}
-
-    fn close(&mut self, _: usize) {}
-
-    fn report(&mut self, _: Event<'_>) {}
 }
 
 fn departed(packets: u16) -> Departed {
@@ -149,11 +123,4 @@ fn low_bits(block: u64) -> u16 {
     u16::from_be_bytes([high, low])
 }
 
-const REQUEST_PLAIN: &[u8] = b"\0\x01file\0octet\0";
 const ENDLESS: u64 = u64::MAX / 4;
-const LOCAL: Local = Local {
-    address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-    interface: 0,
-    listener: 0,
-    is_everybody: false,
-};
