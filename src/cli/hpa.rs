@@ -320,7 +320,7 @@ fn quoted(words: &[OsString], ignored: &[String]) -> Vec<u8> {
     }
     if !ignored.is_empty() {
         let ignored = ignored.join(", ");
-        line.extend(format!(" # means nothing here: {}", ignored.escape_debug()).into_bytes());
+        line.extend(format!(" # ignored: {}", ignored.escape_debug()).into_bytes());
     }
     line.push(b'\n');
     line
@@ -407,7 +407,7 @@ mod tests {
             ("-p --check /d", "--check"),
             (
                 "-p -t 120 -U 027 /d",
-                "tftpd -r /d # means nothing here: -t 120, -U 027\n",
+                "tftpd -r /d # ignored: -t 120, -U 027\n",
             ),
         ];
         for (line, expected) in cases {

@@ -221,3 +221,247 @@ fn class_of(event: &Event<'_>) -> (Level, Rate) {
         | Event::FarAway { .. } => (Level::Warn, Rate::Warning),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Error;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::daemon::text::Text;
+    use crate::name::{FileName, FileNameBuf, NAME_MAX, RootPrefixes};
+    use crate::server::Report;
+    use crate::transfer::{Negotiated, Terms, Wanted};
+    use crate::wire::{Malformed, Refusal, Request};
+
+    /// Values of an enum with what is expected of each. A variant without a value does not compile.
+    macro_rules! every {
+        ($enum:ident { $($variant:ident $fields:tt => $expected:expr,)* }) => {{
+            #[allow(unreachable_patterns)]
+            fn _is_complete(value: &$enum) {
+                match value { $($enum::$variant { .. } => {})* }
+            }
+            [$(($enum::$variant $fields, $expected)),*]
+        }};
+    }
+
+    /// The line of an event as the log has it.
+    fn line(event: LogEvent<'_>) -> String {
+        let user = "user tftp (1:2)";
+        format!("{} {}", event.class().0, Text { event, user })
+    }
+
+    fn server(event: Event<'_>) -> LogEvent<'_> {
+        let rejected_by = None;
+        LogEvent::Server { event, rejected_by }
+    }
+
+    fn peer() -> Peer {
+        SocketAddr::from(([192, 0, 2, 7], 2070)).into()
+    }
+
+    fn name() -> FileNameBuf {
+        let name = FileName::new(b"/a\nb", &RootPrefixes::new([]), &mut [0; NAME_MAX])
+            .map(FileName::to_owned);
+        name.expect("a name")
+    }
+
+    fn negotiated() -> Negotiated {
+        let datagram = b"\0\x01f\0octet\0blksize\x001408\0windowsize\x004\0";
+        let request = Request::parse(datagram).expect("a request");
+        Wanted::new(request.options()).negotiate(Terms::default(), Some(1), None)
+    }
+
+    fn report<'a>(
+        name: &'a FileNameBuf,
+        outcome: Outcome,
+        negotiated: Option<&'a Negotiated>,
+    ) -> Report<'a> {
+        Report {
+            peer: peer(),
+            name: name.as_name(),
+            outcome,
+            was_answered: false,
+            bytes: 42_430,
+            pending: Duration::from_millis(4),
+            held: Duration::ZERO,
+            running: Duration::from_millis(12),
+            negotiated,
+            retransmissions: 1,
+        }
+    }
+
+    #[test]
+    fn every_event_has_its_line() {
+        let settings = Settings::from(PathBuf::from("/srv/tftp"));
+        let debug = format!("DEBUG {settings:?}");
+        let error = &Error::from_raw_os_error(5);
+        let ignored = ["-t 120", "-U 027"].map(str::to_owned);
+        let address = SocketAddr::from(([192, 0, 2, 10], 69));
+        let (root, v2) = (Path::new("/srv/tftp/now"), Path::new("/srv/tftp/v2"));
+        let failure = Failure {
+            what: "/srv/tftp: not open to user 1, group 2".into(),
+            why: Error::from_raw_os_error(13),
+        };
+        let [few, some] = [0, 7].map(|max_held| Limits {
+            max_held,
+            ..Limits::default()
+        });
+        let drops = Drops {
+            denied: 1,
+            client_full: 2,
+            malformed: 3,
+            withheld: 4,
+        };
+        let events = every!(LogEvent {
+            Settings(&settings) => &*debug,
+            IgnoredOptions(&ignored) => "WARN ignored options of tftpd-hpa: -t 120, -U 027; see in.tftpd(8)",
+            PortTaken(address, Duration::from_secs(6)) => "WARN 192.0.2.10:69: in use, trying again for 6.000 s",
+            Listening(address) => "INFO listening on 192.0.2.10:69",
+            ReceiveBuffer { address, bytes: 200, wanted: 100 } => "INFO 192.0.2.10:69: receive buffer of 200 bytes",
+            ReceiveBuffer { address, bytes: 199, wanted: 100 } =>
+                "WARN 192.0.2.10:69: receive buffer of 199 bytes, wanted 200: a storm may lose requests; raise \
+                 net.core.rmem_max to 100",
+            SmallMachine { megabytes: 64, max_pending: 5000 } =>
+                "INFO 64 MB of memory: the queue holds at most 5000 requests (see -q)",
+            FewDescriptors { limit: 99, needed: 100, limits: &some } =>
+                "INFO 99 descriptors may be open, -n 32 and -q 20000 may need 100: at most 7 waiting clients are \
+                 kept alive",
+            FewDescriptors { limit: 99, needed: 100, limits: &few } =>
+                "WARN 99 descriptors may be open, -n 32 and -q 20000 may need 100: at most 0 waiting clients are kept \
+                 alive, and requests may wait for descriptors",
+            RootUnreadable(&failure) =>
+                "WARN /srv/tftp: not open to user 1, group 2: Permission denied (os error 13): every request will be \
+                 refused",
+            RootLinkFollowed(root, Path::new("/srv/tftp")) =>
+                "INFO /srv/tftp/now: a symbolic link, followed when it is swapped; everything in /srv/tftp may be read",
+            RootLinkIgnored(root) => "INFO /srv/tftp/now: a symbolic link; restart after swapping it",
+            RootSwapped(root, v2) => "INFO /srv/tftp/now: now leads to /srv/tftp/v2",
+            RootAstray(root, Astray::Gone) =>
+                "WARN /srv/tftp/now: removed; the old directory is served: put it back, then restart",
+            Confined { user: Some("tftp (1:2)"), sandbox: "off" } => "INFO user tftp (1:2), no capabilities, sandbox: off",
+            Confined { user: None, sandbox: "off" } => "INFO no capabilities, sandbox: off",
+            Server { event: Event::Exhausted, rejected_by: None } =>
+                "WARN out of descriptors or memory: requests wait",
+            Rejected { peer: peer(), by: address.ip(), error } =>
+                "WARN 192.0.2.7:2070: packets rejected by 192.0.2.10: Input/output error (os error 5)",
+            AnswerFailed(peer(), error) =>
+                "WARN 192.0.2.7:2070: cannot send an ERROR: Input/output error (os error 5)",
+            ReceiveFailed(peer(), error) => "WARN 192.0.2.7:2070: cannot receive: Input/output error (os error 5)",
+            ListenFailed(error) => "WARN listening socket: cannot receive: Input/output error (os error 5)",
+            PollFailed(error) => "WARN epoll: Input/output error (os error 5)",
+            DiskFailed(peer(), error) =>
+                "WARN 192.0.2.7:2070: disk: cannot read a block: Input/output error (os error 5)",
+            Unmapped(b"\xE9") => "WARN \"\\xe9\": cannot be mapped into memory: read instead",
+            Dropped(drops) =>
+                "WARN dropped since the last such line: 1 from denied addresses, 2 over --per-client-pending, 3 \
+                 malformed; answers withheld from unvalidated addresses: 4",
+            Suppressed(5) => "WARN 5 similar lines suppressed",
+            Stopping { serving: 2, drain: Duration::from_secs(3) } => "INFO stopping; 2 transfers have 3 s to finish",
+            Stopped(&Stats::default()) =>
+                "INFO stopped: 0 requests, 0 repeats, 0 complete, 0 cancelled, 0 replaced, 0 failed, 0 refused, 0 \
+                 dropped, 0 withheld",
+        });
+        for (event, expected) in events {
+            assert_eq!(line(event), expected);
+        }
+    }
+
+    #[test]
+    fn everything_that_the_server_reports_has_its_line() {
+        let (name, peer) = (name(), peer());
+        let refused = Refusal::NoAccess;
+        let events = every!(Event {
+            Ended(report(&name, Outcome::Complete, None)) => "INFO 192.0.2.7:2070 \"a\\nb\": complete; pending 0.004 s",
+            Ended(report(&name, Outcome::Refused(refused), None)) =>
+                "WARN 192.0.2.7:2070 \"a\\nb\": refused: access denied to user tftp (1:2); pending 0.004 s",
+            Refused { peer, name: b"../a\n", refusal: Refusal::OutsideRoot } =>
+                "WARN 192.0.2.7:2070 \"../a\\n\": refused: outside the served directory",
+            Refused { peer, name: b"a", refusal: refused } =>
+                "WARN 192.0.2.7:2070 \"a\": refused: access denied to user tftp (1:2)",
+            Taken { peer, name: name.as_name(), waiting: 0 } => "DEBUG 192.0.2.7:2070 \"a\\nb\": admitted",
+            Taken { peer, name: name.as_name(), waiting: 9 } => "DEBUG 192.0.2.7:2070 \"a\\nb\": queued, 9 waiting",
+            Nonsense { peer, malformed: Malformed::Short } => "DEBUG 192.0.2.7:2070: datagram dropped: too short",
+            Unanswered { peer, name: b"a", refusal: Refusal::NotFound } =>
+                "DEBUG 192.0.2.7:2070 \"a\": broadcast request not answered: no such file",
+            QueueFull { peer } => "WARN 192.0.2.7:2070: request dropped: the queue is full (see -q)",
+            Unreachable { peer } => "WARN 192.0.2.7:2070: request dropped: network unreachable",
+            Exhausted {} => "WARN out of descriptors or memory: requests wait",
+            LargeBlocksLost { peer } =>
+                "WARN 192.0.2.7:2070: acknowledged the OACK but no block, twice in a row: large packets are lost on \
+                 the way? Blocks limited to 512 bytes for 10 minutes (see -B)",
+            FarAway { peer, round_trip: Duration::from_millis(80) } =>
+                "WARN 192.0.2.7:2070: round trip 80 ms: distance limits the throughput of such clients; raise -n to \
+                 serve more of them at once",
+        });
+        for (event, expected) in events {
+            assert_eq!(line(server(event)), expected);
+        }
+    }
+
+    /// Of a client that never acknowledged anything.
+    #[test]
+    fn every_outcome_has_its_words() {
+        let (name, negotiated) = (name(), negotiated());
+        let rest = "42430 bytes, pending 0.004 s, held 0.000 s, running 0.012 s, 3.5 MB/s, blksize 1408, \
+                    windowsize 4, 1 retransmissions";
+        let outcomes = every!(Outcome {
+            Complete {} => "INFO complete",
+            CompleteUnconfirmed {} => "INFO complete (last ACK missing)",
+            Cancelled {} => "DEBUG cancelled by client",
+            ClientError(5) => "INFO client error 5",
+            PortClosed {} => "WARN first packet rejected",
+            NoAnswer {} => "INFO no answer to the first packet",
+            TimedOut {} => "INFO timed out",
+            Restarted {} => "INFO client restarted",
+            Duplicate {} => "DEBUG duplicate request",
+            MovedOn {} => "INFO client moved on",
+            Superseded {} => "DEBUG replaced by a request from another port",
+            CrowdedOut {} => "INFO evicted from full queue",
+            Expired {} => "INFO client fell silent while queued",
+            Refused(Refusal::ReadFailed) => "WARN file changed or could not be read",
+            Refused(Refusal::NotFound) => "WARN refused: no such file",
+            Unreachable {} => "INFO network unreachable",
+            ShutDown {} => "INFO shut down",
+        });
+        for (outcome, expected) in outcomes {
+            let (level, words) = expected.split_once(' ').expect("a level");
+            let report = report(&name, outcome, Some(&negotiated));
+            let expected = format!("{level} 192.0.2.7:2070 \"a\\nb\": {words}; {rest}");
+            assert_eq!(line(server(Event::Ended(report))), expected);
+        }
+        let rejected = LogEvent::Server {
+            event: Event::Ended(report(&name, Outcome::PortClosed, None)),
+            rejected_by: Some(peer().address),
+        };
+        assert!(line(rejected).contains("first packet rejected by 192.0.2.7; "));
+    }
+
+    #[test]
+    fn nonsense_and_a_root_that_is_gone_astray_are_told_apart() {
+        let peer = peer();
+        let faults = every!(Malformed {
+            Short {} => "too short",
+            Opcode {} => "not a request",
+            Name {} => "file name does not end",
+            Mode {} => "mode missing or does not end",
+            Oversized {} => "longer than any request",
+            Unanswerable {} => "source port 0",
+        });
+        for (malformed, expected) in faults {
+            let line = line(server(Event::Nonsense { peer, malformed }));
+            assert!(line.ends_with(&format!("dropped: {expected}")), "{line}");
+        }
+        let astray = every!(Astray {
+            Gone {} => "removed; the old directory is served: put it back, then restart",
+            Replaced {} => "replaced or mounted over; the old directory is served: restart",
+            Outside {} => "leads elsewhere now; the old directory is served: restart",
+            Closed {} =>
+                "leads to a directory this user may not read; the old directory is served: change its mode",
+        });
+        for (astray, expected) in astray {
+            let line = line(LogEvent::RootAstray(Path::new("/srv/tftp"), astray));
+            assert_eq!(line, format!("WARN /srv/tftp: {expected}"));
+        }
+    }
+}

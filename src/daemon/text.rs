@@ -25,11 +25,11 @@ impl fmt::Display for Text<'_> {
                 let options = options.join(", ");
                 write!(
                     f,
-                    "options of tftpd-hpa that mean nothing here: {options}; see in.tftpd(8)"
+                    "ignored options of tftpd-hpa: {options}; see in.tftpd(8)"
                 )
             }
             LogEvent::PortTaken(address, left) => {
-                write!(f, "{address} is in use: trying again for {}", Seconds(left))
+                write!(f, "{address}: in use, trying again for {}", Seconds(left))
             }
             LogEvent::Listening(address) => write!(f, "listening on {address}"),
             LogEvent::ReceiveBuffer {
@@ -38,9 +38,13 @@ impl fmt::Display for Text<'_> {
                 wanted,
             } => {
                 write!(f, "{address}: receive buffer of {bytes} bytes")?;
-                // The kernel tells twice what it granted.
+                // Linux returns twice what it granted.
                 match bytes < 2 * wanted {
-                    true => write!(f, ", {wanted} were asked for: a storm may lose requests"),
+                    true => write!(
+                        f,
+                        ", wanted {}: a storm may lose requests; raise net.core.rmem_max to {wanted}",
+                        2 * wanted
+                    ),
                     false => Ok(()),
                 }
             }
@@ -49,25 +53,26 @@ impl fmt::Display for Text<'_> {
                 max_pending,
             } => write!(
                 f,
-                "{megabytes} MB of memory: at most {max_pending} requests wait, unless -q says otherwise"
+                "{megabytes} MB of memory: the queue holds at most {max_pending} requests (see -q)"
             ),
             LogEvent::FewDescriptors {
                 limit,
                 needed,
                 limits,
             } => few_descriptors(f, limit, needed, limits),
-            LogEvent::RootUnreadable(why) => write!(f, "{why}: requests will be refused"),
+            LogEvent::RootUnreadable(why) => write!(f, "{why}: every request will be refused"),
             LogEvent::RootLinkFollowed(path, within) => write!(
                 f,
-                "{}: a link, which is followed when it is swapped; all of {} may be read",
+                "{}: a symbolic link, followed when it is swapped; everything in {} may be read",
                 path.display(),
                 within.display()
             ),
             LogEvent::RootLinkIgnored(path) => {
-                write!(f, "{}: a link; restart when it is swapped", path.display())
+                let path = path.display();
+                write!(f, "{path}: a symbolic link; restart after swapping it")
             }
             LogEvent::RootSwapped(path, real) => {
-                write!(f, "{}: now {}", path.display(), real.display())
+                write!(f, "{}: now leads to {}", path.display(), real.display())
             }
             LogEvent::RootAstray(path, astray) => {
                 let (what, then) = words_for_astray(astray);
@@ -87,32 +92,26 @@ impl fmt::Display for Text<'_> {
                 _ => self.reported(f, event),
             },
             LogEvent::Rejected { peer, by, error } => {
-                write!(f, "{peer}: packets to it are rejected by {by}: {error}")
+                write!(f, "{peer}: packets rejected by {by}: {error}")
             }
             LogEvent::AnswerFailed(peer, error) => {
-                write!(f, "{peer}: cannot be answered: {error}")
+                write!(f, "{peer}: cannot send an ERROR: {error}")
             }
-            LogEvent::ReceiveFailed(peer, error) => write!(f, "{peer}: {error}"),
-            LogEvent::ListenFailed(error) => write!(f, "listening socket: {error}"),
+            LogEvent::ReceiveFailed(peer, error) => write!(f, "{peer}: cannot receive: {error}"),
+            LogEvent::ListenFailed(error) => write!(f, "listening socket: cannot receive: {error}"),
             LogEvent::PollFailed(error) => write!(f, "epoll: {error}"),
             LogEvent::DiskFailed(peer, error) => {
-                write!(f, "{peer}: disk: a block cannot be read: {error}")
+                write!(f, "{peer}: disk: cannot read a block: {error}")
             }
             LogEvent::Unmapped(name) => {
                 let name = escaped(name);
-                write!(
-                    f,
-                    "\"{name}\": cannot be mapped into memory, is read instead"
-                )
+                write!(f, "\"{name}\": cannot be mapped into memory: read instead")
             }
             LogEvent::Dropped(drops) => dropped(f, drops),
-            LogEvent::Suppressed(lines) => write!(f, "{lines} lines like the next were left out"),
+            LogEvent::Suppressed(lines) => write!(f, "{lines} similar lines suppressed"),
             LogEvent::Stopping { serving, drain } => {
                 let drain = drain.as_secs();
-                write!(
-                    f,
-                    "stopping; transfers that may finish within {drain} s: {serving}"
-                )
+                write!(f, "stopping; {serving} transfers have {drain} s to finish")
             }
             LogEvent::Stopped(stats) => stopped(f, stats),
         }
@@ -151,13 +150,13 @@ impl Text<'_> {
                 let name = escaped(name.as_bytes());
                 match waiting {
                     0 => write!(f, "{peer} \"{name}\": admitted"),
-                    _ => write!(f, "{peer} \"{name}\": queued; {waiting} wait"),
+                    _ => write!(f, "{peer} \"{name}\": queued, {waiting} waiting"),
                 }
             }
             Event::Nonsense { peer, malformed } => {
                 write!(
                     f,
-                    "{peer}: dropped a datagram: {}",
+                    "{peer}: datagram dropped: {}",
                     words_for_malformed(malformed)
                 )
             }
@@ -169,25 +168,27 @@ impl Text<'_> {
                 let (name, why) = (escaped(name), refusal.message());
                 write!(
                     f,
-                    "{peer} \"{name}\": not answered, since it asked everybody: {why}"
+                    "{peer} \"{name}\": broadcast request not answered: {why}"
                 )
             }
             Event::QueueFull { peer } => {
-                write!(f, "{peer}: dropped: the queue is full (see -q)")
+                write!(f, "{peer}: request dropped: the queue is full (see -q)")
             }
-            Event::Unreachable { peer } => write!(f, "{peer}: no way there"),
+            Event::Unreachable { peer } => {
+                write!(f, "{peer}: request dropped: network unreachable")
+            }
             Event::Exhausted => f.write_str("out of descriptors or memory: requests wait"),
             Event::LargeBlocksLost { peer } => write!(
                 f,
-                "{peer}: acknowledged its options and then no block, twice in a row: a hop loses large \
-                 packets? It is granted blocks of 512 bytes for 10 minutes (see -B)"
+                "{peer}: acknowledged the OACK but no block, twice in a row: large packets are lost on \
+                 the way? Blocks limited to 512 bytes for 10 minutes (see -B)"
             ),
             Event::FarAway { peer, round_trip } => {
                 let millis = round_trip.as_millis();
                 write!(
                     f,
-                    "{peer}: round trip {millis} ms: distance, not the network, bounds what clients so far \
-                     away get together; raise -n to serve more of them at once"
+                    "{peer}: round trip {millis} ms: distance limits the throughput of such clients; \
+                     raise -n to serve more of them at once"
                 )
             }
         }
@@ -241,8 +242,8 @@ fn few_descriptors(
     let (slots, queue, held) = (limits.max_transfers, limits.max_pending, limits.max_held);
     write!(
         f,
-        "{limit} descriptors may be open, -n {slots} and -q {queue} may need {needed}: at most {held} of those \
-         who wait are kept alive"
+        "{limit} descriptors may be open, -n {slots} and -q {queue} may need {needed}: at most {held} waiting \
+         clients are kept alive"
     )?;
     match held {
         0 => f.write_str(", and requests may wait for descriptors"),
@@ -259,8 +260,8 @@ fn dropped(f: &mut fmt::Formatter<'_>, drops: Drops) -> fmt::Result {
     } = drops;
     write!(
         f,
-        "dropped since the last such line: {denied} from denied addresses, {client_full} past \
-         --per-client-pending, {malformed} malformed; answers to strangers withheld: {withheld}"
+        "dropped since the last such line: {denied} from denied addresses, {client_full} over \
+         --per-client-pending, {malformed} malformed; answers withheld from unvalidated addresses: {withheld}"
     )
 }
 
@@ -295,16 +296,16 @@ impl fmt::Display for Ending {
             Outcome::NoAnswer => "no answer to the first packet",
             Outcome::TimedOut => "timed out",
             Outcome::Restarted => "client restarted",
-            Outcome::Duplicate => "copy of a request",
+            Outcome::Duplicate => "duplicate request",
             Outcome::MovedOn => "client moved on",
-            Outcome::Superseded => "client asked again from another port",
-            Outcome::CrowdedOut => "gave way in a full queue",
-            Outcome::Expired => "client fell silent while it waited",
+            Outcome::Superseded => "replaced by a request from another port",
+            Outcome::CrowdedOut => "evicted from full queue",
+            Outcome::Expired => "client fell silent while queued",
             Outcome::Refused(refusal @ (Refusal::ReadFailed | Refusal::FileChanged)) => {
                 refusal.message()
             }
             Outcome::Refused(refusal) => return write!(f, "refused: {}", refusal.message()),
-            Outcome::Unreachable => "no way to the client",
+            Outcome::Unreachable => "network unreachable",
             Outcome::ShutDown => "shut down",
         };
         f.write_str(words)
@@ -314,21 +315,24 @@ impl fmt::Display for Ending {
 fn words_for_malformed(malformed: Malformed) -> &'static str {
     match malformed {
         Malformed::Short => "too short",
-        Malformed::Opcode => "no request, which alone has a place here",
-        Malformed::Name => "its name does not end",
-        Malformed::Mode => "its mode is missing or does not end",
+        Malformed::Opcode => "not a request",
+        Malformed::Name => "file name does not end",
+        Malformed::Mode => "mode missing or does not end",
         Malformed::Oversized => "longer than any request",
-        Malformed::Unanswerable => "from port 0, which no answer reaches",
+        Malformed::Unanswerable => "source port 0",
     }
 }
 
 /// What happened to the root, and what to do.
 fn words_for_astray(astray: Astray) -> (&'static str, &'static str) {
     match astray {
-        Astray::Gone => ("is gone", "put it back, then restart"),
-        Astray::Replaced => ("is another directory now, or was mounted over", "restart"),
+        Astray::Gone => ("removed", "put it back, then restart"),
+        Astray::Replaced => ("replaced or mounted over", "restart"),
         Astray::Outside => ("leads elsewhere now", "restart"),
-        Astray::Closed => ("leads to what this user may not read", "change its rights"),
+        Astray::Closed => (
+            "leads to a directory this user may not read",
+            "change its mode",
+        ),
     }
 }
 
@@ -364,3 +368,27 @@ pub(super) fn escaped(name: &[u8]) -> String {
 
 /// Bytes of a name that are shown.
 const NAME_SHOWN: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_and_rates_are_rounded() {
+        let span = |micros| Seconds(Duration::from_micros(micros)).to_string();
+        assert_eq!(span(0), "0.000 s");
+        assert_eq!((&*span(12_499), &*span(12_500)), ("0.012 s", "0.013 s"));
+        assert_eq!(span(61_999_500), "62.000 s");
+        let rate =
+            |bytes, micros| MegabytesPerSecond(bytes, Duration::from_micros(micros)).to_string();
+        assert_eq!(rate(42_430, 12_000), "3.5 MB/s");
+        assert_eq!(rate(1_000_000_000, 8_000_000), "125.0 MB/s");
+        assert_eq!((&*rate(0, 5), &*rate(7, 0)), ("0.0 MB/s", "0.0 MB/s"));
+    }
+
+    #[test]
+    fn names_are_escaped_and_cut() {
+        assert_eq!(escaped(b"a\n\x1b[31m\xE9\"%s"), "a\\n\\x1b[31m\\xe9\\\"%s");
+        assert_eq!(escaped(&[b'a'; 300]).len(), NAME_SHOWN + 3);
+    }
+}

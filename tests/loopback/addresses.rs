@@ -147,12 +147,15 @@ fn serves_or_says_nothing(server: &Server, mut client: impl FnMut() -> Client, b
         let asked = format!(":{} \"{name}\"", left_alone.port());
         let line = server.wait_for_log(&[&asked]);
         assert!(
-            line.starts_with("DEBUG ") && line.contains("not answered"),
+            line.starts_with("DEBUG ") && line.contains("broadcast request not answered"),
             "{line}"
         );
     }
     left_alone.send_to_server(b"\0\x02file\0octet\0");
-    server.wait_for_log(&[&format!(":{} \"file\": not answered", left_alone.port())]);
+    server.wait_for_log(&[&format!(
+        ":{} \"file\": broadcast request not answered",
+        left_alone.port()
+    )]);
     let mut served = client();
     let wish = Wish::octet("file");
     assert_same(&served.fetch(&wish).unwrap().bytes, bytes);

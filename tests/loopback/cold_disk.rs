@@ -142,7 +142,7 @@ fn a_block_that_cannot_be_read_ends_its_transfer_in_an_error_that_blames_the_dis
             println!("{mode}, EIO at {place}: ERROR {code} {message:?} after {took:?}");
             assert_eq!(code, 0, "{message}");
             assert!(took < FEW_SECONDS, "{took:?}");
-            server.wait_for_log(&["disk: a block cannot be read", "Input/output error"]);
+            server.wait_for_log(&["disk: cannot read a block", "Input/output error"]);
             let line = server.wait_for_log(&["disk/cold", "; "]);
             assert!(line.contains("could not be read"), "{line}");
             disk.fetch_cached(&server);

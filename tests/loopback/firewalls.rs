@@ -81,19 +81,19 @@ fn a_firewall_on_the_way_is_named() {
         ),
         (
             "reject with icmp type admin-prohibited",
-            "packets to it are rejected by 192.0.2.2: ",
+            "packets rejected by 192.0.2.2: ",
         ),
         (
             "reject with icmp type host-prohibited",
-            "packets to it are rejected by 192.0.2.2: ",
+            "packets rejected by 192.0.2.2: ",
         ),
         (
             "reject with icmp type host-unreachable",
-            "packets to it are rejected by 192.0.2.2: ",
+            "packets rejected by 192.0.2.2: ",
         ),
         (
             "reject with icmp type prot-unreachable",
-            "packets to it are rejected by 192.0.2.2: ",
+            "packets rejected by 192.0.2.2: ",
         ),
     ];
     for (verdict, expected) in verdicts {

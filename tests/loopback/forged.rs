@@ -103,7 +103,7 @@ fn forged_beside_honest(address: fn(u64) -> Ipv4Addr) -> Option<Drawn> {
             let listening = scope.spawn(|| listen(&ear, &over));
             // Some of the queue may give way by now, but it is full.
             server.wait_for_lines("a full queue", 1, |line| {
-                line.contains("the queue is full") || line.contains("in a full queue")
+                line.contains("the queue is full") || line.contains("from full queue")
             });
             let beside = fetch_all(2, &bytes);
             over.store(true, Ordering::Relaxed);

@@ -70,8 +70,8 @@ fn one_line_as_a_request_is_taken_and_for_nonsense() {
     third.send_to_server(b"\0\x04\0\x01");
     for (client, words) in [
         (&first, "\"file\": admitted"),
-        (&second, "\"file\": queued; 1 wait"),
-        (&third, "dropped a datagram: no request"),
+        (&second, "\"file\": queued, 1 waiting"),
+        (&third, "datagram dropped: not a request"),
     ] {
         let line = server.wait_for_log(&[&format!("127.0.0.1:{}", client.port()), words]);
         assert!(line.starts_with("DEBUG "), "{line}");

@@ -57,7 +57,10 @@ fn must_follow(
     swap(link, targets[0]);
     let server = Server::with(path, &[]);
     let holder = root.path().canonicalize().unwrap();
-    server.wait_for_log(&["INFO", &format!("all of {} may be read", holder.display())]);
+    server.wait_for_log(&[
+        "INFO",
+        &format!("everything in {} may be read", holder.display()),
+    ]);
     assert_same(&fetch_bytes(server.address(), "file"), &contents[0]);
     for (target, bytes) in [(targets[1], &contents[1]), (targets[0], &contents[0])] {
         swap(link, target);
@@ -227,12 +230,14 @@ fn links_that_are_not_followed_are_told_at_the_start() {
     symlink(root.file("v1"), &link).unwrap();
     let server = Server::start(&link);
     let path = link.display();
-    server.wait_for_log(&[&format!("INFO {path}: a link; restart when it is swapped")]);
+    server.wait_for_log(&[&format!(
+        "INFO {path}: a symbolic link; restart after swapping it"
+    )]);
     assert_same(&fetch_bytes(server.address(), "file"), &contents[0]);
     swap(&link, root.file("v2"));
     eventually("a warning", PATIENCE, || {
         assert_same(&fetch_bytes(server.address(), "file"), &contents[0]);
-        let told = format!("WARN {path}: is another directory now");
+        let told = format!("WARN {path}: replaced or mounted over");
         server
             .log_lines()
             .iter()
@@ -247,7 +252,7 @@ fn links_that_are_not_followed_are_told_at_the_start() {
     let current = root.file("current");
     symlink("v1", &current).unwrap();
     let server = Server::with(&current, &["--chroot"]);
-    server.wait_for_log(&["a link; restart when it is swapped"]);
+    server.wait_for_log(&["a symbolic link; restart after swapping it"]);
     swap(&current, "v2");
     assert_same(&fetch_bytes(server.address(), "file"), &contents[0]);
 }
@@ -270,14 +275,14 @@ fn a_root_replaced_or_removed_is_told_once_a_minute() {
     };
     eventually("a warning", PATIENCE, || {
         assert_same(&fetch_bytes(server.address(), "file"), &old);
-        (count(": is gone; the old directory is served") > 0).then_some(())
+        (count(": removed; the old directory is served") > 0).then_some(())
     });
     // For three looks more nothing is said.
     let until = Instant::now() + Duration::from_millis(3_100);
     while Instant::now() < until {
         assert_same(&fetch_bytes(server.address(), "file"), &old);
     }
-    assert_eq!(count(": is gone;"), 1);
+    assert_eq!(count(": removed;"), 1);
 
     let server = Server::start(&root.file("old"));
     assert_same(&fetch_bytes(server.address(), "file"), &old);
@@ -287,7 +292,7 @@ fn a_root_replaced_or_removed_is_told_once_a_minute() {
         assert_same(&fetch_bytes(server.address(), "file"), &old);
         let lines = server.log_lines();
         let told =
-            |line: &&String| line.starts_with("WARN") && line.contains("is another directory now");
+            |line: &&String| line.starts_with("WARN") && line.contains("replaced or mounted over");
         lines.iter().find(told).map(drop)
     });
 }
@@ -304,8 +309,9 @@ fn a_root_that_was_mounted_over_is_told() {
         eventually("a warning", PATIENCE, || {
             assert_same(&fetch_bytes(server.address(), "file"), &old);
             let lines = server.log_lines();
-            let told =
-                |line: &&String| line.starts_with("WARN") && line.contains("was mounted over");
+            let told = |line: &&String| {
+                line.starts_with("WARN") && line.contains("replaced or mounted over")
+            };
             lines.iter().find(told).map(drop)
         });
         umount2(&path, MntFlags::MNT_DETACH).unwrap();
