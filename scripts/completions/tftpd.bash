@@ -9,25 +9,25 @@ _tftpd() {
     case $before in
         -r | --root) _tftpd_reply -d ;;
         -n | --max-transfers) ;;
+        -a | --listen) ;;
+        -u | --user) _tftpd_reply -u ;;
         -q | --max-pending) ;;
         --per-client) ;;
         --per-client-pending) ;;
         --hold) _tftpd_reply -W 'never' ;;
         --keepalive-share) ;;
         --small-file) ;;
-        -a | --listen) ;;
         --allow) ;;
         --deny) ;;
         -t | --timeout) ;;
-        --drain) ;;
         -B | --max-blksize) ;;
         -W | --max-windowsize) ;;
         --refuse) _tftpd_reply -W 'blksize timeout tsize windowsize' ;;
-        -u | --user) _tftpd_reply -u ;;
+        --drain) ;;
         -P | --pidfile) _tftpd_reply -f ;;
         *)
             if [[ $word == -* ]]; then
-                _tftpd_reply -W '-r --root --public-only -n --max-transfers -q --max-pending --per-client --per-client-pending --hold --keepalive-share --small-file -a --listen -4 --ipv4 -6 --ipv6 --allow --deny -t --timeout --drain -B --max-blksize -W --max-windowsize --no-mtu-clamp --refuse -u --user --chroot --no-sandbox -b --background -P --pidfile --syslog -v --verbose -C --check -h --help -V --version'
+                _tftpd_reply -W '-r --root -n --max-transfers -a --listen -u --user -v --verbose -C --check -q --max-pending --per-client --per-client-pending --hold --keepalive-share --small-file -4 --ipv4 -6 --ipv6 --allow --deny --public-only -t --timeout -B --max-blksize -W --max-windowsize --no-mtu-clamp --refuse --drain --chroot --no-sandbox -b --background -P --pidfile --syslog -h --help -V --version'
             else
                 _tftpd_reply -d
             fi

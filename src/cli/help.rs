@@ -5,9 +5,9 @@ use super::{Flag, OPTIONS};
 /// The text of `--help`.
 pub fn text() -> String {
     let mut text = String::from(
-        "Usage: tftpd [options] -r DIR\n\n\
-         Serves the files of a directory over TFTP to machines that boot: a bounded number of\n\
-         transfers at a time; everybody else waits and is kept alive.\n\nOptions:\n",
+        "Usage: tftpd [OPTIONS] -r DIR\n\n\
+         Serves the files of DIR over TFTP to machines that boot: -n transfers at full speed;\n\
+         the other clients wait and are kept alive. Most sites need -r and -n only.\n",
     );
     // A name without a letter stands below those that have one.
     let indent = |flag: &Flag| if flag.names.short().is_some() { 0 } else { 4 };
@@ -16,6 +16,9 @@ pub fn text() -> String {
         .map(|flag| flag.names.0.len() + indent(flag))
         .max();
     for flag in OPTIONS {
+        if let Some((_, title)) = TITLES.iter().find(|(of, _)| *of == flag.names.long()) {
+            text += &format!("\n{title}:\n");
+        }
         let names = format!("{:indent$}{}", "", flag.names.0, indent = indent(flag));
         text += &format!(
             "  {names:width$}  {}",
@@ -38,3 +41,13 @@ pub(super) fn version() -> String {
         env!("CARGO_PKG_NAME")
     )
 }
+
+/// Each stands before the option with this long name.
+const TITLES: [(&str, &str); 6] = [
+    ("root", "Most used"),
+    ("max-pending", "Queue"),
+    ("ipv4", "Clients"),
+    ("public-only", "Transfers"),
+    ("drain", "Process"),
+    ("help", "Other"),
+];

@@ -21,31 +21,50 @@ pub(super) enum Request {
     Help,
 }
 
-/// Every option there is: how it is spelled, what it does, and the words for it.
+/// Every option there is: how it is spelled, what it does, and the words for it. [`help`] puts titles between them.
 pub const OPTIONS: &[Flag] = &[
     option(
         "-r, --root DIR",
         Path(|to, path| config::root(path).map(|root| to.root = root)),
-        "directory served; must be given, or DIR alone",
-    ),
-    option(
-        "--public-only",
-        Nothing(|to| to.public_only = true),
-        "serve only files that others may read (o+r)",
+        "directory to serve; DIR alone means the same",
     ),
     option(
         "-n, --max-transfers N",
         Text(|to, text| set(&mut to.limits.max_transfers, text, config::MAX_TRANSFERS)),
-        "hard cap on concurrent transfers (slots)",
+        "transfers at full speed at a time (slots)",
     )
     .default("32"),
+    option(
+        "-a, --listen ADDR[:PORT]",
+        Text(|to, text| config::listen(&mut to.listen, text)),
+        "address to listen on; :PORT is every address; repeatable",
+    )
+    .default("[::]:69")
+    .repeatable(),
+    option(
+        "-u, --user USER[:GROUP]",
+        Text(|to, text| config::user_name(text).map(|it| to.user = Some(it))),
+        "user to become when started as root, by name or number",
+    )
+    .default("tftp, else nobody"),
+    option(
+        "-v, --verbose",
+        Nothing(|to| to.verbosity += 1),
+        "log more; -vv: libraries, too; overrides RUST_LOG",
+    )
+    .repeatable(),
+    option(
+        "-C, --check",
+        Asks(Request::Check),
+        "check the options and every file below DIR, then exit",
+    ),
     option(
         "-q, --max-pending N",
         Text(|to, text| {
             to.queue_is_chosen = true;
             set(&mut to.limits.max_pending, text, config::MAX_PENDING)
         }),
-        "bound of the queue of waiting requests",
+        "requests that may wait; more are dropped",
     )
     .default("20000"),
     option(
@@ -54,9 +73,9 @@ pub const OPTIONS: &[Flag] = &[
             to.limits.spares_loopback = false;
             set(&mut to.limits.per_client, text, config::PER_CLIENT)
         }),
-        "concurrent transfers of one client address",
+        "transfers of one client address at a time",
     )
-    .default("8; loopback: no bound"),
+    .default("8; loopback: unlimited"),
     option(
         "--per-client-pending N",
         Text(|to, text| {
@@ -67,13 +86,13 @@ pub const OPTIONS: &[Flag] = &[
                 config::PER_CLIENT_PENDING,
             )
         }),
-        "waiting requests of one client address",
+        "requests of one client address that may wait",
     )
-    .default("32; loopback: no bound"),
+    .default("32; loopback: unlimited"),
     option(
         "--hold SECONDS|never",
         Text(|to, text| config::hold(text).map(|it| to.limits.hold = it)),
-        "after how long a waiting client is answered and kept alive",
+        "answer a client that waits this long, and keep it alive",
     )
     .default("1"),
     option(
@@ -85,22 +104,15 @@ pub const OPTIONS: &[Flag] = &[
                 config::KEEPALIVE_SHARE,
             )
         }),
-        "share of the output that keeping alive may take",
+        "share of the output for clients that are kept alive",
     )
     .default("10"),
     option(
         "--small-file BYTES",
         Text(|to, text| set(&mut to.limits.small_file, text, config::SMALL_FILE)),
-        "files up to this size have slots of their own; 0: none have",
+        "reserve slots for files up to this size; 0: reserve none",
     )
     .default("131072"),
-    option(
-        "-a, --listen ADDR[:PORT]",
-        Text(|to, text| config::listen(&mut to.listen, text)),
-        "address to listen on, or :PORT for all, repeatable; port 0 picks one",
-    )
-    .default("[::]:69, or 0.0.0.0:69 without IPv6")
-    .repeatable(),
     option(
         "-4, --ipv4",
         Nothing(|to| to.families = with(to.families, Families::V4)),
@@ -114,27 +126,26 @@ pub const OPTIONS: &[Flag] = &[
     option(
         "--allow CIDR",
         Text(|to, text| to.access.add(text, Verdict::Allow)),
-        "network that is served, repeatable; any other is not",
+        "serve this network and no others; repeatable",
     )
     .repeatable(),
     option(
         "--deny CIDR",
         Text(|to, text| to.access.add(text, Verdict::Deny)),
-        "network that gets no answer, repeatable",
+        "never answer this network; repeatable",
     )
     .repeatable(),
     option(
+        "--public-only",
+        Nothing(|to| to.public_only = true),
+        "serve only files that others may read (o+r)",
+    ),
+    option(
         "-t, --timeout SECONDS",
         Text(|to, text| config::seconds(text, config::TIMEOUT).map(|it| to.limits.patience = it)),
-        "silence after which a transfer is given up",
+        "give up a transfer after this time without progress",
     )
     .default("35"),
-    option(
-        "--drain SECONDS",
-        Text(|to, text| config::seconds(text, config::DRAIN).map(|it| to.drain = it)),
-        "after SIGTERM, let running transfers finish for so long",
-    )
-    .default("3"),
     option(
         "-B, --max-blksize N",
         Text(|to, text| set(&mut to.limits.terms.max_blksize, text, config::MAX_BLKSIZE)),
@@ -156,34 +167,34 @@ pub const OPTIONS: &[Flag] = &[
     option(
         "--no-mtu-clamp",
         Nothing(|to| to.mtu_clamp = false),
-        "grant block sizes that travel in fragments",
+        "grant block sizes that need IP fragments",
     ),
     option(
         "--refuse OPTION",
         Text(|to, text| config::refuse(&mut to.limits.terms.refused, text)),
-        "TFTP option granted to nobody, repeatable",
+        "never grant this TFTP option; repeatable",
     )
     .repeatable(),
     option(
-        "-u, --user USER[:GROUP]",
-        Text(|to, text| config::user_name(text).map(|it| to.user = Some(it))),
-        "who to be when started as root, by name or number",
+        "--drain SECONDS",
+        Text(|to, text| config::seconds(text, config::DRAIN).map(|it| to.drain = it)),
+        "time for running transfers to finish after SIGTERM",
     )
-    .default("tftp, or nobody where there is none"),
+    .default("3"),
     option(
         "--chroot",
         Nothing(|to| to.chroot = true),
-        "make DIR the root of all paths; needs root",
+        "change the root directory to DIR; needs root",
     ),
     option(
         "--no-sandbox",
         Nothing(|to| to.sandbox = false),
-        "confine neither files (Landlock) nor system calls (seccomp)",
+        "confine neither file access (Landlock) nor system calls (seccomp)",
     ),
     option(
         "-b, --background",
         Nothing(|to| to.background = true),
-        "leave the terminal once it listens; logs to syslog",
+        "leave the terminal and log to syslog",
     ),
     option(
         "-P, --pidfile FILE",
@@ -191,23 +202,12 @@ pub const OPTIONS: &[Flag] = &[
             to.pidfile = Some(path);
             Ok(())
         }),
-        "where to write the process number",
+        "write the process number to FILE",
     ),
     option(
         "--syslog",
         Nothing(|to| to.syslog = true),
         "log to syslog instead of standard error",
-    ),
-    option(
-        "-v, --verbose",
-        Nothing(|to| to.verbosity += 1),
-        "log more; twice: what libraries say, too; overrides RUST_LOG",
-    )
-    .repeatable(),
-    option(
-        "-C, --check",
-        Asks(Request::Check),
-        "check the options and every file below DIR, then exit",
     ),
     option("-h, --help", Asks(Request::Help), "print this help"),
     option("-V, --version", Asks(Request::Version), "print the version"),
