@@ -2,6 +2,7 @@
 //!
 //! The bounds of each number stand here, beside the defaults of the rooms they belong to.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -73,6 +74,15 @@ pub enum Listen {
     At(SocketAddr),
 }
 
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listen::Every(port) => write!(f, ":{port}"),
+            Listen::At(address) => address.fmt(f),
+        }
+    }
+}
+
 /// Families of addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Families {
@@ -96,7 +106,7 @@ impl From<PathBuf> for Settings {
             limits: Limits::default(),
             queue_is_chosen: false,
             mtu_clamp: true,
-            drain: Duration::from_secs(3),
+            drain: DRAIN_USUAL,
             user: None,
             chroot: false,
             sandbox: true,
@@ -146,6 +156,8 @@ pub const PER_CLIENT_PENDING: RangeInclusive<u64> = MAX_PENDING;
 pub const TIMEOUT: RangeInclusive<u64> = 1..=3600;
 /// Seconds in which a stopping server lets transfers finish.
 pub const DRAIN: RangeInclusive<u64> = 0..=3600;
+/// Most firmware waits for a first answer at least 5 seconds.
+pub const DRAIN_USUAL: Duration = Duration::from_secs(3);
 /// Seconds until a waiting client is answered; no firmware waits longer.
 pub const HOLD: RangeInclusive<u64> = 0..=300;
 /// Percent of the output.

@@ -8,34 +8,31 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use ripple_tftpd::cli::{Command, Program};
-use ripple_tftpd::daemon;
+use ripple_tftpd::daemon::{self, Start};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let program = Program::called(arguments.next());
-    match program.parse(arguments) {
-        Ok(Command::Print(text)) => print(&text),
+    let mut start = Start::new(program.name());
+    let done = match program.parse(arguments) {
+        Ok(Command::Print(text)) => return print(&text),
         Ok(Command::Check(settings)) => match daemon::check(&settings) {
-            Ok(report) => print(report.as_bytes()),
-            Err(failure) => fail(program, &failure),
+            Ok(report) => return print(report.as_bytes()),
+            Err(failure) => Err(failure),
         },
-        Ok(Command::Serve(settings)) => {
-            daemon::log::start(settings.verbosity);
-            match daemon::run(&settings) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(failure) => fail(program, &failure),
-            }
-        }
+        Ok(Command::Serve(settings)) => daemon::run(settings, &mut start),
         Err(message) => {
-            complain(program, &message);
-            ExitCode::from(WRONG_USAGE)
+            start.complain(&message);
+            return ExitCode::from(WRONG_USAGE);
+        }
+    };
+    match done {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            start.complain(&failure.to_string());
+            ExitCode::FAILURE
         }
     }
-}
-
-fn fail(program: Program, failure: &daemon::Failure) -> ExitCode {
-    complain(program, &failure.to_string());
-    ExitCode::FAILURE
 }
 
 /// Prints to standard output; fails where that is closed or full.
@@ -44,11 +41,6 @@ fn print(text: &[u8]) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
-}
-
-/// Tells the operator, if anybody listens.
-fn complain(program: Program, message: &str) {
-    let _ = writeln!(io::stderr(), "{}: {message}", program.name());
 }
 
 /// A wrong command line, as POSIX utilities tell it.

@@ -84,7 +84,7 @@ fn start_daemon(root: PathBuf) -> SocketAddr {
     };
     thread::spawn(move || {
         IS_DAEMON.set(true);
-        if let Err(failure) = daemon::run(&settings) {
+        if let Err(failure) = daemon::run(settings, &mut daemon::Start::new("tftpd")) {
             panic!("{failure}");
         }
     });

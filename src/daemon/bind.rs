@@ -12,11 +12,31 @@ use nix::errno::Errno;
 use super::events::LogEvent;
 use super::log::Log;
 use super::{Failure, trying};
-use crate::config::{Families, Listen, PORT, Settings};
+use crate::config::{Families, LISTEN_MAX, Listen, PORT, Settings};
 use crate::moment::Moment;
 use crate::os::clock::Clock;
+use crate::os::handed::Socket;
 use crate::os::listener::Listener;
 use crate::os::process::Signals;
+
+/// A socket that takes requests, and what it is called if it was handed over.
+pub(super) type Named = (Listener, Option<String>);
+
+/// Takes the sockets that were handed over.
+///
+/// # Errors
+/// The first that takes no requests.
+pub(super) fn adopt(handed: Vec<Socket>) -> Result<Vec<Named>, Failure> {
+    if handed.len() > LISTEN_MAX {
+        let what = format!("more than {LISTEN_MAX} sockets were handed over");
+        return trying(what, Err(Error::from(ErrorKind::InvalidInput)));
+    }
+    let handed = handed.into_iter().map(|(socket, name)| {
+        let listener = trying(&name, Listener::adopt(socket))?;
+        Ok((listener, Some(name)))
+    });
+    handed.collect()
+}
 
 /// Binds what the operator named, or the usual port of every address.
 ///
@@ -27,7 +47,7 @@ pub(super) fn all(
     signals: &Signals,
     clock: &Clock,
     log: &mut Log,
-) -> Result<Vec<Listener>, Failure> {
+) -> Result<Vec<Named>, Failure> {
     let mut attempt = Attempt {
         families: settings.families,
         until: clock.now() + TAKEN_FOR,
@@ -46,7 +66,8 @@ pub(super) fn all(
             Some(_) if is_twice(address, &addresses) => " ([::] takes IPv4 as well: name it alone)",
             _ => "",
         };
-        trying(format!("listen on {address}{hint}"), bound)
+        let listener = trying(format!("listen on {address}{hint}"), bound)?;
+        Ok((listener, None))
     };
     bound.into_iter().map(named).collect()
 }

@@ -27,8 +27,10 @@ pub(super) enum LogEvent<'a> {
     IgnoredOptions(&'a [String]),
     /// An address is in use, and is tried again for this long.
     PortTaken(SocketAddr, Duration),
-    /// Requests to this address are read now.
-    Listening(SocketAddr),
+    /// Requests to this address are read now; the socket has a name if it was handed over.
+    Listening(SocketAddr, Option<&'a str>),
+    /// The machine does not have this address, which is listened on.
+    AddressMissing(SocketAddr),
     /// The receive buffer of a listening socket.
     ReceiveBuffer {
         /// Where it listens.
@@ -149,6 +151,7 @@ impl LogEvent<'_> {
             LogEvent::Settings(_) => (Level::Debug, Rate::Unlimited),
             LogEvent::IgnoredOptions(_)
             | LogEvent::PortTaken(..)
+            | LogEvent::AddressMissing(_)
             | LogEvent::RootUnreadable(_)
             | LogEvent::Dropped(_)
             | LogEvent::Suppressed(_) => (Level::Warn, Rate::Unlimited),
@@ -158,7 +161,7 @@ impl LogEvent<'_> {
             LogEvent::FewDescriptors { limits, .. } if limits.max_held == 0 => {
                 (Level::Warn, Rate::Unlimited)
             }
-            LogEvent::Listening(_)
+            LogEvent::Listening(..)
             | LogEvent::ReceiveBuffer { .. }
             | LogEvent::SmallMachine { .. }
             | LogEvent::FewDescriptors { .. }

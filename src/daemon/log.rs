@@ -10,20 +10,19 @@ use super::budget::Budget;
 use super::events::{Drops, LogEvent, Rate};
 use super::text::Text;
 use crate::moment::Moment;
-use crate::os::process::{LogLines, unblock_stderr};
+use crate::os::lines::LogLines;
 use crate::server::Stats;
 
-/// Starts the log on standard error. Without a wish of the operator, `RUST_LOG` decides; without that,
-/// there is one line for each transfer.
-pub fn start(verbosity: usize) {
-    unblock_stderr();
+/// Starts the log. Without a wish of the operator, `RUST_LOG` decides; without that, there is one line for each
+/// transfer.
+pub(super) fn start(verbosity: usize, lines: LogLines) {
     let mut builder = Builder::new();
     match verbosity {
         0 => drop(builder.filter_level(LevelFilter::Info).parse_default_env()),
         1 => drop(builder.parse_filters("ripple_tftpd=debug")),
         _ => drop(builder.parse_filters("trace")),
     }
-    let lines = Target::Pipe(Box::new(LogLines::default()));
+    let lines = Target::Pipe(Box::new(lines));
     builder.target(lines).format(|line, record| {
         use std::io::Write;
         writeln!(line, "{} {}", record.level(), record.args())

@@ -14,13 +14,15 @@ mod check;
 mod confine;
 mod events;
 mod io;
-pub mod log;
+mod log;
 mod lookups;
+mod manager;
 mod root;
+mod start;
 mod text;
 
 use std::fmt;
-use std::io::{Error, ErrorKind, Result as IoResult};
+use std::io::{Error, Result as IoResult};
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -28,9 +30,12 @@ use std::time::Duration;
 use crate::access::Access;
 use crate::config::{Door, LISTEN_MAX, Settings};
 use crate::moment::Moment;
+use crate::os::background::PidFile;
 use crate::os::clock::Clock;
 use crate::os::files::Files;
+use crate::os::handed::Socket;
 use crate::os::helper::Done;
+use crate::os::notify::Notify;
 use crate::os::poll::{Happened, LISTENERS_MAX, Poll, Source};
 use crate::os::process::{Signal, Signals, memory, raise_descriptor_limit};
 use crate::os::receive::{Batch, Received};
@@ -40,7 +45,10 @@ use events::LogEvent;
 use io::{AfterError, World, after_error};
 use log::Log;
 use lookups::Request;
+use manager::Manager;
 use root::RootWatch;
+use start::Begun;
+pub use start::Start;
 
 /// Why the server could not begin: what was tried, and what came of it.
 #[derive(Debug)]
@@ -78,34 +86,23 @@ pub fn check(settings: &Settings) -> Result<String, Failure> {
     trying(settings.root.display(), report)
 }
 
-/// Serves until a signal ends it.
+/// Serves until a signal ends it, or lets another process do so. Returns the status to end with.
 ///
 /// # Errors
 /// Why it could not begin. Once it serves, nothing ends it but a signal.
-pub fn run(settings: &Settings) -> Result<(), Failure> {
-    refuse_unbuilt(settings)?;
-    let mut daemon = Daemon::new(settings)?;
+pub fn run(mut settings: Settings, start: &mut Start) -> Result<u8, Failure> {
+    let handed = match start.begin(&mut settings)? {
+        Begun::Here(handed) => handed,
+        Begun::Elsewhere(status) => return Ok(status),
+    };
+    let mut daemon = Daemon::new(&settings, handed, start.manager.take())?;
+    daemon.manager.ready();
+    start.serves();
     loop {
         match daemon.turn()? {
             Turn::GoOn => {}
-            Turn::Stop => return Ok(()),
+            Turn::Stop => return Ok(0),
         }
-    }
-}
-
-/// What the command line knows and this program does not do yet is not ignored in silence.
-fn refuse_unbuilt(settings: &Settings) -> Result<(), Failure> {
-    let unbuilt = [
-        (settings.background, "--background"),
-        (settings.pidfile.is_some(), "--pidfile"),
-        (settings.syslog, "--syslog"),
-    ];
-    match unbuilt.iter().find(|(is_wanted, _)| *is_wanted) {
-        Some((_, option)) => Err(Failure {
-            what: (*option).into(),
-            why: Error::new(ErrorKind::Unsupported, "this server cannot do that yet"),
-        }),
-        None => Ok(()),
     }
 }
 
@@ -130,10 +127,17 @@ struct Daemon {
     requests: Batch,
     /// Listening sockets that may hold more than was read.
     unread_listeners: Vec<usize>,
+    manager: Manager,
+    /// Emptied when the value goes.
+    _pid_file: Option<PidFile>,
 }
 
 impl Daemon {
-    fn new(settings: &Settings) -> Result<Daemon, Failure> {
+    fn new(
+        settings: &Settings,
+        handed: Vec<Socket>,
+        notify: Option<Notify>,
+    ) -> Result<Daemon, Failure> {
         let clock = Clock::start();
         let now = clock.now();
         let files = open_root(settings)?;
@@ -148,14 +152,19 @@ impl Daemon {
         {
             world.log.write(now, &LogEvent::IgnoredOptions(ignored));
         }
-        let mut buffers = Vec::new();
-        for listener in bind::all(settings, &signals, &clock, &mut world.log)? {
+        let mut opened = Vec::new();
+        let listeners = match handed.is_empty() {
+            true => bind::all(settings, &signals, &clock, &mut world.log)?,
+            false => bind::adopt(handed)?,
+        };
+        for (listener, name) in listeners {
             let source = Source::Listener(world.listeners.len());
             trying("epoll", world.poll.add(&listener, source))?;
             let buffer = listener.enlarge_buffer(RECEIVE_BUFFER);
-            buffers.push(trying("receive buffer", buffer)?);
+            opened.push((name, trying("receive buffer", buffer)?));
             world.add_listener(listener);
         }
+        let pid_file = write_pid_file(settings)?;
         let limits = bound_by_machine(now, settings, world.listeners.len(), &mut world.log)?;
         can_open(world.files.as_fd())?;
         let server = Server::new(now, limits, world.files.root_prefixes());
@@ -163,14 +172,18 @@ impl Daemon {
         let (account, poll) = (account.as_ref(), &world.poll);
         let helper = confine::confine(now, settings, &world.files, account, &mut world.log, poll)?;
         world.helper = Some(helper);
-        for (listener, bytes) in world.listeners.iter().zip(buffers) {
+        for (listener, (name, bytes)) in world.listeners.iter().zip(opened) {
             let address = listener.address();
+            let listening = LogEvent::Listening(address, name.as_deref());
             let buffer = LogEvent::ReceiveBuffer {
                 address,
                 bytes,
                 wanted: RECEIVE_BUFFER,
             };
-            world.log.write(now, &LogEvent::Listening(address));
+            world.log.write(now, &listening);
+            if listener.is_early {
+                world.log.write(now, &LogEvent::AddressMissing(address));
+            }
             world.log.write(now, &buffer);
         }
         Ok(Daemon {
@@ -184,6 +197,8 @@ impl Daemon {
             happened: Happened::new(),
             requests: Batch::new(REQUESTS_AT_ONCE, REQUEST_MAX),
             unread_listeners: Vec::new(),
+            manager: Manager::new(now, notify, settings.limits.max_transfers),
+            _pid_file: pid_file,
         })
     }
 
@@ -233,6 +248,7 @@ impl Daemon {
                                 let (serving, drain) = (self.server.serving(), self.drain);
                                 let stopping = LogEvent::Stopping { serving, drain };
                                 self.world.log.write(now, &stopping);
+                                self.manager.stopping();
                             }
                         }
                     }
@@ -331,10 +347,14 @@ impl Daemon {
 
     fn sleep(&mut self, now: Moment) -> Result<Turn, Failure> {
         let unread = self.unread_listeners.len() + self.world.unread.len();
+        let tell_at = self.manager.look(now, &self.server);
         let until = if unread > 0 || self.world.has_done || self.server.has_ready() {
             Some(now)
         } else {
-            self.server.next_wakeup()
+            [tell_at, self.server.next_wakeup()]
+                .into_iter()
+                .flatten()
+                .min()
         };
         let wait = self.world.poll.wait(&mut self.happened, now, until);
         trying("epoll", wait)?;
@@ -388,6 +408,16 @@ fn take_request(
         }
         None => world.lookups.forget(peer),
     }
+}
+
+/// Before the right to write files is given up, and once the addresses are ours.
+fn write_pid_file(settings: &Settings) -> Result<Option<PidFile>, Failure> {
+    let Some(path) = &settings.pidfile else {
+        return Ok(None);
+    };
+    let file = PidFile::open(path, !settings.sandbox);
+    let written = file.and_then(|file| file.write().map(|()| file));
+    trying(path.display(), written).map(Some)
 }
 
 fn open_root(settings: &Settings) -> Result<Files, Failure> {

@@ -31,7 +31,17 @@ impl fmt::Display for Text<'_> {
             LogEvent::PortTaken(address, left) => {
                 write!(f, "{address}: in use, trying again for {}", Seconds(left))
             }
-            LogEvent::Listening(address) => write!(f, "listening on {address}"),
+            LogEvent::Listening(address, handed) => {
+                write!(f, "listening on {address}")?;
+                match handed {
+                    Some(name) => write!(f, " (handed over: {})", name.escape_debug()),
+                    None => Ok(()),
+                }
+            }
+            LogEvent::AddressMissing(address) => write!(
+                f,
+                "{address}: this machine does not have the address: served as soon as it has"
+            ),
             LogEvent::ReceiveBuffer {
                 address,
                 bytes,

@@ -36,14 +36,19 @@ pub(super) fn destination(mut messages: &[u8]) -> Option<Destination> {
     found
 }
 
-/// struct in_pktinfo: interface, address to answer from, address in the header.
+/// struct in_pktinfo: interface, address to answer from, address in the header. Of a datagram that came before anybody
+/// asked for this, the kernel knows only the last.
 fn in_pktinfo(data: &[u8]) -> Option<Destination> {
     let interface = u32::from_ne_bytes(data.get(..4)?.try_into().ok()?);
-    let octets: [u8; 4] = data.get(4..8)?.try_into().ok()?;
+    let header: [u8; 4] = data.get(8..12)?.try_into().ok()?;
+    let octets = match interface {
+        0 => header,
+        _ => data.get(4..8)?.try_into().ok()?,
+    };
     Some(Destination {
         address: Ipv4Addr::from(octets).into(),
         interface,
-        is_everybody: data.get(8..12)? != octets,
+        is_everybody: header != octets,
     })
 }
 

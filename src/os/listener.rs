@@ -1,8 +1,8 @@
 //! Listening sockets: requests come in here, and refusals go out, from the very address that was asked.
 
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use socket2::{Domain, MsgHdr, Protocol, SockAddr, Socket, Type};
@@ -15,27 +15,65 @@ use super::receive::Received;
 pub struct Listener {
     socket: Socket,
     address: SocketAddr,
+    /// The machine did not have the address yet.
+    pub is_early: bool,
 }
 
 impl Listener {
-    /// Listens on `address`; port 0 picks one. `[::]` takes IPv4 as well, unless `v6_only`.
+    /// Listens on `address`, even if the machine is yet to get it; port 0 picks one. `[::]` takes IPv4 as well, unless
+    /// `v6_only`.
     ///
     /// # Errors
-    /// Where the address is taken, is not ours, or needs a privilege.
+    /// Where the address is taken or needs a privilege.
     pub fn bind(address: SocketAddr, v6_only: bool) -> io::Result<Listener> {
         let kind = Type::DGRAM.nonblocking().cloexec();
         let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::UDP))?;
-        let takes_both = address.is_ipv6() && address.ip().is_unspecified() && !v6_only;
         if address.is_ipv6() {
-            socket.set_only_v6(!takes_both)?;
-            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+            socket.set_only_v6(v6_only || !address.ip().is_unspecified())?;
         }
-        if address.is_ipv4() || takes_both {
-            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+        ask_for_destinations(&socket, address)?;
+        let bound = socket.bind(&address.into());
+        let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::AddrNotAvailable;
+        let is_early = bound.as_ref().is_err_and(is_missing) && !address.ip().is_unspecified();
+        if is_early {
+            match address {
+                SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
+                SocketAddr::V6(_) => socket.set_freebind_v6(true)?,
+            }
+            socket.bind(&address.into())?;
+        } else {
+            bound?;
         }
-        socket.bind(&address.into())?;
         let address = socket.local_addr()?.as_socket().unwrap_or(address);
-        Ok(Listener { socket, address })
+        Ok(Listener {
+            socket,
+            address,
+            is_early,
+        })
+    }
+
+    /// Listens on a socket that was handed over, with what it has received already.
+    ///
+    /// # Errors
+    /// It is not a UDP socket, or not one that takes requests.
+    pub fn adopt(socket: OwnedFd) -> io::Result<Listener> {
+        let socket = Socket::from(socket);
+        let is_udp = (socket.r#type()?, socket.protocol()?) == (Type::DGRAM, Some(Protocol::UDP));
+        let address = socket.local_addr()?.as_socket();
+        let bound = address.filter(|address| is_udp && address.port() != 0);
+        let Some(address) = bound.filter(|_| socket.peer_addr().is_err()) else {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "not a UDP socket that is bound to a port and connected to nobody",
+            ));
+        };
+        socket.set_nonblocking(true)?;
+        ask_for_destinations(&socket, address)?;
+        Ok(Listener {
+            socket,
+            address,
+            is_early: false,
+        })
     }
 
     /// The address listened on, with the port that was picked.
@@ -75,6 +113,11 @@ impl Listener {
                 address: std::net::Ipv6Addr::UNSPECIFIED.into(),
                 ..destination
             },
+            IpAddr::V4(v4) if destination.interface == 0 && is_everybody(v4) => Destination {
+                address: Ipv4Addr::UNSPECIFIED.into(),
+                interface: 0,
+                is_everybody: true,
+            },
             IpAddr::V6(v6) if v6.is_unicast_link_local() => destination,
             IpAddr::V4(_) | IpAddr::V6(_) => Destination {
                 interface: 0,
@@ -108,6 +151,27 @@ impl Listener {
             .with_control(message.as_bytes());
         self.socket.sendmsg(&header, 0).map(drop)
     }
+}
+
+/// Whether an address is a broadcast or multicast address: nothing is sent to the former without asking for the right
+/// (connect(2)).
+fn is_everybody(address: Ipv4Addr) -> bool {
+    let probe = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0));
+    let connected = probe.and_then(|probe| probe.connect((address, 9)));
+    let is_broadcast =
+        connected.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    is_broadcast || address.is_multicast()
+}
+
+/// Lets the kernel tell of each datagram where it was sent to.
+fn ask_for_destinations(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    if address.is_ipv6() {
+        setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+    }
+    if address.is_ipv4() || !socket.only_v6()? {
+        setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?;
+    }
+    Ok(())
 }
 
 impl AsFd for Listener {

@@ -13,16 +13,20 @@
     reason = "all system calls are in this room"
 )]
 
+pub mod background;
 mod beneath;
 pub mod clock;
 pub mod content;
 mod control;
 pub mod fetch;
 pub mod files;
+pub mod handed;
 pub mod helper;
 mod landlock;
+pub mod lines;
 pub mod listener;
 mod mapping;
+pub mod notify;
 mod nowait;
 mod original;
 pub mod poll;

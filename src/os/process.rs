@@ -1,22 +1,18 @@
-//! The process itself: signals, limits, and a standard error that must never block us.
+//! The process itself: signals and limits.
 
-use std::io::{self, IsTerminal, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 #[cfg(feature = "storm")]
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SigSet, Signal as Number};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::sysinfo::sysinfo;
-use nix::sys::termios::tcgetsid;
 #[cfg(feature = "storm")]
 use nix::sys::time::TimeValLike;
-use nix::unistd::dup2_stderr;
 
 /// Signals, as something to poll.
 #[derive(Debug)]
@@ -129,102 +125,4 @@ pub fn processor_time() -> io::Result<Duration> {
         .map(|time| u64::try_from(time.num_microseconds()).unwrap_or(0))
         .sum();
     Ok(Duration::from_micros(micros))
-}
-
-/// Makes writes to standard error fail where they would block: terminals and pipes are opened anew and
-/// without blocking, since the flag of the old description is our parent's as well. Regular files and
-/// sockets stay as they are.
-///
-/// To be called before the rights to open files are given up.
-pub fn unblock_stderr() {
-    let stderr = io::stderr();
-    let is_terminal = stderr.is_terminal();
-    let is_pipe = fstat(&stderr).is_ok_and(|stat| {
-        SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFIFO
-    });
-    if !is_terminal && !is_pipe {
-        return;
-    }
-    let again = reopened("/proc/self/fd/2").or_else(|| {
-        // The terminal of another user, as after `su`, can be opened by this name if it controls us.
-        let controls_us = is_terminal && tcgetsid(&stderr).is_ok();
-        controls_us.then(|| reopened("/dev/tty")).flatten()
-    });
-    if let Some(again) = again
-        && dup2_stderr(again).is_ok()
-    {
-        return;
-    }
-    if is_terminal && let Ok(flags) = fcntl(&stderr, FcntlArg::F_GETFL) {
-        // Our parent may not expect it, but a terminal that polls as writable blocks all the same.
-        let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
-        let _ = fcntl(&stderr, FcntlArg::F_SETFL(flags));
-    }
-}
-
-fn reopened(path: &str) -> Option<OwnedFd> {
-    let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-    open(path, flags, Mode::empty()).ok()
-}
-
-/// Standard error for log lines: what does not leave at once is dropped and counted.
-#[derive(Debug, Default)]
-pub struct LogLines {
-    dropped: u64,
-    /// A disk that became full took a part of a line.
-    is_cut: bool,
-}
-
-impl LogLines {
-    /// Writes one line if that does not block.
-    fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
-        if !takes_a_line()? {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        if self.is_cut {
-            io::stderr().write_all(b"\n")?;
-            self.is_cut = false;
-        }
-        let line = &line[..line.len().min(LINE_MAX)];
-        let written = io::stderr().write(line)?;
-        self.is_cut = written < line.len();
-        match self.is_cut {
-            true => Err(io::ErrorKind::StorageFull.into()),
-            false => Ok(()),
-        }
-    }
-}
-
-impl Write for LogLines {
-    /// Takes one line. It always succeeds: a log that cannot be written is no reason to stop.
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.dropped > 0 {
-            let note = format!("WARN {} log lines were dropped\n", self.dropped);
-            if self.write_line(note.as_bytes()).is_ok() {
-                self.dropped = 0;
-            }
-        }
-        if self.dropped > 0 || self.write_line(line).is_err() {
-            self.dropped += 1;
-        }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A pipe that polls as writable takes this many bytes without blocking (pipe(7)).
-const LINE_MAX: usize = libc::PIPE_BUF;
-
-/// Whether standard error takes a line now. Safe to call in the handler of a signal.
-pub(super) fn takes_a_line() -> io::Result<bool> {
-    let stderr = io::stderr();
-    let mut polled = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-    let ready = poll(&mut polled, PollTimeout::ZERO)?;
-    Ok(ready > 0
-        && polled[0]
-            .revents()
-            .is_some_and(|events| events == PollFlags::POLLOUT))
 }

@@ -1,13 +1,12 @@
 //! The system calls of the running server, and no others (seccomp(2)).
 //!
 //! A call that is not in the list ends the process: the kernel does not make it but sends SIGSYS, whose
-//! handler writes one line to standard error and exits. Where arguments tell good from bad and the filter
+//! handler writes one line to the log and exits. Where arguments tell good from bad and the filter
 //! can see them, they are looked at as well; it cannot see what a pointer points at.
 
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_long, c_uint, c_void};
 use std::io::{self, Write};
-use std::os::fd::BorrowedFd;
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use seccompiler::{
@@ -15,7 +14,7 @@ use seccompiler::{
     SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter_all_threads,
 };
 
-use super::process::takes_a_line;
+use super::lines::{log_descriptor, takes_a_line};
 
 /// Confines all threads of this process to the calls of the loop and its helper, for ever, and tells how many these are; 0 where the
 /// kernel has no filters. Without `opens_beneath`, openat2(2) fails as on a kernel that lacks it: then
@@ -164,6 +163,8 @@ const CALLS_WITH_ARGUMENTS: &[(c_long, &[Condition])] = &[
     (libc::SYS_setsockopt, &[is(1, libc::IPPROTO_UDP)]),
     (libc::SYS_setsockopt, &[is(1, libc::SOL_SOCKET)]),
     (libc::SYS_openat, &[without(2, WRITING)]),
+    // The process file is emptied at the end.
+    (libc::SYS_ftruncate, &[is(1, 0)]),
     (libc::SYS_mmap, &[without(2, libc::PROT_EXEC)]),
     (libc::SYS_mprotect, &[without(2, libc::PROT_EXEC)]),
     // A build with debug assertions looks whether a descriptor is open before it closes it.
@@ -209,10 +210,8 @@ extern "C" fn on_violation(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void)
         "ERROR system call {call} is not allowed in the sandbox: ended"
     );
     let unused = rest.len();
-    // SAFETY: nobody closes standard error.
-    let stderr = unsafe { BorrowedFd::borrow_raw(libc::STDERR_FILENO) };
     if takes_a_line().unwrap_or(false) {
-        let _ = nix::unistd::write(stderr, &line[..line.len() - unused]);
+        let _ = nix::unistd::write(log_descriptor(), &line[..line.len() - unused]);
     }
     // SAFETY: ends the process without running anything more of it.
     unsafe { libc::_exit(EXIT_STATUS) }

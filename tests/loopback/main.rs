@@ -23,6 +23,7 @@ mod access;
 mod addresses;
 mod admission;
 mod anew;
+mod background;
 mod births;
 mod changing_files;
 mod check;

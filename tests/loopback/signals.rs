@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -17,8 +17,12 @@ use crate::server::{PROGRAM, Server, program};
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 fn halfway(server: &Server) -> (Client, Download) {
+    halfway_at(server.address())
+}
+
+pub(crate) fn halfway_at(server: SocketAddr) -> (Client, Download) {
     let wish = Wish::octet("file");
-    let mut client = Client::new(server.address());
+    let mut client = Client::new(server);
     client.request(&wish);
     let mut download = Download::new(&wish);
     while download.blocks < 3 {

@@ -1,0 +1,75 @@
+//! What a service manager is told while the server runs.
+
+use std::time::Duration;
+
+use crate::moment::Moment;
+use crate::os::notify::Notify;
+use crate::server::Server;
+
+/// A service manager, and what it was told last.
+#[derive(Debug)]
+pub(super) struct Manager {
+    notify: Option<Notify>,
+    slots: usize,
+    /// Slots taken, and clients that wait.
+    told: Option<(usize, usize)>,
+    /// When it may be told the next time.
+    tell_at: Moment,
+    /// When it is to see the next sign of life.
+    alive_at: Moment,
+}
+
+impl Manager {
+    /// `slots` are all there are.
+    pub(super) fn new(now: Moment, notify: Option<Notify>, slots: usize) -> Manager {
+        Manager {
+            notify,
+            slots,
+            told: None,
+            tell_at: now,
+            alive_at: now,
+        }
+    }
+
+    /// The server serves.
+    pub(super) fn ready(&self) {
+        self.tell("READY=1");
+    }
+
+    /// The server stops.
+    pub(super) fn stopping(&self) {
+        self.tell("STOPPING=1");
+    }
+
+    fn tell(&self, text: &str) {
+        if let Some(notify) = &self.notify {
+            notify.tell(text);
+        }
+    }
+
+    /// Tells what is due, and returns when the next is.
+    pub(super) fn look(&mut self, now: Moment, server: &Server) -> Option<Moment> {
+        let notify = self.notify.as_ref()?;
+        let status = (server.running(), server.pending() + server.held());
+        if self.told != Some(status) && self.tell_at <= now {
+            let ((running, waiting), slots) = (status, self.slots);
+            notify.tell(&format!(
+                "STATUS={running} of {slots} slots taken, {waiting} waiting"
+            ));
+            self.told = Some(status);
+            self.tell_at = now + TELL_EVERY;
+        }
+        let tell_at = (self.told != Some(status)).then_some(self.tell_at);
+        let Some(watchdog) = notify.watchdog else {
+            return tell_at;
+        };
+        if self.alive_at <= now {
+            notify.tell("WATCHDOG=1");
+            self.alive_at = now + watchdog / 2;
+        }
+        Some(tell_at.map_or(self.alive_at, |at| at.min(self.alive_at)))
+    }
+}
+
+/// A person reads it.
+const TELL_EVERY: Duration = Duration::from_secs(1);
