@@ -320,7 +320,9 @@ mod tests {
             Settings(&settings) => &*debug,
             IgnoredOptions(&ignored) => "WARN ignored options of tftpd-hpa: -t 120, -U 027; see in.tftpd(8)",
             PortTaken(address, Duration::from_secs(6)) => "WARN 192.0.2.10:69: in use, trying again for 6.000 s",
-            Listening(address) => "INFO listening on 192.0.2.10:69",
+            Listening(address, None) => "INFO listening on 192.0.2.10:69",
+            Listening(address, Some("tftp.socket")) => "INFO listening on 192.0.2.10:69 (handed over: tftp.socket)",
+            AddressMissing(address) => "WARN 192.0.2.10:69: not an address of this machine yet: served when it is",
             ReceiveBuffer { address, bytes: 200, wanted: 100 } => "INFO 192.0.2.10:69: receive buffer of 200 bytes",
             ReceiveBuffer { address, bytes: 199, wanted: 100 } =>
                 "WARN 192.0.2.10:69: receive buffer of 199 bytes, wanted 200: a storm may lose requests; raise \

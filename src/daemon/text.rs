@@ -40,7 +40,7 @@ impl fmt::Display for Text<'_> {
             }
             LogEvent::AddressMissing(address) => write!(
                 f,
-                "{address}: this machine does not have the address: served as soon as it has"
+                "{address}: not an address of this machine yet: served when it is"
             ),
             LogEvent::ReceiveBuffer {
                 address,
