@@ -41,10 +41,8 @@ pub(super) fn destination(mut messages: &[u8]) -> Option<Destination> {
 fn in_pktinfo(data: &[u8]) -> Option<Destination> {
     let interface = u32::from_ne_bytes(data.get(..4)?.try_into().ok()?);
     let header: [u8; 4] = data.get(8..12)?.try_into().ok()?;
-    let octets = match interface {
-        0 => header,
-        _ => data.get(4..8)?.try_into().ok()?,
-    };
+    let source: [u8; 4] = data.get(4..8)?.try_into().ok()?;
+    let octets = if source == [0; 4] { header } else { source };
     Some(Destination {
         address: Ipv4Addr::from(octets).into(),
         interface,
