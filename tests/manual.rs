@@ -9,6 +9,13 @@ use ripple_tftpd::cli::{self, Flag, OPTIONS};
 const MANUAL: &str = include_str!("../man/tftpd.8");
 const UNIT: &str = include_str!("../scripts/tftpd.service");
 const IN_TFTPD: &str = include_str!("../man/in.tftpd.8");
+const FRONT_PAGE: &str = include_str!("../README.md");
+
+/// Where the words of the log stand.
+const WORDS: [&str; 2] = [
+    include_str!("../src/daemon/text.rs"),
+    include_str!("../src/wire/mod.rs"),
+];
 
 /// `-n, --max-transfers N` and `32`.
 type Described = (String, Option<String>);
@@ -89,6 +96,39 @@ fn a_difference_is_found() {
         of_table()
     );
     assert_ne!(of_help(&help.replace("--check", "--look")), of_table());
+}
+
+/// An operator looks for what the log says.
+#[test]
+fn the_log_lines_of_the_manual_and_the_front_page_are_those_of_the_program() {
+    let words = WORDS.concat();
+    // A literal that goes on in the next line is one text.
+    let pieces = words.split("\\\n").map(str::trim_start);
+    let words: String = pieces.collect();
+    let log = section(MANUAL, "LOG").lines();
+    let items = log.filter_map(|line| line.strip_prefix(".It Li "));
+    let of_manual: Vec<&str> = items.flat_map(|item| item.split(" , ")).collect();
+    let table = FRONT_PAGE
+        .split_once("| symptom | in the log | remedy |")
+        .expect("the front page has this table");
+    let rows = table
+        .1
+        .lines()
+        .skip(2)
+        .take_while(|row| row.starts_with('|'));
+    let cells = rows.filter_map(|row| row.split('|').nth(2));
+    let of_page: Vec<&str> = cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(of_manual.len() > 30 && of_page.len() > 15);
+    for line in of_manual.iter().chain(&of_page) {
+        let parts = line.split(": ").filter(|part| !words.contains(part));
+        assert_eq!(Vec::from_iter(parts), Vec::<&str>::new(), "in {line}");
+    }
+    assert!(
+        !words.contains("no way there"),
+        "what is not logged is missed"
+    );
 }
 
 fn of_table() -> Vec<Described> {
