@@ -1,7 +1,7 @@
 //! Listening sockets: requests come in here, and refusals go out, from the very address that was asked.
 
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
@@ -156,8 +156,9 @@ impl Listener {
 /// Whether an address is a broadcast or multicast address: nothing is sent to the former without asking for the right
 /// (connect(2)).
 fn is_everybody(address: Ipv4Addr) -> bool {
-    let probe = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0));
-    let connected = probe.and_then(|probe| probe.connect((address, 9)));
+    // The sandbox wants UDP by its number, which the standard library leaves out.
+    let probe = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP));
+    let connected = probe.and_then(|probe| probe.connect(&SocketAddr::from((address, 9)).into()));
     let is_broadcast =
         connected.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
     is_broadcast || address.is_multicast()
