@@ -39,7 +39,7 @@ pub(super) type Read = (Vec<(usize, OsString)>, Vec<OsString>);
 /// Returns what was typed, in that order.
 ///
 /// # Errors
-/// An unknown option, a value that is missing or too much; [`told`] makes a text of it.
+/// An unknown option, a value that is missing or too much; [`message`] makes a text of it.
 pub(super) fn read(
     names: &[Names],
     arguments: impl IntoIterator<Item = OsString>,
@@ -71,7 +71,7 @@ pub(super) fn read(
 }
 
 /// What is wrong, in words.
-pub(super) fn told(fail: &Fail) -> String {
+pub(super) fn message(fail: &Fail) -> String {
     narrowed(&fail.to_string()).display().to_string()
 }
 
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(given, [(1, root), (0, b""), (0, b""), (1, b"a"), (1, b"c")]);
         assert_eq!(operands, ["b"]);
         let fail = read(&names, ["--\u{e9}t\u{e9}".into()]).expect_err("unknown");
-        assert!(told(&fail).contains("'\u{e9}t\u{e9}'"), "{fail}");
+        assert!(message(&fail).contains("'\u{e9}t\u{e9}'"), "{fail}");
     }
 
     #[test]

@@ -108,7 +108,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     let known = in_tftpd_options();
     let arguments = unabbreviated(&known, arguments.into_iter().collect())?;
     let read = arguments::read(&known, arguments);
-    let read = read.map_err(|fail| format!("{}; see in.tftpd(8)", arguments::told(&fail)));
+    let read = read.map_err(|fail| format!("{}; see in.tftpd(8)", arguments::message(&fail)));
     let (given, directories) = read?;
     let mut line = Line::default();
     for (number, value) in given {
@@ -326,7 +326,7 @@ fn quoted(words: &[OsString], ignored: &[String]) -> Vec<u8> {
     line
 }
 
-/// Options of TFTP that tftpd-hpa can refuse, and this server grants to nobody.
+/// Options of TFTP that tftpd-hpa can refuse and this server never grants.
 const NEVER_GRANTED: [&str; 3] = ["blksize2", "utimeout", "rollover"];
 
 const HELP: &str = "\

@@ -312,7 +312,7 @@ fn settings(given: Vec<(&str, Option<&Flag>, OsString)>) -> Result<Settings, Str
 
 /// What is wrong, with a hint if it is right for another server.
 fn wrong(fail: &Fail) -> String {
-    let message = arguments::told(fail);
+    let message = arguments::message(fail);
     let hint = ELSEWHERE.iter().find(|(name, _)| match fail {
         Fail::UnrecognizedOption(unknown) => unknown == name,
         _ => false,

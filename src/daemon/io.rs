@@ -36,7 +36,7 @@ pub(super) struct World {
     pub poll: Poll,
     /// Where requests come in.
     pub listeners: Vec<Listener>,
-    /// What is told to the operator.
+    /// What the operator reads.
     pub log: Log,
     /// The time of this turn of the loop.
     pub now: Moment,
@@ -48,7 +48,7 @@ pub(super) struct World {
     pub has_done: bool,
     /// Who waits while it looks names up.
     pub lookups: Lookups,
-    /// The last number that told users of one client number apart.
+    /// The last serial number that was given to a connection.
     last_serial: u32,
     /// By the client's number.
     connections: Vec<Option<Connection>>,
@@ -66,7 +66,7 @@ pub(super) struct World {
 pub(super) struct Connection {
     /// Whose packets its socket takes.
     peer: Peer,
-    /// Tells it from others that had its number.
+    /// Distinguishes it from others that had its number.
     serial: u32,
     socket: ClientSocket,
     content: Content,
@@ -169,7 +169,7 @@ impl World {
     }
 
     /// Lets the helper look `name` up, unless it does already. Returns `None` if too much waits for it: then nothing is
-    /// done, and whoever asked asks again.
+    /// done: the client asks again.
     fn look_up(&mut self, name: FileName<'_>, client: Option<usize>) -> Option<Awaited> {
         let awaited = match self.lookups.under_way(name) {
             Some(awaited) => awaited,
@@ -191,19 +191,18 @@ impl World {
         self.listeners.push(listener);
     }
 
-    /// Takes note whether `client` stands in the list of those who are to be read, and tells whether it did;
-    /// none where it is gone.
+    /// Notes whether `client` is in the list of sockets to read, and returns whether it was; `None` if it is gone.
     pub(super) fn note_unread(&mut self, client: usize, is_unread: bool) -> Option<bool> {
         let connection = self.connections.get_mut(client)?.as_mut()?;
         Some(mem::replace(&mut connection.is_unread, is_unread))
     }
 
-    /// The socket of `client` became writable: no need to be told again.
+    /// The socket of `client` became writable: one event is enough.
     pub(super) fn on_writable(&mut self, client: usize) {
         self.watch_writable(client, false);
     }
 
-    /// Asks to be told when the socket of `client` takes packets again, or no longer.
+    /// Asks for an event when the socket of `client` takes packets again, or for none.
     fn watch_writable(&mut self, client: usize, wanted: bool) {
         let Some(connection) = self.connections.get_mut(client).and_then(Option::as_mut) else {
             return;
@@ -326,7 +325,7 @@ impl Io for World {
         };
         let peer = connection.peer;
         match connection.socket.receive(buffer) {
-            // Between bind and connect a stranger's packet may have come in.
+            // Between bind and connect anybody's packet may have come in.
             Ok((_, from)) if Peer::from(from) != peer => Incoming::Noise,
             Ok((reply, _)) => {
                 connection.is_unheard = false;
@@ -346,7 +345,7 @@ impl Io for World {
                     Incoming::Noise
                 }
                 AfterError::Empty => Incoming::Nothing,
-                AfterError::Tell => {
+                AfterError::Report => {
                     let failed = LogEvent::ReceiveFailed(peer, &error);
                     self.log.write(self.now, &failed);
                     Incoming::Nothing
@@ -480,7 +479,7 @@ impl Connection {
     }
 }
 
-/// Sends packets that are all of `size` bytes but the last, and tells how many left.
+/// Sends packets that are all of `size` bytes but the last, and returns how many left.
 fn send_packets(
     socket: &ClientSocket,
     segments: &mut bool,
@@ -532,7 +531,7 @@ pub(super) enum AfterError {
     /// It was about an earlier packet; there may be more behind it.
     TryAgain,
     /// It should not be.
-    Tell,
+    Report,
 }
 
 pub(super) fn after_error(error: &io::Error) -> AfterError {
@@ -555,7 +554,7 @@ pub(super) fn after_error(error: &io::Error) -> AfterError {
             | Errno::EPERM
             | Errno::EACCES,
         ) => AfterError::TryAgain,
-        _ => AfterError::Tell,
+        _ => AfterError::Report,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a service manager is told while the server runs.
+//! What a service manager learns while the server runs.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use crate::moment::Moment;
 use crate::os::notify::Notify;
 use crate::server::Server;
 
-/// A service manager, and what it was told last.
+/// A service manager, and what was sent to it last.
 #[derive(Debug)]
 pub(super) struct Manager {
     notify: Option<Notify>,
     slots: usize,
     /// Slots taken, and clients that wait.
-    told: Option<(usize, usize)>,
-    /// When it may be told the next time.
-    tell_at: Moment,
+    sent: Option<(usize, usize)>,
+    /// When the next message may be sent.
+    send_at: Moment,
     /// When it is to see the next sign of life.
     alive_at: Moment,
 }
@@ -25,8 +25,8 @@ impl Manager {
         Manager {
             notify,
             slots,
-            told: None,
-            tell_at: now,
+            sent: None,
+            send_at: now,
             alive_at: now,
         }
     }
@@ -47,27 +47,27 @@ impl Manager {
         }
     }
 
-    /// Tells what is due, and returns when the next is.
+    /// Sends what is due, and returns when the next message is.
     pub(super) fn look(&mut self, now: Moment, server: &Server) -> Option<Moment> {
         let notify = self.notify.as_ref()?;
         let status = (server.running(), server.pending() + server.held());
-        if self.told != Some(status) && self.tell_at <= now {
+        if self.sent != Some(status) && self.send_at <= now {
             let ((running, waiting), slots) = (status, self.slots);
             notify.tell(&format!(
                 "STATUS={running} of {slots} slots taken, {waiting} waiting"
             ));
-            self.told = Some(status);
-            self.tell_at = now + TELL_EVERY;
+            self.sent = Some(status);
+            self.send_at = now + TELL_EVERY;
         }
-        let tell_at = (self.told != Some(status)).then_some(self.tell_at);
+        let send_at = (self.sent != Some(status)).then_some(self.send_at);
         let Some(watchdog) = notify.watchdog else {
-            return tell_at;
+            return send_at;
         };
         if self.alive_at <= now {
             notify.tell("WATCHDOG=1");
             self.alive_at = now + watchdog / 2;
         }
-        Some(tell_at.map_or(self.alive_at, |at| at.min(self.alive_at)))
+        Some(send_at.map_or(self.alive_at, |at| at.min(self.alive_at)))
     }
 }
 

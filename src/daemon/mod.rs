@@ -3,7 +3,7 @@
 //! It knows no protocol: it carries datagrams from sockets to the [`Server`] and sleeps until the server
 //! wants to be woken. The clock is read once a turn. What one turn receives is bounded, so a flood of
 //! requests starves neither timers nor transfers; what of it matters and is left unread is kept in mind,
-//! since the poll is edge-triggered and reminds nobody.
+//! since the poll is edge-triggered and does not repeat an event.
 //!
 //! Read `bind` (where it listens), `confine` (what is given up before the loop begins), `io` (the server's
 //! hands) and `events` (every line of the log).
@@ -36,7 +36,7 @@ use crate::os::files::Files;
 use crate::os::handed::Socket;
 use crate::os::helper::Done;
 use crate::os::notify::Notify;
-use crate::os::poll::{Happened, LISTENERS_MAX, Poll, Source};
+use crate::os::poll::{Events, LISTENERS_MAX, Poll, Source};
 use crate::os::process::{Signal, Signals, memory, raise_descriptor_limit};
 use crate::os::receive::{Batch, Received};
 use crate::server::{Io, Limits, Local, Server};
@@ -71,8 +71,8 @@ fn trying<T>(what: impl fmt::Display, result: IoResult<T>) -> Result<T, Failure>
     })
 }
 
-/// Looks whether the directory could be served, by whoever would serve it, and what in it could not. Gives up what the
-/// server would. Returns lines for the operator.
+/// Checks whether the directory could be served by the user who would serve it, and what in it could not. Gives up what
+/// the server would. Returns lines for the operator.
 ///
 /// # Errors
 /// Why it could not be served.
@@ -122,7 +122,7 @@ struct Daemon {
     server: Server,
     root: RootWatch,
     world: World,
-    happened: Happened,
+    events: Events,
     /// Buffers for requests.
     requests: Batch,
     /// Listening sockets that may hold more than was read.
@@ -194,7 +194,7 @@ impl Daemon {
             root: RootWatch::new(now, settings),
             server,
             world,
-            happened: Happened::new(),
+            events: Events::new(),
             requests: Batch::new(REQUESTS_AT_ONCE, REQUEST_MAX),
             unread_listeners: Vec::new(),
             manager: Manager::new(now, notify, settings.limits.max_transfers),
@@ -220,9 +220,9 @@ impl Daemon {
         self.sleep(now)
     }
 
-    /// Sorts what the poll told into what is to be read.
+    /// Sorts the events of the poll into what is to be read.
     fn take_events(&mut self, now: Moment) {
-        for readiness in self.happened.iter() {
+        for readiness in self.events.iter() {
             match readiness.source {
                 Source::Listener(number) => remember(&mut self.unread_listeners, number),
                 Source::Client(client) => {
@@ -255,7 +255,7 @@ impl Daemon {
                 }
             }
         }
-        self.happened.clear();
+        self.events.clear();
     }
 
     /// Hands requests to the server, a bounded number from each listening socket. While the server stops
@@ -292,7 +292,7 @@ impl Daemon {
                     Err(error) => match after_error(&error) {
                         AfterError::Empty => return false,
                         AfterError::TryAgain => {}
-                        AfterError::Tell => {
+                        AfterError::Report => {
                             world.log.write(now, &LogEvent::ListenFailed(&error));
                             return false;
                         }
@@ -325,7 +325,7 @@ impl Daemon {
                     for client in found.clients {
                         server.on_found(now, client);
                     }
-                    // Whoever is next takes the file that was found.
+                    // The next client takes the file that was found.
                     server.on_wakeup(now, world);
                     world.files.forget_found();
                 }
@@ -356,7 +356,7 @@ impl Daemon {
                 .flatten()
                 .min()
         };
-        let wait = self.world.poll.wait(&mut self.happened, now, until);
+        let wait = self.world.poll.wait(&mut self.events, now, until);
         trying("epoll", wait)?;
         Ok(Turn::GoOn)
     }

@@ -49,12 +49,12 @@ pub fn leave_terminal() -> io::Result<Fork> {
     // SAFETY: takes numbers only, and nothing was opened yet.
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
     let nothing = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
-    let (told, waiting) = pipe2(OFlag::O_CLOEXEC)?;
+    let (message, waiting) = pipe2(OFlag::O_CLOEXEC)?;
     // SAFETY: there is one thread only, so the child may do whatever its parent could.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => {
             drop(waiting);
-            Ok(Fork::Started(status_of(child, told)?))
+            Ok(Fork::Started(status_of(child, message)?))
         }
         ForkResult::Child => {
             setsid()?;
@@ -67,10 +67,10 @@ pub fn leave_terminal() -> io::Result<Fork> {
     }
 }
 
-/// Waits until `child` serves or has ended, and writes what it tells to standard error.
-fn status_of(child: Pid, told: OwnedFd) -> io::Result<u8> {
+/// Waits until `child` serves or has ended, and writes its messages to standard error.
+fn status_of(child: Pid, message: OwnedFd) -> io::Result<u8> {
     let mut text = String::new();
-    let _ = File::from(told).read_to_string(&mut text);
+    let _ = File::from(message).read_to_string(&mut text);
     let serves = text.ends_with(SERVES);
     let _ = io::stderr().write_all(text.trim_end_matches(SERVES).as_bytes());
     if serves {

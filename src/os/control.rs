@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broadcast_is_told_by_the_address_in_the_header() {
+    fn a_broadcast_is_known_by_the_address_in_the_header() {
         let ours = [192, 0, 2, 10];
         for (header, is_everybody) in [
             (ours, false),

@@ -1,6 +1,6 @@
 //! One epoll for everything that can wake the server.
 //!
-//! mio is edge-triggered: an event is only a reason to *try*, and nobody reminds us of what we left
+//! mio is edge-triggered: an event is only a reason to *try*, and nothing reminds us of what we left
 //! unread. Who stops before `WouldBlock` keeps that in mind himself.
 //!
 //! Time is an event like others, of a timer that is set only when it would come too late or not at all: to
@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Token, Waker};
+use mio::{Interest, Token, Waker};
 use nix::sys::time::TimeSpec;
 use nix::sys::timer::{Expiration, TimerSetTimeFlags};
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
@@ -144,10 +144,10 @@ impl Poll {
     /// takes); it may wake up early for nothing.
     ///
     /// # Errors
-    /// None that can be expected; an interruption by a signal counts as nothing happened.
+    /// None that can be expected; an interruption by a signal counts as no event.
     pub fn wait(
         &mut self,
-        happened: &mut Happened,
+        events: &mut Events,
         now: Moment,
         until: Option<Moment>,
     ) -> io::Result<()> {
@@ -155,16 +155,16 @@ impl Poll {
         if timeout.is_none() {
             self.set_timer(now, until)?;
         }
-        match self.poll.poll(&mut happened.events, timeout) {
+        match self.poll.poll(&mut events.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                happened.events.clear();
+                events.events.clear();
                 Ok(())
             }
             result => result,
         }
     }
 
-    /// Sets the timer unless it is set to that time or an earlier one. When it fires, that is told once
+    /// Sets the timer unless it is set to that time or an earlier one. When it fires, there is one event
     /// (edge-triggered), so what it counts need not be read.
     fn set_timer(&mut self, now: Moment, until: Option<Moment>) -> io::Result<()> {
         let is_set = self.timer_at.filter(|&at| now < at);
@@ -182,17 +182,17 @@ impl Poll {
     }
 }
 
-/// What happened during [`Poll::wait`].
+/// What [`Poll::wait`] has seen.
 #[derive(Debug)]
-pub struct Happened {
-    events: Events,
+pub struct Events {
+    events: mio::Events,
 }
 
-impl Happened {
-    /// Room for what one wait can tell; more is told by the next.
-    pub fn new() -> Happened {
-        Happened {
-            events: Events::with_capacity(EVENTS_MAX),
+impl Events {
+    /// Room for the events of one wait; more come with the next.
+    pub fn new() -> Events {
+        Events {
+            events: mio::Events::with_capacity(EVENTS_MAX),
         }
     }
 
@@ -211,9 +211,9 @@ impl Happened {
     }
 }
 
-impl Default for Happened {
-    fn default() -> Happened {
-        Happened::new()
+impl Default for Events {
+    fn default() -> Events {
+        Events::new()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ripple_tftpd::moment::Moment;
 use ripple_tftpd::os::clock::Clock;
-use ripple_tftpd::os::poll::{Happened, Poll, Source};
+use ripple_tftpd::os::poll::{Events, Poll, Source};
 use ripple_tftpd::os::process::{Signal, Signals, raise_descriptor_limit};
 use ripple_tftpd::os::receive::Batch;
 
@@ -24,7 +24,7 @@ pub(crate) struct Run {
     pub(crate) process: Option<ServerProcess>,
 }
 
-/// Rehearses until every machine has booted or failed, time is up, or somebody stops it.
+/// Rehearses until every machine has booted or failed, time is up, or it is interrupted.
 pub(crate) fn run(order: &Order) -> io::Result<Run> {
     let plan = plan::machines(order);
     let limit = raise_descriptor_limit(needed(order.clients))?;
@@ -35,7 +35,7 @@ pub(crate) fn run(order: &Order) -> io::Result<Run> {
     let mut poll = Poll::new()?;
     poll.add(&signals, Source::Signals)?;
     let mut batch = Batch::new(BATCH, DATAGRAM_MAX);
-    let mut happened = Happened::new();
+    let mut events = Events::new();
     let mut progress = Progress::new(order.clients);
     let process = order.pid.map(ServerProcess::look_at).transpose()?;
 
@@ -61,9 +61,9 @@ pub(crate) fn run(order: &Order) -> io::Result<Run> {
         }
         let wake_at = run.fleet.next_wakeup().unwrap_or(end);
         let until = wake_at.min(glance_at).min(end);
-        poll.wait(&mut happened, now, Some(until))?;
+        poll.wait(&mut events, now, Some(until))?;
         let mut count = 0;
-        for ready in happened.iter() {
+        for ready in events.iter() {
             count += 1;
             match ready.source {
                 Source::Client(key) => run.fleet.receive(&clock, key, &mut batch, &poll)?,

@@ -157,15 +157,15 @@ mod tests {
         Moment::from_micros(millis * 1000)
     }
 
-    fn told(track: &Track) -> Vec<(Phase, u64, u64)> {
-        let told = |span: Span| {
+    fn seen(track: &Track) -> Vec<(Phase, u64, u64)> {
+        let seen = |span: Span| {
             (
                 span.phase,
                 span.from.micros() / 1000,
                 span.to.micros() / 1000,
             )
         };
-        track.spans(at(9000)).map(told).collect()
+        track.spans(at(9000)).map(seen).collect()
     }
 
     #[test]
@@ -179,7 +179,7 @@ mod tests {
         }
         track.completed(at(2009));
         assert_eq!(
-            told(&track),
+            seen(&track),
             [
                 (Phase::Waiting, 0, 2000),
                 (Phase::KeptAlive, 2000, 2000),
@@ -198,7 +198,7 @@ mod tests {
         track.received(at(50));
         track.completed(at(50));
         assert_eq!(
-            told(&track),
+            seen(&track),
             [
                 (Phase::Waiting, 0, 10),
                 (Phase::KeptAlive, 10, 10),
@@ -220,7 +220,7 @@ mod tests {
         }
         track.failed(at(8000));
         assert_eq!(
-            told(&track),
+            seen(&track),
             [
                 (Phase::Waiting, 0, 1000),
                 (Phase::KeptAlive, 1000, 5000),
