@@ -1,4 +1,4 @@
-//! Settings that were checked: whoever holds a [`Settings`] need not ask whether it makes sense.
+//! Checked settings: a [`Settings`] makes sense.
 //!
 //! The bounds of each number stand here, beside the defaults of the rooms they belong to.
 
@@ -33,7 +33,7 @@ pub struct Settings {
     pub mtu_clamp: bool,
     /// How long transfers may go on after the signal to stop.
     pub drain: Duration,
-    /// Who to be once the addresses are bound; none: the usual one where started as root, else no change.
+    /// The account to switch to once the addresses are bound; `None`: the usual one if started as root, else no change.
     pub user: Option<UserName>,
     /// Make the directory served the root of all paths.
     pub chroot: bool,
@@ -41,7 +41,7 @@ pub struct Settings {
     pub sandbox: bool,
     /// 0: as `RUST_LOG` says, else one line for each transfer; 1: debug; 2 and more: trace.
     pub verbosity: usize,
-    /// Leave the terminal once the addresses are listened on; the log goes to syslog, and nothing is drained at
+    /// Leave the terminal once the addresses are listened on; the log goes to syslog, and no transfer is waited for at
     /// the end.
     pub background: bool,
     /// Where to write the process number.
@@ -94,7 +94,7 @@ pub enum Families {
     V6,
 }
 
-/// The settings of somebody who names only a directory.
+/// The settings of a command line that names only a directory.
 impl From<PathBuf> for Settings {
     fn from(root: PathBuf) -> Settings {
         Settings {
@@ -124,7 +124,7 @@ impl From<PathBuf> for Settings {
 pub struct UserName {
     /// Name or number of the user.
     pub user: String,
-    /// Name or number of the group; none: the one of the user.
+    /// Name or number of the group; `None`: the one of the user.
     pub group: Option<String>,
 }
 
@@ -245,7 +245,7 @@ pub fn root(path: PathBuf) -> Result<PathBuf, String> {
     }
 }
 
-/// Adds an option of TFTP to those that are granted to nobody.
+/// Adds an option of TFTP to those that are never granted.
 ///
 /// # Errors
 /// There is no such option.

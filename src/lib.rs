@@ -1,5 +1,5 @@
-//! A TFTP server for network booting that serves a bounded number of transfers at a time, and lets
-//! everybody else wait: in silence at first, then kept alive.
+//! A TFTP server for network booting: a fixed number of transfers run at full speed, all other clients wait, in
+//! silence at first, then kept alive.
 //!
 //! # The map
 //!

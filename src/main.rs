@@ -43,5 +43,5 @@ fn print(text: &[u8]) -> ExitCode {
     }
 }
 
-/// A wrong command line, as POSIX utilities tell it.
+/// A wrong command line, as POSIX utilities report it.
 const WRONG_USAGE: u8 = 2;

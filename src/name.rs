@@ -118,7 +118,7 @@ fn normalise<'a>(
     }
 }
 
-/// The length of `path` without its last component; none where there is nothing to leave.
+/// The length of `path` without its last component; `None` if it has none.
 fn parent(path: &[u8]) -> Option<usize> {
     if path.is_empty() {
         return None;
@@ -126,7 +126,7 @@ fn parent(path: &[u8]) -> Option<usize> {
     Some(path.iter().rposition(|&byte| byte == b'/').unwrap_or(0))
 }
 
-/// Appends `/component` and returns the new length; none where it does not fit.
+/// Appends `/component` and returns the new length; `None` if it does not fit.
 fn append(buffer: &mut [u8; NAME_MAX], length: usize, component: &[u8]) -> Option<usize> {
     let mut begin = length;
     if length > 0 {

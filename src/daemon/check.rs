@@ -39,7 +39,7 @@ pub(super) fn report(files: &Files, user: &str) -> io::Result<String> {
     Ok(text)
 }
 
-/// What is worth a line, in the order in which it is told.
+/// What is worth a line, in the order in which it is printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
     Denied,
@@ -96,7 +96,7 @@ fn judge(seen: &Seen, user: &str) -> Option<(Kind, String)> {
 /// `target` is written behind the path.
 fn judge_answer(answer: &Answer, target: &str, user: &str) -> Option<(Kind, String)> {
     let (kind, why) = match answer {
-        // What a link leads to is told of where it lies itself.
+        // What a link leads to has its line where it lies itself.
         Answer::File | Answer::Directory | Answer::Special | Answer::Busy => return None,
         Answer::Denied => (Kind::Denied, format!("{user} cannot read it")),
         Answer::NotPublic => (Kind::NotPublic, "not readable by others (o+r)".into()),

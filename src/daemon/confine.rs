@@ -20,7 +20,7 @@ use crate::os::poll::Poll;
 use crate::os::users::{self, Account};
 use crate::os::{privileges, sandbox};
 
-/// Who the server is to be; none: who it is.
+/// The account to switch to; `None` to stay.
 ///
 /// # Errors
 /// Where there is no such account, or it is another one and we are not root.
@@ -57,7 +57,7 @@ fn usual_account() -> Account {
     })
 }
 
-/// Gives up everything, tells what is left, and starts the helper, which has given up as much.
+/// Gives up everything, logs what is left, and starts the helper, which has given up as much.
 ///
 /// # Errors
 /// Where something that can be given up here is not.
@@ -155,7 +155,7 @@ pub(super) fn confine_files(settings: &Settings, files: &Files) -> Result<(), Fa
     Ok(())
 }
 
-/// Tells what of it this system has. Landlock binds the threads that are started later, the filter all there are.
+/// Enters the sandbox, and returns how much of it this system has. Landlock binds the threads that are started later, the filter all there are.
 fn enter_sandbox(
     files: &Files,
     start_helper: impl FnOnce() -> Result<Helper, Failure>,

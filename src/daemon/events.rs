@@ -1,5 +1,5 @@
-//! What is worth a line of the log, as values: each line is one [`LogEvent`], and whoever writes lines (`text`) or
-//! counts them reads the same value.
+//! What is worth a line of the log, as values: each line is one [`LogEvent`], and every writer (today `text`)
+//! reads the same value.
 //!
 //! To add a line: a variant here, its arm in [`LogEvent::class`], its words in `text`, its example in the test there;
 //! the compiler asks for each. Then `log.write(now, &LogEvent::New { .. })`.
@@ -35,7 +35,7 @@ pub(super) enum LogEvent<'a> {
     ReceiveBuffer {
         /// Where it listens.
         address: SocketAddr,
-        /// Bytes, as the kernel tells them: twice what it granted.
+        /// Bytes, as Linux returns them: twice what it granted.
         bytes: usize,
         /// Bytes that were asked for.
         wanted: usize,
@@ -77,7 +77,7 @@ pub(super) enum LogEvent<'a> {
     Server {
         /// What.
         event: Event<'a>,
-        /// Who sent the ICMP error that ended a client that had answered nothing, if the system tells.
+        /// Who sent the ICMP error that ended a client that had answered nothing, if the system knows.
         rejected_by: Option<IpAddr>,
     },
     /// Packets to a client that has sent nothing are rejected, which does not end the transfer.
@@ -140,7 +140,7 @@ pub(super) enum Rate {
     Transfer,
     /// Brought about by an address that never acknowledged anything: anybody can forge a request.
     Unvalidated,
-    /// What only somebody who asked for more wants to know.
+    /// Detail that `-v` asks for.
     Detail,
 }
 
@@ -187,7 +187,7 @@ impl LogEvent<'_> {
 fn class_of(event: &Event<'_>) -> (Level, Rate) {
     match event {
         Event::Ended(report) => {
-            // Of an address that never answered anything nobody knows whether it exists.
+            // An address that never answered anything may be forged.
             let has_answered = report.was_answered || report.outcome == Outcome::Cancelled;
             let rate = match report.outcome {
                 Outcome::Refused(_) => Rate::Warning,
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_and_a_root_that_is_gone_astray_are_told_apart() {
+    fn every_kind_of_nonsense_and_every_fault_of_the_root_has_its_words() {
         let peer = peer();
         let faults = every!(Malformed {
             Short {} => "too short",

@@ -58,7 +58,7 @@ impl Log {
         }
     }
 
-    /// Writes an event, unless nobody wants such lines or there were too many of its kind lately.
+    /// Writes an event, unless its level is off or there were too many of its kind lately.
     pub(super) fn write(&mut self, now: Moment, event: &LogEvent<'_>) {
         let (level, rate) = event.class();
         if !log_enabled!(level) {

@@ -130,7 +130,7 @@ impl Lookups {
 /// Requests that wait, and clients that wait for one name.
 const WAITING_MAX: usize = 4096;
 
-/// Whoever did not repeat a request for so long has given up.
+/// A client that did not repeat its request for this long has given up.
 const REQUEST_KEPT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -193,7 +193,7 @@ mod tests {
         assert!(lookups.of_peer.is_empty() && lookups.clients.is_empty());
     }
 
-    /// Whoever asks for something else in between, again and again, does not fill the memory while a disk hangs.
+    /// A client that asks for something else in between, again and again, does not fill the memory while a disk hangs.
     #[test]
     fn what_waits_has_a_bound() {
         let mut lookups = Lookups::default();

@@ -14,7 +14,7 @@ use crate::os::files::{Files, Found};
 #[derive(Debug)]
 pub(super) struct RootWatch {
     path: PathBuf,
-    /// When it may be looked at again; none where it cannot be seen.
+    /// When it may be looked at again; `None` if it cannot be seen.
     look_at: Option<Moment>,
     /// When the next warning may be written.
     warn_at: Moment,
@@ -30,7 +30,7 @@ impl RootWatch {
         }
     }
 
-    /// Looks at the path if it is time, and tells the log what came of it; the names of the root where it is another one now.
+    /// Looks at the path if it is time, and logs what changed. Returns the names of the root if it is another one now.
     pub(super) fn look(
         &mut self,
         now: Moment,
@@ -61,5 +61,5 @@ impl RootWatch {
 
 /// How soon a swap is followed. A look costs a few system calls, and a storm is thousands of requests a second.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// It concerns whoever minds the server, not each request.
+/// It concerns the operator, not each request.
 const WARN_EVERY: Duration = Duration::from_secs(60);

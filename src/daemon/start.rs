@@ -18,7 +18,7 @@ pub struct Start {
     /// The name by which the program was called.
     name: &'static str,
     handed: io::Result<Vec<Socket>>,
-    /// The service manager that wants to be told how it goes.
+    /// The service manager that wants to know how the start went.
     pub(super) manager: Option<Notify>,
     /// The process that was started, where another one serves.
     waiting: Option<Waiting>,
@@ -42,7 +42,7 @@ impl Start {
         }
     }
 
-    /// Tells the operator why the program ends, wherever somebody listens.
+    /// Says why the program ends, wherever the operator may read it.
     pub fn complain(&self, message: &str) {
         self.say(message);
         if self.is_in_syslog
@@ -52,7 +52,7 @@ impl Start {
         }
     }
 
-    /// Tells whoever sits at the terminal.
+    /// Writes to the terminal.
     fn say(&self, message: &str) {
         let text = format!("{}: {message}\n", self.name);
         match &self.waiting {
@@ -134,7 +134,7 @@ impl Start {
         Ok(())
     }
 
-    /// The server serves: nobody need wait for it any longer.
+    /// The server serves: the command that started it may return.
     pub(super) fn serves(&mut self) {
         if let Some(waiting) = self.waiting.take() {
             waiting.release();

@@ -29,7 +29,7 @@ pub struct Step {
     pub think: Duration,
     /// The program that fetches it, where that is not the machine's own kind.
     pub by: Option<Kind>,
-    /// With so many bytes, or with all if there are fewer, the program goes back and reads the file again
+    /// With this many bytes, or with all if there are fewer, the program goes back and reads the file again
     /// from its start.
     pub seeks_back_after: Option<u64>,
 }
@@ -376,7 +376,7 @@ impl Step {
         Step { think, ..self }
     }
 
-    /// The same, begun anew after so many bytes.
+    /// The same, begun anew after this many bytes.
     #[must_use]
     pub fn seeking_back_after(self, bytes: u64) -> Step {
         Step {

@@ -1,7 +1,7 @@
 //! Machines that boot over the network: state machines of real firmware, to judge a server by.
 //!
 //! Nothing here has a socket, a clock, a file or a log, and nothing of the server is used but
-//! [`crate::moment`]. Whoever drives a [`Machine`] hands it time and packets, and after every call
+//! [`crate::moment`]. The driver of a [`Machine`] hands it time and packets, and after every call
 //! fetches what it sends with [`Machine::next_datagram`] and asks for its next
 //! [`deadline`](Machine::deadline).
 //!
@@ -78,7 +78,7 @@ pub enum Status {
     Thinking,
     /// Has everything.
     Booted,
-    /// The boot failed; [`Machine::deadline`] tells when it starts again, if ever.
+    /// The boot failed; [`Machine::deadline`] is when it starts again, if ever.
     Failed(Reason),
 }
 

@@ -11,7 +11,7 @@ pub(super) struct Profile {
     pub(super) options: &'static [(&'static str, Value)],
     /// What it does with a file before it reads it.
     pub(super) before: Before,
-    /// What it tells the server, with ERROR 0, where it goes back in a file; `None` if it says nothing.
+    /// What it says to the server, with ERROR 0, where it goes back in a file; `None` if it says nothing.
     pub(super) seek_word: Option<&'static str>,
     /// Which port a request leaves from.
     pub(super) ports: Ports,
@@ -264,7 +264,7 @@ pub(super) enum Restart {
     AfterOrPrompt { seconds: u64 },
 }
 
-/// The plainest client there is; the others are told by how they differ from it.
+/// The plainest client there is; the others are described by how they differ from it.
 pub(super) const PLAIN: Profile = Profile {
     options: &[],
     before: Before::Nothing,

@@ -1,5 +1,5 @@
-//! A tiny generator of repeatable randomness, for machines and for whoever drives them: equal seeds give
-//! equal machines and equal storms. It is no good where somebody might want to guess.
+//! A tiny generator of repeatable randomness, for machines and their drivers: equal seeds give
+//! equal machines and equal storms. It is no good where guessing must be hard.
 
 use std::time::Duration;
 

@@ -10,7 +10,7 @@ use super::profile::{
     Restart, Stranger, Value,
 };
 
-/// Requests at 0, .25, .75, 1.75, 3.75, 7.75 s; gives up at 15.75 s. Whoever was answered only after
+/// Requests at 0, .25, .75, 1.75, 3.75, 7.75 s; gives up at 15.75 s. A machine that was answered only after
 /// 7.75 s has a timer of 8 s, and the first time it runs out is the end.
 pub(super) const IPXE: Profile = Profile {
     options: &[("blksize", Value::Is(1432)), ("tsize", Value::Is(0))],
@@ -147,7 +147,7 @@ pub(super) const BAREBOX: Profile = Profile {
 };
 
 /// 30 s for a whole file, waiting and size probe included, and no block after 65535. That a copy hangs it
-/// was seen with start4.elf; of the EEPROM's loader it is assumed. Reactions to gaps, strangers and a
+/// was seen with start4.elf; of the EEPROM's loader it is assumed. Reactions to gaps, other ports and a
 /// second OACK are not known.
 pub(super) const RASPBERRY_PI_4: Profile = Profile {
     options: &[("tsize", Value::Is(0)), ("blksize", Value::Is(1024))],

@@ -25,7 +25,7 @@ pub(super) const BUSYBOX: Profile = Profile {
     ..PLAIN
 };
 
-/// Follows whoever sent last.
+/// Follows the port that sent last.
 pub(super) const TFTP_HPA: Profile = Profile {
     ports: LINUX_PORTS,
     asks: Resend::Table(&[5000; 5]),
@@ -84,7 +84,7 @@ pub(super) const ATFTP: Profile = Profile {
     ..PLAIN
 };
 
-/// Its options are the user's. It says that it discards what a stranger sends, and takes it.
+/// Its options are the user's. It says that it discards what another port sends, and takes it.
 pub(super) const TFTPY: Profile = Profile {
     options: &[("blksize", Value::Is(1428)), ("tsize", Value::Is(0))],
     ports: LINUX_PORTS,

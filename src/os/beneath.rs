@@ -96,7 +96,7 @@ pub(super) fn open_cached(
     let how = |flags, resolve| OpenHow::new().flags(flags).resolve(resolve);
     let found = |result| match result {
         Ok(file) => Ok(Some(file)),
-        // Unknown, or not to be told by this call: an absolute link, an old kernel, a lease.
+        // Unknown, or beyond this call: an absolute link, an old kernel, a lease.
         Err(
             Errno::EAGAIN
             | Errno::EXDEV
@@ -188,7 +188,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Goes as far as the directory that holds what `path` names, and tells its name there; none where `path` ends at
+    /// Goes as far as the directory that holds what `path` names, and returns its name there; `None` if `path` ends at
     /// the directory itself.
     fn go(&mut self, path: &[u8], foreign: Foreign) -> nix::Result<Option<Vec<u8>>> {
         let mut rest = VecDeque::new();
@@ -278,7 +278,7 @@ pub(super) fn state_of(file: &OwnedFd) -> nix::Result<FileStat> {
     fstat(file)
 }
 
-/// Where opening a file whose name is cached waits for nobody. ext2 and ext3 have the number of ext4.
+/// Where opening a file whose name is cached does not wait. ext2 and ext3 have the number of ext4.
 const LOCAL: &[FsType] = &[
     EXT4_SUPER_MAGIC,
     XFS_SUPER_MAGIC,

@@ -71,9 +71,9 @@ pub struct Opened {
 /// Why a file cannot be had.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unavailable {
-    /// The client is to be told.
+    /// The client gets an ERROR.
     Refused(Refusal),
-    /// Not for the moment: somebody has a lease on it that is being given back, or a server of files is slow.
+    /// Not for the moment: another process gives its lease on it back, or a file server is slow.
     Busy,
     /// The helper has to look for it: what is in memory does not say.
     Unknown,
@@ -176,7 +176,7 @@ impl Files {
         Walk::new(&self.root, self.public_only, bounds)
     }
 
-    /// Looks whether a file could be opened now, and tells its size in bytes.
+    /// Looks whether a file could be opened now, and returns its size in bytes.
     ///
     /// # Errors
     /// As [`Files::open`].
@@ -184,7 +184,7 @@ impl Files {
         self.open_regular(name).map(|(_, state)| size_of(&state))
     }
 
-    /// Opens a file to be sent as it is, or, with `as_text`, as netascii; tells its size in bytes.
+    /// Opens a file to be sent as it is, or, with `as_text`, as netascii; returns its size in bytes.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -237,7 +237,7 @@ impl Files {
         self.known = Some(Known { name, opened });
     }
 
-    /// Whoever asked for it has it.
+    /// The client that asked for it has it.
     pub fn forget_found(&mut self) {
         self.known = None;
     }

@@ -29,7 +29,7 @@ pub fn take() -> io::Result<(Vec<Socket>, bool)> {
         dup2_stdout(nothing()?)?;
     }
     let stdin = io::stdin();
-    // Whoever starts programs may use a pair of UNIX sockets as a pipe.
+    // The parent may use a pair of UNIX sockets as a pipe.
     let is_pipe = || SockRef::from(&stdin).peer_addr().is_ok();
     if family(stdin.as_fd()).is_some_and(|family| is_inet(family) || !is_pipe()) {
         let socket = stdin.as_fd().try_clone_to_owned()?;

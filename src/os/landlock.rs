@@ -1,6 +1,6 @@
 //! Landlock: of all files only those beneath a few directories, and these only to be read (landlock(7)).
 //!
-//! Best effort: what the running kernel does not know is left out, and the caller is told what was reached.
+//! Best effort: what the running kernel does not know is left out; the result says what was reached.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -12,7 +12,7 @@ use landlock::{
 
 /// Lets this process, from now on and for ever, read the files beneath `directories` and reach no other: nothing
 /// is written, made, removed or executed anywhere. Also bars TCP ports (since ABI 4), device ioctls (5),
-/// and signals and abstract sockets of processes outside (6). Tells the level of the kernel's interface
+/// and signals and abstract sockets of processes outside (6). Returns the level of the kernel's interface
 /// that is in force; 0 where there is no Landlock.
 ///
 /// # Errors

@@ -50,7 +50,7 @@ impl LogLines {
         })
     }
 
-    /// Lines for syslog under this name, and whether somebody takes them yet. To be called before the rights to make
+    /// Lines for syslog under this name, and whether a syslogd takes them yet. To be called before the rights to make
     /// sockets and read the time zone are given up.
     ///
     /// # Errors

@@ -81,7 +81,7 @@ impl Listener {
         self.address
     }
 
-    /// Asks for a receive buffer of `bytes`, past the system's limit where we are allowed to, and tells
+    /// Asks for a receive buffer of `bytes`, past the system's limit where we are allowed to, and returns
     /// how many there are. The kernel counts its own bookkeeping in.
     ///
     /// # Errors
@@ -102,8 +102,8 @@ impl Listener {
     /// Where a datagram was sent to. The address is unspecified where the system is to choose, as after an IPv6
     /// multicast; the interface is 0 where it is not needed to answer.
     pub fn destination(&self, received: Received<'_>) -> Destination {
-        let told = control::destination(received.control);
-        let destination = told.unwrap_or(Destination {
+        let named = control::destination(received.control);
+        let destination = named.unwrap_or(Destination {
             address: self.address.ip().to_canonical(),
             interface: 0,
             is_everybody: false,

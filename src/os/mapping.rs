@@ -36,7 +36,7 @@ pub(super) struct Mapping {
     look: Cell<Look>,
     /// Parts of the file that were in memory lately, each at its number modulo the length of this.
     seen: Box<[Cell<Seen>]>,
-    /// Some of it had to be read since it was mapped, or that cannot be told: pages may be missing anywhere.
+    /// Some of it had to be read since it was mapped, or that is not known: pages may be missing anywhere.
     is_cold: Cell<bool>,
 }
 
@@ -47,7 +47,7 @@ struct Seen {
     at: Moment,
 }
 
-/// How this file system tells what is in memory.
+/// How to find out what is in memory on this file system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Look {
     /// By a read that does not wait.
@@ -95,7 +95,7 @@ impl Mapping {
     }
 
     /// Returns how many bytes from `begin` on, which is the beginning of a page, are in memory without a gap, as far as
-    /// can be told; looks no further than to `end`, and than one part.
+    /// is known; looks no further than to `end`, and than one part.
     fn resident(&self, begin: usize, end: usize) -> usize {
         let wanted = (end - begin).min(PART);
         if self.look.get() == Look::Read {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// Does nothing, and tells that no call is barred.
+/// Does nothing; 0 says that no call is barred.
 ///
 /// # Errors
 /// None.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::unistd::write;
 
-/// A service manager that wants to be told.
+/// A service manager that wants messages.
 #[derive(Debug)]
 pub struct Notify {
     socket: UnixDatagram,
@@ -38,7 +38,7 @@ impl Notify {
         })
     }
 
-    /// Tells it something, such as `READY=1`, if it takes that at once.
+    /// Sends it a message, such as `READY=1`, if it takes that at once.
     pub fn tell(&self, text: &str) {
         let _ = write(&self.socket, text.as_bytes());
     }

@@ -56,7 +56,7 @@ pub(super) fn look_without_waiting(
 fn read_vectors(file: &File, offset: u64, vectors: &[libc::iovec]) -> io::Result<Option<usize>> {
     let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
     let count = libc::c_int::try_from(vectors.len()).map_err(io::Error::other)?;
-    // SAFETY: so many vectors there are; each describes bytes of a buffer above, which the kernel may write to.
+    // SAFETY: there are this many vectors; each describes bytes of a buffer above, which the kernel may write to.
     let read = unsafe {
         libc::preadv2(
             file.as_raw_fd(),

@@ -1,4 +1,4 @@
-//! A UDP port of a simulated machine: open to whoever writes to it, and told when nobody listens at the
+//! A UDP port of a simulated machine: open to anybody, with an error when nobody listens at the
 //! other end.
 
 use std::io;
@@ -35,7 +35,7 @@ impl Port {
     /// Sends a datagram.
     ///
     /// # Errors
-    /// Those of sendto(2). `ConnectionRefused` tells of an earlier datagram; this one was not sent.
+    /// Those of sendto(2). `ConnectionRefused` is about an earlier datagram; this one was not sent.
     pub fn send(&self, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
         self.socket.send_to(datagram, &to.into()).map(drop)
     }

@@ -27,7 +27,7 @@ pub fn change_root(directory: BorrowedFd<'_>) -> io::Result<()> {
 /// Becomes `user` and `group`, without supplementary groups.
 ///
 /// # Errors
-/// Where that is not allowed. Clearing the groups may be forbidden to somebody who is that user already.
+/// Where that is not allowed. Clearing the groups may be forbidden to a process that is that user already.
 pub fn become_user(user: u32, group: u32) -> io::Result<()> {
     let cleared = setgroups(&[]);
     if acts_as() != (user, group) {

@@ -97,7 +97,7 @@ pub fn memory() -> io::Result<u64> {
     Ok(sysinfo()?.ram_total())
 }
 
-/// Raises the limit of open descriptors to `needed`, past the hard limit where we may, and tells the
+/// Raises the limit of open descriptors to `needed`, past the hard limit where we may, and returns the
 /// limit that is then in force.
 ///
 /// # Errors

@@ -39,7 +39,7 @@ pub struct Received<'a> {
     pub bytes: &'a [u8],
     /// It was longer than the buffer, and its end is lost.
     pub is_truncated: bool,
-    /// Who sent it, where the system told.
+    /// Who sent it; `None` if the system does not say.
     pub from: Option<SocketAddr>,
     pub(super) control: &'a [u8],
 }

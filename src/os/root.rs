@@ -2,7 +2,7 @@
 //!
 //! Where the path leads over a symbolic link, the link may be swapped: the directory that holds it is kept open, and
 //! whatever the link names beneath that one can be served from then on. Everything else that happens to the path,
-//! such as a file system that is mounted over it, can only be told.
+//! such as a file system that is mounted over it, can only be reported.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -259,7 +259,7 @@ fn links_in(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     links
 }
 
-/// A directory that holds more than what somebody may want to be served.
+/// A directory that holds more than what is to be served.
 fn is_general(directory: &Path) -> bool {
     let is_in =
         |list: &[&str], directory: &Path| list.iter().any(|&path| Path::new(path) == directory);
@@ -319,7 +319,7 @@ const GENERAL: &[&str] = &[
     "/var/www",
 ];
 
-/// All that lies directly in these, such as somebody's home, is general, too.
+/// All that lies directly in these, such as a user's home, is general, too.
 const PARENTS_OF_GENERAL: &[&str] = &[
     "/dev",
     "/etc",

@@ -16,7 +16,7 @@ use seccompiler::{
 
 use super::lines::{log_descriptor, takes_a_line};
 
-/// Confines all threads of this process to the calls of the loop and its helper, for ever, and tells how many these are; 0 where the
+/// Confines all threads of this process to the calls of the loop and its helper, for ever, and returns how many these are; 0 where the
 /// kernel has no filters. Without `opens_beneath`, openat2(2) fails as on a kernel that lacks it: then
 /// each file is opened by openat(2), whose flags the filter can see.
 ///
@@ -44,7 +44,7 @@ pub fn confine(opens_beneath: bool) -> io::Result<usize> {
 /// By the number of the call; any of its rules is enough, and no rule is needed where there is none.
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// Tells whether the kernel has filters.
+/// Whether the kernel has filters.
 fn apply(rules: Rules, otherwise: SeccompAction, on_match: SeccompAction) -> io::Result<bool> {
     let program = SeccompFilter::new(rules, otherwise, on_match, ARCHITECTURE)
         .and_then(BpfProgram::try_from)
@@ -171,7 +171,7 @@ const CALLS_WITH_ARGUMENTS: &[(c_long, &[Condition])] = &[
     (libc::SYS_fcntl, &[is(1, libc::F_GETFD)]),
     // A file that several wait for is opened once.
     (libc::SYS_fcntl, &[is(1, libc::F_DUPFD_CLOEXEC)]),
-    // How a program that finds a fault in itself ends: abort(3), and the handler that tells of a stack
+    // How a program that finds a fault in itself ends: abort(3), and the handler that reports a stack
     // overflow.
     (libc::SYS_tgkill, &[is(2, libc::SIGABRT)]),
     (libc::SYS_tkill, &[is(1, libc::SIGABRT)]),
@@ -228,5 +228,5 @@ struct Violation {
     architecture: c_uint,
 }
 
-/// As a shell tells of a process that SIGSYS killed.
+/// As a shell reports a process that SIGSYS killed.
 const EXIT_STATUS: c_int = 128 + libc::SIGSYS;

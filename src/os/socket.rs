@@ -83,11 +83,11 @@ impl ClientSocket {
         Ok(u16::try_from(payload.max(0)).unwrap_or(u16::MAX))
     }
 
-    /// Takes one datagram out of the socket without waiting, as much of it as `buffer` holds, and tells
+    /// Takes one datagram out of the socket without waiting, as much of it as `buffer` holds, and returns
     /// who sent it.
     ///
     /// # Errors
-    /// `WouldBlock` where nothing is there, or what the network has told since the last call.
+    /// `WouldBlock` where nothing is there, or an error that the network reported since the last call.
     pub fn receive<'b>(&self, buffer: &'b mut [u8]) -> io::Result<(&'b [u8], SocketAddr)> {
         let (length, from) = self.socket.recv_from(buffer)?;
         Ok((&buffer[..length], from))
@@ -96,7 +96,7 @@ impl ClientSocket {
     /// Sends one datagram that is gathered from `pieces`.
     ///
     /// # Errors
-    /// Those of sendmsg(2), among them what the network has told since the last call.
+    /// Those of sendmsg(2), among them what the network reported since the last call.
     pub fn send(&self, pieces: &[IoSlice<'_>]) -> io::Result<()> {
         SockRef::from(&self.socket).send_vectored(pieces).map(drop)
     }
@@ -105,7 +105,7 @@ impl ClientSocket {
     /// buffer that the kernel or the network card cuts up (UDP_SEGMENT). All leave, or none.
     ///
     /// # Errors
-    /// As [`ClientSocket::send`]; [`is_unsegmentable`] tells those that mean that it cannot be done here.
+    /// As [`ClientSocket::send`]; [`is_unsegmentable`] is true for those that mean that it cannot be done here.
     pub fn send_segments(&self, datagrams: &[Pieces<'_>], size: u16) -> io::Result<()> {
         let control = Outgoing::segments(size);
         let message = MsgHdr::new()
@@ -114,7 +114,7 @@ impl ClientSocket {
         SockRef::from(&self.socket).sendmsg(&message, 0).map(drop)
     }
 
-    /// Sends datagrams one after the other with one call, at most [`DATAGRAMS_MAX`], and tells how many left.
+    /// Sends datagrams one after the other with one call, at most [`DATAGRAMS_MAX`], and returns how many left.
     ///
     /// # Errors
     /// As [`ClientSocket::send`], where the first did not leave.

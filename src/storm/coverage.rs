@@ -10,7 +10,7 @@ pub(crate) struct Coverage {
 }
 
 impl Coverage {
-    /// Tells how many bytes of a piece are new.
+    /// Returns how many bytes of a piece are new.
     pub(crate) fn add(&mut self, begin: u64, end: u64) -> u64 {
         let begin = begin.max(self.to);
         if end <= begin || self.ahead.contains(&(begin, end)) {

@@ -97,7 +97,7 @@ impl Fleet {
         self.timers.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Lets timers run out, a bounded number, and tells whether more are due.
+    /// Lets timers run out, a bounded number, and returns whether more are due.
     pub(crate) fn on_wakeup(&mut self, now: Moment, poll: &Poll) -> io::Result<bool> {
         for _ in 0..TIMERS_AT_ONCE {
             let Some(&Reverse((at, number))) = self.timers.peek() else {
@@ -129,7 +129,7 @@ impl Fleet {
         batch: &mut Batch,
         poll: &Poll,
     ) -> io::Result<()> {
-        // The socket may be gone since it was told to be ready.
+        // The socket may be gone since it became ready.
         while let Some(opened) = self.sockets.get(key) {
             let (number, port) = (opened.seat, opened.port);
             let now = clock.now();
@@ -191,7 +191,7 @@ impl Fleet {
         self.attend(now, number, poll)
     }
 
-    /// Does what a machine wants after it was told something.
+    /// Does what a machine wants after an event.
     fn attend(&mut self, now: Moment, number: usize, poll: &Poll) -> io::Result<()> {
         while let Some(datagram) = self.seats[number].machine.next_datagram() {
             let to = match datagram.to {

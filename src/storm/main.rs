@@ -87,7 +87,7 @@ fn print(text: &str, is_well: bool) -> ExitCode {
     }
 }
 
-/// Tells the operator, if anybody listens.
+/// Complains on standard error, if that takes it.
 fn complain(message: &str) {
     let _ = writeln!(io::stderr(), "tftp-storm: {message}");
 }

@@ -142,7 +142,7 @@ pub(crate) struct Order {
     pub(crate) pid: Option<u32>,
 }
 
-/// Understands the arguments that follow the program's name, or tells what is wrong with them.
+/// Parses the arguments that follow the program's name, or returns what is wrong with them.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     let matches = parser().parse(arguments).map_err(|fail| fail.to_string())?;
     if matches.opt_present("help") {
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_are_told_in_many_ways() {
+    fn servers_are_named_in_many_ways() {
         for (text, address) in [
             ("127.0.0.1:7", "127.0.0.1:7"),
             ("::1", "[::1]:69"),

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use crate::results::{Quantiles, Results};
 use crate::seat::Seat;
 
-/// A row: what it is about, and what is told.
+/// A row: a title and its text.
 fn row(f: &mut Formatter<'_>, name: &str, text: impl Display) -> fmt::Result {
     writeln!(f, "{name:<14}{text}")
 }

@@ -113,7 +113,7 @@ impl Network {
     }
 }
 
-/// The address so many behind the first one, whose lowest `cleared` bits are taken for zeroes.
+/// The address `number` places behind the first one, whose lowest `cleared` bits are taken for zeroes.
 fn add(first: IpAddr, number: u128, cleared: u32) -> IpAddr {
     match first {
         IpAddr::V4(v4) => {

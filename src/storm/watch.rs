@@ -20,7 +20,7 @@ pub(crate) struct OwnTime {
     busy_used: Duration,
     busy_waited: Duration,
     total_used: Duration,
-    /// Ready to run, but somebody else had the processor.
+    /// Ready to run, but another process had the processor.
     waited: Duration,
 }
 
@@ -147,7 +147,7 @@ impl ServerProcess {
         }
     }
 
-    /// Looks once more, and tells the processor time that was used since the beginning.
+    /// Looks once more, and returns the processor time that was used since the beginning.
     pub(crate) fn processor_time(&mut self) -> Duration {
         self.look();
         self.used().saturating_sub(self.before)
@@ -239,7 +239,7 @@ fn memory(id: u32) -> Option<(u64, u64)> {
 }
 
 const LOOK: Duration = Duration::from_millis(400);
-/// At most one part in so many of our time is spent on it.
+/// At most one part in this many of our time is spent on it.
 const LOOK_SHARE: u32 = 20;
 /// As every Linux counts for user space.
 const TICKS_PER_SECOND: u64 = 100;

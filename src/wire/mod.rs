@@ -123,7 +123,7 @@ impl Refusal {
         }
     }
 
-    /// The text on the wire and in the log. It never tells a path of the server.
+    /// The text on the wire and in the log. It never holds a path of the server.
     pub fn message(self) -> &'static str {
         match self {
             Refusal::NotFound => "no such file",

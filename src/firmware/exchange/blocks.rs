@@ -97,7 +97,7 @@ impl Exchange {
     }
 
     /// Takes the bytes of the awaited block, of which none may be wanted. Where blocks are longer than agreed,
-    /// it goes on reading at the number and the place within it that the agreed size tells.
+    /// it goes on reading at the number and the place within it that the agreed size gives.
     fn take(&mut self, length: u16) -> Effect {
         let position = self.received;
         let blksize = u64::from(self.blksize);
@@ -110,7 +110,7 @@ impl Exchange {
         Effect::Filed { position, length }
     }
 
-    /// The end that a block in order brings; `ended` tells that it is the last one.
+    /// The end that a block in order brings; `ended` says that it is the last one.
     fn end_after_block(&self, ended: bool) -> Option<End> {
         let size = self.received;
         match (self.setting.aim, &self.profile.before) {

@@ -41,7 +41,7 @@ impl Exchange {
         NOTHING
     }
 
-    /// Takes one granted option, or tells the error code that it deserves.
+    /// Takes one granted option, or returns the error code that it deserves.
     fn on_option(&mut self, name: &[u8], value: u64) -> Result<(), u16> {
         let rules = self.profile.oack;
         let value32 = u32::try_from(value).unwrap_or(u32::MAX);
