@@ -58,7 +58,7 @@ impl Listener {
     /// It is not a UDP socket, or not one that takes requests.
     pub fn adopt(socket: OwnedFd) -> io::Result<Listener> {
         let socket = Socket::from(socket);
-        let is_udp = (socket.r#type()?, socket.protocol()?) == (Type::DGRAM, Some(Protocol::UDP));
+        let is_udp = (socket.r#type()?, socket.protocol()?) == (Type::DGRAM.cloexec(), Some(Protocol::UDP));
         let address = socket.local_addr()?.as_socket();
         let bound = address.filter(|address| is_udp && address.port() != 0);
         let Some(address) = bound.filter(|_| socket.peer_addr().is_err()) else {
@@ -157,7 +157,7 @@ impl Listener {
 /// (connect(2)).
 fn is_everybody(address: Ipv4Addr) -> bool {
     // The sandbox wants UDP by its number, which the standard library leaves out.
-    let probe = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP));
+    let probe = Socket::new(Domain::IPV4, Type::DGRAM.cloexec(), Some(Protocol::UDP));
     let connected = probe.and_then(|probe| probe.connect(&SocketAddr::from((address, 9)).into()));
     let is_broadcast =
         connected.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);

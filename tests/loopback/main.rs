@@ -38,6 +38,7 @@ mod faults;
 mod file_servers;
 mod firewalls;
 mod forged;
+mod handed;
 mod held;
 mod idle;
 mod leases;
