@@ -87,6 +87,9 @@ impl LogLines {
             .write_head(line.first().copied().unwrap_or(0), &mut self.text);
         let room = LINE_MAX - self.text.len();
         self.text.extend(&line[..line.len().min(room)]);
+        if matches!(self.form, Form::Syslog(_)) {
+            self.text.pop_if(|byte| *byte == b'\n');
+        }
         let written = match (write(log_descriptor(), &self.text), self.form) {
             // Syslogd was started, or restarted.
             (Err(Errno::ECONNREFUSED | Errno::ECONNRESET | Errno::ENOTCONN), Form::Syslog(_)) => {

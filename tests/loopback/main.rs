@@ -52,6 +52,7 @@ mod privileges;
 mod security;
 mod seen_elsewhere;
 mod segments;
+mod service;
 mod signals;
 mod small_mtu;
 mod socket_errors;
