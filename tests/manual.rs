@@ -157,6 +157,7 @@ fn the_unit_waits_for_what_it_serves_and_begins_again_for_ever() {
     assert!(value("RestartSec=").parse::<u32>().expect("seconds") >= 1);
     let manual = section(MANUAL, "EXAMPLES");
     for key in [
+        "Type=",
         "RequiresMountsFor=",
         "StartLimitIntervalSec=",
         "RestartSec=",
