@@ -174,7 +174,7 @@ impl World {
         let awaited = match self.lookups.under_way(name) {
             Some(awaited) => awaited,
             None => {
-                let job = Job::Open(self.files.lookup(name).ok()?);
+                let job = Job::Open(self.files.lookup(name));
                 self.helper.as_ref()?.ask(job).ok()?;
                 self.lookups.begin(name)
             }

@@ -39,7 +39,7 @@ use crate::os::notify::Notify;
 use crate::os::poll::{Events, LISTENERS_MAX, Poll, Source};
 use crate::os::process::{Signal, Signals, memory, raise_descriptor_limit};
 use crate::os::receive::{Batch, Received};
-use crate::server::{Io, Limits, Local, Server};
+use crate::server::{Heard, Io, Limits, Local, Server};
 use crate::wire::{Malformed, Peer};
 use events::LogEvent;
 use io::{AfterError, World, after_error};
@@ -265,9 +265,10 @@ impl Daemon {
             return self.unread_listeners.clear();
         }
         if !self.unread_listeners.is_empty() {
-            let World { files, log, .. } = &mut self.world;
-            if let Some(root) = self.root.look(now, files, log) {
-                self.server.rename_root(root);
+            let World { files, helper, .. } = &self.world;
+            self.root.look(now, files, helper.as_ref());
+            if self.root.waits_until(now).is_some() {
+                return;
             }
         }
         let Daemon {
@@ -305,13 +306,24 @@ impl Daemon {
 
     /// Hands what the helper has done to those who wait for it, a bounded number at once.
     fn receive_done(&mut self, now: Moment) {
-        let Daemon { server, world, .. } = self;
+        let Daemon {
+            root,
+            server,
+            world,
+            ..
+        } = self;
         for _ in 0..DONE_AT_ONCE {
             match world.next_done() {
                 None => return,
                 Some(Done::Read(client, serial, fetched)) => {
                     if world.fetched(client, serial, fetched) {
                         server.on_writable(client);
+                    }
+                }
+                Some(Done::Looked(seen)) => {
+                    let World { files, log, .. } = world;
+                    if let Some(names) = root.saw(now, seen, files, log) {
+                        server.rename_root(names);
                     }
                 }
                 Some(Done::Opened(name, opened)) => {
@@ -346,15 +358,21 @@ impl Daemon {
     }
 
     fn sleep(&mut self, now: Moment) -> Result<Turn, Failure> {
-        let unread = self.unread_listeners.len() + self.world.unread.len();
+        let requests_at = match self.unread_listeners.is_empty() {
+            true => None,
+            false => self.root.waits_until(now),
+        };
+        let may_go_on = !self.world.unread.is_empty()
+            || self.world.has_done
+            || self.server.has_ready()
+            || (!self.unread_listeners.is_empty() && requests_at.is_none());
         let tell_at = self.manager.look(now, &self.server);
-        let until = if unread > 0 || self.world.has_done || self.server.has_ready() {
-            Some(now)
-        } else {
-            [tell_at, self.server.next_wakeup()]
+        let until = match may_go_on {
+            true => Some(now),
+            false => [tell_at, self.server.next_wakeup(), requests_at]
                 .into_iter()
                 .flatten()
-                .min()
+                .min(),
         };
         let wait = self.world.poll.wait(&mut self.events, now, until);
         trying("epoll", wait)?;
@@ -398,7 +416,7 @@ fn take_request(
         is_everybody: asked.is_everybody,
     };
     match server.on_request(now, world, peer, local, received.bytes) {
-        Some(awaited) => {
+        Heard::Busy(Some(awaited)) => {
             let request = Request {
                 local,
                 datagram: received.bytes.into(),
@@ -406,18 +424,9 @@ fn take_request(
             };
             world.lookups.add_request(awaited, peer, request);
         }
-        None => world.lookups.forget(peer),
+        Heard::Busy(None) => {}
+        Heard::Judged => world.lookups.forget(peer),
     }
-}
-
-/// Before the right to write files is given up, and once the addresses are ours.
-fn write_pid_file(settings: &Settings) -> Result<Option<PidFile>, Failure> {
-    let Some(path) = &settings.pidfile else {
-        return Ok(None);
-    };
-    let file = PidFile::open(path, !settings.sandbox);
-    let written = file.and_then(|file| file.write().map(|()| file));
-    trying(path.display(), written).map(Some)
 }
 
 fn open_root(settings: &Settings) -> Result<Files, Failure> {

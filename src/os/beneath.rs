@@ -88,7 +88,7 @@ pub(super) fn may_search(directory: BorrowedFd<'_>) -> nix::Result<()> {
 pub(super) fn open_cached(
     root: BorrowedFd<'_>,
     is_root_local: bool,
-    local_devices: &[(u32, u32)],
+    local_devices: &[LocalDevice],
     path: &[u8],
 ) -> nix::Result<Option<OwnedFd>> {
     let beneath =
@@ -122,31 +122,52 @@ pub(super) fn open_cached(
         return Ok(None);
     };
     match device_of(&entry) {
-        Some(device) if local_devices.contains(&device) => {
+        Some(number) if local_devices.iter().any(|device| device.number == number) => {
             found(openat2(root, path, how(reading(), beneath)))
         }
         _ => Ok(None),
     }
 }
 
-/// The device of an open file, if that is a disk of this machine or its memory. It may wait for a server.
-pub(super) fn local_device(file: &impl AsFd) -> Option<(u32, u32)> {
+/// A disk of this machine, or a part of its memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct LocalDevice {
+    pub number: DeviceNumber,
+    pub is_memory: bool,
+}
+
+/// Major and minor.
+pub(super) type DeviceNumber = (u32, u32);
+
+/// The device of an open file, if that is one of this machine. It may wait for a server.
+pub(super) fn local_device(file: &impl AsFd) -> Option<LocalDevice> {
     let kind = fstatfs(file).ok()?.filesystem_type();
-    LOCAL.contains(&kind).then(|| device_of(file)).flatten()
+    let number = LOCAL.contains(&kind).then(|| device_of(file)).flatten()?;
+    Some(LocalDevice {
+        number,
+        is_memory: kind == TMPFS_MAGIC,
+    })
 }
 
 /// The device of an open file, as far as it is known without asking anybody.
-pub(super) fn device_of(file: &impl AsFd) -> Option<(u32, u32)> {
+pub(super) fn device_of(file: &impl AsFd) -> Option<DeviceNumber> {
+    let state = known_state(file).ok()?;
+    Some((state.stx_dev_major, state.stx_dev_minor))
+}
+
+/// The state of an open file, as far as it is known without asking anybody.
+///
+/// # Errors
+/// As statx(2).
+pub(super) fn known_state(file: &impl AsFd) -> nix::Result<libc::statx> {
     let mut state = std::mem::MaybeUninit::<libc::statx>::uninit();
+    let descriptor = file.as_fd().as_raw_fd();
     let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
+    let wanted = libc::STATX_BASIC_STATS;
     // SAFETY: the path ends with a zero, and the kernel fills the whole of `state` where it returns 0.
     unsafe {
-        let descriptor = file.as_fd().as_raw_fd();
-        let result = libc::statx(descriptor, c"".as_ptr(), flags, 0, state.as_mut_ptr());
-        (result == 0).then(|| {
-            let state = state.assume_init();
-            (state.stx_dev_major, state.stx_dev_minor)
-        })
+        let result = libc::statx(descriptor, c"".as_ptr(), flags, wanted, state.as_mut_ptr());
+        Errno::result(result).map(|_| state.assume_init())
     }
 }
 

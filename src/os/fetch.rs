@@ -1,14 +1,15 @@
 //! A piece of a file that is read where that may take long.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use super::handle::Handle;
+
 /// A piece of a file that is to be read.
 #[derive(Debug)]
 pub struct Fetch {
-    pub(super) file: Arc<File>,
+    pub(super) file: Arc<Handle>,
     pub(super) offset: u64,
     pub(super) length: usize,
     /// Where the bytes go, as long as the piece; empty where they only have to be in memory.
@@ -46,6 +47,10 @@ impl Fetch {
                 Err(error) => break Err(error),
             }
         };
+        if self.file.is_remote() {
+            // Its state is asked for here, so the loop need not (see `original`).
+            let _ = self.file.metadata();
+        }
         Fetched {
             offset: self.offset,
             count,

@@ -6,16 +6,18 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-use nix::sys::stat::{FileStat, Mode, SFlag};
+use nix::sys::stat::{FileStat, Mode, SFlag, major, minor};
 
-use super::beneath;
+use super::beneath::{self, DeviceNumber, LocalDevice};
 use super::content::{Content, ReadContent, TextContent};
-use super::mapping::{Mapped, Mapping, reads_are_counted};
+use super::handle::{Closer, Handle};
+use super::mapping::{self, Mapped, Mapping, reads_are_counted};
 use super::original::Original;
-use super::root::Root;
+use super::root::{self, Root};
 pub use super::root::{Astray, Found};
 use super::walk::{Bounds, Walk};
 use crate::name::{FileName, FileNameBuf, RootPrefixes};
@@ -29,7 +31,7 @@ pub struct Files {
     public_only: bool,
     /// The devices below the root that are known to be disks of this machine: opening a file whose name is cached waits
     /// for nobody there.
-    local_devices: Vec<(u32, u32)>,
+    local_devices: Vec<LocalDevice>,
     /// The root is on one of them.
     is_root_local: bool,
     /// What the helper has opened, for those who asked.
@@ -46,9 +48,9 @@ pub struct Files {
 #[derive(Debug)]
 pub struct Lookup {
     pub(super) name: FileNameBuf,
-    directory: OwnedFd,
+    directory: Arc<OwnedFd>,
     /// The absolute paths by which the directory is known.
-    names: Vec<Vec<u8>>,
+    names: Arc<[Vec<u8>]>,
     public_only: bool,
 }
 
@@ -62,10 +64,24 @@ struct Known {
 /// A file that the helper has opened.
 #[derive(Debug)]
 pub struct Opened {
-    file: OwnedFd,
-    state: FileStat,
+    regular: Regular,
     /// Its device, if that is one of this machine.
-    local_device: Option<(u32, u32)>,
+    local_device: Option<LocalDevice>,
+}
+
+/// A regular file that is open.
+#[derive(Clone, Debug)]
+struct Regular {
+    file: Arc<Handle>,
+    state: FileStat,
+    look: mapping::Look,
+}
+
+/// Where the path of the root leads, as the helper saw it.
+#[derive(Debug)]
+pub struct Seen {
+    root: root::Seen,
+    local_device: Option<LocalDevice>,
 }
 
 /// Why a file cannot be had.
@@ -115,7 +131,7 @@ impl Files {
     /// Where it cannot be read, or is no directory.
     pub fn new(root: &Path, public_only: bool) -> io::Result<Files> {
         let root = Root::open(root)?;
-        let local_device = beneath::local_device(&root.directory());
+        let local_device = beneath::local_device(root.directory());
         Ok(Files {
             root,
             public_only,
@@ -134,10 +150,15 @@ impl Files {
         RootPrefixes::new(self.root.names().iter().map(Vec::as_slice))
     }
 
-    /// Looks whether the path that was given still leads to the root, and follows a link that was swapped. What is
-    /// open stays open.
-    pub fn look_at_root(&mut self) -> Found {
-        let found = self.root.look();
+    /// What the helper needs to look whether the path that was given still leads to the root.
+    pub fn look_at_root(&self) -> root::Look {
+        self.root.look()
+    }
+
+    /// Takes note of what it saw, and follows a link that was swapped. What is open stays open.
+    pub fn follow_root(&mut self, seen: Seen) -> Found {
+        let found = self.root.follow(seen.root);
+        self.remember_local(seen.local_device);
         self.look_at_device();
         found
     }
@@ -165,7 +186,7 @@ impl Files {
     /// All that may ever have to be read lies beneath these.
     pub fn directories(&self) -> Vec<BorrowedFd<'_>> {
         let holder = self.root.holder().map(|(directory, _)| directory);
-        [self.root.directory()].into_iter().chain(holder).collect()
+        [self.as_fd()].into_iter().chain(holder).collect()
     }
 
     /// A walk past everything below the root.
@@ -181,7 +202,8 @@ impl Files {
     /// # Errors
     /// As [`Files::open`].
     pub fn find(&self, name: FileName<'_>) -> Result<u64, Unavailable> {
-        self.open_regular(name).map(|(_, state)| size_of(&state))
+        self.open_regular(name)
+            .map(|regular| size_of(&regular.state))
     }
 
     /// Opens a file to be sent as it is, or, with `as_text`, as netascii; returns its size in bytes.
@@ -193,14 +215,14 @@ impl Files {
         name: FileName<'_>,
         as_text: bool,
     ) -> Result<(Content, u64), Unavailable> {
-        let (file, state) = self.open_regular(name)?;
-        let original = Original::new(File::from(file), &state);
+        let Regular { file, state, look } = self.open_regular(name)?;
+        let original = Original::new(file, &state);
         let length = original.length;
         if as_text {
             let text = TextContent::new(original);
             return Ok((Content::Text(Box::new(text)), length));
         }
-        let content = match self.mapping(original, &state) {
+        let content = match self.mapping(original, &state, look) {
             Ok(mapping) => Content::Mapped(Mapped::new(mapping)),
             Err(original) => Content::Read(Box::new(ReadContent::new(original))),
         };
@@ -208,31 +230,39 @@ impl Files {
     }
 
     /// What the helper needs to open a file.
-    pub fn lookup(&self, name: FileName<'_>) -> io::Result<Lookup> {
-        Ok(Lookup {
+    pub fn lookup(&self, name: FileName<'_>) -> Lookup {
+        Lookup {
             name: name.to_owned(),
-            directory: self.root.directory().try_clone_to_owned()?,
-            names: self.root.names().to_vec(),
+            directory: Arc::clone(self.root.directory()),
+            names: Arc::clone(self.root.names()),
             public_only: self.public_only,
-        })
+        }
     }
 
     fn look_at_device(&mut self) {
-        let device = beneath::device_of(&self.root.directory());
-        self.is_root_local = device.is_some_and(|device| self.local_devices.contains(&device));
+        let number = beneath::device_of(self.root.directory());
+        self.is_root_local = number.is_some_and(|number| self.local_device(number).is_some());
+    }
+
+    fn local_device(&self, number: DeviceNumber) -> Option<LocalDevice> {
+        let mut devices = self.local_devices.iter();
+        devices.find(|device| device.number == number).copied()
+    }
+
+    fn remember_local(&mut self, device: Option<LocalDevice>) {
+        if let Some(device) = device
+            && self.local_devices.len() < LOCAL_DEVICES_MAX
+            && !self.local_devices.contains(&device)
+        {
+            self.local_devices.push(device);
+            self.look_at_device();
+        }
     }
 
     /// What the helper found, until [`Files::forget_found`].
     pub fn keep_found(&mut self, name: FileNameBuf, opened: Result<Opened, Unavailable>) {
-        if let Ok(Opened {
-            local_device: Some(device),
-            ..
-        }) = &opened
-            && self.local_devices.len() < LOCAL_DEVICES_MAX
-            && !self.local_devices.contains(device)
-        {
-            self.local_devices.push(*device);
-            self.look_at_device();
+        if let Ok(opened) = &opened {
+            self.remember_local(opened.local_device);
         }
         self.known = Some(Known { name, opened });
     }
@@ -243,19 +273,24 @@ impl Files {
     }
 
     /// Opens a file without waiting for any disk.
-    fn open_regular(&self, name: FileName<'_>) -> Result<(OwnedFd, FileStat), Unavailable> {
+    fn open_regular(&self, name: FileName<'_>) -> Result<Regular, Unavailable> {
         if let Some(found) = self.known.as_ref().filter(|it| it.name.as_name() == name) {
             return match &found.opened {
-                Ok(Opened { file, state, .. }) => {
-                    let file = file.try_clone().map_err(|_| Unavailable::Exhausted)?;
-                    Ok((file, *state))
-                }
+                Ok(opened) => Ok(opened.regular.clone()),
                 Err(unavailable) => Err(*unavailable),
             };
         }
-        let (directory, devices) = (self.root.directory(), &self.local_devices);
+        let (directory, devices) = (self.as_fd(), &self.local_devices);
         match beneath::open_cached(directory, self.is_root_local, devices, name.as_bytes()) {
-            Ok(Some(file)) => regular(file, self.public_only),
+            Ok(Some(file)) => {
+                let (file, state) = regular(file, self.public_only)?;
+                let device = self.local_device(number_of(&state));
+                Ok(Regular {
+                    file: Arc::new(Handle::local(File::from(file))),
+                    state,
+                    look: device.map_or(mapping::Look::Read, mapping::Look::of_local),
+                })
+            }
             Ok(None) => Err(Unavailable::Unknown),
             Err(error) => Err(unavailable(error)),
         }
@@ -263,7 +298,12 @@ impl Files {
 
     /// The mapping of a file, shared with other transfers of it; the file itself where it is empty or
     /// cannot be mapped.
-    fn mapping(&mut self, original: Original, state: &FileStat) -> Result<Rc<Mapping>, Original> {
+    fn mapping(
+        &mut self,
+        original: Original,
+        state: &FileStat,
+        look: mapping::Look,
+    ) -> Result<Rc<Mapping>, Original> {
         if original.length == 0 {
             return Err(original);
         }
@@ -275,7 +315,7 @@ impl Files {
         if self.mappings.len() >= self.mappings_max {
             return Err(original);
         }
-        let mapping = Rc::new(Mapping::new(original, self.reads_counted)?);
+        let mapping = Rc::new(Mapping::new(original, look, self.reads_counted)?);
         self.mappings.insert(identity, Rc::downgrade(&mapping));
         Ok(mapping)
     }
@@ -294,13 +334,26 @@ impl Files {
 /// The directory itself.
 impl AsFd for Files {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.root.directory()
+        self.root.directory().as_fd()
+    }
+}
+
+impl Seen {
+    /// Looks, however long that takes.
+    pub(super) fn by(look: &root::Look) -> Seen {
+        let root = look.see();
+        let local_device = match &root {
+            root::Seen::Another(directory, ..) => beneath::local_device(directory),
+            root::Seen::Same | root::Seen::Astray(_) => None,
+        };
+        Seen { root, local_device }
     }
 }
 
 impl Lookup {
-    /// Opens the file, however long that takes, and asks for its beginning.
-    pub(super) fn open(&self) -> Result<Opened, Unavailable> {
+    /// Opens the file, however long that takes, and asks for its beginning. Unless it lies in this machine, `closer`
+    /// closes it.
+    pub(super) fn open(&self, closer: &Closer) -> Result<Opened, Unavailable> {
         let path = self.name.as_name();
         let file = beneath::open(self.directory.as_fd(), &self.names, path.as_bytes());
         let (file, state) = regular(file.map_err(unavailable)?, self.public_only)?;
@@ -308,9 +361,14 @@ impl Lookup {
         let advice = PosixFadviseAdvice::POSIX_FADV_WILLNEED;
         let _ = posix_fadvise(&file, 0, BEGINNING, advice);
         let local_device = beneath::local_device(&file);
+        let file = File::from(file);
+        let look = mapping::Look::of(&file, local_device);
+        let file = Arc::new(match local_device {
+            Some(_) => Handle::local(file),
+            None => Handle::remote(file, closer),
+        });
         Ok(Opened {
-            file,
-            state,
+            regular: Regular { file, state, look },
             local_device,
         })
     }
@@ -326,6 +384,12 @@ fn regular(file: OwnedFd, public_only: bool) -> Result<(OwnedFd, FileStat), Unav
     } else {
         Ok((file, state))
     }
+}
+
+/// The device of a file.
+fn number_of(state: &FileStat) -> DeviceNumber {
+    let part = |number| u32::try_from(number).unwrap_or(u32::MAX);
+    (part(major(state.st_dev)), part(minor(state.st_dev)))
 }
 
 fn size_of(state: &FileStat) -> u64 {
@@ -406,6 +470,7 @@ mod tests {
         let mapped = open(&mut files, "file", false);
         let read = File::open(directory.join("file")).expect("a file");
         let state = nix::sys::stat::fstat(&read).expect("a state");
+        let read = Arc::new(Handle::local(read));
         let read = ReadContent::new(Original::new(read, &state));
         let mut netascii = VecDequeBytes::default();
         crate::wire::netascii::translate(&text, &mut netascii);

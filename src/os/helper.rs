@@ -1,17 +1,22 @@
 //! One thread beside the loop, which waits for disks so that the loop need not.
 //!
 //! It is started once the process has given up what it may not keep, and is confined as the loop is. Requests and
-//! replies are values of a bounded queue each; a reply wakes the poll. While a disk hangs the thread hangs with it:
-//! then what is asked of it waits or, once the queue is full, is not taken.
+//! replies are values of a queue each; a reply wakes the poll. While a disk hangs the thread hangs with it: then what
+//! is asked of it waits or, past a bound, is not taken. Files that it is to close have no bound of their own: there
+//! are never more of them than were open.
 
+use std::cell::Cell;
+use std::fs::File;
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread;
 
 use mio::Waker;
 
 use super::fetch::{Fetch, Fetched, SCRATCH};
-use super::files::{Lookup, Opened, Unavailable};
+use super::files::{Lookup, Opened, Seen, Unavailable};
+use super::handle::Closer;
+use super::root::Look;
 use crate::name::FileNameBuf;
 
 /// What the helper is asked to do.
@@ -22,6 +27,8 @@ pub enum Job {
     /// To read a piece of a file for the client of this number; the second number says for which of those that had
     /// the first.
     Read(usize, u32, Fetch),
+    /// To look where the path of the root leads.
+    Look(Look),
 }
 
 /// What came of it.
@@ -31,13 +38,26 @@ pub enum Done {
     Opened(FileNameBuf, Result<Opened, Unavailable>),
     /// What was read.
     Read(usize, u32, Fetched),
+    /// Where the path of the root leads.
+    Looked(Seen),
+}
+
+/// What reaches the thread.
+#[derive(Debug)]
+enum Task {
+    /// It is to be done, and answered.
+    Job(Job),
+    /// To close a file, which nobody waits for.
+    Close(File),
 }
 
 /// The helper, as the loop sees it.
 #[derive(Debug)]
 pub struct Helper {
-    jobs: SyncSender<Job>,
+    tasks: Sender<Task>,
     done: Receiver<Done>,
+    /// Jobs that it has and of which the loop has not taken the reply.
+    under_way: Cell<usize>,
 }
 
 impl Helper {
@@ -46,22 +66,31 @@ impl Helper {
     /// # Errors
     /// Where no thread may be started.
     pub fn start(waker: Waker) -> io::Result<Helper> {
-        let (jobs, todo) = sync_channel(JOBS_MAX);
+        let (tasks, todo) = channel();
         // With room for all that is under way, so a reply never waits for the loop.
-        let (replies, done) = sync_channel(JOBS_MAX + 1);
+        let (replies, done) = sync_channel(JOBS_MAX);
+        let closing = tasks.clone();
+        let closer = Closer::new(move |file| {
+            let _ = closing.send(Task::Close(file));
+        });
         let (ready, is_ready) = sync_channel(0);
         let work = move || {
             let mut scratch = vec![0; SCRATCH].into_boxed_slice();
             let _ = ready.send(());
-            while let Ok(job) = todo.recv() {
-                let reply = match job {
-                    Job::Open(lookup) => {
-                        let opened = lookup.open();
+            while let Ok(task) = todo.recv() {
+                let reply = match task {
+                    Task::Close(file) => {
+                        drop(file);
+                        continue;
+                    }
+                    Task::Job(Job::Open(lookup)) => {
+                        let opened = lookup.open(&closer);
                         Done::Opened(lookup.name, opened)
                     }
-                    Job::Read(client, serial, fetch) => {
+                    Task::Job(Job::Read(client, serial, fetch)) => {
                         Done::Read(client, serial, fetch.read(&mut scratch))
                     }
+                    Task::Job(Job::Look(look)) => Done::Looked(Seen::by(&look)),
                 };
                 let _ = replies.send(reply);
                 let _ = waker.wake();
@@ -76,7 +105,11 @@ impl Helper {
         is_ready
             .recv()
             .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
-        Ok(Helper { jobs, done })
+        Ok(Helper {
+            tasks,
+            done,
+            under_way: Cell::new(0),
+        })
     }
 
     /// Asks for something; gives it back where too much waits already.
@@ -84,18 +117,24 @@ impl Helper {
     /// # Errors
     /// The request itself.
     pub fn ask(&self, job: Job) -> Result<(), Job> {
-        self.jobs.try_send(job).map_err(|error| match error {
-            TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
-        })
+        if self.under_way.get() >= JOBS_MAX {
+            return Err(job);
+        }
+        self.under_way.update(|count| count + 1);
+        // Its end of the queue is never given up.
+        let _ = self.tasks.send(Task::Job(job));
+        Ok(())
     }
 
     /// The next reply, if one has come.
     pub fn next(&self) -> Option<Done> {
-        self.done.try_recv().ok()
+        let done = self.done.try_recv().ok()?;
+        self.under_way.update(|count| count - 1);
+        Some(done)
     }
 }
 
-/// Requests that wait for the helper: more than are under way in a full server, but for misses.
+/// Jobs under way: more than in a full server, but for misses.
 const JOBS_MAX: usize = 256;
 
 /// It opens files and reads, and nothing it calls needs much.

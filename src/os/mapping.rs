@@ -8,10 +8,12 @@
 //! what a thread reads (/proc/PID/io), and no page of the file had to be read when it was asked for, the first and the
 //! last page of a part stand for all. What one transfer saw holds for all others, for a moment.
 //!
-//! Where the file system knows no such reads (NFS, FUSE), the helper reads before each part is sent. It also reads what
-//! does not come within a second, and so finds out what cannot be read at all. tmpfs has nothing to wait for.
+//! Where the file system knows no such reads (NFS, FUSE), the helper reads before each part is sent: there, to ask for
+//! pages may wait, too. It also reads what does not come within a second, and so finds out what cannot be read at all.
+//! tmpfs has nothing to wait for.
 
 use std::cell::Cell;
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -21,8 +23,8 @@ use std::time::Duration;
 
 use memmap2::{Advice, Mmap, MmapOptions};
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 
+use super::beneath::LocalDevice;
 use super::fetch::{Fetch, Fetched};
 use super::nowait::{LOOK_MAX, PAGE_MIN, is_in_memory, look_without_waiting};
 use super::original::Original;
@@ -49,28 +51,58 @@ struct Seen {
 
 /// How to find out what is in memory on this file system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Look {
+pub(super) enum Look {
     /// By a read that does not wait.
     Read,
+    /// So, too; or all of it is, for it has no disk.
+    Memory,
     /// It does not: the helper reads what will be needed.
     Helper,
-    /// It cannot or need not.
+    /// It need not.
     Never,
 }
 
+impl Look {
+    /// How the file system of an open file does. It may wait for a server.
+    pub(super) fn of(file: &File, local_device: Option<LocalDevice>) -> Look {
+        match local_device {
+            Some(device) => Look::of_local(device),
+            None => match look_without_waiting(file, 0, 1) {
+                Ok(_) => Look::Read,
+                Err(_) => Look::Helper,
+            },
+        }
+    }
+
+    pub(super) fn of_local(device: LocalDevice) -> Look {
+        match device.is_memory {
+            true => Look::Memory,
+            false => Look::Read,
+        }
+    }
+
+    fn is_by_read(self) -> bool {
+        matches!(self, Look::Read | Look::Memory)
+    }
+}
+
 impl Mapping {
-    /// Maps a file; `reads_counted` as [`reads_are_counted`] says.
+    /// Maps a file of a file system with this `look`; `reads_counted` as [`reads_are_counted`] says.
     ///
     /// # Errors
     /// Where the file system, the address space or the number of mappings forbids it, or too little would
     /// be left of the last two; then the file is handed back.
-    pub(super) fn new(original: Original, reads_counted: bool) -> Result<Mapping, Original> {
+    pub(super) fn new(
+        original: Original,
+        look: Look,
+        reads_counted: bool,
+    ) -> Result<Mapping, Original> {
         let Ok(length) = usize::try_from(original.length) else {
             return Err(original);
         };
         // SAFETY: the file may change or shrink at any time. The bytes are handed to the kernel, which
         // copes with that, and never read here: `Mapped` gives out slices only to `Content::bytes`.
-        match unsafe { MmapOptions::new().len(length).map(&original.file) } {
+        match unsafe { MmapOptions::new().len(length).map(&**original.file) } {
             Ok(bytes) if has_reserve() => {
                 // What is read is for us to say: the usual advice is read_ahead_kb around each fault, 8 MB on many
                 // disks.
@@ -85,7 +117,7 @@ impl Mapping {
                 Ok(Mapping {
                     bytes,
                     original,
-                    look: Cell::new(Look::Read),
+                    look: Cell::new(look),
                     seen: vec![nothing; places].into(),
                     is_cold: Cell::new(!reads_counted),
                 })
@@ -98,7 +130,7 @@ impl Mapping {
     /// is known; looks no further than to `end`, and than one part.
     fn resident(&self, begin: usize, end: usize) -> usize {
         let wanted = (end - begin).min(PART);
-        if self.look.get() == Look::Read {
+        if self.look.get().is_by_read() {
             match look_without_waiting(&self.original.file, begin as u64, wanted) {
                 // Behind the end of a file that was cut there is nothing to wait for.
                 Ok(Some(count)) if count % PAGE_MIN != 0 || count == 0 => return wanted,
@@ -107,7 +139,7 @@ impl Mapping {
             }
         }
         match self.look.get() {
-            Look::Read | Look::Helper => 0,
+            Look::Read | Look::Memory | Look::Helper => 0,
             Look::Never => wanted,
         }
     }
@@ -115,10 +147,9 @@ impl Mapping {
     /// This file system knows no reads that do not wait, nor does it count what is read.
     fn look_otherwise(&self) {
         self.is_cold.set(true);
-        let kind = fstatfs(&self.original.file).map(|state| state.filesystem_type());
-        self.look.set(match kind {
-            Ok(TMPFS_MAGIC) => Look::Never,
-            _ => Look::Helper,
+        self.look.set(match self.look.get() {
+            Look::Memory | Look::Never => Look::Never,
+            Look::Read | Look::Helper => Look::Helper,
         });
     }
 
@@ -351,7 +382,7 @@ impl Mapped {
         let length = self.mapping.bytes.len();
         // A single page comes by itself.
         while length > PAGE_MIN
-            && self.mapping.look.get() == Look::Read
+            && self.mapping.look.get().is_by_read()
             && self.asked_to < end.min(length)
         {
             let part = self.asked_to / PART;

@@ -21,6 +21,7 @@ mod control;
 pub mod fetch;
 pub mod files;
 pub mod handed;
+mod handle;
 pub mod helper;
 mod landlock;
 pub mod lines;

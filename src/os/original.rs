@@ -1,19 +1,21 @@
 //! An open file, and what it was when it was opened.
 //!
 //! A file that is written to while it is sent would reach a client half old and half new, of the right length.
-//! The time of its last change gives that away; it is looked at when the end of the file is about to leave.
+//! The time of its last change gives that away; it is looked at when the end of the file is about to leave. Servers of
+//! files are not asked for it then: the helper did so when it read the last bytes.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use nix::sys::stat::FileStat;
 
+use super::beneath;
+use super::handle::Handle;
+
 /// A file that is to reach its clients as it was.
 #[derive(Debug)]
 pub(super) struct Original {
-    pub file: Arc<File>,
+    pub file: Arc<Handle>,
     /// Bytes.
     pub length: u64,
     /// When it was last written to: seconds and nanoseconds.
@@ -26,9 +28,9 @@ impl Original {
         clippy::unnecessary_cast,
         reason = "the width of these fields differs between systems"
     )]
-    pub(super) fn new(file: File, state: &FileStat) -> Original {
+    pub(super) fn new(file: Arc<Handle>, state: &FileStat) -> Original {
         Original {
-            file: Arc::new(file),
+            file,
             length: u64::try_from(state.st_size).unwrap_or(0),
             modified: (state.st_mtime as i64, state.st_mtime_nsec as i64),
         }
@@ -38,10 +40,11 @@ impl Original {
     /// it moves, too, where another file takes the place of this one.
     ///
     /// # Errors
-    /// `UnexpectedEof` where it was written to or cut short, else as fstat(2).
+    /// `UnexpectedEof` where it was written to or cut short, else as statx(2).
     pub(super) fn must_be_unchanged(&self) -> io::Result<()> {
-        let state = self.file.metadata()?;
-        let is_same = (state.len(), state.mtime(), state.mtime_nsec())
+        let state = beneath::known_state(&**self.file)?;
+        let modified = state.stx_mtime;
+        let is_same = (state.stx_size, modified.tv_sec, i64::from(modified.tv_nsec))
             == (self.length, self.modified.0, self.modified.1);
         match is_same {
             true => Ok(()),

@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
@@ -21,12 +22,12 @@ use super::beneath;
 /// The directory that is served.
 #[derive(Debug)]
 pub(super) struct Root {
-    directory: OwnedFd,
+    directory: Arc<OwnedFd>,
     identity: Identity,
     /// Its path as given, made absolute.
-    path: PathBuf,
+    path: Arc<Path>,
     /// The absolute paths by which it is known: as given, and without links.
-    names: Vec<Vec<u8>>,
+    names: Arc<[Vec<u8>]>,
     swaps: Swaps,
 }
 
@@ -39,7 +40,7 @@ enum Swaps {
     /// It leads over no link.
     None,
     /// A link that is followed.
-    Followed(Link),
+    Followed(Arc<Link>),
     /// A link that is not.
     Ignored,
 }
@@ -53,6 +54,24 @@ struct Link {
     holder_names: Vec<Vec<u8>>,
     /// From there to the root.
     rest: Vec<u8>,
+}
+
+/// All that it takes to look where the path of the root leads now, which may wait for a disk or a server of files.
+#[derive(Debug)]
+pub struct Look {
+    directory: Arc<OwnedFd>,
+    identity: Identity,
+    path: Arc<Path>,
+    followed: Option<Arc<Link>>,
+}
+
+/// What was seen.
+#[derive(Debug)]
+pub(super) enum Seen {
+    Same,
+    /// Another directory, and its path without links.
+    Another(OwnedFd, Identity, Vec<u8>),
+    Astray(Astray),
 }
 
 /// How the path of the root was found.
@@ -91,11 +110,11 @@ impl Root {
         let mut names = vec![name_of(&given), name_of(&real)];
         names.dedup();
         Ok(Root {
-            directory,
+            directory: Arc::new(directory),
             identity,
-            names,
+            names: names.into(),
             swaps: swaps_of(&given),
-            path: given,
+            path: given.into(),
         })
     }
 
@@ -106,11 +125,11 @@ impl Root {
         }
     }
 
-    pub(super) fn directory(&self) -> BorrowedFd<'_> {
-        self.directory.as_fd()
+    pub(super) fn directory(&self) -> &Arc<OwnedFd> {
+        &self.directory
     }
 
-    pub(super) fn names(&self) -> &[Vec<u8>] {
+    pub(super) fn names(&self) -> &Arc<[Vec<u8>]> {
         &self.names
     }
 
@@ -133,38 +152,63 @@ impl Root {
         matches!(self.swaps, Swaps::Ignored)
     }
 
-    /// Looks where the path leads now, and follows a link that was swapped.
-    pub(super) fn look(&mut self) -> Found {
-        let followed = match &self.swaps {
-            Swaps::Followed(link) => link.follow(),
-            Swaps::None | Swaps::Ignored => return self.look_at_path(),
-        };
-        match followed {
-            Ok((directory, identity, real)) if identity != self.identity => {
-                if beneath::may_search(directory.as_fd()).is_err() {
-                    return Found::Astray(Astray::Closed);
-                }
-                self.directory = directory;
-                self.identity = identity;
-                self.names = vec![name_of(&self.path), real];
-                Found::Swapped
-            }
-            Ok(_) => self.look_at_path(),
-            Err(Errno::EXDEV) => Found::Astray(Astray::Outside),
-            Err(Errno::EACCES) => Found::Astray(Astray::Closed),
-            Err(_) => Found::Astray(Astray::Gone),
+    /// What it takes to look where the path leads now.
+    pub(super) fn look(&self) -> Look {
+        Look {
+            directory: Arc::clone(&self.directory),
+            identity: self.identity,
+            path: Arc::clone(&self.path),
+            followed: match &self.swaps {
+                Swaps::Followed(link) => Some(Arc::clone(link)),
+                Swaps::None | Swaps::Ignored => None,
+            },
         }
     }
 
-    fn look_at_path(&self) -> Found {
-        match fstatat(AT_FDCWD, &self.path, AtFlags::empty()) {
-            Ok(state) if identity_of(&state) == self.identity => Found::Same,
-            Ok(_) => Found::Astray(Astray::Replaced),
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Found::Astray(Astray::Gone),
+    /// Takes note of what was seen: a link that was swapped is followed.
+    pub(super) fn follow(&mut self, seen: Seen) -> Found {
+        match seen {
+            Seen::Same => Found::Same,
+            Seen::Astray(astray) => Found::Astray(astray),
+            Seen::Another(directory, identity, real) => {
+                self.directory = Arc::new(directory);
+                self.identity = identity;
+                self.names = [name_of(&self.path), real].into();
+                Found::Swapped
+            }
+        }
+    }
+}
+
+impl Look {
+    /// Looks, however long that takes.
+    pub(super) fn see(&self) -> Seen {
+        let Some(link) = &self.followed else {
+            return self.see_path();
+        };
+        match link.follow() {
+            Ok((directory, identity, real)) if identity != self.identity => {
+                match beneath::may_search(directory.as_fd()) {
+                    Ok(()) => Seen::Another(directory, identity, real),
+                    Err(_) => Seen::Astray(Astray::Closed),
+                }
+            }
+            Ok(_) => self.see_path(),
+            Err(Errno::EXDEV) => Seen::Astray(Astray::Outside),
+            Err(Errno::EACCES) => Seen::Astray(Astray::Closed),
+            Err(_) => Seen::Astray(Astray::Gone),
+        }
+    }
+
+    fn see_path(&self) -> Seen {
+        match fstatat(AT_FDCWD, &*self.path, AtFlags::empty()) {
+            Ok(state) if identity_of(&state) == self.identity => Seen::Same,
+            Ok(_) => Seen::Astray(Astray::Replaced),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Seen::Astray(Astray::Gone),
             // The directories above need not be open to this user.
-            Err(_) => match fstat(&self.directory) {
-                Ok(state) if state.st_nlink == 0 => Found::Astray(Astray::Gone),
-                _ => Found::Same,
+            Err(_) => match fstat(&*self.directory) {
+                Ok(state) if state.st_nlink == 0 => Seen::Astray(Astray::Gone),
+                _ => Seen::Same,
             },
         }
     }
@@ -214,7 +258,7 @@ fn swaps_of(path: &Path) -> Swaps {
         };
         link.follow().is_ok().then_some(link)
     });
-    followed.map_or(Swaps::Ignored, Swaps::Followed)
+    followed.map_or(Swaps::Ignored, |link| Swaps::Followed(Arc::new(link)))
 }
 
 /// Every link that an absolute path leads over: the directory that holds it, without links, and what is left from there.

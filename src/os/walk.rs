@@ -113,7 +113,7 @@ impl<'r> Walk<'r> {
     /// Where descriptors ran out.
     pub(super) fn new(root: &'r Root, public_only: bool, bounds: Bounds) -> io::Result<Walk<'r>> {
         let first = Level {
-            directory: root.directory().try_clone_to_owned()?,
+            directory: root.directory().try_clone()?,
             left: vec![ROOT.to_vec()].into_iter(),
             path_length: 0,
         };
@@ -247,7 +247,7 @@ impl<'r> Walk<'r> {
         if !name.is_ok_and(|name| name.as_bytes() == self.path) {
             return Answer::Unnameable;
         }
-        let file = beneath::open(self.root.directory(), self.root.names(), &self.path);
+        let file = beneath::open(self.root.directory().as_fd(), self.root.names(), &self.path);
         match file.and_then(|file| beneath::state_of(&file)) {
             Ok(state) => self.answer_with(&state),
             Err(Errno::EISDIR) => Answer::Directory,

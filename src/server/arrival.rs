@@ -4,7 +4,7 @@
 use super::client::{Again, Client, Phase, Stage};
 use super::hosts::host_of;
 use super::pending::{Place, SUPERSEDED_AFTER, Waiting};
-use super::{Awaited, Event, Io, Local, Opening, Server, Unopened};
+use super::{Event, Heard, Io, Local, Opening, Server, Unopened};
 use crate::moment::Moment;
 use crate::name::{FileName, NAME_MAX};
 use crate::transfer::{Outcome, Wanted};
@@ -22,8 +22,7 @@ pub(super) struct Arrival<'a> {
 }
 
 impl Server {
-    /// A datagram arrived on a listening socket. Returns what the world awaits before the request can be judged, if
-    /// it is to be handed in again then.
+    /// A datagram arrived on a listening socket.
     pub fn on_request(
         &mut self,
         now: Moment,
@@ -31,19 +30,19 @@ impl Server {
         peer: Peer,
         local: Local,
         datagram: &[u8],
-    ) -> Option<Awaited> {
+    ) -> Heard {
         let request = match Request::parse(datagram) {
             Ok(request) => request,
             Err(malformed) => {
                 self.drop_malformed(io, peer, malformed);
-                return None;
+                return Heard::Judged;
             }
         };
         self.hear_out(now, io, peer);
         let known = self.by_peer.get(&peer).copied();
         if self.is_stopping() && known.is_none() {
             self.stats.stopping += 1;
-            return None;
+            return Heard::Judged;
         }
         self.wheel.skip_idle(now);
         let mut buffer = [0; NAME_MAX];
@@ -51,12 +50,12 @@ impl Server {
             Ok(name) => name,
             Err(_) if self.is_stopping() => {
                 self.stats.stopping += 1;
-                return None;
+                return Heard::Judged;
             }
             Err(refusal) => {
                 self.stats.requests += 1;
                 self.refuse(now, io, peer, local, request.filename, refusal);
-                return None;
+                return Heard::Judged;
             }
         };
         let wanted = Wanted::new(request.options());
@@ -72,12 +71,12 @@ impl Server {
             && self.is_repeat(now, io, known, &arrival)
         {
             self.stats.repeats += 1;
-            return None;
+            return Heard::Judged;
         }
         self.stats.requests += 1;
         if self.is_stopping() {
             self.stats.stopping += 1;
-            return None;
+            return Heard::Judged;
         }
         self.accept(now, io, &arrival)
     }
@@ -150,13 +149,8 @@ impl Server {
         self.read_to_the_end(now, io, id);
     }
 
-    /// Admits a request, lets it wait, or answers it with an ERROR. Returns what the world awaits before any of that.
-    pub(super) fn accept(
-        &mut self,
-        now: Moment,
-        io: &mut impl Io,
-        arrival: &Arrival<'_>,
-    ) -> Option<Awaited> {
+    /// Admits a request, lets it wait, or answers it with an ERROR, unless its file is busy.
+    pub(super) fn accept(&mut self, now: Moment, io: &mut impl Io, arrival: &Arrival<'_>) -> Heard {
         self.arrivals += 1;
         let replaced = usize::from(self.superseded_by(now, arrival).is_some());
         let boot_began = self.queue.heard(now, host_of(arrival.peer), replaced);
@@ -181,14 +175,14 @@ impl Server {
             Err(Unopened::Busy(awaited)) => {
                 // It will be counted when it comes again.
                 self.stats.requests -= 1;
-                return awaited;
+                return Heard::Busy(awaited);
             }
             Err(Unopened::Unreachable) => {
                 self.stats.failed += 1;
                 io.report(Event::Unreachable { peer: arrival.peer });
             }
         }
-        None
+        Heard::Judged
     }
 
     fn report_taken(&self, io: &mut impl Io, arrival: &Arrival<'_>) {

@@ -49,7 +49,9 @@ use crate::wire::{Malformed, Peer};
 use client::{Client, Served, Stage, Timer};
 use congestion::Congestion;
 use hosts::host_of;
-pub use io::{Awaited, Event, Incoming, Io, Opened, Opening, REPLY_MAX, Report, Unopened, Unsent};
+pub use io::{
+    Awaited, Event, Heard, Incoming, Io, Opened, Opening, REPLY_MAX, Report, Unopened, Unsent,
+};
 use keepalive::Keepalive;
 use lending::Lending;
 pub use limits::Limits;

@@ -165,9 +165,19 @@ impl Disk {
         });
     }
 
+    /// Nothing is answered any more.
+    pub(crate) fn hang(&self) {
+        self.treat(|_| Treatment::Held);
+    }
+
     /// All is answered when the value goes: to be declared behind whoever waits for the disk.
     pub(crate) fn answering_at_the_end(&self) -> Answering<'_> {
         Answering(self)
+    }
+
+    /// The kernel asks for names and attributes each time, as for those that are old.
+    pub(crate) fn have_nothing_remembered(&self) {
+        self.requests.state.lock().unwrap().are_remembered = false;
     }
 
     pub(crate) fn wait_for_a_held_read(&self) {
