@@ -429,6 +429,16 @@ fn take_request(
     }
 }
 
+/// Before the right to write files is given up, and once the addresses are ours.
+fn write_pid_file(settings: &Settings) -> Result<Option<PidFile>, Failure> {
+    let Some(path) = &settings.pidfile else {
+        return Ok(None);
+    };
+    let file = PidFile::open(path, !settings.sandbox);
+    let written = file.and_then(|file| file.write().map(|()| file));
+    trying(path.display(), written).map(Some)
+}
+
 fn open_root(settings: &Settings) -> Result<Files, Failure> {
     let root = &settings.root;
     let files = Files::new(root, settings.public_only);
