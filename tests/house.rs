@@ -52,12 +52,12 @@ const BUDGETS: &[(&[&str], usize)] = &[
     // It has more concepts than it needs: 2,700 are wanted. The last 50 remember who loses large blocks.
     (&["server"], 4_050),
     (&["transfer"], 1_300),
-    // 2,900, the walk of --check, the helper thread with what lets the loop never wait for a disk, and the ways of
-    // starting: sockets that are handed over, the background, syslog, sd_notify.
-    (&["os"], 4_070),
+    // 2,900, the walk of --check, the helper thread with what lets the loop never wait for a disk nor ask a server of
+    // files, and the ways of starting: sockets that are handed over, the background, syslog, sd_notify.
+    (&["os"], 4_320),
     // 1,900, what is waited for while the helper thread looks names up and reads, each line of the log as a value, and
     // the ways of starting.
-    (&["daemon"], 2_640),
+    (&["daemon"], 2_700),
     // 1,100 and the completions.
     (&["cli", "config", "access"], 1_300),
     (&["wire", "name", "names"], 1_400),
