@@ -52,10 +52,14 @@ packages=$(realpath --canonicalize-missing "${CARGO_TARGET_DIR:-target}/unpacked
 
 # fetch_packages PACKAGE...   from Debian, each as $packages/PACKAGE.deb and unpacked in $packages/PACKAGE; never installed
 fetch_packages() {
-    local package
+    local package is_fresh=''
     mkdir -p "$packages"
     for package in "$@"; do
         [[ ! -d $packages/$package ]] || continue
+        if [[ -z $is_fresh ]] && ((EUID == 0)); then
+            apt-get update --quiet --quiet > /dev/null 2>&1 || true
+            is_fresh=yes
+        fi
         if ! (
             set -e
             mkdir -p "$packages/$package.new"
