@@ -10,7 +10,8 @@ init=''    # its systemd, as a process here
 keeper=''  # who started that, and ends with it
 scratch='' # in memory
 
-# machine_of_its_own SCRIPT ARGUMENTS...   starts SCRIPT again, in namespaces; returns there only
+# machine_of_its_own SCRIPT ARGUMENTS...   if that is possible here, calls the script's function outside, which has the
+# network, and starts SCRIPT again, in namespaces; returns there only
 machine_of_its_own() {
     local name=${1##*/}
     if [[ -n ${TFTPD_OWN_MACHINE:-} ]]; then
@@ -42,6 +43,7 @@ machine_of_its_own() {
         printf '%s: skipped: namespaces with an overlay of / cannot be made here\n' "$name" >&2
         exit 77
     fi
+    outside
     TFTPD_OWN_MACHINE=$scratch "${own[@]}" "$@" || status=$?
     rmdir "$scratch"
     exit "$status"
