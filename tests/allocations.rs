@@ -125,7 +125,7 @@ impl Client {
         }
     }
 
-    /// Acknowledges what came before, and takes part until so many more have come.
+    /// Acknowledges what came before, and takes part until this many more have come.
     fn fetch_blocks(&mut self, count: u64) {
         let mut buffer = [0; 600];
         for taken in 0..count {

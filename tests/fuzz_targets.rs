@@ -78,7 +78,7 @@ fn server() {
     run(server::target, 300, &[&[0; 2000], &[0; 200]]);
 }
 
-/// Gives the target so many inputs, each made of one that is kept.
+/// Gives the target this many inputs, each made of one that is kept.
 fn run(target: fn(&[u8]), inputs: u64, kept: &[&[u8]]) {
     for seed in 0..inputs {
         let mut choices = Seeded::new(seed, u64::MAX);
@@ -86,8 +86,8 @@ fn run(target: fn(&[u8]), inputs: u64, kept: &[&[u8]]) {
         for _ in 0..choices.below(2 + input.len() as u64 / 8) {
             change(&mut input, &mut choices);
         }
-        let told = Tell(&input);
-        target(told.0);
+        let named = Named(&input);
+        target(named.0);
     }
 }
 
@@ -126,9 +126,9 @@ const PIECES: &[&[u8]] = &[
 ];
 
 /// Shows the input with which a target failed.
-struct Tell<'a>(&'a [u8]);
+struct Named<'a>(&'a [u8]);
 
-impl Drop for Tell<'_> {
+impl Drop for Named<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("input: b\"{}\"", self.0.escape_ascii());

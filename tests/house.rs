@@ -41,7 +41,7 @@ const CRATES: &[(&str, &[&str], &str)] = &[
     ("log", &["daemon", "main"], "every line of the log is in one room"),
 ];
 
-/// The loop tells them apart.
+/// The loop distinguishes them.
 const ERROR_NUMBERS: (&str, &str, &str) = ("daemon", "nix", "errno");
 
 const SYSTEM_CALLS: &str = "all system calls are in one room";
@@ -132,7 +132,7 @@ fn the_top_level_is_tidy() {
 struct Source {
     file: String,
     room: String,
-    /// Its name inside the room; none for the room's own `mod.rs`, or a room of one file.
+    /// Its name inside the room; `None` for the room's own `mod.rs`, or a room of one file.
     part: Option<String>,
     text: String,
 }
@@ -252,7 +252,7 @@ fn circle_among(sources: &[Source]) -> Option<Vec<String>> {
             known.extend(others);
         }
     }
-    // Whoever names nobody that is left, or is named by nobody, is in no circle.
+    // A file that names no other that is left, or is named by none, is in no circle.
     loop {
         let left: BTreeSet<String> = names.keys().cloned().collect();
         let named: BTreeSet<String> = names.values().flatten().cloned().collect();

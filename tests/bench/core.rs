@@ -61,7 +61,7 @@ fn transfer_a_window(bencher: Bencher, windowsize: u16) {
     });
 }
 
-/// One ACK, and a turn of the loop for it, while so many run.
+/// One ACK, and a turn of the loop for it, while this many run.
 #[divan::bench(args = [1, 32, 1000])]
 fn serve_a_block(bencher: Bencher, running: usize) {
     let limits = Limits {

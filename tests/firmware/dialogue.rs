@@ -1,4 +1,4 @@
-//! A conversation with one machine: what it is told, what it says and when.
+//! A conversation with one machine: what it receives, what it sends and when.
 //!
 //! What it says is written down as text, `RRQ image blksize 1432 tsize 0`, `ACK 7`, `ERROR 8`, with the
 //! destination where that is not the port of the transfer. [`Dialogue::wait`] puts the time in front.
@@ -19,7 +19,7 @@ pub(crate) struct Dialogue {
     pub(crate) now: Moment,
     /// The port that the machine spoke from last.
     pub(crate) port: u16,
-    /// What became of the packet that it was last told.
+    /// What became of the packet that it received last.
     pub(crate) reaction: Reaction,
     pub(crate) first_bytes: Vec<u8>,
 }

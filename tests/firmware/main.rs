@@ -1,5 +1,5 @@
 //! Each kind of simulated firmware, held against what was measured with the real one: what it asks and
-//! when, how long it waits, and how it takes copies, gaps, strangers, errors and the wrap.
+//! when, how long it waits, and how it takes copies, gaps, other ports, errors and the wrap.
 //!
 //! The figures here are typed from the measurements, never taken from the profiles under test.
 

@@ -168,7 +168,7 @@ fn the_wrap_goes_to_zero() {
 }
 
 #[test]
-fn strangers_and_closed_ports() {
+fn other_ports_and_closed_ports() {
     let mut it = Dialogue::granted(Kind::Pxelinux, OPTIONS);
     assert_eq!(it.data_from(STRANGER, 1, 1408), ["ACK 1"]);
     let mut it = Dialogue::granted(Kind::Lpxelinux, OPTIONS);

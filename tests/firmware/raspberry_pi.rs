@@ -68,7 +68,7 @@ fn a_copy_makes_it_acknowledge_a_block_that_never_came() {
     assert_eq!(it.wait_for_failure().2, Reason::FileClock);
 }
 
-/// Where its ACK was lost the server goes on with the same block, and is never told that it came.
+/// Where its ACK was lost the server goes on with the same block, and never learns that it came.
 #[test]
 fn after_a_copy_it_acknowledges_that_block_and_nothing_else_until_its_clock_runs_out() {
     let mut it = receiving();

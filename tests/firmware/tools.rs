@@ -160,7 +160,7 @@ fn hpa_is_kept_alive_by_copies_of_the_last_block() {
 }
 
 #[test]
-fn hpa_follows_whoever_sent_last() {
+fn hpa_follows_the_port_that_sent_last() {
     let mut it = Dialogue::with(Kind::TftpHpa);
     it.lockstep(1, 1, 512);
     let said = it.data_from(STRANGER, 2, 512);

@@ -86,7 +86,7 @@ fn a_request_to_the_broadcast_address_is_served_or_left_to_others() {
     }
 }
 
-/// Between two machines, by each way of IPv4 and IPv6 to ask whoever is there.
+/// Between two machines, by each way of IPv4 and IPv6 to ask everybody.
 #[test]
 fn a_request_to_everybody_on_a_cable_is_served_or_left_to_others() {
     in_own_network(|| {

@@ -1,4 +1,4 @@
-//! Who is let in, over real sockets with one slot. Those who wait get nothing at all; whoever asks for nonsense is told at once.
+//! Who is let in, over real sockets with one slot. Those who wait get nothing at all; a client that asks for nonsense is told at once.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use crate::packet::Packet;
 use crate::root::{Root, assert_same};
 use crate::server::Server;
 
-/// A client with an address that no other client has: those behind one address are told apart by rules of their own.
+/// A client with an address that no other client has: those behind one address are distinguished by rules of their own.
 fn machine(server: SocketAddr) -> Client {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     Client::at(

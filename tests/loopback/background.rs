@@ -20,7 +20,7 @@ use crate::root::{Root, assert_same};
 use crate::server::{PROGRAM, program};
 use crate::signals::halfway_at;
 
-/// A server that left whoever started it.
+/// A server that left the process that started it.
 pub(crate) struct Background {
     process: Pid,
 }
@@ -101,7 +101,7 @@ fn told(output: &Output) -> String {
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 #[test]
-fn whoever_starts_it_goes_on_when_it_serves() {
+fn the_command_returns_when_it_serves() {
     let (root, bytes) = Root::with_file(5_000);
     let address = own_address();
     let mut command = in_background(&root, address, &[]);
@@ -170,7 +170,7 @@ pub(crate) fn assert_idle(process: u32) {
     assert_eq!(sleeps(process), before, "it was woken");
 }
 
-/// What is wrong is told to whoever waits, with the status of the foreground.
+/// What is wrong is said to the process that waits, with the status of the foreground.
 #[test]
 fn a_start_that_fails_says_so_and_leaves_the_file_alone() {
     let root = Root::new();
@@ -272,7 +272,7 @@ fn nothing_is_waited_for_at_the_end() {
     server.wait(Duration::from_secs(1));
 }
 
-/// What Debian's init script does, in a process tree of its own: `--name` means whoever has that name.
+/// What Debian's init script does, in a process tree of its own: `--name` means any process of that name.
 const INIT: &str = r#"
 program=$1; shift
 start() {

@@ -9,7 +9,7 @@ use crate::faults::traced;
 use crate::machine::eventually;
 use crate::root::Root;
 
-/// Brings a request, and tells that no more is there.
+/// Brings a request, then nothing more.
 const REQUEST: &str = "recvmmsg";
 /// Brings an ACK.
 const REPLY: &str = "recvfrom";
@@ -127,7 +127,7 @@ fn turns_in(trace: &str) -> Vec<Vec<String>> {
     .collect()
 }
 
-/// What a call is called on any machine; none for those that depend on the time, the file system or the allocator.
+/// What a call is called on any machine; `None` for those that depend on the time, the file system or the allocator.
 fn known_as(name: &str) -> Option<String> {
     match name {
         // A build for tests looks whether what it closes is open.

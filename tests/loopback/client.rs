@@ -20,7 +20,7 @@ pub(crate) struct Client {
     tid: Option<SocketAddr>,
 }
 
-/// Fetches a whole file, or tells the ERROR the server sent.
+/// Fetches a whole file, or returns the ERROR that the server sent.
 pub(crate) fn fetch(server: SocketAddr, wish: &Wish) -> Result<Download, (u16, String)> {
     Client::new(server).fetch(wish)
 }

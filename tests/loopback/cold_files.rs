@@ -53,7 +53,7 @@ fn a_cold_file_costs_the_server_no_major_fault() {
 fn forget(file: &File) {
     file.sync_all().unwrap();
     posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
-    // Whoever reads it now reads what he asks for, and nothing ahead.
+    // A read gets what it asks for now, and nothing ahead.
     posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM).unwrap();
 }
 

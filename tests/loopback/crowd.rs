@@ -116,7 +116,7 @@ impl Crowd {
         }
     }
 
-    /// Listens without answering anything that is no first packet, until so many have been answered.
+    /// Listens without answering anything that is no first packet, until this many have been answered.
     pub(crate) fn begin(&mut self, count: usize) {
         let deadline = Instant::now() + PATIENCE;
         while self.begun() < count {
@@ -224,7 +224,7 @@ impl Member {
     }
 }
 
-/// Machines differ in their addresses; several behind one address are told apart by other rules.
+/// Machines differ in their addresses; several behind one address are distinguished by other rules.
 pub(crate) fn own_address(number: usize) -> SocketAddrV4 {
     address_after(MACHINES, number)
 }

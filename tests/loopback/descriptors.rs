@@ -202,9 +202,9 @@ fn limited(root: &Root, files: usize, options: &[&str]) -> Command {
     command
 }
 
-/// Seen with a hard limit of 1024: whoever was held took all descriptors, and misses and small files waited for 5 s.
+/// Seen with a hard limit of 1024: held clients took all descriptors, and misses and small files waited for 5 s.
 #[test]
-fn whoever_is_held_leaves_descriptors_for_misses_and_small_files() {
+fn held_clients_leave_descriptors_for_misses_and_small_files() {
     if !is_root() {
         return skipped("another user is needed, and for that root");
     }

@@ -272,7 +272,7 @@ fn what_is_ignored_is_named_in_one_warning() {
     assert_eq!(warnings(&start("-L -a 127.0.0.1:0 -s")), [""; 0]);
 }
 
-/// As tftpd-hpa: without `-p` only files that others may read, whoever reads them.
+/// As tftpd-hpa: without `-p` only files that others may read, for any user.
 #[test]
 fn without_p_only_what_others_may_read_is_served() {
     let root = Root::new();

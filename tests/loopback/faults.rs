@@ -182,7 +182,9 @@ fn mappings_that_fail() {
         });
     }
     let log = server.log_lines();
-    let told = log.iter().filter(|line| line.contains("is read instead"));
+    let told = log
+        .iter()
+        .filter(|line| line.contains("mapped into memory: read instead"));
     let told = u64::try_from(told.count()).unwrap();
     let most = 20 * (began_at.elapsed().as_secs() + 2);
     assert!(0 < told && told <= most, "{told} lines of {most}");
@@ -218,12 +220,12 @@ void *mmap64(void *at, size_t length, int protection, int flags, int file, off_t
 
 // Calls that fail.
 
-/// A server of which each call that is named fails in this way, as often as `when` of strace says; none where that cannot be.
+/// A server of which each call that is named fails in this way, as often as `when` of strace says; `None` if that cannot be.
 fn with_failing_calls(root: &Root, failing: &str) -> Option<Server> {
     traced(root, &["-e", &format!("inject={failing}")])
 }
 
-/// A server whose calls strace writes to `trace` beside the root; none where that cannot be.
+/// A server whose calls strace writes to `trace` beside the root; `None` if that cannot be.
 pub(crate) fn traced(root: &Root, strace: &[&str]) -> Option<Server> {
     if !has_program("strace", "-V") {
         skipped("there is no strace");

@@ -1,4 +1,4 @@
-//! File systems that have to ask somebody (NFS, FUSE) and may get no answer: whoever wants their files waits, and nobody else.
+//! File systems that have to ask a server (NFS, FUSE) and may get no answer: only the clients that want their files wait.
 //! What is asked is a file system of the test's own (see `fuse`).
 
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ use crate::machine::{at_the_other_end, has_program, in_own_network, lay_cable, r
 use crate::root::{Root, assert_same};
 use crate::server::Server;
 
-/// As on loopback, where the client's own system rejects what comes for a closed port: nothing tells it from a firewall.
+/// As on loopback, where the client's own system rejects what comes for a closed port: nothing distinguishes it from a firewall.
 #[test]
 fn a_first_packet_that_is_rejected() {
     let (root, bytes) = Root::with_file(100_000);
@@ -26,7 +26,7 @@ fn a_first_packet_that_is_rejected() {
     }
 }
 
-/// Whoever had to wait for its first packet.
+/// A client that had to wait for its first packet.
 #[test]
 fn a_first_packet_of_a_held_client_that_is_rejected() {
     let (root, _) = Root::with_file(300_000);
@@ -50,7 +50,7 @@ fn is_warned_of(server: &Server, host: &str, gone: Client, by: &str) {
     assert!(line.contains(&rejected), "{line}");
 }
 
-/// Whoever has acknowledged something and closes its port just goes, as machines that reset do.
+/// A client that has acknowledged something and closes its port just goes, as machines that reset do.
 #[test]
 fn a_client_that_closes_its_port_later_is_no_warning() {
     let (root, _) = Root::with_file(100_000);

@@ -180,7 +180,7 @@ fn lay_forgers_cable() -> Option<(Forger, Socket)> {
     })
 }
 
-/// Hears every packet of IPv4 that comes in, whoever it is for.
+/// Hears every packet of IPv4 that comes in, for any address.
 fn ear() -> Option<Socket> {
     let all = Protocol::from(i32::from(u16::try_from(libc::ETH_P_IP).unwrap().to_be()));
     match Socket::new(Domain::from(libc::AF_PACKET), Type::DGRAM, Some(all)) {
@@ -197,7 +197,7 @@ fn ear() -> Option<Socket> {
     }
 }
 
-/// So many requests a second, each from a port of its own, every other one with options, until it is over.
+/// This many requests a second, each from a port of its own, every other one with options, until it is over.
 fn forge(forger: &Forger, address: fn(u64) -> Ipv4Addr, over: &AtomicBool) -> u64 {
     let began_at = Instant::now();
     let wishes = (0..FILES).map(|number| match Wish::octet(name_of(number)) {

@@ -170,7 +170,7 @@ impl Disk {
         self.treat(|_| Treatment::Held);
     }
 
-    /// All is answered when the value goes: to be declared behind whoever waits for the disk.
+    /// All is answered when the value goes: to be declared behind what waits for the disk.
     pub(crate) fn answering_at_the_end(&self) -> Answering<'_> {
         Answering(self)
     }
@@ -279,7 +279,7 @@ impl Request {
         self.0[40..].split(|&byte| byte == 0).next().unwrap()
     }
 
-    /// What a read is to read of so many bytes.
+    /// What a read is to read of this many bytes.
     fn range(&self, length: usize) -> Range<usize> {
         let offset = usize::try_from(self.number(48)).unwrap();
         let size = usize::try_from(self.number(56) & 0xFFFF_FFFF).unwrap();

@@ -27,7 +27,7 @@ const PACE: Duration = Duration::from_millis(150);
 /// What it is sent in a block: less in that time would be a client far away, which lends its slot.
 const SLOW_BLKSIZE: usize = 32 << 10;
 
-/// A client that has the slot and uses it slowly, until it is told to be quick.
+/// A client that has the slot and uses it slowly, until it is to be quick.
 struct Slow {
     may_be_quick: Arc<AtomicBool>,
     thread: JoinHandle<()>,
@@ -36,7 +36,7 @@ struct Slow {
 impl Slow {
     fn start(root: &Root, server: SocketAddr) -> Self {
         let may_be_quick = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&may_be_quick);
+        let is_quick = Arc::clone(&may_be_quick);
         let all = root.write("slow", 600 * SLOW_BLKSIZE + 100);
         let mut client = Client::new(server);
         client.request(&Wish::octet("slow").option("blksize", SLOW_BLKSIZE));
@@ -47,7 +47,7 @@ impl Slow {
         let fetch_rest = move || {
             let mut block = 1;
             loop {
-                if !told.load(Ordering::Relaxed) {
+                if !is_quick.load(Ordering::Relaxed) {
                     thread::sleep(PACE);
                 }
                 client.ack(block);

@@ -23,7 +23,7 @@ fn an_idle_server_is_never_woken() {
     fetch_bytes(used.address(), "file");
     used.wait_for_log(&["complete"]);
     let traced = Server::start(root.path());
-    // It has told where it listens and is about to sleep, or has gone to sleep already.
+    // It has logged where it listens and is about to sleep, or has gone to sleep already.
     let before = [&fresh, &used, &traced].map(|server| {
         let process = server.process();
         eventually("a server at rest", PATIENCE, || {

@@ -52,7 +52,7 @@ struct Lease(File);
 impl Lease {
     fn take(path: &Path) -> Option<Lease> {
         let file = File::open(path).unwrap();
-        // SAFETY: no pointers. Who has a lease is told by a signal when it is wanted back: one that does nothing.
+        // SAFETY: no pointers. The owner of a lease gets a signal when it is wanted back: one that does nothing.
         let results = unsafe {
             [
                 libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGURG),

@@ -56,7 +56,7 @@ fn one_line_for_a_refusal() {
     }
 }
 
-/// What becomes of a request, and who sends what is none, for whoever asks for more.
+/// With `-v`: what becomes of a request, and who sends what is none.
 #[test]
 fn one_line_as_a_request_is_taken_and_for_nonsense() {
     let (root, _) = Root::with_file(100_000);
@@ -221,7 +221,7 @@ fn rust_log_is_heard_unless_overridden() {
     );
 }
 
-/// A server whose standard error is a pipe that takes 4096 bytes and that is read up to the line that tells the address.
+/// A server whose standard error is a pipe that takes 4096 bytes and that is read up to the line with the address.
 fn with_a_small_pipe(root: &Root) -> (Running, BufReader<ChildStderr>, SocketAddr) {
     let mut command = program(PROGRAM);
     let mut child = Running(

@@ -175,7 +175,7 @@ pub(crate) fn packets_without_route() -> u64 {
     column.unwrap().1.parse().unwrap()
 }
 
-/// Lets another process have so many files open and no more (its hard limit stays).
+/// Lets another process have this many files open and no more (its hard limit stays).
 pub(crate) fn limit_open_files(process: u32, files: u64) {
     let process = process.try_into().unwrap();
     let mut limit = libc::rlimit {

@@ -38,7 +38,7 @@ fn memory_of_a_full_server() {
         let socket = UdpSocket::bind((address, 0)).unwrap();
         socket.send_to(&miss.packet(), server.address()).unwrap();
         if number % 500 == 0 {
-            // Whoever asks now is answered after the others were.
+            // A client that asks now is answered after the others were.
             client.request(&miss);
             client.expect_error(1);
         }

@@ -1,4 +1,4 @@
-//! Directories to serve, each test its own, and files whose every byte tells where it belongs.
+//! Directories to serve, each test its own, and files whose every byte shows where it belongs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub(crate) struct Root {
 
 impl Root {
     pub(crate) fn new() -> Self {
-        // The server gives up root, so its files must be readable by others, whatever whoever runs the tests prefers.
+        // The server gives up root, so its files must be readable by others, whatever the umask of the tests.
         umask(Mode::from_bits_truncate(0o022));
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let unique = format!(

@@ -84,7 +84,7 @@ fn hostile_error_packet() {
 }
 
 /// Sums of options that outgrow a buffer or a number (tftpd-hpa, CVE-2011-2199; atftpd, CVE-2020-6097 and CVE-2021-41054), and
-/// options read past the end of the request, so that the OACK tells what lies behind it (atftpd, CVE-2021-46671).
+/// options read past the end of the request, so that the OACK shows what lies behind it (atftpd, CVE-2021-46671).
 #[test]
 fn option_sums_and_oack_size() {
     let victim = Victim::new();
@@ -650,7 +650,7 @@ fn netascii_with_an_odd_name() {
     victim.must_be_unharmed();
 }
 
-/// Whatever is wrong, the client is told the same few words, and no path, no user and no error of the system.
+/// Whatever is wrong, the client gets the same few words, and no path, no user and no error of the system.
 #[test]
 fn error_text_that_leaks_paths() {
     let victim = with_a_secret(&[]);
@@ -673,18 +673,18 @@ fn error_text_that_leaks_paths() {
     requests.push(request(b"file", b"mail", b""));
     requests.push(request(b"file", b"binary", b""));
     requests.push(packet::write_request(b"new", "octet"));
-    let told = requests.iter().map(|request| victim.answer_to(request));
-    let mut told: Vec<Packet> = told.collect();
+    let answers = requests.iter().map(|request| victim.answer_to(request));
+    let mut answers: Vec<Packet> = answers.collect();
     // And the one that comes in the middle: the file shrinks.
     victim.root.write("shrinks", 300_000);
     let (mut client, download) = victim.halfway(&Wish::octet("shrinks"));
     victim.root.write_bytes("shrinks", b"");
     let (code, message) = client.complete(download).unwrap_err();
-    told.push(Packet::Error { code, message });
+    answers.push(Packet::Error { code, message });
 
     let outer = victim.root.beside("").display().to_string();
     let words: Vec<&str> = outer.split('/').filter(|word| word.len() > 2).collect();
-    for packet in told {
+    for packet in answers {
         let Packet::Error { message, .. } = packet else {
             panic!("{packet:?}");
         };

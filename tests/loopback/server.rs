@@ -59,7 +59,7 @@ impl Server {
         Self::launch(command, listeners)
     }
 
-    /// Any command that becomes the server and tells its `listeners` addresses.
+    /// Any command that becomes the server and logs its `listeners` addresses.
     pub(crate) fn launch(mut command: Command, listeners: usize) -> Self {
         let mut child = command.spawn().unwrap();
         let stderr = child.stderr.take().unwrap();

@@ -109,7 +109,7 @@ fn an_unresponsive_transfer_does_not_keep_the_next_instance_waiting() {
     assert_same(&fetch_bytes(new.address(), "file"), &bytes);
 }
 
-/// Whoever asks meanwhile is left to the next instance: nothing reads its request, and the port stays open.
+/// A client that asks meanwhile is left to the next instance: nothing reads its request, and the port stays open.
 #[test]
 fn requests_stay_unread_while_it_stops() {
     let (root, _) = Root::with_file(100_000);

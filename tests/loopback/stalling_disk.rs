@@ -1,5 +1,5 @@
 //! A disk that does not answer stalls those who wait for it and nobody else. The disk is a file system of the test's own, which
-//! answers no read until it is told to (see `fuse`).
+//! answers no read until it is asked to (see `fuse`).
 
 use std::time::{Duration, Instant};
 

@@ -89,7 +89,7 @@ fn no_more_slots_than_asked_for() {
     crowd.complete(PATIENCE);
 }
 
-/// Anonymous memory, exactly: what is told in `status` is rounded per thread.
+/// Anonymous memory, exactly: what stands in `status` is rounded per thread.
 fn own_bytes(server: &Server) -> u64 {
     let rollup = format!("/proc/{}/smaps_rollup", server.process());
     field(&rollup, "Anonymous").parse::<u64>().unwrap() << 10
@@ -102,7 +102,7 @@ fn fill_receive_buffers(server: &Server) {
     server.signal(Signal::SIGSTOP);
     (0..200).for_each(|_| client.send_to_server(&[0xFF; 100]));
     server.signal(Signal::SIGCONT);
-    // Whoever is told of a miss was read after them.
+    // A client that is told of a miss was read after them.
     let miss = fetch(server.address(), &Wish::octet("missing"));
     assert_eq!(miss.unwrap_err().0, 1);
 }
@@ -113,7 +113,7 @@ fn memory_of_a_thousand_transfers_under_way() {
     let _turn = alone();
     raise_own_file_limit();
     let (root, _) = Root::with_file(100_000);
-    // Three eighths of the slots are not for strangers, which all of them are at first. Whoever is answered has a slot.
+    // Three eighths of the slots are not for unvalidated addresses, which all of them are at first. A client that is answered has a slot.
     let server = Server::with(root.path(), &["-n", "1700", "--hold", "never"]);
     fetch(server.address(), &Wish::octet("file")).unwrap();
     server.wait_for_log(&["complete"]);

@@ -1,5 +1,5 @@
-//! A root that is exchanged while it is served: a link that is swapped is followed, within what the sandbox was told at the start;
-//! whatever else happens to the directory is told once a minute.
+//! A root that is exchanged while it is served: a link that is swapped is followed, within what the sandbox allows;
+//! whatever else happens to the directory is logged once a minute.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -158,7 +158,7 @@ fn a_swap_never_leads_out_of_the_directory_that_holds_the_link() {
         let server = Server::with(&current, options);
         assert_same(&fetch_bytes(server.address(), "file"), &contents[0]);
         for (number, target) in ["../other", "/", ".."].into_iter().enumerate() {
-            // What follows a good look is told at once.
+            // What follows a good look is logged at once.
             swap(&current, target);
             let told = |line: &str| {
                 line.contains("leads elsewhere now; the old directory is served: restart")
@@ -224,7 +224,7 @@ fn transfers_go_on_with_what_they_have_after_a_swap() {
 
 /// Where the directory that holds the link is there for other things, too, or where it cannot be seen, the start says so.
 #[test]
-fn links_that_are_not_followed_are_told_at_the_start() {
+fn links_that_are_not_followed_are_named_at_the_start() {
     let (root, contents) = releases();
     let link = std::env::temp_dir().join(format!("tftpd-link-{}", std::process::id()));
     symlink(root.file("v1"), &link).unwrap();
@@ -259,7 +259,7 @@ fn links_that_are_not_followed_are_told_at_the_start() {
 
 /// A directory in whose place another one is, or none.
 #[test]
-fn a_root_replaced_or_removed_is_told_once_a_minute() {
+fn a_root_replaced_or_removed_is_logged_once_a_minute() {
     let root = Root::new();
     let old = root.write("tftp/file", 1_000);
     let path = root.file("tftp");
@@ -298,7 +298,7 @@ fn a_root_replaced_or_removed_is_told_once_a_minute() {
 }
 
 #[test]
-fn a_root_that_was_mounted_over_is_told() {
+fn a_root_that_was_mounted_over_is_logged() {
     in_own_mounts(|| {
         let root = Root::new();
         let old = root.write("tftp/file", 1_000);

@@ -222,7 +222,7 @@ fn requests_of_boot_firmware() {
             ],
         ),
         (
-            "barebox tells the size that it knows already",
+            "barebox sends the size that it knows already",
             &[
                 (b"timeout", b"5"),
                 (b"blksize", b"1432"),

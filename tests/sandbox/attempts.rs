@@ -18,7 +18,7 @@ pub(crate) const ENTERED: &str = "TFTPD_LAYERS";
 pub(crate) const ROOT: &str = "TFTPD_DIRECTORY";
 /// The process that runs the tests.
 pub(crate) const PARENT: &str = "TFTPD_PARENT";
-/// The status that tells that a layer is not there to be tried. No error has this number.
+/// The status of an attempt for which the layer is not there. No error has this number.
 pub(crate) const MISSING: i32 = 255;
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -85,7 +85,7 @@ fn a_request_that_the_network_copies_ends_no_boot() {
     }
 }
 
-/// So many machines of each kind, which fetch one file.
+/// This many machines of each kind, which fetch one file.
 fn one_file_each(name: &'static str, seed: u64, kinds: &[Kind], count: usize) -> World {
     let with = |world: World, &kind: &Kind| {
         let step = Step::file(kind.name(), 100_000).seeking_back_after(60_000);

@@ -74,7 +74,7 @@ fn a_cold_disk_that_is_faster_than_the_link_costs_nothing() {
 
 /// The other servers stand still while a page is read, and all their clients with them.
 #[test]
-fn whoever_stands_still_for_each_page_is_slower() {
+fn a_server_that_stands_still_for_each_page_is_slower() {
     let drive = Drive {
         rate: 5_000_000,
         seek: Duration::from_millis(10),

@@ -26,7 +26,7 @@ fn site(name: &'static str, seed: u64) -> World {
     }
 }
 
-/// So many machines with this round trip, who come first.
+/// This many machines with this round trip, who come first.
 fn with_far(world: World, count: usize, round_trip: Duration) -> World {
     let files = Chain::one_file("far", 128 << 10 | 1);
     world

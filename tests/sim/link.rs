@@ -38,7 +38,7 @@ impl Link {
         }
     }
 
-    /// Takes a packet of `bytes` at `now` and tells when it will have left, both in nanoseconds; none
+    /// Takes a packet of `bytes` at `now` and returns when it will have left, both in nanoseconds; `None`
     /// where the buffer is full.
     pub(crate) fn take(&mut self, now: u64, bytes: u64) -> Option<u64> {
         let now = now * 1000;

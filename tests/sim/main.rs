@@ -75,7 +75,7 @@ fn few_seeds() -> impl Iterator<Item = u64> {
     seeds().step_by(50)
 }
 
-/// Runs a world with each seed and tells about the worst of them.
+/// Runs a world with each seed and prints the worst of them.
 fn judge(world: impl Fn(u64) -> World, check: impl Fn(&Results)) {
     judge_all(seeds(), world, check);
 }
@@ -125,7 +125,7 @@ fn all_boot(results: &Results) {
     results.all_booted();
 }
 
-/// A crowd for which there are too few slots, but which is done within everybody's patience.
+/// A crowd for which there are too few slots, but which is done within the patience of all.
 fn small_crowd(name: &'static str, seed: u64) -> World {
     World {
         slots: 8,
@@ -271,7 +271,7 @@ fn a_small_buffer_drops_packets_and_ends_no_boot() {
 }
 
 /// Windows of all who run together would be several times what the buffer holds, and one block for each of
-/// them would still be more: whoever lost one would not get through again.
+/// them would still be more: a machine that lost one would not get through again.
 #[test]
 fn a_small_buffer_is_not_flooded() {
     let world = |seed| World {

@@ -112,7 +112,7 @@ enum Host {
 #[derive(Clone, Copy, Debug)]
 struct Connection {
     peer: Peer,
-    /// The machine there, and its port; none where no machine has ever used that port.
+    /// The machine there, and its port; `None` if no machine has ever used that port.
     machine: Option<(u32, u16)>,
     port: u16,
     file: File,
@@ -219,7 +219,7 @@ impl Network {
         self.travel_up(machine, bytes.len() as u64, event);
     }
 
-    /// A machine tells that nobody listens at its port `from`.
+    /// A machine answers that nobody listens at its port `from`.
     pub(crate) fn refuse_up(&mut self, machine: u32, from: u16, to: u16) {
         let host = self.ways[machine as usize].host;
         let port = self.hosts[host as usize].port_outside(machine, from);
@@ -290,7 +290,7 @@ impl Network {
         self.unread.push_back((peer(host, port), bytes));
     }
 
-    /// A machine's answer has arrived. Tells whether there is a socket for it.
+    /// A machine's answer has arrived. Returns whether there is a socket for it.
     pub(crate) fn answer(&mut self, host: u32, port: u16, to: u16, reply: Reply) -> bool {
         let Some(client) = self.client_at(host, port, to) else {
             self.discard(reply);
@@ -326,7 +326,7 @@ impl Network {
 
     // From the server to the machines.
 
-    /// Puts a packet on the uplink and tells when it will have left it.
+    /// Puts a packet on the uplink and returns when it will have left it.
     fn send_down(
         &mut self,
         machine: Option<(u32, u16)>,
@@ -674,7 +674,7 @@ const ONE: Departed = Departed {
     end: None,
 };
 
-/// What the kernel lets a socket have under way unless it is told otherwise.
+/// What the kernel lets a socket have under way by default.
 const SOCKET_BUFFER: u64 = 212_992;
 const NOBODY: u32 = u32::MAX;
 const SERVER_PORT: u16 = 69;

@@ -56,7 +56,7 @@ struct Seat {
     fate: Fate,
     /// It has no power.
     is_off: bool,
-    /// After so many more blocks its power is cut.
+    /// After this many more blocks its power is cut.
     cut_after: Option<u32>,
     comes_back: bool,
     /// When its event comes up, in microseconds; later events of it are void.
@@ -237,7 +237,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
             .min()
     }
 
-    /// Lets everything happen that happens in this microsecond, and tells whether the server has
+    /// Lets everything happen that happens in this microsecond, and returns whether the server has
     /// something to do.
     fn is_server_concerned(&mut self) -> bool {
         let now = self.network.moment();
@@ -316,7 +316,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
 
     // What happens.
 
-    /// Tells whether it concerned the server.
+    /// Returns whether it concerned the server.
     fn happen(&mut self, event: Event) -> bool {
         let now = self.network.moment();
         match event {
@@ -444,7 +444,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
         self.attend(machine);
     }
 
-    /// Tells whether the power of a machine fails with this block.
+    /// Returns whether the power of a machine fails with this block.
     fn is_cut(&mut self, machine: u32) -> bool {
         let seat = &mut self.seats[machine as usize];
         let Some(blocks) = seat.cut_after.filter(|_| seat.fate == Fate::UnderWay) else {
@@ -468,7 +468,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
         true
     }
 
-    /// Does what a machine wants after it was told something.
+    /// Does what a machine wants after an event.
     fn attend(&mut self, machine: u32) {
         let now = self.network.moment();
         let seat = &mut self.seats[machine as usize];
@@ -598,7 +598,7 @@ impl Held {
         self.to == file.size && self.ahead.is_empty()
     }
 
-    /// Tells whether there was anything new in a piece.
+    /// Returns whether there was anything new in a piece.
     fn add(&mut self, begin: u64, end: u64) -> bool {
         if begin == end {
             return !mem::replace(&mut self.has_end, true);

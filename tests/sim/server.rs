@@ -31,7 +31,7 @@ pub(crate) trait ServerUnderTest {
     fn on_reply(&mut self, now: Moment, io: &mut Network, client: usize, bytes: &[u8]);
     fn on_port_closed(&mut self, now: Moment, io: &mut Network, client: usize);
 
-    /// The socket of a client holds something. Tells whether there may be more of use.
+    /// The socket of a client holds something. Returns whether there may be more of use.
     fn on_readable(&mut self, now: Moment, io: &mut Network, client: usize) -> bool {
         let mut buffer = [0; REPLY_MAX];
         while let Incoming::Datagram(length) = io.receive(client, &mut buffer) {
@@ -46,7 +46,7 @@ pub(crate) trait ServerUnderTest {
     fn has_ready(&self) -> bool;
     fn next_wakeup(&self) -> Option<Moment>;
 
-    /// What must hold after every turn and is quickly told.
+    /// What must hold after every turn and is quickly checked.
     fn glance(&self, now: Moment);
 
     /// All that must hold after a turn.

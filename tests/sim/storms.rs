@@ -217,7 +217,7 @@ fn twenty_thousand_at_the_same_moment_are_heard() {
     });
 }
 
-/// Whoever finds no place in the queue is not heard and may give up. Those who did find one boot all the same.
+/// A machine that finds no place in the queue is not heard and may give up. Those who did find one boot all the same.
 #[test]
 fn a_queue_that_is_too_short_boots_those_it_holds() {
     let world = |seed| World {

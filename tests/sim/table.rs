@@ -33,7 +33,7 @@ fn compare_with(policies: &[Policy], world: &World) -> Vec<Results> {
 }
 
 /// None of the others boots more machines. Those whose power is cut for good are left out: that happens
-/// after a number of blocks, and whoever was sent fewer copies may have booted before.
+/// after a number of blocks, and a machine that was sent fewer copies may have booted before.
 fn ours_boots_most(rows: &[Results]) {
     let (ours, others) = rows.split_last().expect("ours is there");
     for other in others {
@@ -55,7 +55,7 @@ pub(crate) fn worlds() -> Vec<World> {
         buffer: 64 << 10,
         ..FAST_ETHERNET
     };
-    // So short a way that hardly a packet is on it: whoever finds the buffer full finds it full again.
+    // So short a way that hardly a packet is on it: a packet that finds the buffer full finds it full again.
     let short = Path {
         latency: Duration::from_micros(10),
         jitter: Duration::from_micros(10),
@@ -286,10 +286,10 @@ pub(crate) fn any_world(seed: u64) -> World {
     world.with_each(&kinds, usize::try_from(machines / 7).unwrap_or(1), divisor)
 }
 
-/// Of so many runs the mean is within the bound 999 times of 1,000, drawn with repetition from the 1,000 runs
+/// Of this many runs the mean is within the bound 999 times of 1,000, drawn with repetition from the 1,000 runs
 /// that were there when it was set.
 const BOUNDED: u64 = 25;
 
-/// So many medians compare right 998 times of 1,000 at 1 % loss, and 995 at 5 %, drawn likewise; with 201 runs
+/// This many medians compare right 998 times of 1,000 at 1 % loss, and 995 at 5 %, drawn likewise; with 201 runs
 /// it was 88 and 85 of 100. Odd, so that there is one in the middle.
 const COMPARED: u64 = 1001;

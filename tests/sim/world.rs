@@ -28,7 +28,7 @@ pub(crate) struct World {
     pub(crate) path: Path,
     /// How likely the network makes a copy of a request that comes some milliseconds behind it.
     pub(crate) request_copies: Chance,
-    /// What the server's files lie on, with nothing of them in memory; none: all are there.
+    /// What the server's files lie on, with nothing of them in memory; `None`: all are there.
     pub(crate) disk: Option<Drive>,
     /// How many machines share an address behind a translator of ports.
     pub(crate) behind_one_address: usize,

@@ -35,7 +35,7 @@ fn the_synopsis_names_every_option() {
     for (names, _) in of_help() {
         let long = names.split("--").nth(1).unwrap();
         let long = long.split(' ').next().unwrap();
-        // The two that only print have letters, and are told by them.
+        // The two that only print have letters, and are known by them.
         let name = match names.split_once(", ") {
             Some((letter, _)) => letter.trim_start_matches('-').to_owned(),
             None => format!("-{long}"),

@@ -61,7 +61,7 @@ fn a_terminal_shows_how_many_wait_and_is_wiped_in_the_end() {
     // Nothing of the bar is left: its line is erased (ECMA-48, EL).
     let after = shown.rsplit_once(waiting).unwrap().1;
     assert!(after.contains("\x1b[2K"), "{shown:?}");
-    // The results are for whoever reads the standard output.
+    // The results go to standard output.
     assert!(!run.table.contains(waiting), "{run:?}");
 }
 

@@ -1,4 +1,4 @@
-//! Storms of real size, their plans, and what is told of them.
+//! Storms of real size, their plans, and what is reported of them.
 
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -64,7 +64,7 @@ fn machines_that_ask_during_a_restart_boot() {
 
 #[test]
 fn a_thousand_machines_boot() {
-    // Each program needs a socket for each machine, and whoever may raises the limit.
+    // Each program needs a socket for each machine, and raises the limit if it may.
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     if setrlimit(Resource::RLIMIT_NOFILE, soft, hard.max(4_000)).is_err() {
         eprintln!("skipped: a storm of 1,000 machines needs more than {hard} descriptors");

@@ -106,7 +106,7 @@ impl Flow {
         })
     }
 
-    /// Takes an ACK and sends the next window; tells whether everything had arrived.
+    /// Takes an ACK and sends the next window; returns whether everything had arrived.
     fn go_on(&mut self, [high, low]: [u8; 2]) -> io::Result<bool> {
         let block = u16::from_be_bytes([high, low]);
         let [.., before_high, before_low] = self.acknowledged.to_be_bytes();

@@ -13,7 +13,7 @@ use crate::compare::{
     DEFAULTS, MB, Running, Scenario, ask, counted_size, make_file, read_lines, start,
 };
 
-/// Tells how many instructions of user space a block takes in each server, as callgrind counts them: what a
+/// Returns how many instructions of user space a block takes in each server, as callgrind counts them: what a
 /// long transfer takes more than a short one. The kernel's are not among them.
 pub(crate) fn instructions(root: &Path, servers: &Path) -> Result<(), String> {
     let scenario = Scenario::new("1-1468", 1, 4 * MB, 1468, 1);
@@ -62,10 +62,13 @@ fn instructions_for(scenario: &Scenario, size: u64, line: &str) -> Result<(f64, 
         .lines()
         .find_map(|line| line.split_once("Collected : "));
     let collected = collected.and_then(|(_, number)| number.trim().parse().ok());
-    Ok((collected.ok_or("callgrind told nothing")?, account.blocks))
+    Ok((
+        collected.ok_or("callgrind counted nothing")?,
+        account.blocks,
+    ))
 }
 
-/// Tells where the first server spends its time in a scenario: samples of perf, with the kernel's part of it,
+/// Returns where the first server spends its time in a scenario: samples of perf, with the kernel's part of it,
 /// and the time that strace sees in each system call, which is longer than without it.
 pub(crate) fn profile(root: &Path, servers: &Path, name: &str) -> Result<(), String> {
     let scenario = Scenario::named(name)?;
@@ -124,7 +127,7 @@ fn watch(program: &[&str], scenario: &Scenario, size: u64, server: &Running) -> 
     Ok(())
 }
 
-/// Ends a program in the way it likes, and waits until it has told all.
+/// Ends a program in the way it likes, and waits until it has written all.
 fn end(child: &mut Child, signal: Signal) -> Result<(), String> {
     let process = i32::try_from(child.id()).map_err(|_| "pid")?;
     kill(Pid::from_raw(process), signal).map_err(|error| error.to_string())?;

@@ -291,7 +291,7 @@ impl Client {
         account.windowsize = account.windowsize.min(granted);
     }
 
-    /// Tells whether it was the last one.
+    /// Returns whether it was the last one.
     fn take_block(&mut self, plan: &Plan, block: &[u8], account: &mut Account) -> io::Result<bool> {
         let &[0, 3, high, low, ref data @ ..] = block else {
             return Err(io::Error::other("no DATA packet within a window"));

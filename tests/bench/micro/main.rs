@@ -3,7 +3,7 @@
 //! `scripts/bench micro` runs it; without the script: `cargo bench --bench micro -- help`.
 //!
 //! All servers run all the time, each at an address of its own, and every round asks all of them in turn, so
-//! that whatever else the machine does meets all alike. What is told are medians of ratios within a round.
+//! that whatever else the machine does meets all alike. What is printed are medians of ratios within a round.
 
 mod bare;
 mod compare;

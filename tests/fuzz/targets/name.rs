@@ -31,7 +31,7 @@ fuzz_target!(|requested: &[u8]| {
     assert_eq!(resolved(requested), Some(bytes.to_vec()));
 });
 
-/// The name as a plain reader would resolve it; none where it leaves the root.
+/// The name as a plain reader would resolve it; `None` if it leaves the root.
 fn resolved(requested: &[u8]) -> Option<Vec<u8>> {
     let mut name = requested;
     while let Some(shorter) = name.strip_suffix(b"\xFF") {

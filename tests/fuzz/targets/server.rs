@@ -1,4 +1,4 @@
-//! The whole server, told by the input what arrives, how much time passes and what fails: the histories
+//! The whole server; the input decides what arrives, how much time passes and what fails: the histories
 //! of `tests/hostile`, chosen byte by byte.
 
 #![no_main]
