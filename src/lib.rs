@@ -20,7 +20,7 @@
 //! | [`firmware`] | machines that boot, to judge the server by | run in the server, use its `wire` |
 //! | `storm` | `tftp-storm`, a program of its own: those machines over real sockets | name anything of the server |
 //!
-//! [`server`] and [`os`] do not know each other; only `daemon::io` knows both. The first five rooms,
+//! [`server`] and [`os`] do not know each other; only `daemon::io` and `daemon::connection` know both. The first five rooms,
 //! and [`access`], have no socket, clock, file, log or randomness: time is an argument, so tests and
 //! simulations run the code of production in virtual time.
 //!

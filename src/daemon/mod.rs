@@ -2,8 +2,8 @@
 //!
 //! It knows no protocol: it carries datagrams from sockets to the [`Server`] and sleeps until the server
 //! wants to be woken. The clock is read once a turn. What one turn receives is bounded, so a flood of
-//! requests starves neither timers nor transfers; what of it matters and is left unread is kept in mind,
-//! since the poll is edge-triggered and does not repeat an event.
+//! requests starves neither timers nor transfers; what is left unread is remembered, since the poll is
+//! edge-triggered and does not repeat an event.
 //!
 //! Read `bind` (where it listens), `confine` (what is given up before the loop begins), `io` (the server's
 //! hands) and `events` (every line of the log).
@@ -12,6 +12,7 @@ mod bind;
 mod budget;
 mod check;
 mod confine;
+mod connection;
 mod events;
 mod io;
 mod log;

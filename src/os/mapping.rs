@@ -417,8 +417,8 @@ fn bytes_read() -> i64 {
     getrusage(UsageWho::RUSAGE_THREAD).map_or(0, |usage| usage.block_reads())
 }
 
-/// What is asked for at once: what one madvise(2) reads at most, unless the device says otherwise. Who has too many
-/// requests under way waits in that call.
+/// What is asked for at once: what one madvise(2) reads at most, unless the device says otherwise. With too many
+/// requests under way that call waits.
 const PART: usize = LOOK_MAX;
 
 /// Pages that were in memory may be taken away where memory is short.

@@ -1,7 +1,7 @@
 //! One epoll for everything that can wake the server.
 //!
 //! mio is edge-triggered: an event is only a reason to *try*, and nothing reminds us of what we left
-//! unread. Who stops before `WouldBlock` keeps that in mind himself.
+//! unread. A reader that stops before `WouldBlock` has to remember that.
 //!
 //! Time is an event like others, of a timer that is set only when it would come too late or not at all: to
 //! start and stop one in each wait, as a timeout does, costs more than a packet on a virtual machine.
@@ -140,7 +140,7 @@ impl Poll {
             .reregister(&mut SourceFd(&raw), source.into(), interest)
     }
 
-    /// Sleeps until something happens, and no longer than from `now` to `until` (none: for as long as it
+    /// Sleeps until something happens, and no longer than from `now` to `until` (`None`: for as long as it
     /// takes); it may wake up early for nothing.
     ///
     /// # Errors

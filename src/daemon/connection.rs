@@ -1,0 +1,186 @@
+//! What is open for one client: its socket and its file, and how blocks leave by one call or several.
+
+use std::array;
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::IpAddr;
+
+use nix::errno::Errno;
+
+use crate::moment::Moment;
+use crate::os::content::Content;
+use crate::os::socket::{ClientSocket, DATAGRAMS_MAX, Pieces, is_unsegmentable};
+use crate::server::Unsent;
+use crate::transfer::{Blocks, Departed};
+use crate::wire::{DataHeader, Peer, Refusal};
+
+/// What is open for a client.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// Whose packets its socket takes.
+    pub peer: Peer,
+    /// Distinguishes it from others that had its number.
+    pub serial: u32,
+    pub socket: ClientSocket,
+    pub content: Content,
+    /// The error with which its file could not be read, or 0.
+    pub read_error: u16,
+    pub wants_writable: bool,
+    /// It has sent nothing yet, and who rejects our packets is worth a line.
+    pub is_unheard: bool,
+    /// It stands in the list of those who are to be read.
+    pub is_unread: bool,
+    /// The kernel cuts a window into packets for us.
+    pub segments: bool,
+}
+
+impl Connection {
+    /// Takes an error from the socket, and returns who rejected a packet; `None` if the client has sent something, or
+    /// the system does not know.
+    pub(super) fn rejection(&self) -> Option<(Peer, IpAddr)> {
+        let by = self.socket.rejected_by()?;
+        self.is_unheard.then_some((self.peer, by))
+    }
+
+    pub(super) fn send_whole(&self, datagram: &[u8]) -> Result<Departed, Unsent> {
+        sent(self.socket.send(&[IoSlice::new(datagram)]))?;
+        Ok(Departed {
+            packets: 1,
+            end: None,
+        })
+    }
+
+    /// Sends blocks in runs that one call can take.
+    pub(super) fn send_blocks(&mut self, now: Moment, blocks: Blocks) -> Result<Departed, Unsent> {
+        let packet = usize::from(blocks.blksize) + DataHeader::LENGTH;
+        let run_max = (RUN_BYTES_MAX / packet).clamp(1, DATAGRAMS_MAX);
+        let run_max = u16::try_from(run_max).unwrap_or(1);
+        let mut departed = Departed {
+            packets: 0,
+            end: None,
+        };
+        while departed.packets < blocks.count && departed.end.is_none() {
+            let count = run_max.min(blocks.count - departed.packets);
+            let first = blocks.first + u64::from(departed.packets);
+            let run = Blocks {
+                first,
+                count,
+                ..blocks
+            };
+            let result = match count {
+                1 => self.send_run::<1>(now, run),
+                _ => self.send_run::<DATAGRAMS_MAX>(now, run),
+            };
+            match result {
+                Ok(part) => {
+                    departed.packets += part.packets;
+                    departed.end = part.end;
+                    if part.packets < count {
+                        break;
+                    }
+                }
+                Err(Unsent::Full | Unsent::Absent) if departed.packets > 0 => break,
+                Err(unsent) => return Err(unsent),
+            }
+        }
+        Ok(departed)
+    }
+
+    fn unprepared(&mut self, error: io::Error) -> Unsent {
+        match error.kind() {
+            ErrorKind::WouldBlock => Unsent::Absent,
+            ErrorKind::UnexpectedEof => Unsent::Unreadable(Refusal::FileChanged),
+            _ => {
+                let code = error.raw_os_error().unwrap_or(0);
+                self.read_error = u16::try_from(code).unwrap_or(0);
+                Unsent::Unreadable(Refusal::ReadFailed)
+            }
+        }
+    }
+
+    /// Sends at most `MOST` blocks with one call.
+    fn send_run<const MOST: usize>(
+        &mut self,
+        now: Moment,
+        run: Blocks,
+    ) -> Result<Departed, Unsent> {
+        let begin = run.offset(run.first);
+        let wanted = u64::from(run.count) * u64::from(run.blksize);
+        let oldest = run.offset(run.oldest.max(1));
+        if let Err(error) = self.content.prepare(now, begin, wanted, oldest) {
+            return Err(self.unprepared(error));
+        }
+        let headers: [DataHeader; MOST] = array::from_fn(|place| {
+            let place = u64::try_from(place).unwrap_or(0);
+            DataHeader::new(run.first + place)
+        });
+        let mut packets = [[IoSlice::new(&[]); 3]; MOST];
+        let mut count = 0;
+        let mut end = None;
+        for (packet, header) in packets.iter_mut().zip(&headers).take(run.count.into()) {
+            let offset = begin + u64::from(count) * u64::from(run.blksize);
+            let [front, back] = self.content.bytes(offset, run.blksize);
+            *packet = [&header.0[..], front, back].map(IoSlice::new);
+            count += 1;
+            let length = front.len() + back.len();
+            if length < usize::from(run.blksize) {
+                end = Some(offset + length as u64);
+                break;
+            }
+        }
+        let size = usize::from(run.blksize) + DataHeader::LENGTH;
+        let packets = &packets[..usize::from(count)];
+        let left = send_packets(&self.socket, &mut self.segments, packets, size)?;
+        Ok(Departed {
+            packets: left,
+            end: end.filter(|_| left == count),
+        })
+    }
+}
+
+/// Sends packets that are all of `size` bytes but the last, and returns how many left.
+fn send_packets(
+    socket: &ClientSocket,
+    segments: &mut bool,
+    packets: &[Pieces<'_>],
+    size: usize,
+) -> Result<u16, Unsent> {
+    let all = u16::try_from(packets.len()).unwrap_or(u16::MAX);
+    if let [packet] = packets {
+        sent(socket.send(packet))?;
+        return Ok(1);
+    }
+    if *segments {
+        let size = u16::try_from(size).unwrap_or(u16::MAX);
+        match socket.send_segments(packets, size) {
+            // None of them left, and none of this client's will so.
+            Err(error) if is_unsegmentable(&error) => *segments = false,
+            result => {
+                sent(result)?;
+                return Ok(all);
+            }
+        }
+    }
+    match socket.send_each(packets) {
+        Ok(count) => Ok(u16::try_from(count).unwrap_or(all)),
+        // The first one was lost, and the others have not been tried.
+        Err(error) => sent(Err(error)).map(|()| 1),
+    }
+}
+
+/// What the result of a send means: the network may lose packets, and so may a full device queue, a
+/// firewall or a route that is gone; the timer repeats what was lost.
+fn sent(result: io::Result<()>) -> Result<(), Unsent> {
+    let Err(error) = result else { return Ok(()) };
+    if error.kind() == ErrorKind::WouldBlock {
+        return Err(Unsent::Full);
+    }
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ECONNREFUSED) => Err(Unsent::PortClosed),
+        // The file shrank, or the disk fails: a page is not to be had.
+        Some(Errno::EFAULT) => Err(Unsent::Unreadable(Refusal::ReadFailed)),
+        _ => Ok(()),
+    }
+}
+
+/// What one buffer that is cut into packets may hold: an IPv6 packet with its headers has 65,575 bytes.
+const RUN_BYTES_MAX: usize = 65_000;
