@@ -103,7 +103,7 @@ fn one_address_has_as_many_transfers_as_the_operator_says_and_no_more() {
     clients[0].send(&[0, 5, 0, 0, b'x', 0]);
     clients[2].expect_data(1);
     assert_eq!(clients[3].receive_within(Duration::from_millis(50)), None);
-    server.wait_for_log(&["WARN dropped", " 1 past --per-client-pending"]);
+    server.wait_for_log(&["WARN dropped", " 1 over --per-client-pending"]);
 }
 
 /// Every byte that arrives at a port which never answers: what a victim gets for one forged request.

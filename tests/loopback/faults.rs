@@ -87,7 +87,7 @@ fn out_of_memory_for_mappings() {
     for _ in 0..2 {
         let (mut client, download) = go_halfway(Client::new(server.address()), &wish);
         assert!(!is_mapped(&server), "the limit does not hold");
-        server.wait_for_log(&["WARN", "\"file\"", "is read instead"]);
+        server.wait_for_log(&["WARN", "\"file\"", "read instead"]);
         assert_same(&client.complete(download).unwrap().bytes, &bytes);
     }
     limit_address_space(server.process(), libc::RLIM_INFINITY);
