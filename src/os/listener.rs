@@ -58,8 +58,7 @@ impl Listener {
     /// It is not a UDP socket, or not one that takes requests.
     pub fn adopt(socket: OwnedFd) -> io::Result<Listener> {
         let socket = Socket::from(socket);
-        let is_udp =
-            (socket.r#type()?, socket.protocol()?) == (Type::DGRAM.cloexec(), Some(Protocol::UDP));
+        let is_udp = (socket.r#type()?, socket.protocol()?) == (Type::DGRAM, Some(Protocol::UDP));
         let address = socket.local_addr()?.as_socket();
         let bound = address.filter(|address| is_udp && address.port() != 0);
         let Some(address) = bound.filter(|_| socket.peer_addr().is_err()) else {
