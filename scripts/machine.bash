@@ -27,7 +27,7 @@ machine_of_its_own() {
         exit 77
     fi
     local program
-    for program in unshare nsenter ip curl; do
+    for program in unshare nsenter ip ss curl pgrep perl; do
         if ! command -v "$program" > /dev/null; then
             printf '%s: skipped: no %s\n' "$name" "$program" >&2
             exit 77
