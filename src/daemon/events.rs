@@ -190,14 +190,14 @@ fn class_of(event: &Event<'_>) -> (Level, Rate) {
             // An address that never answered anything may be forged.
             let has_answered = report.was_answered || report.outcome == Outcome::Cancelled;
             let rate = match report.outcome {
-                Outcome::Refused(_) => Rate::Warning,
+                Outcome::Refused(_) | Outcome::Unreachable => Rate::Warning,
                 _ if has_answered => Rate::Transfer,
                 _ => Rate::Unvalidated,
             };
             let level = match report.outcome {
                 Outcome::Cancelled | Outcome::Superseded | Outcome::Duplicate => Level::Debug,
                 Outcome::ShutDown if report.negotiated.is_none() => Level::Debug,
-                Outcome::Refused(_) => Level::Warn,
+                Outcome::Refused(_) | Outcome::Unreachable => Level::Warn,
                 Outcome::PortClosed if !report.was_answered => Level::Warn,
                 Outcome::Complete
                 | Outcome::CompleteUnconfirmed
@@ -209,7 +209,6 @@ fn class_of(event: &Event<'_>) -> (Level, Rate) {
                 | Outcome::MovedOn
                 | Outcome::CrowdedOut
                 | Outcome::Expired
-                | Outcome::Unreachable
                 | Outcome::ShutDown => Level::Info,
             };
             (level, rate)
@@ -218,7 +217,6 @@ fn class_of(event: &Event<'_>) -> (Level, Rate) {
         Event::Nonsense { .. } => (Level::Debug, Rate::Unvalidated),
         Event::Refused { .. }
         | Event::QueueFull { .. }
-        | Event::Unreachable { .. }
         | Event::Exhausted
         | Event::LargeBlocksLost { .. }
         | Event::FarAway { .. } => (Level::Warn, Rate::Warning),
@@ -390,7 +388,6 @@ mod tests {
             Unanswered { peer, name: b"a", refusal: Refusal::NotFound } =>
                 "DEBUG 192.0.2.7:2070 \"a\": broadcast request not answered: no such file",
             QueueFull { peer } => "WARN 192.0.2.7:2070: request dropped: the queue is full (see -q)",
-            Unreachable { peer } => "WARN 192.0.2.7:2070: request dropped: network unreachable",
             Exhausted {} => "WARN out of descriptors or memory: requests wait",
             LargeBlocksLost { peer } =>
                 "WARN 192.0.2.7:2070: acknowledged the OACK but no block, twice in a row: large packets are lost on \
@@ -426,7 +423,7 @@ mod tests {
             Expired {} => "INFO client fell silent while queued",
             Refused(Refusal::ReadFailed) => "WARN file changed or could not be read",
             Refused(Refusal::NotFound) => "WARN refused: no such file",
-            Unreachable {} => "INFO network unreachable",
+            Unreachable {} => "WARN network unreachable",
             ShutDown {} => "INFO shut down",
         });
         for (outcome, expected) in outcomes {

@@ -359,6 +359,7 @@ impl Daemon {
     }
 
     fn sleep(&mut self, now: Moment) -> Result<Turn, Failure> {
+        self.world.files.forget_found();
         let requests_at = match self.unread_listeners.is_empty() {
             true => None,
             false => self.root.waits_until(now),

@@ -184,9 +184,6 @@ impl Text<'_> {
             Event::QueueFull { peer } => {
                 write!(f, "{peer}: request dropped: the queue is full (see -q)")
             }
-            Event::Unreachable { peer } => {
-                write!(f, "{peer}: request dropped: network unreachable")
-            }
             Event::Exhausted => f.write_str("out of descriptors or memory: requests wait"),
             Event::LargeBlocksLost { peer } => write!(
                 f,

@@ -36,6 +36,8 @@ pub struct Files {
     is_root_local: bool,
     /// What the helper has opened, for those who asked.
     known: Option<Known>,
+    /// What was found last, for the client that is about to open it.
+    found: Option<(FileNameBuf, Regular)>,
     mappings: HashMap<Identity, Weak<Mapping>>,
     /// Mappings are looked through when there are more than this.
     mappings_kept: usize,
@@ -138,6 +140,7 @@ impl Files {
             is_root_local: local_device.is_some(),
             local_devices: local_device.into_iter().collect(),
             known: None,
+            found: None,
             mappings: HashMap::new(),
             mappings_kept: MAPPINGS_KEPT_MIN,
             mappings_max: MAPPINGS_MAX,
@@ -197,13 +200,17 @@ impl Files {
         Walk::new(&self.root, self.public_only, bounds)
     }
 
-    /// Looks whether a file could be opened now, and returns its size in bytes.
+    /// Looks whether a file could be opened now, and returns its size in bytes. It is kept for the client that opens it
+    /// next, until [`Files::forget_found`].
     ///
     /// # Errors
     /// As [`Files::open`].
-    pub fn find(&self, name: FileName<'_>) -> Result<u64, Unavailable> {
-        self.open_regular(name)
-            .map(|regular| size_of(&regular.state))
+    pub fn find(&mut self, name: FileName<'_>) -> Result<u64, Unavailable> {
+        self.found = None;
+        let regular = self.open_regular(name)?;
+        let size = size_of(&regular.state);
+        self.found = Some((name.to_owned(), regular));
+        Ok(size)
     }
 
     /// Opens a file to be sent as it is, or, with `as_text`, as netascii; returns its size in bytes.
@@ -215,7 +222,11 @@ impl Files {
         name: FileName<'_>,
         as_text: bool,
     ) -> Result<(Content, u64), Unavailable> {
-        let Regular { file, state, look } = self.open_regular(name)?;
+        let found = self.found.take_if(|(found, _)| found.as_name() == name);
+        let Regular { file, state, look } = match found {
+            Some((_, regular)) => regular,
+            None => self.open_regular(name)?,
+        };
         let original = Original::new(file, &state);
         let length = original.length;
         if as_text {
@@ -270,6 +281,7 @@ impl Files {
     /// The client that asked for it has it.
     pub fn forget_found(&mut self) {
         self.known = None;
+        self.found = None;
     }
 
     /// Opens a file without waiting for any disk.

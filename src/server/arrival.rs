@@ -1,10 +1,10 @@
 //! What becomes of a request: a repeat is recognised, a fault is answered at once, and the rest gets a
 //! slot or a place in the queue.
 
-use super::client::{Again, Client, Phase, Stage};
+use super::client::{Again, Client, Output, Stage};
 use super::hosts::host_of;
 use super::pending::{Place, SUPERSEDED_AFTER, Waiting};
-use super::{Event, Heard, Io, Local, Opening, Server, Unopened};
+use super::{Event, Heard, Io, Local, Server, Unopened};
 use crate::moment::Moment;
 use crate::name::{FileName, NAME_MAX};
 use crate::transfer::{Outcome, Wanted};
@@ -19,6 +19,23 @@ pub(super) struct Arrival<'a> {
     pub(super) wanted: Wanted,
     /// The name as the client spelled it.
     pub(super) spelled: &'a [u8],
+}
+
+impl Arrival<'_> {
+    fn client(&self, arrived_at: Moment, place: Place, waiting: Waiting) -> Client {
+        Client {
+            peer: self.peer,
+            local: self.local,
+            name: self.name.to_owned(),
+            mode: self.mode,
+            arrived_at,
+            place,
+            stage: Stage::Pending(Box::new(waiting)),
+            served: None,
+            output: Output::Idle,
+            timer: None,
+        }
+    }
 }
 
 impl Server {
@@ -68,7 +85,7 @@ impl Server {
             spelled: request.filename,
         };
         if let Some(known) = known
-            && self.is_repeat(now, io, known, &arrival)
+            && self.repeat(now, io, known, &arrival)
         {
             self.stats.repeats += 1;
             return Heard::Judged;
@@ -99,43 +116,39 @@ impl Server {
         FileName::new(request.filename, &self.root, buffer)
     }
 
-    /// A request came from a peer that is known. Tells whether it is a mere repeat of what is under way;
+    /// A request came from a peer that is known. Returns whether it is a mere repeat of what is under way;
     /// if not, the old client has been ended.
-    fn is_repeat(
-        &mut self,
-        now: Moment,
-        io: &mut impl Io,
-        id: usize,
-        arrival: &Arrival<'_>,
-    ) -> bool {
-        let mode = arrival.mode;
+    fn repeat(&mut self, now: Moment, io: &mut impl Io, id: usize, arrival: &Arrival<'_>) -> bool {
         let client = &mut self.clients[id];
         let same_file = client.name.as_name() == arrival.name;
-        let same_terms = (client.mode, client.local) == (mode, arrival.local)
-            && *client.wanted() == arrival.wanted;
-        let served = match &mut client.stage {
+        let same_terms = (client.mode, client.local) == (arrival.mode, arrival.local)
+            && client.wanted() == arrival.wanted;
+        let is_unanswered = client.is_unanswered();
+        match &mut client.stage {
             Stage::Pending(waiting) if same_file => {
                 waiting.heard(now);
-                client.mode = mode;
                 waiting.wanted = arrival.wanted;
+                client.mode = arrival.mode;
                 client.local = arrival.local;
-                return true;
+                true
             }
-            Stage::Pending(_) => None,
-            Stage::Served(served) => Some(served),
-        };
-        let Some(served) = served.filter(|_| same_file && same_terms) else {
-            if let Some(Again::Answers { older }) = client.again() {
-                self.end(now, io, older, Outcome::MovedOn);
+            Stage::Pending(_) => {
+                self.end(now, io, id, Outcome::MovedOn);
+                false
             }
-            self.end(now, io, id, Outcome::MovedOn);
-            return false;
-        };
-        if served.transfer.is_answered() {
-            return self.asks_anew(now, io, id);
+            _ if same_file && same_terms && is_unanswered => {
+                self.repeat_first_packet(now, io, id);
+                true
+            }
+            _ if same_file && same_terms => self.ask_anew(now, io, id),
+            _ => {
+                if let Again::Answers { older } = client.again() {
+                    self.end(now, io, older, Outcome::MovedOn);
+                }
+                self.end(now, io, id, Outcome::MovedOn);
+                false
+            }
         }
-        self.repeat_first_packet(now, io, id);
-        true
     }
 
     /// Reads what a client has answered to its transfers so far: what it sent first counts first.
@@ -143,150 +156,97 @@ impl Server {
         let Some(&id) = self.by_peer.get(&peer) else {
             return;
         };
-        if let Some(Again::Answers { older }) = self.clients[id].again() {
+        if let Again::Answers { older } = self.clients[id].again() {
             self.read_to_the_end(now, io, older);
         }
         self.read_to_the_end(now, io, id);
     }
 
-    /// Admits a request, lets it wait, or answers it with an ERROR, unless its file is busy.
+    /// Answers a request with an ERROR, or lets it wait: in line, from where it is taken at once if a slot is free
+    /// and nobody is before it; unless its file is busy.
     pub(super) fn accept(&mut self, now: Moment, io: &mut impl Io, arrival: &Arrival<'_>) -> Heard {
-        self.arrivals += 1;
-        let replaced = usize::from(self.superseded_by(now, arrival).is_some());
-        let boot_began = self.queue.heard(now, host_of(arrival.peer), replaced);
-        let place = Place {
-            is_large: true,
-            is_far: false,
-            can_wait: !arrival.wanted.is_raspberry_pi(),
-            boot_began,
-            arrival: self.arrivals,
-        };
-        match self.serve_or_let_wait(now, io, arrival, place) {
-            Ok(()) => self.report_taken(io, arrival),
+        let (peer, host) = (arrival.peer, host_of(arrival.peer));
+        let superseded = self.superseded_by(now, arrival);
+        let replaced = usize::from(superseded.is_some());
+        let boot_began = self.queue.heard(now, host, replaced);
+        let is_large = match io.find(arrival.name) {
+            Ok(size) => self.limits.is_large(size),
             Err(Unopened::Refused(refusal)) => {
-                let (peer, local) = (arrival.peer, arrival.local);
-                self.refuse(now, io, peer, local, arrival.spelled, refusal);
-            }
-            Err(Unopened::Exhausted) => {
-                self.pause(now, io);
-                self.let_wait(now, io, arrival, place);
-                self.report_taken(io, arrival);
+                self.refuse(now, io, peer, arrival.local, arrival.spelled, refusal);
+                return Heard::Judged;
             }
             Err(Unopened::Busy(awaited)) => {
                 // It will be counted when it comes again.
                 self.stats.requests -= 1;
                 return Heard::Busy(awaited);
             }
-            Err(Unopened::Unreachable) => {
-                self.stats.failed += 1;
-                io.report(Event::Unreachable { peer: arrival.peer });
+            Err(Unopened::Exhausted | Unopened::Unreachable) => {
+                self.pause(now, io);
+                true
             }
+        };
+        self.arrivals += 1;
+        let place = Place {
+            is_large,
+            is_far: false,
+            can_wait: !arrival.wanted.is_raspberry_pi(),
+            boot_began,
+            arrival: self.arrivals,
+        };
+        let (place, arrived_at) = match superseded {
+            Some(old) => self.supersede(now, io, old),
+            None => (place, now),
+        };
+        let hold_at = self.limits.hold.map(|hold| now.max(arrived_at + hold));
+        let waiting = Waiting::new(now, arrival.wanted, hold_at);
+        let id = self.insert(now, arrival.client(arrived_at, place, waiting));
+        if self.next_in_line(now) == Some(id) {
+            self.open(now, io, id, Stage::Running { idle_from: None });
+        }
+        let is_taken = match self.clients.get(id) {
+            Some(client) if client.served().is_some() => true,
+            Some(_) => superseded.is_some() || self.keep(now, io, id),
+            None => false,
+        };
+        if is_taken {
+            let waiting = match self.clients[id].stage {
+                Stage::Pending(_) => self.count.waiting(),
+                _ => 0,
+            };
+            io.report(Event::Taken {
+                peer,
+                name: arrival.name,
+                waiting,
+            });
         }
         Heard::Judged
     }
 
-    fn report_taken(&self, io: &mut impl Io, arrival: &Arrival<'_>) {
-        let (peer, name) = (arrival.peer, arrival.name);
-        // Past a bound it was dropped.
-        if let Some(&id) = self.by_peer.get(&peer) {
-            let waiting = match self.clients[id].phase() {
-                None => self.count.pending + self.count.held,
-                Some(_) => 0,
-            };
-            io.report(Event::Taken {
-                peer,
-                name,
-                waiting,
-            });
-        }
+    /// A client of the queue makes way for a request that takes its place.
+    fn supersede(&mut self, now: Moment, io: &mut impl Io, old: usize) -> (Place, Moment) {
+        let client = &self.clients[old];
+        let (place, arrived_at) = (client.place, client.arrived_at);
+        self.end(now, io, old, Outcome::Superseded);
+        (place, arrived_at)
     }
 
-    fn serve_or_let_wait(
-        &mut self,
-        now: Moment,
-        io: &mut impl Io,
-        arrival: &Arrival<'_>,
-        mut place: Place,
-    ) -> Result<(), Unopened> {
-        let host = host_of(arrival.peer);
-        let is_free = |server: &Server, is_large| {
-            let first = server.queue.first();
-            server.has_slot(is_large)
-                && first.is_none_or(|(first, _)| first.is_large && !is_large)
-                && !server.is_paused(now)
-                && server.may_run(host)
-        };
-        if is_free(self, true) && self.has_first_packet(now, host) {
-            return self.serve_at_once(now, io, arrival, place);
+    /// One more client waits. Returns whether it may: past a bound it is dropped, unless another one makes room.
+    fn keep(&mut self, now: Moment, io: &mut impl Io, id: usize) -> bool {
+        let peer = self.clients[id].peer;
+        let host = host_of(peer);
+        if !self.queue.has_room_for(host) {
+            self.stats.client_full += 1;
+            self.remove(now, id);
+            return false;
         }
-        place.is_large = self.limits.is_large(io.find(arrival.name)?);
-        if is_free(self, place.is_large) && self.has_first_packet(now, host) {
-            return self.serve_at_once(now, io, arrival, place);
+        let is_full = self.count.waiting() > self.limits.max_pending;
+        if is_full && !self.make_room(now, io, host) {
+            self.stats.queue_full += 1;
+            self.remove(now, id);
+            io.report(Event::QueueFull { peer });
+            return false;
         }
-        self.let_wait(now, io, arrival, place);
-        Ok(())
-    }
-
-    fn serve_at_once(
-        &mut self,
-        now: Moment,
-        io: &mut impl Io,
-        arrival: &Arrival<'_>,
-        mut place: Place,
-    ) -> Result<(), Unopened> {
-        let id = self.clients.vacant_key();
-        let Arrival {
-            peer,
-            local,
-            name,
-            mode,
-            wanted,
-            ..
-        } = *arrival;
-        let blksize = wanted.blksize();
-        let opened = io.open(
-            id,
-            Opening {
-                peer,
-                local,
-                name,
-                mode,
-                blksize,
-            },
-        )?;
-        place.is_large = self.limits.is_large(opened.size);
-        let served = self.begin(now, host_of(peer), wanted, opened, Phase::Running);
-        self.insert(now, arrival, place, Stage::Served(Box::new(served)));
-        self.make_ready(now, id);
-        Ok(())
-    }
-
-    /// Puts a request into the queue: at its place, or at that of one that it supersedes.
-    fn let_wait(&mut self, now: Moment, io: &mut impl Io, arrival: &Arrival<'_>, mut place: Place) {
-        let superseded = self.superseded_by(now, arrival);
-        let host = host_of(arrival.peer);
-        if superseded.is_none() {
-            if !self.queue.has_room_for(host) {
-                self.stats.client_full += 1;
-                return;
-            }
-            let waiting = self.count.pending + self.count.held;
-            if waiting >= self.limits.max_pending && !self.make_room(now, io, host) {
-                self.stats.queue_full += 1;
-                return io.report(Event::QueueFull { peer: arrival.peer });
-            }
-        }
-        let mut arrived_at = now;
-        if let Some(old) = superseded {
-            place = self.clients[old].place;
-            arrived_at = self.clients[old].arrived_at;
-            self.end(now, io, old, Outcome::Superseded);
-        }
-        let hold_at = self.limits.hold.map(|hold| now.max(arrived_at + hold));
-        let waiting = Waiting::new(now, arrival.wanted, hold_at);
-        let stage = Stage::Pending(Box::new(waiting));
-        let id = self.insert(arrived_at, arrival, place, stage);
-        self.join_queue(id);
+        true
     }
 
     /// The client of the same host and file that waits for its first packet or has not answered it, and
@@ -297,46 +257,18 @@ impl Server {
         let unanswered = waiting.filter(|&id| self.clients[id].is_unanswered());
         unanswered.take(SUPERSEDED_EXAMINED).find(|&id| {
             let client = &self.clients[id];
-            let gives_way = match &client.stage {
-                // Its place is that of another one, too.
-                Stage::Served(served) if served.again != Again::No => false,
-                Stage::Pending(waiting) => waiting.may_be_superseded(now),
-                Stage::Served(served) => {
-                    served.phase == Phase::Held
-                        && !served.transfer.negotiated().has_oack()
-                        && now.since(served.transfer.progress_at()) > SUPERSEDED_AFTER
+            let gives_way = match (&client.stage, client.transfer()) {
+                (Stage::Pending(waiting), _) => waiting.may_be_superseded(now),
+                (Stage::Held { .. }, Some(transfer)) => {
+                    // If it answers another one, its place is that of both.
+                    client.again() == Again::No
+                        && !transfer.negotiated().has_oack()
+                        && now.since(transfer.progress_at()) > SUPERSEDED_AFTER
                 }
+                (_, _) => false,
             };
             gives_way && client.name.as_name() == arrival.name
         })
-    }
-
-    pub(super) fn insert(
-        &mut self,
-        arrived_at: Moment,
-        arrival: &Arrival<'_>,
-        place: Place,
-        stage: Stage,
-    ) -> usize {
-        let id = self.clients.insert(Client {
-            peer: arrival.peer,
-            local: arrival.local,
-            name: arrival.name.to_owned(),
-            mode: arrival.mode,
-            arrived_at,
-            place,
-            is_queued: false,
-            stage,
-            timer: None,
-            is_ready: false,
-            is_blocked: false,
-            try_again_at: None,
-        });
-        self.by_peer.insert(arrival.peer, id);
-        self.queue.host(host_of(arrival.peer)).add_client();
-        self.count(arrived_at, id);
-        self.set_timer(id);
-        id
     }
 
     fn refuse(

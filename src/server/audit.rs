@@ -5,11 +5,12 @@ use std::collections::{HashMap, HashSet};
 
 use crate::moment::Moment;
 
-use super::client::{Again, Client, Phase, Served};
+use super::Server;
+use super::change::Count;
+use super::client::{Again, Client, Output, Stage};
 use super::hosts::{Host, host_of};
 use super::networks::network_of;
 use super::wheel::TICK;
-use super::{Count, Server};
 
 impl Server {
     /// Checks everything, after [`Server::on_wakeup`]. It looks at every client, so it is for tests.
@@ -21,11 +22,9 @@ impl Server {
         self.audit_line(now);
         self.audit_turns(now);
         for (_, client) in &self.clients {
-            // A held client is fed when its timer comes up.
-            let will_be_asked = client.is_ready || client.is_blocked;
-            let has_to_send = |served: &Served| served.has_to_send(now - TICK);
+            // A held client is sent its block when its timer comes up.
             assert!(
-                !client.served().is_some_and(has_to_send) || will_be_asked,
+                !client.has_to_send(now - TICK) || client.output != Output::Idle,
                 "a client with something to send is forgotten"
             );
         }
@@ -47,190 +46,130 @@ impl Server {
     /// # Panics
     /// As [`Server::audit`].
     pub fn audit_books(&self) {
-        self.audit_slots();
-        self.audit_queue();
-        self.audit_indexes();
-        for (_, client) in &self.clients {
-            self.audit_client(client);
+        self.audit_counts();
+        let in_line: HashSet<usize> = self.queue.all().collect();
+        assert_eq!(in_line.len(), self.queue.len(), "somebody is in line twice");
+        for (id, client) in &self.clients {
+            assert_eq!(
+                client.stage.is_in_line(),
+                in_line.contains(&id),
+                "the queue and its clients differ"
+            );
+            let mut waiting = self.queue.waiting_of(host_of(client.peer));
+            assert_eq!(
+                waiting.any(|other| other == id),
+                client.stage.is_waiting(),
+                "the list of a host is wrong"
+            );
+            self.audit_client(id, client);
         }
     }
 
-    fn audit_client(&self, client: &Client) {
-        let timer = client
-            .timer
-            .expect("every client has an entry in the wheel");
+    fn audit_client(&self, id: usize, client: &Client) {
+        let timer = client.timer.expect("every client has one");
         assert!(
             timer.comes_up < client.deadline(self.limits.reclaim) + TICK,
             "a timer comes up too late"
         );
-        assert!(
-            client.is_blocked || client.try_again_at.is_none(),
-            "who may send is to be asked to try again"
-        );
-        if let Some(served) = client.served() {
-            served.transfer.audit();
+        if let Some(transfer) = client.transfer() {
+            transfer.audit();
         }
-    }
-
-    fn audit_slots(&self) {
-        let in_phase = |phase: Option<Phase>| {
-            self.clients
-                .iter()
-                .filter(move |(_, client)| client.phase() == phase)
+        // Of two clients of one peer each knows the other; the newer has not answered, the older has.
+        let newest = match client.stage {
+            Stage::Overtaken { by, .. } => {
+                let newer = &self.clients[by];
+                assert_eq!(newer.again(), Again::Answers { older: id });
+                assert_eq!(client.again(), Again::No);
+                assert_eq!(newer.name.as_name(), client.name.as_name());
+                by
+            }
+            _ => id,
         };
-        let running = in_phase(Some(Phase::Running));
-        let count = Count {
-            pending: in_phase(None).count(),
-            held: in_phase(Some(Phase::Held)).count(),
-            running: in_phase(Some(Phase::Running)).count(),
-            running_large: running.filter(|(_, client)| client.place.is_large).count(),
-            lent: in_phase(Some(Phase::Lent)).count(),
-            finishing: in_phase(Some(Phase::Finishing)).count(),
-            overtaken: self.overtaken().count(),
-        };
-        assert_eq!(self.count, count, "clients are miscounted");
-        let limits = &self.limits;
-        assert!(
-            count.running <= limits.max_transfers,
-            "more run than there are slots"
-        );
-        assert!(
-            count.running_large <= limits.large_slots(),
-            "large files have the slots of small ones"
-        );
-        assert!(
-            count.lent <= limits.max_lent(),
-            "too many go on without a slot"
-        );
-        assert!(
-            count.finishing + count.overtaken <= limits.max_finishing(),
-            "too many are open without a slot or a place"
-        );
-        // A client that lost its slot goes back to those who wait, whatever their number.
-        let waiting = count.pending + count.held;
-        assert!(
-            waiting <= limits.max_pending + limits.max_transfers + limits.max_lent(),
-            "too many wait"
-        );
-    }
-
-    fn audit_queue(&self) {
-        let queued: HashSet<usize> = self.queue.all().collect();
         assert_eq!(
-            queued.len(),
-            self.queue.len(),
-            "somebody stands in the queue twice"
+            self.by_peer.get(&client.peer),
+            Some(&newest),
+            "a client is not found by its peer"
         );
-        for (id, client) in &self.clients {
-            assert_eq!(
-                client.is_queued,
-                queued.contains(&id),
-                "the queue and its clients differ"
-            );
-            let may_wait = matches!(client.phase(), None | Some(Phase::Held));
-            assert!(
-                may_wait || !client.is_queued,
-                "somebody with a slot waits for one"
-            );
-            assert!(
-                client.phase().is_some() || client.is_queued || client.is_aside(),
-                "a pending client is forgotten"
-            );
+        match client.again() {
+            Again::Answers { older } => {
+                let older = &self.clients[older].stage;
+                assert!(matches!(*older, Stage::Overtaken { by, .. } if by == id));
+                assert!(client.is_unanswered(), "who answers has decided");
+            }
+            Again::Asked { .. } => {
+                assert!(!client.is_unanswered(), "a repeat in the handshake");
+            }
+            Again::No => {}
         }
     }
 
-    /// Whoever waits beside a free slot has reached a bound of its host or is a stranger who has to wait;
-    /// nobody else's bound is reached, and none is passed.
+    fn audit_counts(&self) {
+        let mut count = Count::default();
+        for (_, client) in &self.clients {
+            *count.of(&client.stage) += 1;
+            let is_running = matches!(client.stage, Stage::Running { .. });
+            count.running_large += usize::from(is_running && client.place.is_large);
+        }
+        assert_eq!(self.count, count, "clients are miscounted");
+        assert_eq!(self.by_peer.len() + count.overtaken, self.clients.len());
+        let limits = &self.limits;
+        let without_slot = count.finishing + count.overtaken;
+        // A client that lost its slot goes back to those who wait, whatever their number.
+        let max_waiting = limits.max_pending + limits.max_transfers + limits.max_lent();
+        for (is_within, what) in [
+            (count.running <= limits.max_transfers, "too many run"),
+            (
+                count.running_large <= limits.large_slots(),
+                "large files have the slots of small ones",
+            ),
+            (count.lent <= limits.max_lent(), "too many have lent"),
+            (
+                without_slot <= limits.max_finishing(),
+                "too many have neither slot nor place",
+            ),
+            (count.waiting() <= max_waiting, "too many wait"),
+        ] {
+            assert!(is_within, "{what}");
+        }
+    }
+
+    /// A client that waits beside a free slot has reached a bound of its host or is a stranger that has to wait;
+    /// no other bound is reached, and none is passed.
     fn audit_turns(&self, now: Moment) {
         let mut by_host: HashMap<Host, usize> = HashMap::new();
         for (_, client) in &self.clients {
-            if matches!(client.phase(), Some(Phase::Running | Phase::Lent)) {
+            if matches!(client.stage, Stage::Running { .. } | Stage::Lent) {
                 *by_host.entry(host_of(client.peer)).or_default() += 1;
             }
         }
         let limits = &self.limits;
+        let is_bound = |host: Host, bound: usize| {
+            limits.bounds(host) && by_host.get(&host).is_some_and(|&running| running >= bound)
+        };
+        let mut strangers = 0;
         for (&host, &running) in &by_host {
-            let may = running <= limits.per_client || !limits.bounds(host);
-            assert!(may, "one client has too many slots");
+            assert!(
+                !is_bound(host, limits.per_client + 1),
+                "one client has too many slots"
+            );
+            strangers += if self.queue.is_proven(host) {
+                0
+            } else {
+                running
+            };
         }
-        let strangers = by_host
-            .iter()
-            .filter(|&(&host, _)| !self.queue.is_proven(host));
-        let strangers: usize = strangers.map(|(_, &running)| running).sum();
-        assert!(
-            strangers <= limits.slots_for_strangers(),
-            "strangers have too many slots"
-        );
+        let most = limits.slots_for_strangers();
+        assert!(strangers <= most, "strangers have too many slots");
         for (_, client) in &self.clients {
             let is_free = !self.is_paused(now) && self.has_slot(client.place.is_large);
-            if !client.is_queued || !is_free {
-                continue;
-            }
             let host = host_of(client.peer);
-            let host_is_full = limits.bounds(host)
-                && by_host
-                    .get(&host)
-                    .is_some_and(|&running| running >= limits.per_client);
             let stranger_waits = !self.queue.is_proven(host)
-                && (strangers >= limits.slots_for_strangers()
-                    || self.queue.is_drained(network_of(host)));
+                && (strangers >= most || self.queue.is_drained(network_of(host)));
+            let has_to_wait = stranger_waits || is_bound(host, limits.per_client);
             assert!(
-                host_is_full || stranger_waits,
+                !client.stage.is_in_line() || !is_free || has_to_wait,
                 "a slot is free and somebody waits who may have it"
             );
         }
-    }
-
-    fn audit_indexes(&self) {
-        assert_eq!(
-            self.by_peer.len() + self.count.overtaken,
-            self.clients.len(),
-            "one client per peer, or two of which one is overtaken"
-        );
-        for (id, client) in &self.clients {
-            let mut waiting = self.queue.waiting_of(host_of(client.peer));
-            let waits = matches!(client.phase(), None | Some(Phase::Held));
-            assert_eq!(
-                waiting.any(|other| other == id),
-                waits,
-                "the list of a host is wrong"
-            );
-            let newest = match client.phase() {
-                Some(Phase::Overtaken { by }) => by,
-                _ => id,
-            };
-            assert_eq!(
-                self.by_peer.get(&client.peer),
-                Some(&newest),
-                "a client is not found by its peer"
-            );
-            self.audit_pair(id, client);
-        }
-    }
-
-    /// Of two clients of one peer each knows the other; the newer has not answered, the older has.
-    fn audit_pair(&self, id: usize, client: &Client) {
-        if let Some(Phase::Overtaken { by }) = client.phase() {
-            let newer = &self.clients[by];
-            assert_eq!(newer.again(), Some(Again::Answers { older: id }));
-            assert_eq!(client.again(), Some(Again::No));
-            assert_eq!(newer.name.as_name(), client.name.as_name());
-        }
-        match client.again() {
-            Some(Again::Answers { older }) => {
-                let by = Phase::Overtaken { by: id };
-                assert_eq!(self.clients[older].phase(), Some(by));
-                assert!(client.is_unanswered(), "who answers has decided");
-            }
-            Some(Again::Asked { .. }) => {
-                assert!(!client.is_unanswered(), "a repeat in the handshake");
-            }
-            Some(Again::No) | None => {}
-        }
-    }
-
-    fn overtaken(&self) -> impl Iterator<Item = &Client> {
-        let clients = self.clients.iter().map(|(_, client)| client);
-        clients.filter(|client| matches!(client.phase(), Some(Phase::Overtaken { .. })))
     }
 }

@@ -1,8 +1,9 @@
 //! One client of the server, from its request to its end.
 //!
-//! Each stage holds just what belongs to it. A client is *pending* (waits, was sent nothing) or served;
-//! one that is served is *held* (waits, and is fed a block now and then), *running* (has a slot) or
-//! *finishing* (was sent everything, only the last ACK is missing).
+//! Each stage holds just what belongs to it. A client is *pending* (waits, was sent nothing) or served: it
+//! is *held* (waits, and is sent a block now and then), *running* (has a slot), *lent* (is far away, and goes
+//! on without one), *finishing* (was sent everything, only the last ACK is missing) or *overtaken* (its client
+//! asked again). `Server::change` alone moves it from one to another.
 
 use std::num::NonZero;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::wire::{Mode, Peer};
 
 use super::congestion::Share;
 use super::pending::{Place, Waiting};
-use super::{Local, Report};
+use super::{Local, Opening, Report};
 
 /// A client and its request.
 #[derive(Debug)]
@@ -27,60 +28,58 @@ pub(super) struct Client {
     pub(super) arrived_at: Moment,
     /// Where it stands whenever it waits.
     pub(super) place: Place,
-    pub(super) is_queued: bool,
     pub(super) stage: Stage,
+    /// Its transfer, unless it is pending.
+    pub(super) served: Option<Box<Served>>,
+    pub(super) output: Output,
     /// Its current entry in the wheel.
     pub(super) timer: Option<Timer>,
-    /// It stands in the list of those who may have something to send.
-    pub(super) is_ready: bool,
-    /// Its socket takes no more for now, or its file has no bytes.
-    pub(super) is_blocked: bool,
-    /// When the file is asked again.
-    pub(super) try_again_at: Option<Moment>,
 }
 
 /// Where a client is on its way.
 #[derive(Debug)]
 pub(super) enum Stage {
-    /// Waits; it was sent nothing.
+    /// Waits, and was sent nothing.
     Pending(Box<Waiting>),
-    /// Has an open file and a socket.
-    Served(Box<Served>),
+    /// Waits, and is kept alive: the next block goes out at `trickle_at`. While it does not answer it stands in
+    /// no line.
+    Held { trickle_at: Moment, in_line: bool },
+    /// Has a slot, which was last found to lie idle at `idle_from`.
+    Running { idle_from: Option<Moment> },
+    /// No slot, since it is far away and others wait; it is sent what it may be sent all the same.
+    Lent,
+    /// No slot: everything was sent.
+    Finishing,
+    /// Neither slot nor place: the client asked again, and the client with number `by` answers it.
+    Overtaken { by: usize, trickle_at: Moment },
+}
+
+/// What becomes of what a client may be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Output {
+    /// Nothing is to be sent now.
+    Idle,
+    /// It stands in the list of those who may have something to send.
+    Ready,
+    /// Its socket takes no more for now.
+    Full,
+    /// Its file has no bytes in memory, and is asked again then.
+    Absent { again_at: Moment },
 }
 
 /// A client that is being served.
 #[derive(Debug)]
 pub(super) struct Served {
     pub(super) transfer: Transfer,
-    pub(super) phase: Phase,
     began_at: Moment,
-    /// When the phase began, and how long it was held before.
+    /// When its stage began, and how long it was held before.
     since: Moment,
     held: Duration,
-    /// Held: when it is fed next.
-    pub(super) feed_at: Moment,
     /// So many first packets were taken from the bucket of its network for it.
     pub(super) first_packets_taken: u8,
     /// What its repeats counted for the windows of others.
     pub(super) congestion_share: Share,
     pub(super) again: Again,
-    /// Running: when its slot was last found to lie idle.
-    idle_from: Option<Moment>,
-}
-
-/// What a served client holds.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Phase {
-    /// No slot: it is kept alive.
-    Held,
-    /// A slot.
-    Running,
-    /// No slot, since it is far away and others wait; it is sent what it may be sent all the same.
-    Lent,
-    /// No slot: everything was sent.
-    Finishing,
-    /// Neither slot nor place: the client asked again, and the client with this number answers it.
-    Overtaken { by: usize },
 }
 
 /// What an equal request has led to that came after the client had acknowledged something.
@@ -101,107 +100,75 @@ pub(super) struct Timer {
     pub(super) comes_up: Moment,
 }
 
-impl Served {
-    pub(super) fn new(now: Moment, transfer: Transfer, phase: Phase) -> Served {
-        Served {
-            transfer,
-            phase,
-            began_at: now,
-            since: now,
-            held: Duration::ZERO,
-            feed_at: now,
-            first_packets_taken: 0,
-            congestion_share: Share::default(),
-            again: Again::No,
-            idle_from: None,
+impl Stage {
+    /// The same for a second transfer of its client, or for the first again.
+    pub(super) fn afresh(&self, trickle_at: Moment, in_line: bool) -> Stage {
+        match self {
+            Stage::Running { .. } => Stage::Running { idle_from: None },
+            Stage::Lent => Stage::Lent,
+            Stage::Finishing => Stage::Finishing,
+            Stage::Pending(_) | Stage::Held { .. } | Stage::Overtaken { .. } => Stage::Held {
+                trickle_at,
+                in_line,
+            },
         }
     }
 
-    pub(super) fn enter(&mut self, now: Moment, phase: Phase) {
-        (self.held, _) = self.times(now);
+    /// It waits for a slot, in line or not.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self, Stage::Pending(_) | Stage::Held { .. })
+    }
+
+    /// It stands in line for a slot.
+    pub(super) fn is_in_line(&self) -> bool {
+        match self {
+            Stage::Pending(waiting) => waiting.aside_until.is_none(),
+            Stage::Held { in_line, .. } => *in_line,
+            Stage::Running { .. } | Stage::Lent | Stage::Finishing | Stage::Overtaken { .. } => {
+                false
+            }
+        }
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self, Stage::Held { .. })
+    }
+}
+
+impl Served {
+    pub(super) fn new(now: Moment, transfer: Transfer, again: Again) -> Served {
+        Served {
+            transfer,
+            began_at: now,
+            since: now,
+            held: Duration::ZERO,
+            first_packets_taken: 0,
+            congestion_share: Share::default(),
+            again,
+        }
+    }
+
+    /// A stage ends; it was that of being held, or not.
+    pub(super) fn end_stage(&mut self, now: Moment, was_held: bool) {
+        if was_held && self.waits_for_us() {
+            self.transfer.was_kept_waiting(now);
+        }
+        (self.held, _) = self.times(now, was_held);
         self.since = now;
-        self.phase = phase;
     }
 
     /// Time held and time running so far.
-    fn times(&self, now: Moment) -> (Duration, Duration) {
-        let held = match self.phase {
-            Phase::Held => self.held + now.since(self.since),
-            Phase::Running | Phase::Lent | Phase::Finishing | Phase::Overtaken { .. } => self.held,
+    fn times(&self, now: Moment, is_held: bool) -> (Duration, Duration) {
+        let held = match is_held {
+            true => self.held + now.since(self.since),
+            false => self.held,
         };
         (held, now.since(self.began_at).saturating_sub(held))
     }
 
-    /// It had a slot at some time.
-    pub(super) fn has_run(&self) -> bool {
-        match self.phase {
-            Phase::Held => self.since > self.began_at + self.held,
-            Phase::Running | Phase::Lent | Phase::Finishing => true,
-            Phase::Overtaken { .. } => false,
-        }
-    }
-
-    /// It is held and did what it could: the next block is ours to send, when its time comes.
-    pub(super) fn is_kept_waiting(&self) -> bool {
-        self.phase == Phase::Held && self.transfer.is_answered() && self.transfer.has_nothing_out()
-    }
-
-    /// Something goes out when this client is asked now.
-    pub(super) fn has_to_send(&self, now: Moment) -> bool {
-        // Only what the timer repeats, and the rest of a window, goes out of turn: a client that asks again and
-        // again must not get more than its share.
-        let is_fed = matches!(self.phase, Phase::Held | Phase::Overtaken { .. })
-            && self.transfer.is_answered()
-            && self.transfer.timeouts() == 0
-            && !self.transfer.is_within_window();
-        let must_wait = is_fed && now < self.feed_at;
-        !must_wait && self.transfer.datagrams(1).is_some()
-    }
-
-    /// When something is to be done if nothing comes; its slot may be found to lie idle at `is_lent_at`, and
-    /// `will_send` says that it need not be reminded of what it may send.
-    fn deadline(&self, is_lent_at: Option<Moment>, will_send: bool) -> Moment {
-        let answer_at = match self.again {
-            Again::Asked { answer_at } => Some(answer_at),
-            Again::No | Again::Answers { .. } => None,
-        };
-        let deadline = answer_at.map_or(self.transfer_deadline(), |at| {
-            at.min(self.transfer_deadline())
-        });
-        let is_to_be_fed = !will_send && self.transfer.datagrams(1).is_some();
-        match self.phase {
-            Phase::Held if !will_send && self.is_kept_waiting() => {
-                answer_at.map_or(self.feed_at, |at| at.min(self.feed_at))
-            }
-            Phase::Held | Phase::Overtaken { .. } if is_to_be_fed => deadline.min(self.feed_at),
-            // A slot is not found idle while an answer is awaited.
-            Phase::Running if answer_at.is_some() => deadline,
-            Phase::Held
-            | Phase::Running
-            | Phase::Lent
-            | Phase::Finishing
-            | Phase::Overtaken { .. } => is_lent_at.map_or(deadline, |at| at.min(deadline)),
-        }
-    }
-
-    /// When its transfer is to be told that nothing came.
-    pub(super) fn transfer_deadline(&self) -> Moment {
-        match self.is_repeating() {
-            true => self.transfer.deadline(),
-            false => self.transfer.silent_deadline(),
-        }
-    }
-
-    /// Its slot was found to lie idle, and it made no progress since; or it is far away.
-    fn is_idle(&self, is_far: bool) -> bool {
-        let last = self.transfer.progress_at().max(self.since);
-        let is_idle = |from| last < from || is_far && self.since < from;
-        self.phase == Phase::Running && self.idle_from.is_some_and(is_idle)
-    }
-
-    /// Its slot is found to lie idle.
-    pub(super) fn mark_idle(&mut self, now: Moment) {
-        self.idle_from = Some(now);
+    /// It is answered and did what it could: the next block is ours to send.
+    fn waits_for_us(&self) -> bool {
+        self.transfer.is_answered() && self.transfer.has_nothing_out()
     }
 
     /// It has answered nothing for longer than it usually needs.
@@ -216,38 +183,7 @@ impl Served {
 
 impl Client {
     pub(super) fn served(&self) -> Option<&Served> {
-        match &self.stage {
-            Stage::Pending(_) => None,
-            Stage::Served(served) => Some(served),
-        }
-    }
-
-    pub(super) fn served_mut(&mut self) -> Option<&mut Served> {
-        match &mut self.stage {
-            Stage::Pending(_) => None,
-            Stage::Served(served) => Some(served),
-        }
-    }
-
-    /// What an equal request has led to, once it is served.
-    pub(super) fn again(&self) -> Option<Again> {
-        self.served().map(|served| served.again)
-    }
-
-    /// The options that it asked for.
-    pub(super) fn wanted(&self) -> &Wanted {
-        match &self.stage {
-            Stage::Pending(waiting) => &waiting.wanted,
-            Stage::Served(served) => served.transfer.negotiated().wanted(),
-        }
-    }
-
-    /// It waits for its file to be found, out of the line.
-    pub(super) fn is_aside(&self) -> bool {
-        match &self.stage {
-            Stage::Pending(waiting) => waiting.aside_until.is_some(),
-            Stage::Served(_) => false,
-        }
+        self.served.as_deref()
     }
 
     /// The transfer, once there is one.
@@ -255,21 +191,143 @@ impl Client {
         self.served().map(|served| &served.transfer)
     }
 
-    pub(super) fn phase(&self) -> Option<Phase> {
-        self.served().map(|served| served.phase)
+    /// What an equal request has led to, once it is served.
+    pub(super) fn again(&self) -> Again {
+        self.served().map_or(Again::No, |served| served.again)
     }
 
-    /// It has a slot that lies idle.
+    pub(super) fn set_again(&mut self, again: Again) {
+        if let Some(served) = &mut self.served {
+            served.again = again;
+        }
+    }
+
+    /// Its timer was not looked at for a while.
+    pub(super) fn resume(&mut self, now: Moment) {
+        if let Some(served) = &mut self.served {
+            served.transfer.resume(now);
+        }
+    }
+
+    /// What is to be opened for it.
+    pub(super) fn opening(&self) -> Opening<'_> {
+        Opening {
+            peer: self.peer,
+            local: self.local,
+            name: self.name.as_name(),
+            mode: self.mode,
+            blksize: self.wanted().blksize(),
+        }
+    }
+
+    /// The options that it asked for.
+    pub(super) fn wanted(&self) -> Wanted {
+        match (&self.stage, self.transfer()) {
+            (Stage::Pending(waiting), _) => waiting.wanted,
+            (_, transfer) => transfer.map_or(Wanted::default(), |it| *it.negotiated().wanted()),
+        }
+    }
+
+    /// It had a slot at some time, or has one.
+    pub(super) fn has_run(&self) -> bool {
+        match self.stage {
+            Stage::Held { .. } => self
+                .served()
+                .is_some_and(|served| served.since > served.began_at + served.held),
+            Stage::Running { .. } | Stage::Lent | Stage::Finishing => true,
+            Stage::Pending(_) | Stage::Overtaken { .. } => false,
+        }
+    }
+
+    /// What is not acknowledged goes out again by its timer.
+    pub(super) fn is_repeating(&self) -> bool {
+        let is_overtaken = matches!(self.stage, Stage::Overtaken { .. });
+        !is_overtaken && !matches!(self.again(), Again::Asked { .. })
+    }
+
+    /// It is held and did what it could: the next block is ours to send, when its time comes.
+    pub(super) fn is_kept_waiting(&self) -> bool {
+        self.stage.is_held() && self.served().is_some_and(Served::waits_for_us)
+    }
+
+    /// When it may be sent something new, if that is not at once.
+    pub(super) fn trickle_at(&self) -> Option<Moment> {
+        match self.stage {
+            Stage::Held { trickle_at, .. } | Stage::Overtaken { trickle_at, .. } => {
+                Some(trickle_at)
+            }
+            Stage::Pending(_) | Stage::Running { .. } | Stage::Lent | Stage::Finishing => None,
+        }
+    }
+
+    /// Something goes out when this client is asked now.
+    pub(super) fn has_to_send(&self, now: Moment) -> bool {
+        let Some(transfer) = self.transfer() else {
+            return false;
+        };
+        // Only what the timer repeats, and the rest of a window, goes out of turn: a client that asks again and
+        // again must not get more than its share.
+        let must_wait = self.trickle_at().is_some_and(|at| now < at)
+            && transfer.is_answered()
+            && transfer.timeouts() == 0
+            && !transfer.is_within_window();
+        !must_wait && transfer.datagrams(1).is_some()
+    }
+
+    /// When something is to be done for it if nothing comes; `reclaims`: an idle slot is noted.
+    pub(super) fn deadline(&self, reclaims: bool) -> Moment {
+        let served = match (&self.stage, self.served()) {
+            (Stage::Pending(waiting), _) => return waiting.deadline(),
+            (_, Some(served)) => served,
+            (_, None) => unreachable!("only who is pending has no transfer"),
+        };
+        let answer_at = match served.again {
+            Again::Asked { answer_at } => Some(answer_at),
+            Again::No | Again::Answers { .. } => None,
+        };
+        let (will_send, again_at) = match self.output {
+            Output::Idle => (false, None),
+            Output::Ready | Output::Full => (true, None),
+            Output::Absent { again_at } => (true, Some(again_at)),
+        };
+        let trickle_at = self
+            .trickle_at()
+            .filter(|_| !will_send && served.transfer.datagrams(1).is_some());
+        // Who is kept waiting cannot be late, and a slot is not idle while an answer is awaited.
+        let transfer_at = match trickle_at.is_some() && self.is_kept_waiting() {
+            true => None,
+            false => Some(self.transfer_deadline(served)),
+        };
+        let idle_at = self.idle_at().filter(|_| reclaims && answer_at.is_none());
+        let all = [answer_at, again_at, trickle_at, transfer_at, idle_at];
+        let first = all.into_iter().flatten().min();
+        first.expect("a transfer has a deadline or waits for its block")
+    }
+
+    /// When its transfer is to be told that nothing came.
+    pub(super) fn transfer_deadline(&self, served: &Served) -> Moment {
+        match self.is_repeating() {
+            true => served.transfer.deadline(),
+            false => served.transfer.silent_deadline(),
+        }
+    }
+
+    /// It has a slot that was found to lie idle, and it made no progress since; or it is far away.
     pub(super) fn has_idle_slot(&self) -> bool {
-        let is_far = self.place.is_far;
-        self.served().is_some_and(|served| served.is_idle(is_far))
+        let Stage::Running {
+            idle_from: Some(from),
+        } = self.stage
+        else {
+            return false;
+        };
+        self.place.is_far || self.transfer().is_some_and(|it| it.progress_at() < from)
     }
 
-    /// When its slot lies idle unless it makes progress; `None` if it has none, or was found to lie idle. Whoever
+    /// When its slot lies idle unless it makes progress; `None` if it has none, or was found to lie idle. One that
     /// is far away has nothing to do but to wait as soon as it was sent something.
     pub(super) fn idle_at(&self) -> Option<Moment> {
         let served = self.served()?;
-        if served.phase != Phase::Running || served.is_idle(self.place.is_far) {
+        if !matches!(self.stage, Stage::Running { .. }) || self.has_idle_slot() {
             return None;
         }
         Some(match self.place.is_far {
@@ -280,9 +338,9 @@ impl Client {
 
     /// When it was last known to be alive.
     pub(super) fn heard_at(&self) -> Moment {
-        match &self.stage {
-            Stage::Pending(waiting) => waiting.heard_at(),
-            Stage::Served(served) => served.transfer.progress_at(),
+        match (&self.stage, self.transfer()) {
+            (Stage::Pending(waiting), _) => waiting.heard_at(),
+            (_, transfer) => transfer.map_or(self.arrived_at, Transfer::progress_at),
         }
     }
 
@@ -295,24 +353,11 @@ impl Client {
     /// Whether blocks of more than 512 bytes arrived there, and when it last made progress; `None` if it was sent
     /// none, or asked again since.
     pub(super) fn large_blocks(&self) -> Option<(bool, Moment)> {
-        let served = self.served()?;
-        let transfer = &served.transfer;
+        let transfer = self.transfer()?;
         let have_arrived = transfer.acknowledged_bytes() > 0;
-        let may_be_lost = served.is_repeating() && !transfer.has_nothing_out();
+        let may_be_lost = self.is_repeating() && !transfer.has_nothing_out();
         let are_large = transfer.negotiated().blksize > BLKSIZE_DEFAULT;
         (are_large && (have_arrived || may_be_lost)).then(|| (have_arrived, transfer.progress_at()))
-    }
-
-    /// When something is to be done for it if nothing comes; `reclaims`: an idle slot is noted.
-    pub(super) fn deadline(&self, reclaims: bool) -> Moment {
-        match &self.stage {
-            Stage::Pending(waiting) => waiting.deadline(),
-            Stage::Served(served) => {
-                let is_lent_at = self.idle_at().filter(|_| reclaims);
-                let deadline = served.deadline(is_lent_at, self.is_ready || self.is_blocked);
-                self.try_again_at.map_or(deadline, |at| at.min(deadline))
-            }
-        }
     }
 
     /// What the log says about it at its end.
@@ -323,17 +368,16 @@ impl Client {
             Outcome::CompleteUnconfirmed => transfer.and_then(Transfer::length).unwrap_or(0),
             _ => transfer.map_or(0, Transfer::acknowledged_bytes),
         };
-        let was_answered = transfer.is_some_and(Transfer::is_answered);
-        let (held, running) = served.map(|served| served.times(now)).unwrap_or_default();
+        let times = served.map(|served| served.times(now, self.stage.is_held()));
+        let (held, running) = times.unwrap_or_default();
+        let served_from = served.map_or(now, |served| served.began_at);
         Report {
             peer: self.peer,
             name: self.name.as_name(),
             outcome,
-            was_answered,
+            was_answered: !self.is_unanswered(),
             bytes,
-            pending: served
-                .map_or(now, |served| served.began_at)
-                .since(self.arrived_at),
+            pending: served_from.since(self.arrived_at),
             held,
             running,
             negotiated: transfer.map(Transfer::negotiated),

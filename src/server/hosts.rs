@@ -176,18 +176,16 @@ impl HostRecord {
         Some(shown.place)
     }
 
-    pub(super) fn waiter(&mut self, place: Place) -> Option<&mut Waiter> {
-        let found = self.waiters.binary_search_by_key(&place, |it| it.place);
-        found.ok().map(|spot| &mut self.waiters[spot])
-    }
-
-    pub(super) fn add_waiter(&mut self, place: Place, client: usize) {
+    pub(super) fn add_waiter(&mut self, place: Place, client: usize, in_line: bool) {
         let spot = self.waiters.partition_point(|it| it.place < place);
         if self.waiters.is_empty() {
             // Most machines have one.
             self.waiters.reserve_exact(1);
         }
-        let standing = Standing::GaveWay;
+        let standing = match in_line {
+            true => Standing::Queued,
+            false => Standing::GaveWay,
+        };
         self.waiters.insert(
             spot,
             Waiter {
@@ -198,13 +196,13 @@ impl HostRecord {
         );
     }
 
-    pub(super) fn remove_waiter(&mut self, place: Place) {
-        if let Ok(spot) = self.waiters.binary_search_by_key(&place, |it| it.place) {
-            self.waiters.remove(spot);
-        }
+    pub(super) fn remove_waiter(&mut self, place: Place) -> Option<Waiter> {
+        let found = self.waiters.binary_search_by_key(&place, |it| it.place);
+        let waiter = self.waiters.remove(found.ok()?);
         if self.waiters.is_empty() {
             self.waiters = Vec::new();
         }
+        Some(waiter)
     }
 }
 
@@ -252,7 +250,7 @@ mod tests {
         host.running = 1;
         assert_eq!(host.heard(at(20), 0), at(20), "another one runs");
         host.running = 0;
-        host.add_waiter(place(20), 1);
+        host.add_waiter(place(20), 1, true);
         assert_eq!(host.heard(at(40), 1), at(20), "that one is replaced");
         host.remove_waiter(place(20));
         for second in (50..=920).step_by(30) {

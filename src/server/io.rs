@@ -176,11 +176,6 @@ pub enum Event<'a> {
         /// Who asked.
         peer: Peer,
     },
-    /// A request was dropped because no socket towards its sender can be made.
-    Unreachable {
-        /// Who asked.
-        peer: Peer,
-    },
     /// Descriptors or memory ran out: admissions pause for a moment.
     Exhausted,
     /// A client acknowledged its OACK and then no block of more than 512 bytes, twice in a row: its host is

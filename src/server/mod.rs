@@ -20,6 +20,7 @@ mod admission;
 mod anew;
 mod arrival;
 mod audit;
+mod change;
 mod client;
 mod congestion;
 mod hosts;
@@ -44,11 +45,11 @@ use slab::Slab;
 
 use crate::moment::Moment;
 use crate::name::RootPrefixes;
-use crate::transfer::{Datagrams, Negotiated, Outcome, Step, Transfer};
+use crate::transfer::{Datagrams, Departed, Negotiated, Outcome};
 use crate::wire::{Malformed, Peer};
-use client::{Client, Served, Stage, Timer};
+use change::Count;
+use client::{Client, Output, Stage};
 use congestion::Congestion;
-use hosts::host_of;
 pub use io::{
     Awaited, Event, Heard, Incoming, Io, Opened, Opening, REPLY_MAX, Report, Unopened, Unsent,
 };
@@ -106,19 +107,6 @@ pub struct Server {
     stats: Stats,
 }
 
-/// How many clients are in each stage and phase.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Count {
-    pending: usize,
-    held: usize,
-    running: usize,
-    /// Of the running, those with large files.
-    running_large: usize,
-    lent: usize,
-    finishing: usize,
-    overtaken: usize,
-}
-
 impl Server {
     /// A server without clients. `root` says by which absolute names its directory is known.
     pub fn new(now: Moment, limits: Limits, root: RootPrefixes) -> Server {
@@ -155,16 +143,12 @@ impl Server {
 
     // What arrives: requests are taken in `arrival`, what clients answer in `replies`.
 
-    /// The socket of `client` takes packets again.
+    /// The socket of `client` takes packets again, or its file has bytes.
     pub fn on_writable(&mut self, client: usize) {
-        if let Some(blocked) = self
-            .clients
-            .get_mut(client)
-            .filter(|client| client.is_blocked)
+        if let Some(blocked) = self.clients.get_mut(client)
+            && matches!(blocked.output, Output::Full | Output::Absent { .. })
         {
-            blocked.is_blocked = false;
-            blocked.try_again_at = None;
-            blocked.is_ready = true;
+            blocked.output = Output::Ready;
             self.ready.push_back(client);
         }
     }
@@ -184,18 +168,7 @@ impl Server {
                 continue;
             };
             client.timer = None;
-            if client.try_again_at.is_some_and(|at| at <= now) {
-                self.on_writable(due.owner);
-            }
-            let client = &self.clients[due.owner];
-            if now < client.deadline(self.limits.reclaim) {
-                self.set_timer(due.owner);
-                continue;
-            }
-            match &client.stage {
-                Stage::Pending(_) => self.on_pending_deadline(now, io, due.owner),
-                Stage::Served(_) => self.on_served_deadline(now, io, due.owner),
-            }
+            self.on_deadline(now, io, due.owner);
         }
         self.due = due_now;
         self.paused_until = self.paused_until.filter(|&until| now < until);
@@ -204,7 +177,21 @@ impl Server {
         if self.stop_at.is_some_and(|stop_at| stop_at <= now) {
             self.end_all(now, io, |_| true);
         }
-        self.admit(now, io);
+        self.fill_slots(now, io);
+    }
+
+    fn on_deadline(&mut self, now: Moment, io: &mut impl Io, id: usize) {
+        if let Output::Absent { again_at } = self.clients[id].output
+            && again_at <= now
+        {
+            self.on_writable(id);
+        }
+        let client = &self.clients[id];
+        match &client.stage {
+            _ if now < client.deadline(self.limits.reclaim) => self.set_timer(id),
+            Stage::Pending(_) => self.on_pending_deadline(now, io, id),
+            _ => self.on_served_deadline(now, io, id),
+        }
     }
 
     /// When [`Server::on_wakeup`] is to be called, at the latest; none where nothing will ever be due.
@@ -226,14 +213,15 @@ impl Server {
             let Some(id) = self.ready.pop_front() else {
                 break;
             };
-            let Some(client) = self.clients.get_mut(id).filter(|client| client.is_ready) else {
+            let client = self.clients.get_mut(id);
+            let Some(client) = client.filter(|it| it.output == Output::Ready) else {
                 continue;
             };
-            client.is_ready = false;
+            client.output = Output::Idle;
             self.send_burst(now, io, id);
         }
-        // Whoever was sent everything has given its slot back.
-        self.admit(now, io);
+        // Those who were sent everything have given their slots back.
+        self.fill_slots(now, io);
     }
 
     /// Some client may have more to send in the next turn.
@@ -242,49 +230,60 @@ impl Server {
     }
 
     fn send_burst(&mut self, now: Moment, io: &mut impl Io, id: usize) {
-        self.ends_its_wait(now, id);
-        let Some(transfer) = self.transfer_of(id) else {
+        let Some(served) = self.served(id) else {
             return;
         };
+        let transfer = &served.transfer;
         let Some(datagrams) = transfer.datagrams(burst_max(transfer.negotiated())) else {
             return;
         };
-        match io.send(id, datagrams) {
-            Ok(departed) => {
-                let packet = u64::from(transfer.negotiated().blksize) + PACKET_OVERHEAD;
-                let repeated_before = transfer.retransmissions();
-                transfer.sent(now, departed);
-                // A first packet that nobody answers tells nothing about the path.
-                let repeated = match transfer.is_answered() {
-                    true => transfer.retransmissions() - repeated_before,
-                    false => 0,
-                };
-                if let Some(served) = self.clients[id].served_mut() {
-                    let share = &mut served.congestion_share;
-                    self.congestion
-                        .sent(now, departed.packets.into(), repeated, share);
-                }
-                self.keepalive
-                    .sent(now, packet * u64::from(departed.packets));
-                self.was_fed(now, id);
-                self.give_slot_back_if_all_sent(now, id);
-                self.make_ready(now, id);
+        let unsent = match io.send(id, datagrams) {
+            Ok(departed) => return self.on_sent(now, id, departed),
+            Err(unsent) => unsent,
+        };
+        match unsent {
+            Unsent::Full => self.clients[id].output = Output::Full,
+            Unsent::Absent => {
+                let again_at = now + ABSENT_AGAIN;
+                self.clients[id].output = Output::Absent { again_at };
                 self.set_timer(id);
             }
-            Err(Unsent::Full) => self.clients[id].is_blocked = true,
-            Err(Unsent::Absent) => {
-                let client = &mut self.clients[id];
-                client.is_blocked = true;
-                client.try_again_at = Some(now + ABSENT_AGAIN);
-                self.set_timer(id);
-            }
-            Err(Unsent::PortClosed) => self.on_port_closed(now, io, id),
-            Err(Unsent::Unreadable(refusal)) => {
+            Unsent::PortClosed => self.on_port_closed(now, io, id),
+            Unsent::Unreadable(refusal) => {
                 // The ERROR is a courtesy: the transfer is over whether it leaves or not.
                 let _ = io.send(id, Datagrams::Error(refusal));
                 self.end(now, io, id, Outcome::Refused(refusal));
             }
         }
+    }
+
+    fn on_sent(&mut self, now: Moment, id: usize, departed: Departed) {
+        let client = &mut self.clients[id];
+        let served = client.served.as_deref_mut();
+        let served = served.expect("packets leave for those who are served");
+        let transfer = &mut served.transfer;
+        let repeated = transfer.sent(now, departed);
+        let packets = u64::from(departed.packets);
+        // A first packet that nobody answers tells nothing about the path.
+        let repeated = repeated * u64::from(transfer.is_answered());
+        let share = &mut served.congestion_share;
+        self.congestion.sent(now, packets, repeated, share);
+        let packet = u64::from(transfer.negotiated().blksize) + PACKET_OVERHEAD;
+        self.keepalive.sent(now, packets * packet);
+        let is_all_sent = transfer.is_unconfirmed();
+        let is_done_for_now = transfer.datagrams(1).is_none();
+        match &mut client.stage {
+            // A transfer that only waits for its last ACK needs no slot. One that never had an ACK keeps it: a
+            // forged request must not get more than a slot's worth of sockets.
+            Stage::Held { .. } | Stage::Running { .. } if is_all_sent => self.finish(now, id),
+            // The next block has time.
+            Stage::Held { trickle_at, .. } if *trickle_at <= now && is_done_for_now => {
+                *trickle_at = now + self.keepalive.interval();
+            }
+            _ => {}
+        }
+        self.make_ready(now, id);
+        self.set_timer(id);
     }
 
     // The end of it.
@@ -293,9 +292,7 @@ impl Server {
     /// ran and lost its slot for a moment, may finish within `drain`.
     pub fn stop(&mut self, now: Moment, io: &mut impl Io, drain: Duration) {
         self.stop_at = Some(now + drain);
-        self.end_all(now, io, |client| {
-            !client.served().is_some_and(Served::has_run)
-        });
+        self.end_all(now, io, |client| !client.has_run());
     }
 
     /// The server was told to stop.
@@ -354,79 +351,6 @@ impl Server {
         let ids: Vec<usize> = self.clients.iter().filter_map(meant).collect();
         for id in ids {
             self.end(now, io, id, Outcome::ShutDown);
-        }
-    }
-
-    /// Takes a client out of everything that knows it.
-    fn end(&mut self, now: Moment, io: &mut impl Io, id: usize, outcome: Outcome) {
-        self.leave_queue(id);
-        self.uncount(id);
-        let client = self.clients.remove(id);
-        self.part(now, &client);
-        let record = self.queue.host(host_of(client.peer));
-        record.remove_client(client.heard_at());
-        if let Some((have_arrived, at)) = client.large_blocks()
-            && (have_arrived || outcome == Outcome::TimedOut)
-            && record.note_large_blocks(now, have_arrived, at)
-        {
-            io.report(Event::LargeBlocksLost { peer: client.peer });
-        }
-        if client.transfer().is_some() {
-            io.close(id);
-            self.paused_until = None;
-        }
-        let outcome = match outcome {
-            // It was sent everything and went on with its boot without a last ACK.
-            Outcome::MovedOn | Outcome::PortClosed | Outcome::Restarted
-                if client.transfer().is_some_and(Transfer::is_unconfirmed) =>
-            {
-                Outcome::CompleteUnconfirmed
-            }
-            _ => outcome,
-        };
-        self.stats.count_end(outcome, client.transfer().is_some());
-        io.report(Event::Ended(client.report(now, outcome)));
-    }
-
-    // Small helpers.
-
-    fn transfer_of(&mut self, id: usize) -> Option<&mut Transfer> {
-        self.clients
-            .get_mut(id)?
-            .served_mut()
-            .map(|served| &mut served.transfer)
-    }
-
-    /// Does what a transfer wants.
-    fn take(&mut self, now: Moment, io: &mut impl Io, id: usize, step: Step) {
-        match step {
-            Step::Wait => self.set_timer(id),
-            Step::Send => {
-                self.make_ready(now, id);
-                self.set_timer(id);
-            }
-            Step::End(outcome) => self.end(now, io, id, outcome),
-        }
-    }
-
-    /// Files a client's deadline unless its entry in the wheel comes up by then anyway.
-    fn set_timer(&mut self, id: usize) {
-        let client = &mut self.clients[id];
-        let deadline = client.deadline(self.limits.reclaim);
-        if client.timer.is_none_or(|timer| deadline < timer.comes_up) {
-            let (serial, comes_up) = self.wheel.file(id, deadline);
-            client.timer = Some(Timer { serial, comes_up });
-        }
-    }
-
-    fn make_ready(&mut self, now: Moment, id: usize) {
-        let client = &mut self.clients[id];
-        let has_more = client
-            .served()
-            .is_some_and(|served| served.has_to_send(now));
-        if has_more && !client.is_ready && !client.is_blocked {
-            client.is_ready = true;
-            self.ready.push_back(id);
         }
     }
 }

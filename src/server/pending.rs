@@ -129,8 +129,7 @@ impl Waiting {
 
     /// When something is to be done if nothing is heard.
     pub(super) fn deadline(&self) -> Moment {
-        let events = [self.hold_at, self.aside_until];
-        let first = events.into_iter().flatten().min();
+        let first = self.aside_until.or(self.hold_at);
         first.map_or(self.expires_at(), |at| at.min(self.expires_at()))
     }
 

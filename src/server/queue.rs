@@ -121,35 +121,18 @@ impl Queue {
 
     // Joining and leaving.
 
-    /// Puts a client that waits into the line of its host.
-    pub(super) fn join(&mut self, host: Host, place: Place) {
-        if let Some(waiter) = self.host(host).waiter(place)
-            && waiter.standing == Standing::GaveWay
-        {
-            waiter.standing = Standing::Queued;
-            self.queued += 1;
-        }
-        self.show(host);
-    }
-
-    /// Takes the client at `place` out.
-    pub(super) fn leave(&mut self, host: Host, place: Place) {
-        let Some(waiter) = self.host(host).waiter(place) else {
-            return;
-        };
-        match std::mem::replace(&mut waiter.standing, Standing::GaveWay) {
-            Standing::GaveWay => return,
-            Standing::Queued => {}
-            Standing::Shown => self.hide(host, place),
-        }
-        self.queued -= 1;
-        self.show(host);
-    }
-
-    /// A client of `host` waits from now on.
-    pub(super) fn waits(&mut self, now: Moment, host: Host, place: Place, client: usize) {
+    /// A client of `host` waits from now on, in line or not.
+    pub(super) fn waits(
+        &mut self,
+        now: Moment,
+        host: Host,
+        place: Place,
+        client: usize,
+        in_line: bool,
+    ) {
+        self.queued += usize::from(in_line);
         let record = self.host(host);
-        record.add_waiter(place, client);
+        record.add_waiter(place, client, in_line);
         if !record.is_proven {
             let network = network_of(host);
             self.networks
@@ -158,14 +141,21 @@ impl Queue {
                 .get_or_insert_default();
             self.change_crowd(network, |waiting| waiting.insert(place, client));
         }
+        self.show(host);
     }
 
     /// It does no longer.
     pub(super) fn waits_no_longer(&mut self, host: Host, place: Place) {
-        self.leave(host, place);
         let record = self.host(host);
-        record.remove_waiter(place);
-        if !record.is_proven {
+        let Some(waiter) = record.remove_waiter(place) else {
+            return;
+        };
+        self.queued -= usize::from(waiter.standing != Standing::GaveWay);
+        if waiter.standing == Standing::Shown {
+            self.hide(host, place);
+        }
+        self.show(host);
+        if !self.is_proven(host) {
             self.change_crowd(network_of(host), |waiting| waiting.remove(place));
             self.show_network(network_of(host));
         }
@@ -263,19 +253,19 @@ impl Queue {
 
     // Bounds of what waits.
 
-    /// One more client of `host` may wait.
+    /// As many clients of `host` may wait as do.
     pub(super) fn has_room_for(&self, host: Host) -> bool {
         let waiting = self.hosts.get(host).map_or(0, |it| it.waiters.len());
-        waiting < self.limits.per_client_pending || !self.limits.bounds(host)
+        waiting <= self.limits.per_client_pending || !self.limits.bounds(host)
     }
 
-    /// The queue is full, and a client of `host` comes: the newest of those who wait in the network whose
+    /// The queue is full, and a client of `host` has come: the newest of those who wait in the network whose
     /// strangers crowd the queue, if one does and `host` is none of them.
     pub(super) fn newest_of_crowd(&self, host: Host) -> Option<usize> {
         let waiting = |network| self.waiting_in(network).map_or(0, Line::len);
         let crowd = self.crowds.iter().copied();
         let network = crowd.max_by_key(|&network| waiting(network))?;
-        if !self.is_proven(host) && waiting(network) <= waiting(network_of(host)) + 1 {
+        if !self.is_proven(host) && waiting(network) <= waiting(network_of(host)) {
             return None;
         }
         let newest = self.waiting_in(network)?.last();

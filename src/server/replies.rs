@@ -7,12 +7,12 @@ use super::client::Again;
 use super::hosts::host_of;
 use super::{Incoming, Io, REPLY_MAX, Server};
 use crate::moment::Moment;
-use crate::transfer::{Outcome, Step};
+use crate::transfer::Outcome;
 use crate::wire::Reply;
 
 impl Server {
     /// The socket of `client` may hold something. Reads until all that matters now was heard, and no
-    /// further: to find the socket empty would take one more system call for each block. Tells whether
+    /// further: to find the socket empty would take one more system call for each block. Returns whether
     /// there may be something of use left.
     pub fn on_readable(&mut self, now: Moment, io: &mut impl Io, client: usize) -> bool {
         self.read(now, io, client, REPLIES_AT_ONCE, Until::CaughtUp)
@@ -35,7 +35,7 @@ impl Server {
         let mut is_port_closed = false;
         let mut may_hold_more = true;
         for _ in 0..most {
-            if self.transfer_of(client).is_none() {
+            if self.served(client).is_none() {
                 return false;
             }
             let is_enough = match io.receive(client, &mut buffer) {
@@ -62,7 +62,7 @@ impl Server {
         may_hold_more
     }
 
-    /// A datagram arrived on the socket of `client`. Tells whether it acknowledged, in lockstep, all that was
+    /// A datagram arrived on the socket of `client`. Returns whether it acknowledged, in lockstep, all that was
     /// out: then whatever else the socket holds has time until the next one, or [`Io::read_again`].
     pub fn on_reply(
         &mut self,
@@ -71,66 +71,74 @@ impl Server {
         client: usize,
         datagram: &[u8],
     ) -> bool {
-        let reply = Reply::parse(datagram);
-        if let Ok(reply) = &reply {
-            self.settle_for_older(now, io, client, reply);
-        }
-        let Some(transfer) = self.transfer_of(client) else {
+        let Some(served) = self.served(client) else {
             return true;
         };
-        let was_answered = transfer.is_answered();
-        let had_nothing_out = transfer.has_nothing_out();
-        let had_blocks = transfer.acknowledged_bytes() > 0;
-        let (progress_before, timeouts) = (transfer.progress_at(), transfer.timeouts());
-        let step = match reply {
-            Ok(Reply::Ack(block)) => transfer.on_ack(now, block),
-            Ok(Reply::Error { code: 0 | 8, .. }) => Step::End(Outcome::Cancelled),
+        match Reply::parse(datagram) {
+            Ok(Reply::Ack(block)) => return self.on_ack(now, io, client, block),
             // Not for who has never answered: that one is in no transfer with us.
             Ok(Reply::Error {
                 code: 5,
                 message: STRAY_BLOCK,
-            }) if was_answered => return false,
-            Ok(Reply::Error { code, .. }) => Step::End(Outcome::ClientError(code)),
-            Err(malformed) => {
-                self.stats.count_malformed(malformed);
-                return false;
-            }
+            }) if served.transfer.is_answered() => {}
+            Ok(Reply::Error { code, .. }) => self.on_error(now, io, client, code),
+            Err(malformed) => self.stats.count_malformed(malformed),
+        }
+        false
+    }
+
+    fn on_ack(&mut self, now: Moment, io: &mut impl Io, id: usize, block: u16) -> bool {
+        self.settle_for_older(now, io, id, block);
+        let Some(served) = self.served(id) else {
+            return true;
         };
+        let acked = served.transfer.on_ack(now, block);
         // In a window, a stray copy of an ACK is a wish to begin anew, unless it is read before more leaves.
-        let is_lockstep = transfer.negotiated().windowsize == 1;
-        let is_caught_up = is_lockstep && !had_nothing_out && transfer.has_nothing_out();
-        let is_error = matches!(
-            step,
-            Step::End(Outcome::Cancelled | Outcome::ClientError(_))
-        );
-        if (transfer.is_answered() || is_error) && !was_answered {
-            self.spread_first_feeding(now, client);
-            self.proves(client);
+        let is_lockstep = served.transfer.negotiated().windowsize == 1;
+        let is_caught_up = is_lockstep && served.transfer.has_nothing_out();
+        if let Some(progress) = acked.progress {
+            if progress.is_first {
+                self.spread_first_trickle(now, id);
+                self.proves(id);
+                self.settle_for_newer(now, io, id);
+            }
+            if progress.has_first_block
+                && let Some((true, at)) = self.clients[id].large_blocks()
+            {
+                let host = host_of(self.clients[id].peer);
+                self.queue.host(host).note_large_blocks(now, true, at);
+            }
+            self.congestion.recovered(progress.timeouts);
+            self.on_progress(now, io, id);
         }
-        if !had_blocks && let Some((true, at)) = self.clients[client].large_blocks() {
-            let host = host_of(self.clients[client].peer);
-            self.queue.host(host).note_large_blocks(now, true, at);
+        self.take(now, io, id, acked.step);
+        is_caught_up && acked.progress.is_some()
+    }
+
+    fn on_error(&mut self, now: Moment, io: &mut impl Io, id: usize, code: u16) {
+        if self.clients[id].is_unanswered() {
+            self.proves(id);
         }
-        let asked_again =
-            is_error && matches!(self.clients[client].again(), Some(Again::Asked { .. }));
-        let step = self.settle_for_newer(now, io, client, step);
-        if self
-            .transfer_of(client)
-            .is_some_and(|transfer| transfer.progress_at() > progress_before)
-        {
-            self.congestion.recovered(timeouts);
-            self.note_distance(now, io, client);
+        let outcome = match code {
+            0 | 8 => Outcome::Cancelled,
+            _ => Outcome::ClientError(code),
+        };
+        match (self.clients[id].again(), outcome) {
+            (Again::Asked { .. }, _) => self.begin_anew(now, io, id, outcome),
+            // It may be a complaint of a packet from a port that is not known to the client.
+            (Again::Answers { .. }, Outcome::ClientError(_)) => {
+                self.end(now, io, id, Outcome::Duplicate);
+            }
+            (Again::Answers { .. } | Again::No, _) => {
+                self.settle_for_newer(now, io, id);
+                self.end(now, io, id, outcome);
+            }
         }
-        match step {
-            Step::End(outcome) if asked_again => self.begin_anew(now, io, client, outcome),
-            _ => self.take(now, io, client, step),
-        }
-        is_caught_up
     }
 
     /// The client has closed its port (ICMP port unreachable).
     pub fn on_port_closed(&mut self, now: Moment, io: &mut impl Io, client: usize) {
-        if self.transfer_of(client).is_some() {
+        if self.served(client).is_some() {
             self.end(now, io, client, Outcome::PortClosed);
         }
     }

@@ -3,7 +3,7 @@
 //! What they are sent comes out of the buckets of their network (`networks`), and in a full queue those
 //! who do not answer make room for others.
 
-use super::client::{Phase, Served};
+use super::client::{Output, Served};
 use super::hosts::{Host, host_of};
 use super::networks::network_of;
 use super::{Io, Local, Server};
@@ -39,15 +39,15 @@ impl Server {
             self.stats.withheld += 1;
             return;
         }
-        let Some(transfer) = self.transfer_of(id) else {
+        let Some(served) = self.served(id) else {
             return;
         };
-        let step = transfer.on_repeated_request(now);
+        let step = served.transfer.on_repeated_request(now);
         // What is about to leave anyway was taken before.
-        let leaves_once_more = step == Step::Send && !self.clients[id].is_ready;
+        let leaves_once_more = step == Step::Send && self.clients[id].output != Output::Ready;
         if leaves_once_more
             && self.take_first_packet(now, host)
-            && let Some(served) = self.clients[id].served_mut()
+            && let Some(served) = self.served(id)
         {
             served.first_packets_taken = served.first_packets_taken.saturating_add(1);
         }
@@ -78,7 +78,7 @@ impl Server {
     pub(super) fn proves(&mut self, id: usize) {
         let host = host_of(self.clients[id].peer);
         self.queue.proves(host);
-        if let Some(served) = self.clients[id].served_mut() {
+        if let Some(served) = self.served(id) {
             let taken = std::mem::take(&mut served.first_packets_taken);
             self.queue
                 .networks
@@ -106,12 +106,11 @@ impl Server {
         let Some(client) = self.clients.get(id) else {
             return false;
         };
-        let is_silent = |served: &Served| {
-            served.phase == Phase::Held
-                && !served.transfer.is_answered()
-                && served.transfer.timeouts() > 0
-        };
-        client.served().is_some_and(is_silent) && !self.queue.is_proven(host_of(client.peer))
+        let is_silent =
+            |served: &Served| !served.transfer.is_answered() && served.transfer.timeouts() > 0;
+        client.stage.is_held()
+            && client.served().is_some_and(is_silent)
+            && !self.queue.is_proven(host_of(client.peer))
     }
 
     /// The queue is full and a client of `host` comes. Whoever was sent its first packet in vain gives way

@@ -74,6 +74,27 @@ pub enum Step {
     End(Outcome),
 }
 
+/// What an ACK brought about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub struct Acked {
+    /// What the transfer wants now.
+    pub step: Step,
+    /// What it moved on; `None` if the ACK was stale, or a duplicate.
+    pub progress: Option<Progress>,
+}
+
+/// A client acknowledged something for the first time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// It is the first answer: the transfer is established.
+    pub is_first: bool,
+    /// It acknowledges the first blocks of the file.
+    pub has_first_block: bool,
+    /// Timeouts in a row before it.
+    pub timeouts: u8,
+}
+
 /// What goes to a client next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Datagrams<'t> {
@@ -203,13 +224,14 @@ impl Transfer {
         }))
     }
 
-    /// Some of what [`Transfer::datagrams`] told has left.
-    pub fn sent(&mut self, now: Moment, departed: Departed) {
+    /// Some of what [`Transfer::datagrams`] told has left. Returns how many packets of it had left before.
+    pub fn sent(&mut self, now: Moment, departed: Departed) -> u64 {
         if self.window.is_at_base() && self.timeouts == 0 && self.window.is_fresh() {
             self.timed_from = Some(now);
         }
         self.window_from.get_or_insert(now);
-        self.retransmissions += self.window.advance(departed.packets);
+        let repeated = self.window.advance(departed.packets);
+        self.retransmissions += repeated;
         if let Some(length) = departed.end {
             self.length = Some(length);
             self.window
@@ -224,17 +246,26 @@ impl Transfer {
         if self.answered || self.retransmit_at.is_none() {
             self.retransmit_at = Some(now + self.rto());
         }
+        repeated
     }
 
     /// The client acknowledged `block`, modulo 65,536.
-    pub fn on_ack(&mut self, now: Moment, block: u16) -> Step {
+    pub fn on_ack(&mut self, now: Moment, block: u16) -> Acked {
         let base = self.window.base();
-        match self.window.acknowledge(block) {
+        let acknowledged = self.window.acknowledge(block);
+        let is_progress = matches!(acknowledged, Acknowledged::All | Acknowledged::Part);
+        let progress = is_progress.then(|| Progress {
+            is_first: !self.answered,
+            has_first_block: base <= 1 && self.window.base() > 1,
+            timeouts: self.timeouts,
+        });
+        let step = match acknowledged {
             Acknowledged::All => self.on_progress(now, base, true),
             Acknowledged::Part => self.on_progress(now, base, false),
             Acknowledged::Nothing => self.on_repeated_ack(now),
             Acknowledged::Stranger => Step::Wait,
-        }
+        };
+        Acked { step, progress }
     }
 
     /// All blocks from `base` to the window's new one were acknowledged.

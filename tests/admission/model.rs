@@ -281,18 +281,37 @@ impl Model {
 
     fn begin(&mut self, now: Moment, world: &World, peer: Peer, wish: Wish, deeds: &mut Deeds) {
         let boot_began = self.boot_goes_on(now, peer, wish);
-        let at_once = self.may_admit(now) && self.waiting.is_empty();
         if world.exhausted {
             deeds.expect(Deed::Exhausted);
             self.paused_until = Some(now + millis(100));
         } else if length_of(wish.file).is_none() {
             return deeds.expect(Deed::Refused(peer, Refusal::NotFound));
-        } else if at_once && world.unreachable.contains(&peer) {
-            return deeds.expect(Deed::Unreachable(peer));
-        } else if at_once {
-            deeds.expect(Deed::Opened(peer));
-            return self.serve(now, peer, wish, Duration::ZERO);
         }
+        let place = self.join(now, peer, wish, boot_began, deeds);
+        if place == 0 && self.may_admit(now) {
+            let waiter = self.waiting.remove(0);
+            let waited = now.since(waiter.arrived_at);
+            if world.unreachable.contains(&peer) {
+                self.was_alive(peer, now);
+                return deeds.expect(Deed::Ended(peer, Outcome::Unreachable, waited));
+            }
+            deeds.expect(Deed::Opened(peer));
+            self.serve(now, peer, wish, waited);
+        } else if self.waiting.len() > self.limits.max_pending {
+            deeds.expect(Deed::QueueFull(peer));
+            self.waiting.remove(place);
+        }
+    }
+
+    /// A request joins the queue, at the place of one that makes way for it, or where its boot began. Returns where.
+    fn join(
+        &mut self,
+        now: Moment,
+        peer: Peer,
+        wish: Wish,
+        boot_began: Moment,
+        deeds: &mut Deeds,
+    ) -> usize {
         let mut waiter = Waiter {
             peer,
             wish,
@@ -301,11 +320,8 @@ impl Model {
             gap: None,
             boot_began,
         };
-        if self
-            .waiting
-            .iter()
-            .any(|one| one.gives_way(now, peer, wish))
-        {
+        let gives_way = |one: &Waiter| one.gives_way(now, peer, wish);
+        if self.waiting.iter().any(gives_way) {
             // Where several may give way, either is right.
             let (old, outcome, waited) = deeds.ended();
             let place = self.waiting.iter().position(|one| one.peer == old);
@@ -318,18 +334,14 @@ impl Model {
                 (Outcome::Superseded, now.since(waiter.arrived_at))
             );
             self.waiting[place] = waiter;
-        } else if self.waiting.len() >= self.limits.max_pending {
-            deeds.expect(Deed::QueueFull(peer));
-        } else {
-            // Who began to boot first stands first.
-            let is_before = |one: &Waiter| one.boot_began <= boot_began;
-            let place = self
-                .waiting
-                .iter()
-                .rposition(is_before)
-                .map_or(0, |last| last + 1);
-            self.waiting.insert(place, waiter);
+            return place;
         }
+        // Who began to boot first stands first.
+        let is_before = |one: &Waiter| one.boot_began <= boot_began;
+        let last = self.waiting.iter().rposition(is_before);
+        let place = last.map_or(0, |last| last + 1);
+        self.waiting.insert(place, waiter);
+        place
     }
 
     /// A boot ends with a pause of more than a minute, unless a request of its host still waits or is
@@ -548,7 +560,7 @@ impl Model {
                     }
                     self.judge_packet(now, peer, packet);
                 }
-                Deed::QueueFull(_) | Deed::Unreachable(_) => panic!("nothing arrived: {deed:?}"),
+                Deed::QueueFull(_) => panic!("nothing arrived: {deed:?}"),
             }
         }
         assert_eq!(refused, None, "a refused request goes on");

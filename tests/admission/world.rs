@@ -49,7 +49,6 @@ pub(crate) enum Deed {
     /// With the outcome and the time spent waiting.
     Ended(Peer, Outcome, Duration),
     QueueFull(Peer),
-    Unreachable(Peer),
     Exhausted,
 }
 
@@ -63,7 +62,6 @@ pub(crate) struct Record {
     pub(crate) refusals_reported: usize,
     pub(crate) ended: Vec<Ended>,
     pub(crate) queue_full: Vec<Peer>,
-    pub(crate) unreachable_reported: Vec<Peer>,
     pub(crate) exhausted_reported: Vec<Moment>,
     /// The block size in each OACK.
     pub(crate) granted: Vec<(Peer, u16)>,
@@ -178,10 +176,6 @@ impl Site for Record {
             Event::QueueFull { peer } => {
                 self.deeds.push(Deed::QueueFull(peer));
                 self.queue_full.push(peer);
-            }
-            Event::Unreachable { peer } => {
-                self.deeds.push(Deed::Unreachable(peer));
-                self.unreachable_reported.push(peer);
             }
             Event::LargeBlocksLost { peer } => self.lost_reported.push(peer),
             Event::FarAway { .. } => {}

@@ -144,7 +144,7 @@ impl Path {
         let ((at, _), arrival) = self.under_way.pop_first().unwrap();
         self.now = at;
         match arrival {
-            Arrival::Ack(block) => self.transfer.on_ack(at, block),
+            Arrival::Ack(block) => self.transfer.on_ack(at, block).step,
             Arrival::Request => self.transfer.on_repeated_request(at),
             Arrival::Block(block) => {
                 if let Some(ack) = self.client.receive(block) {

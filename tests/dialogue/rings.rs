@@ -168,7 +168,7 @@ fn send(gap: Gap, cable: Cable, window: u16, ring: usize, blocks: u64) -> (f64, 
         }
         for ack in answers {
             let low = u16::try_from(ack % 65_536).expect("the remainder is small");
-            if let Step::End(_) = transfer.on_ack(now, low) {
+            if let Step::End(_) = transfer.on_ack(now, low).step {
                 #[allow(clippy::cast_precision_loss)] // A ratio for people.
                 let ratio = sent as f64 / blocks as f64;
                 return (ratio, now.since(Moment::START));

@@ -134,7 +134,7 @@ impl Talk {
 
     /// An ACK comes in.
     pub(crate) fn ack(&mut self, block: u16) -> &mut Talk {
-        let step = self.transfer.on_ack(self.now, block);
+        let step = self.transfer.on_ack(self.now, block).step;
         self.take(step)
     }
 

@@ -330,7 +330,7 @@ impl ServerUnderTest for Other {
             return;
         };
         let step = match Reply::parse(bytes) {
-            Ok(Reply::Ack(block)) => running.transfer.on_ack(now, block),
+            Ok(Reply::Ack(block)) => running.transfer.on_ack(now, block).step,
             Ok(Reply::Error { .. }) => Step::End(Outcome::Cancelled),
             Err(_) => return,
         };

@@ -1,0 +1,195 @@
+//! The one place where a client changes: it comes, goes from one stage to another, stands elsewhere in line, and
+//! ends. All books follow from what it is: counts, queue, the round of those who are held, its timer, and
+//! whether it stands in the list of those who may have something to send.
+
+use std::mem;
+
+use super::client::{Client, Output, Served, Stage, Timer};
+use super::hosts::host_of;
+use super::{Event, Io, PACKET_OVERHEAD, Server};
+use crate::moment::Moment;
+use crate::transfer::{Outcome, Step, Transfer};
+
+/// How many clients are in each stage.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Count {
+    pub(super) pending: usize,
+    pub(super) held: usize,
+    pub(super) running: usize,
+    /// Of the running, those with large files.
+    pub(super) running_large: usize,
+    pub(super) lent: usize,
+    pub(super) finishing: usize,
+    pub(super) overtaken: usize,
+}
+
+impl Count {
+    pub(super) fn of(&mut self, stage: &Stage) -> &mut usize {
+        match stage {
+            Stage::Pending(_) => &mut self.pending,
+            Stage::Held { .. } => &mut self.held,
+            Stage::Running { .. } => &mut self.running,
+            Stage::Lent => &mut self.lent,
+            Stage::Finishing => &mut self.finishing,
+            Stage::Overtaken { .. } => &mut self.overtaken,
+        }
+    }
+
+    /// Those who wait for a slot.
+    pub(super) fn waiting(&self) -> usize {
+        self.pending + self.held
+    }
+}
+
+impl Server {
+    /// A client comes. Returns its number.
+    pub(super) fn insert(&mut self, now: Moment, client: Client) -> usize {
+        let peer = client.peer;
+        let id = self.clients.insert(client);
+        self.by_peer.insert(peer, id);
+        self.queue.host(host_of(peer)).add_client();
+        self.enter(now, id);
+        self.make_ready(now, id);
+        self.set_timer(id);
+        id
+    }
+
+    /// Changes the stage of a client, or where it stands.
+    pub(super) fn change(&mut self, now: Moment, id: usize, change: impl FnOnce(&mut Client)) {
+        self.leave(id);
+        let client = &mut self.clients[id];
+        let before = mem::discriminant(&client.stage);
+        let was_held = client.stage.is_held();
+        change(client);
+        if let Some(served) = &mut client.served
+            && mem::discriminant(&client.stage) != before
+        {
+            served.end_stage(now, was_held);
+        }
+        // Slots for small files are for those who are near.
+        client.place.is_large |= client.place.is_far && client.stage.is_held();
+        self.enter(now, id);
+        self.make_ready(now, id);
+        self.set_timer(id);
+    }
+
+    /// Takes a client out of everything that knows it.
+    pub(super) fn remove(&mut self, now: Moment, id: usize) -> Client {
+        self.leave(id);
+        let client = self.clients.remove(id);
+        self.part(now, &client);
+        let record = self.queue.host(host_of(client.peer));
+        record.remove_client(client.heard_at());
+        client
+    }
+
+    /// A client has come to its end.
+    pub(super) fn end(&mut self, now: Moment, io: &mut impl Io, id: usize, outcome: Outcome) {
+        let client = self.remove(now, id);
+        if let Some((have_arrived, at)) = client.large_blocks()
+            && (have_arrived || outcome == Outcome::TimedOut)
+            && self
+                .queue
+                .host(host_of(client.peer))
+                .note_large_blocks(now, have_arrived, at)
+        {
+            io.report(Event::LargeBlocksLost { peer: client.peer });
+        }
+        if client.transfer().is_some() {
+            io.close(id);
+            self.paused_until = None;
+        }
+        let outcome = match outcome {
+            // It was sent everything and went on with its boot without a last ACK.
+            Outcome::MovedOn | Outcome::PortClosed | Outcome::Restarted
+                if client.transfer().is_some_and(Transfer::is_unconfirmed) =>
+            {
+                Outcome::CompleteUnconfirmed
+            }
+            _ => outcome,
+        };
+        self.stats.count_end(outcome, client.transfer().is_some());
+        io.report(Event::Ended(client.report(now, outcome)));
+    }
+
+    /// Does what a transfer wants.
+    pub(super) fn take(&mut self, now: Moment, io: &mut impl Io, id: usize, step: Step) {
+        match step {
+            Step::Wait => self.set_timer(id),
+            Step::Send => {
+                self.make_ready(now, id);
+                self.set_timer(id);
+            }
+            Step::End(outcome) => self.end(now, io, id, outcome),
+        }
+    }
+
+    /// Files a client's deadline unless its entry in the wheel comes up by then anyway.
+    pub(super) fn set_timer(&mut self, id: usize) {
+        let client = &mut self.clients[id];
+        let deadline = client.deadline(self.limits.reclaim);
+        if client.timer.is_none_or(|timer| deadline < timer.comes_up) {
+            let (serial, comes_up) = self.wheel.file(id, deadline);
+            client.timer = Some(Timer { serial, comes_up });
+        }
+    }
+
+    pub(super) fn make_ready(&mut self, now: Moment, id: usize) {
+        let client = &mut self.clients[id];
+        if client.output == Output::Idle && client.has_to_send(now) {
+            client.output = Output::Ready;
+            self.ready.push_back(id);
+        }
+    }
+
+    pub(super) fn served(&mut self, id: usize) -> Option<&mut Served> {
+        self.clients.get_mut(id)?.served.as_deref_mut()
+    }
+
+    // The books.
+
+    fn enter(&mut self, now: Moment, id: usize) {
+        let client = &self.clients[id];
+        let (host, place) = (host_of(client.peer), client.place);
+        *self.count.of(&client.stage) += 1;
+        match client.stage {
+            Stage::Pending(_) | Stage::Held { .. } => {
+                let in_line = client.stage.is_in_line();
+                self.queue.waits(now, host, place, id, in_line);
+                self.keepalive.add(bytes_in_a_round(client));
+            }
+            Stage::Running { .. } => {
+                self.count.running_large += usize::from(place.is_large);
+                self.queue.runs(host);
+            }
+            Stage::Lent => self.queue.runs(host),
+            Stage::Finishing | Stage::Overtaken { .. } => {}
+        }
+    }
+
+    fn leave(&mut self, id: usize) {
+        let client = &self.clients[id];
+        let (host, place) = (host_of(client.peer), client.place);
+        *self.count.of(&client.stage) -= 1;
+        match client.stage {
+            Stage::Pending(_) | Stage::Held { .. } => {
+                self.queue.waits_no_longer(host, place);
+                self.keepalive.remove(bytes_in_a_round(client));
+            }
+            Stage::Running { .. } => {
+                self.count.running_large -= usize::from(place.is_large);
+                self.queue.runs_no_longer(host);
+            }
+            Stage::Lent => self.queue.runs_no_longer(host),
+            Stage::Finishing | Stage::Overtaken { .. } => {}
+        }
+    }
+}
+
+/// Bytes that a client is sent in each round of those who are held.
+fn bytes_in_a_round(client: &Client) -> u64 {
+    client.transfer().map_or(0, |transfer| {
+        let negotiated = transfer.negotiated();
+        u64::from(negotiated.windowsize) * (u64::from(negotiated.blksize) + PACKET_OVERHEAD)
+    })
+}
