@@ -3,12 +3,13 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::process::Command;
+use std::time::Duration;
 
 use nix::net::if_::if_nametoindex;
 
-use crate::client::{Client, fetch_bytes};
+use crate::client::{Client, PATIENCE, fetch_bytes};
 use crate::download::{Download, Wish};
-use crate::machine::{at_the_other_end, has_ipv6, in_own_network, lay_cable, run};
+use crate::machine::{at_the_other_end, eventually, has_ipv6, in_own_network, lay_cable, run};
 use crate::root::{Root, assert_same};
 use crate::server::{PROGRAM, Server, program};
 
@@ -313,4 +314,45 @@ fn interface_index(name: &str) -> u32 {
         .unwrap();
     let line = String::from_utf8(output.stdout).unwrap();
     line.split_once(':').unwrap().0.parse().unwrap()
+}
+
+/// As a machine that boots starts its services, or a cluster moves an address: the server is there first.
+#[test]
+fn an_address_that_is_not_there_yet_is_served_once_it_is() {
+    in_own_network(|| {
+        let (root, bytes) = Root::with_file(5_000);
+        let mut cases = vec![("192.0.2.77:69", "address add 192.0.2.77/24 dev lo")];
+        if has_ipv6() {
+            cases.push((
+                "[2001:db8::77]:69",
+                "address add 2001:db8::77/64 dev lo nodad",
+            ));
+        }
+        for (asked, appears) in cases {
+            let server = Server::with(root.path(), &["-a", asked]);
+            let asked: SocketAddr = asked.parse().unwrap();
+            assert_eq!(server.address(), asked);
+            server.wait_for_log(&[
+                "WARN",
+                &asked.to_string(),
+                "not an address of this machine yet",
+            ]);
+            run("ip", appears);
+            let local = asked.ip();
+            // The kernel takes a moment to have a route to a new IPv6 address, and packets are lost meanwhile.
+            eventually("an answer", PATIENCE, || {
+                let mut probe = Client::at(local, asked);
+                probe.request(&Wish::octet("missing"));
+                probe.receive_within(Duration::from_millis(100))
+            });
+            serves_and_refuses(Client::at(local, asked), Client::at(local, asked), &bytes);
+            let again = server.log_lines().into_iter();
+            assert_eq!(again.filter(|line| line.contains("yet")).count(), 1);
+            // One that is there needs no warning.
+            drop(server);
+            let server = Server::with(root.path(), &["-a", &asked.to_string()]);
+            assert_same(&fetch_bytes(asked, "file"), &bytes);
+            assert!(!server.log_lines().iter().any(|line| line.contains("yet")));
+        }
+    });
 }
