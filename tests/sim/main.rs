@@ -2,7 +2,7 @@
 //! simulated machines.
 //!
 //! `world` says what a world may be like and `boots` what machines fetch, `link` what wires do,
-//! `network` joins them, `run` is the loop, `measure` what comes out of it; `policies` are other
+//! `network` joins them, in the world of the `laboratory`, `run` is the loop, `measure` what comes out of it; `policies` are other
 //! servers to compare with, `table` compares, `readme` holds the pages that show it to it.
 //!
 //! `TFTPD_SEED=7 cargo test --test sim NAME` replays one seed; `scripts/sim` runs many of them and the
@@ -14,6 +14,8 @@ mod cold;
 mod disk;
 mod distances;
 mod events;
+#[path = "../laboratory/mod.rs"]
+mod laboratory;
 mod link;
 mod measure;
 mod network;

@@ -1,19 +1,18 @@
-//! All that lies between the server and the machines, and the server's hands: [`Io`] in virtual time.
+//! All that lies between the server and the machines: what becomes of packets that leave the world of the
+//! [`laboratory`](crate::laboratory).
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use ripple_tftpd::name::FileName;
-use ripple_tftpd::server::{
-    self, Incoming, Io, Local, Opened, Opening, REPLY_MAX, Unopened, Unsent,
-};
-use ripple_tftpd::transfer::options::{BLKSIZE_DEFAULT, OACK_MAX};
-use ripple_tftpd::transfer::{Blocks, Datagrams, Departed};
+use ripple_tftpd::moment::Moment;
+use ripple_tftpd::server::{Incoming, REPLY_MAX, Unopened, Unsent};
+use ripple_tftpd::transfer::options::BLKSIZE_DEFAULT;
 use ripple_tftpd::wire::{ERROR_PACKET_MAX, Peer, Refusal, write_error};
 
 use crate::disk::Disk;
 use crate::events::{Buffers, Bytes, Content, Event, Events, Reply, moment, number};
+use crate::laboratory::{self, Datagram, File, Site, Socket, Stream};
 use crate::link::{Lane, Link, Path, nanos, wire_bytes};
 use crate::random::Chance;
 use crate::world::World;
@@ -21,10 +20,13 @@ use ripple_tftpd::firmware::Destination;
 use ripple_tftpd::firmware::random::Random;
 
 /// Everything but the server and the machines.
+pub(crate) type Network = laboratory::World<Cables>;
+
+/// What is particular to it. The world's own time is that of the core, which is coarser.
 #[derive(Debug)]
-pub(crate) struct Network {
+pub(crate) struct Cables {
     /// Nanoseconds since the beginning.
-    pub(crate) now: u64,
+    pub(crate) clock: u64,
     pub(crate) events: Events,
     pub(crate) buffers: Buffers,
     pub(crate) counts: Counts,
@@ -42,7 +44,6 @@ pub(crate) struct Network {
     /// By machine.
     ways: Vec<Way>,
     hosts: Vec<Host>,
-    files: HashMap<Vec<u8>, File>,
     disk: Option<Disk>,
     /// The server stands still while a page is read that it sends, and until then.
     pub(crate) stands_still: bool,
@@ -78,12 +79,6 @@ pub(crate) struct Counts {
     pub(crate) disk_busy: Duration,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct File {
-    pub(crate) number: u16,
-    pub(crate) size: u64,
-}
-
 /// The way between the switch and one machine.
 #[derive(Clone, Debug)]
 struct Way {
@@ -115,7 +110,6 @@ struct Connection {
     /// The machine there, and its port; `None` if no machine has ever used that port.
     machine: Option<(u32, u16)>,
     port: u16,
-    file: File,
     /// Which opening it is, among all.
     opened: u32,
     /// Bytes that wait for the uplink.
@@ -132,8 +126,8 @@ struct Leaving {
     bytes: u64,
 }
 
-impl Network {
-    pub(crate) fn new(world: &World, receive_buffer: usize) -> Network {
+impl Cables {
+    pub(crate) fn new(world: &World, receive_buffer: usize) -> Cables {
         let population = world.population();
         let shared = world.behind_one_address;
         let host = |number| match shared {
@@ -154,8 +148,8 @@ impl Network {
             up: Lane::default(),
             host: number(machine / shared),
         };
-        Network {
-            now: 0,
+        Cables {
+            clock: 0,
             events: Events::default(),
             buffers: Buffers::default(),
             counts: Counts::default(),
@@ -168,7 +162,6 @@ impl Network {
             uplink_in: Link::new(world.uplink),
             ways: world.latencies().enumerate().map(way).collect(),
             hosts: (0..number(population.div_ceil(shared))).map(host).collect(),
-            files: HashMap::new(),
             disk: world.disk.map(Disk::new),
             stands_still: false,
             stands_until: 0,
@@ -178,17 +171,6 @@ impl Network {
             next_port: PORTS_FROM,
             leaving: VecDeque::new(),
         }
-    }
-
-    /// The file of that name, which is made if there is none.
-    pub(crate) fn file(&mut self, name: &[u8], size: u64) -> File {
-        let count = u16::try_from(self.files.len()).expect("fewer than 65,536 files");
-        let file = *self.files.entry(name.into()).or_insert(File {
-            number: count,
-            size,
-        });
-        assert_eq!(file.size, size, "one file has one size");
-        file
     }
 
     // From the machines to the server.
@@ -232,7 +214,7 @@ impl Network {
     fn travel_up(&mut self, machine: u32, payload: u64, event: Event) {
         let bytes = wire_bytes(payload);
         let way = &mut self.ways[machine as usize];
-        let at_switch = way.link_up.take(self.now, bytes);
+        let at_switch = way.link_up.take(self.clock, bytes);
         let [first, second] = match at_switch.and_then(|at| self.uplink_in.take(at, bytes)) {
             Some(arrived) => {
                 let latency = way.path.latency;
@@ -318,7 +300,7 @@ impl Network {
     /// Tells a machine that nobody listens at the server's port that it sent to.
     fn refuse_down(&mut self, host: u32, port: u16) {
         if let Some((machine, port)) = self.hosts[host as usize].inside(port) {
-            let at = self.now + nanos(self.ways[machine as usize].path.latency);
+            let at = self.clock + nanos(self.ways[machine as usize].path.latency);
             self.events
                 .file(at, Event::MachineUnreachable { machine, port });
         }
@@ -337,7 +319,7 @@ impl Network {
         let bytes = wire_bytes(payload);
         self.counts.sent += 1;
         self.counts.sent_bytes += bytes;
-        let left = self.uplink.take(self.now.max(self.stands_until), bytes);
+        let left = self.uplink.take(self.clock.max(self.stands_until), bytes);
         let event = |(machine, port)| Event::ToMachine {
             machine,
             port,
@@ -387,7 +369,7 @@ impl Network {
     /// Takes note of the packets that have left by now.
     fn settle(&mut self) {
         while let Some(&leaving) = self.leaving.front()
-            && leaving.at <= self.now
+            && leaving.at <= self.clock
         {
             self.leaving.pop_front();
             if let Some(connection) = &mut self.connections[leaving.client as usize]
@@ -398,47 +380,9 @@ impl Network {
         }
     }
 
-    fn send_blocks(&mut self, client: usize, blocks: Blocks) -> Result<Departed, Unsent> {
-        let File { number, size } = self.connection(client).file;
-        let mut departed = Departed {
-            packets: 0,
-            end: None,
-        };
-        for block in blocks.first..blocks.first + u64::from(blocks.count) {
-            let offset = blocks.offset(block);
-            let left = size
-                .checked_sub(offset)
-                .expect("no block begins past the end");
-            let length = u16::try_from(left.min(blocks.blksize.into())).unwrap_or(blocks.blksize);
-            let end = offset + u64::from(length);
-            if !self.is_in_memory(number, size, (offset, end)) {
-                if departed.packets == 0 {
-                    return Err(Unsent::Absent);
-                }
-                break;
-            }
-            let content = Content::Data {
-                block: low_bits(block),
-                length,
-                file: number,
-                offset,
-            };
-            match self.send_one(client, content, 4 + u64::from(length)) {
-                Ok(()) => departed.packets += 1,
-                Err(Unsent::Full) if departed.packets > 0 => break,
-                Err(unsent) => return Err(unsent),
-            }
-            if length < blocks.blksize {
-                departed.end = Some(size);
-                break;
-            }
-        }
-        Ok(departed)
-    }
-
     /// Whether these bytes of a file can be sent now.
     fn is_in_memory(&mut self, file: u16, size: u64, range: (u64, u64)) -> bool {
-        let now = self.now.max(self.stands_until);
+        let now = self.clock.max(self.stands_until);
         let Some(disk) = &mut self.disk else {
             return true;
         };
@@ -453,9 +397,10 @@ impl Network {
         self.connections[client].expect("the server knows which clients are open")
     }
 
-    fn find_file(&self, name: FileName<'_>) -> Result<File, Unopened> {
-        let file = self.files.get(name.as_bytes()).copied();
-        file.ok_or(Unopened::Refused(Refusal::NotFound))
+    /// The machine, and its port, that the server sees as this peer.
+    fn machine_at(&self, peer: Peer) -> Option<(u32, u16)> {
+        let host = host_of(peer)?;
+        self.hosts[host as usize].inside(peer.port)
     }
 
     fn free_port(&mut self) -> u16 {
@@ -482,69 +427,78 @@ impl Network {
     }
 }
 
-impl Io for Network {
-    fn find(&mut self, name: FileName<'_>) -> Result<u64, Unopened> {
-        self.find_file(name).map(|file| file.size)
-    }
-
-    fn open(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, Unopened> {
-        let file = self.find_file(opening.name)?;
+impl Site for Cables {
+    fn open(&mut self, client: usize, socket: &Socket) -> Result<Stream, Unopened> {
         if self.connections.len() <= client {
             self.connections.resize(client + 1, None);
             self.inboxes.resize_with(client + 1, VecDeque::new);
         }
-        assert!(self.connections[client].is_none(), "opened twice");
         let port = self.free_port();
         self.ports[usize::from(port)] = number(client);
         self.counts.opened += 1;
-        let machine = host_of(opening.peer)
-            .and_then(|host| self.hosts[host as usize].inside(opening.peer.port));
         self.connections[client] = Some(Connection {
-            peer: opening.peer,
-            machine,
+            peer: socket.peer,
+            machine: self.machine_at(socket.peer),
             port,
-            file,
             opened: u32::try_from(self.counts.opened).expect("fewer than 2^32 transfers"),
             queued: 0,
             empty_at: 0,
         });
-        Ok(Opened {
-            size: file.size,
-            length: Some(file.size),
-            payload_max: (opening.blksize > BLKSIZE_DEFAULT).then_some(1500 - 28),
+        Ok(Stream {
+            payload_max: (socket.blksize > BLKSIZE_DEFAULT).then_some(1500 - 28),
+            ..Stream::plain(socket)
         })
     }
 
-    fn send(&mut self, client: usize, datagrams: Datagrams<'_>) -> Result<Departed, Unsent> {
+    fn send(
+        &mut self,
+        _: Moment,
+        client: usize,
+        socket: &Socket,
+        datagram: Datagram<'_>,
+    ) -> Result<(), Unsent> {
         self.settle();
-        let result = match datagrams {
-            Datagrams::Data(blocks) => self.send_blocks(client, blocks),
-            Datagrams::Oack(negotiated) => {
-                let mut buffer = [0; OACK_MAX];
-                let length = negotiated.write_oack(&mut buffer);
-                let bytes = self.buffers.keep(&buffer[2..length]);
-                self.send_one(client, Content::Oack(bytes), length as u64)
-                    .map(|()| ONE)
+        let File { number, size } = socket.file;
+        match datagram {
+            Datagram::Data {
+                block,
+                offset,
+                length,
+            } => {
+                let end = offset + u64::from(length);
+                if !self.is_in_memory(number, size, (offset, end)) {
+                    return Err(Unsent::Absent);
+                }
+                let content = Content::Data {
+                    block: low_bits(block),
+                    length,
+                    file: number,
+                    offset,
+                };
+                self.send_one(client, content, 4 + u64::from(length))
             }
-            Datagrams::Error(refusal) => {
-                let payload = error_length(refusal);
-                self.send_one(client, Content::Error(refusal.code()), payload)
-                    .map(|()| ONE)
+            Datagram::Oack(_, bytes) => {
+                let content = Content::Oack(self.buffers.keep(&bytes[2..]));
+                self.send_one(client, content, bytes.len() as u64)
             }
-        };
-        if result == Err(Unsent::Full) {
-            let Connection {
-                empty_at, opened, ..
-            } = self.connection(client);
-            let client = number(client);
-            self.events
-                .file(empty_at.max(self.now), Event::Writable { client, opened });
+            Datagram::Error(refusal) => {
+                let content = Content::Error(refusal.code());
+                self.send_one(client, content, error_length(refusal))
+            }
         }
-        result
     }
 
-    fn refuse(&mut self, peer: Peer, _: Local, refusal: Refusal) {
-        let machine = host_of(peer).and_then(|host| self.hosts[host as usize].inside(peer.port));
+    fn note_full(&mut self, client: usize) {
+        let connection = self.connection(client);
+        let event = Event::Writable {
+            client: number(client),
+            opened: connection.opened,
+        };
+        self.events.file(connection.empty_at.max(self.clock), event);
+    }
+
+    fn refuse(&mut self, _: Moment, peer: Peer, refusal: Refusal) {
+        let machine = self.machine_at(peer);
         let content = Content::Error(refusal.code());
         self.send_down(machine, SERVER_PORT, content, error_length(refusal));
     }
@@ -572,7 +526,7 @@ impl Io for Network {
         }
     }
 
-    fn close(&mut self, client: usize) {
+    fn close(&mut self, client: usize, _: &Socket) {
         while let Some(reply) = self.inboxes[client].pop_front() {
             self.discard(reply);
         }
@@ -581,21 +535,24 @@ impl Io for Network {
         self.ports[usize::from(port)] = NOBODY;
         self.counts.closed += 1;
     }
-
-    fn report(&mut self, _: server::Event<'_>) {}
 }
 
 impl Network {
-    /// The socket with this opening number is still open, and takes packets again.
-    pub(crate) fn is_open(&mut self, client: u32, opened: u32) -> bool {
-        self.settle();
-        let connection = self.connections[client as usize].as_ref();
-        connection.is_some_and(|connection| connection.opened == opened)
+    /// Time goes on, to so many nanoseconds since the beginning.
+    pub(crate) fn set_clock(&mut self, clock: u64) {
+        self.clock = clock;
+        self.now = moment(clock);
     }
 
-    /// The time of the core.
-    pub(crate) fn moment(&self) -> ripple_tftpd::moment::Moment {
-        moment(self.now)
+    /// The socket with this opening number is still open, and takes packets again.
+    pub(crate) fn empties(&mut self, client: u32, opened: u32) -> bool {
+        self.settle();
+        let connection = self.connections[client as usize].as_ref();
+        let is_open = connection.is_some_and(|connection| connection.opened == opened);
+        if is_open {
+            self.becomes_writable(client as usize);
+        }
+        is_open
     }
 }
 
@@ -668,11 +625,6 @@ fn low_bits(block: u64) -> u16 {
 /// How far a copy of a request comes behind it.
 const COPY_MIN: Duration = Duration::from_millis(2);
 const COPY_SPREAD: Duration = Duration::from_millis(7);
-
-const ONE: Departed = Departed {
-    packets: 1,
-    end: None,
-};
 
 /// What the kernel lets a socket have under way by default.
 const SOCKET_BUFFER: u64 = 212_992;

@@ -15,6 +15,7 @@ use ripple_tftpd::server::{Io, Local, Opening, Unsent};
 use ripple_tftpd::transfer::{Datagrams, Outcome, Step, Terms, Transfer, Wanted};
 use ripple_tftpd::wire::{Mode, Peer, Refusal, Reply, Request};
 
+use crate::laboratory::LOCAL;
 use crate::network::Network;
 use crate::server::{RECEIVE_BUFFER, RECEIVE_BUFFER_DEFAULT, ServerUnderTest};
 
@@ -379,7 +380,7 @@ impl ServerUnderTest for Other {
         while !self.is_full()
             && let Some(request) = self.waiting.pop_front()
         {
-            self.begin(now, io, crate::run::LOCAL, &request);
+            self.begin(now, io, LOCAL, &request);
         }
     }
 

@@ -7,12 +7,12 @@ use std::mem;
 use std::time::Duration;
 
 use ripple_tftpd::moment::Moment;
-use ripple_tftpd::server::Local;
 
 use crate::events::{Content, Event, moment, number};
+use crate::laboratory::{File, LOCAL};
 use crate::link::nanos;
 use crate::measure::{Fate, Results, Tally};
-use crate::network::{File, Network};
+use crate::network::{Cables, Network};
 use crate::random::Digest;
 use crate::server::ServerUnderTest;
 use crate::world::{Arrival, World};
@@ -88,7 +88,9 @@ struct Held {
 
 impl<'w, S: ServerUnderTest> Run<'w, S> {
     fn new(world: &'w World, server: S) -> Run<'w, S> {
-        let mut network = Network::new(world, server.receive_buffer());
+        let cables = Cables::new(world, server.receive_buffer());
+        let mut network = Network::new(Moment::START, cables);
+        network.is_lenient = !server.is_ours();
         network.stands_still = !server.is_ours();
         let mut run = Run {
             world,
@@ -122,7 +124,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
     fn files_of(&mut self, chain: &Chain) -> Vec<Option<File>> {
         let file = |step: &Step| {
             step.size
-                .map(|size| self.network.file(step.name.as_bytes(), size))
+                .map(|size| self.network.add_file(step.name.as_bytes(), size))
         };
         chain.steps().iter().map(file).collect()
     }
@@ -188,13 +190,13 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
                 "{} machines are still under way when the time is used up",
                 self.under_way
             );
-            if moment(at) != self.network.moment() {
+            if moment(at) != self.network.now {
                 self.turns_now = 0;
             }
-            self.network.now = at;
+            self.network.set_clock(at);
             self.replay.now = at;
             if self.is_server_concerned() {
-                match self.network.stands_until > self.network.now {
+                match self.network.stands_until > self.network.clock {
                     true => self.wake_at = Some(moment(self.network.stands_until + 1000)),
                     false => self.turn(),
                 }
@@ -230,7 +232,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
     fn next_at(&self) -> Option<u64> {
         let wake_at = self
             .wake_at
-            .map(|at| (at.micros() * 1000).max(self.network.now));
+            .map(|at| (at.micros() * 1000).max(self.network.clock));
         [wake_at, self.network.events.next_at()]
             .into_iter()
             .flatten()
@@ -240,11 +242,11 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
     /// Lets everything happen that happens in this microsecond, and returns whether the server has
     /// something to do.
     fn is_server_concerned(&mut self) -> bool {
-        let now = self.network.moment();
+        let now = self.network.now;
         let end = (now.micros() + 1) * 1000;
         let mut concerned = self.wake_at.is_some_and(|at| at <= now);
         while let Some((at, event)) = self.network.events.pop_before(end) {
-            self.network.now = at;
+            self.network.set_clock(at);
             self.digest.add(at);
             concerned |= self.happen(event);
         }
@@ -255,7 +257,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
 
     /// One turn of the daemon's loop: receive, wake, send, sleep.
     fn turn(&mut self) {
-        let now = self.network.moment();
+        let now = self.network.now;
         self.receive_requests(now);
         self.receive_replies(now);
         for round in 0.. {
@@ -302,6 +304,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
             let bytes = self.network.buffers.take(bytes);
             let request = &mut request[..bytes.len()];
             request.copy_from_slice(bytes);
+            self.network.expect_request(peer, LOCAL);
             self.server
                 .on_request(now, &mut self.network, peer, LOCAL, request);
         }
@@ -318,7 +321,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
 
     /// Returns whether it concerned the server.
     fn happen(&mut self, event: Event) -> bool {
-        let now = self.network.moment();
+        let now = self.network.now;
         match event {
             Event::SwitchOn(machine) => self.switch_on(machine),
             Event::Deadline(machine) => self.on_deadline(machine),
@@ -352,7 +355,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
                 }
             }
             Event::Writable { client, opened } => {
-                if self.network.is_open(client, opened) {
+                if self.network.empties(client, opened) {
                     self.server.on_writable(client as usize);
                     return true;
                 }
@@ -362,7 +365,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
     }
 
     fn switch_on(&mut self, machine: u32) {
-        let now = self.network.moment();
+        let now = self.network.now;
         let seat = &mut self.seats[machine as usize];
         seat.is_off = false;
         if seat.first_on.is_some() {
@@ -375,7 +378,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
     }
 
     fn on_deadline(&mut self, machine: u32) {
-        let now = self.network.moment();
+        let now = self.network.now;
         let seat = &mut self.seats[machine as usize];
         if seat.filed != now.micros() || seat.is_off {
             return;
@@ -392,7 +395,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
     }
 
     fn deliver(&mut self, machine: u32, port: u16, from: u16, content: Content) {
-        let now = self.network.moment();
+        let now = self.network.now;
         let seat = &mut self.seats[machine as usize];
         self.digest.add(u64::from(machine));
         if seat.is_off {
@@ -458,7 +461,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
         seat.filed = u64::MAX;
         if seat.comes_back {
             let pause = nanos(OFF_MIN) + self.random.below(nanos(OFF_SPREAD));
-            let at = self.network.now + pause;
+            let at = self.network.clock + pause;
             self.network.events.file(at, Event::SwitchOn(machine));
         } else {
             seat.fate = Fate::Vanished;
@@ -470,7 +473,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
 
     /// Does what a machine wants after an event.
     fn attend(&mut self, machine: u32) {
-        let now = self.network.moment();
+        let now = self.network.now;
         let seat = &mut self.seats[machine as usize];
         if seat.restarts < seat.machine.restarts() {
             seat.begin_again();
@@ -493,7 +496,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
 
     /// Looks whether a boot is over.
     fn look_at(&mut self, machine: u32) {
-        let now = self.network.moment();
+        let now = self.network.now;
         let seat = &mut self.seats[machine as usize];
         let kind = seat.machine.kind();
         match seat.machine.status() {
@@ -536,10 +539,10 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
         let Some(deadline) = seat.machine.deadline().filter(|_| !seat.is_off) else {
             return;
         };
-        let at = deadline.max(self.network.moment()).micros();
+        let at = deadline.max(self.network.now).micros();
         if at < seat.filed {
             seat.filed = at;
-            let at = (at * 1000).max(self.network.now);
+            let at = (at * 1000).max(self.network.clock);
             self.network.events.file(at, Event::Deadline(machine));
         }
     }
@@ -639,13 +642,6 @@ impl Drop for Replay {
         }
     }
 }
-
-pub(crate) const LOCAL: Local = Local {
-    address: std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 255, 255, 254)),
-    interface: 0,
-    listener: 0,
-    is_everybody: false,
-};
 
 /// Requests that the daemon takes in one turn.
 const REQUESTS_AT_ONCE: usize = 256;
