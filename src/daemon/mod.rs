@@ -462,8 +462,7 @@ fn bound_by_machine(
     let mut limits = settings.limits;
     let memory = trying("sysinfo", memory())?;
     if memory < MEMORY_USUAL && !settings.queue_is_chosen {
-        let queue = limits.max_pending as u64 * memory / MEMORY_USUAL;
-        limits.max_pending = usize::try_from(queue).unwrap_or(usize::MAX);
+        limits.max_pending = queue_within(memory, limits.max_pending);
         let small = LogEvent::SmallMachine {
             megabytes: memory >> 20,
             max_pending: limits.max_pending,
@@ -485,6 +484,13 @@ fn bound_by_machine(
         log.write(now, &few);
     }
     Ok(limits)
+}
+
+/// The length of the queue on a machine with so many bytes of memory.
+fn queue_within(memory: u64, usual: usize) -> usize {
+    let share = u128::from(memory.min(MEMORY_USUAL));
+    let queue = usual as u128 * share / u128::from(MEMORY_USUAL);
+    usize::try_from(queue).unwrap_or(usual)
 }
 
 /// A socket, a file and a directory on the way to it can be opened: else nobody is ever served.
@@ -511,3 +517,19 @@ const REQUESTS_AT_ONCE: usize = 64;
 const REQUEST_BATCHES: usize = 4;
 /// Standard streams, epoll, its timer, signals, the root, a lookup.
 const DESCRIPTORS_BESIDE: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_with_little_memory_has_a_shorter_queue() {
+        let megabytes = |memory: u64| queue_within(memory << 20, 20_000);
+        assert_eq!(megabytes(1 << 20), 20_000, "it is never longer");
+        assert_eq!(megabytes(256), 20_000);
+        assert_eq!(megabytes(128), 10_000);
+        assert_eq!(megabytes(64), 5_000);
+        assert_eq!(megabytes(16), 1_250);
+        assert_eq!(queue_within(u64::MAX, usize::MAX), usize::MAX);
+    }
+}

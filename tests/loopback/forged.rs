@@ -20,7 +20,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::crowd::Crowd;
 use crate::download::Wish;
-use crate::machine::{alone, at_the_other_end, in_own_network, lay_cable, run, skipped};
+use crate::machine::{
+    alone, at_the_other_end, eventually, in_own_network, lay_cable, run, skipped,
+};
 use crate::packet::{self, Packet};
 use crate::root::{Root, assert_same, mixed};
 use crate::server::Server;
@@ -28,7 +30,8 @@ use crate::victim::{Forger, forger};
 
 #[test]
 fn a_thousand_forged_requests_a_second_from_one_network() {
-    let drawn = forged_beside_honest(|random| [10, 77, 5, random.to_le_bytes()[0]].into());
+    let one_network = |random: u64| [10, 77, 5, random.to_le_bytes()[0]].into();
+    let drawn = forged_beside_honest(Forging::AsLongAsIsRemembered, one_network);
     let Some(Drawn {
         requests,
         allowed,
@@ -51,7 +54,16 @@ fn a_thousand_forged_requests_a_second_from_one_network() {
 
 #[test]
 fn a_thousand_forged_requests_a_second_from_256_networks() {
-    let drawn = forged_beside_honest(|random| {
+    from_256_networks(Forging::AsLongAsIsRemembered);
+}
+
+#[test]
+fn a_queue_full_of_forged_requests_from_256_networks() {
+    from_256_networks(Forging::UntilFull);
+}
+
+fn from_256_networks(forging: Forging) {
+    let drawn = forged_beside_honest(forging, |random| {
         let [third, fourth, ..] = random.to_le_bytes();
         [10, 77, third, fourth].into()
     });
@@ -66,6 +78,15 @@ fn a_thousand_forged_requests_a_second_from_256_networks() {
     );
 }
 
+/// How much is forged before the honest machines come.
+#[derive(Clone, Copy)]
+enum Forging {
+    /// Until the first of them are forgotten, so that more would not wait at the same time. The queue is the default.
+    AsLongAsIsRemembered,
+    /// Until a queue is full that is short enough for that.
+    UntilFull,
+}
+
 /// What came of forged requests.
 struct Drawn {
     requests: u64,
@@ -75,9 +96,8 @@ struct Drawn {
     packets: HashMap<SocketAddrV4, Vec<Packet>>,
 }
 
-/// Forges requests with these addresses until the queue is full, lets honest machines fetch a file, and holds what was drawn to
-/// the bounds.
-fn forged_beside_honest(address: fn(u64) -> Ipv4Addr) -> Option<Drawn> {
+/// Forges requests with these addresses, lets honest machines fetch a file, and holds what was drawn to the bounds.
+fn forged_beside_honest(forging: Forging, address: fn(u64) -> Ipv4Addr) -> Option<Drawn> {
     let _turn = alone();
     let (told, drawn) = std::sync::mpsc::channel();
     in_own_network(move || {
@@ -89,8 +109,11 @@ fn forged_beside_honest(address: fn(u64) -> Ipv4Addr) -> Option<Drawn> {
         for number in 0..FILES {
             hard_link(root.file("file"), root.file(name_of(number))).unwrap();
         }
-        // The queue that is full after some seconds of forging.
-        let options = ["-n", "32", "-q", "4096", "-a", "0.0.0.0:69"];
+        let queue: &[&str] = match forging {
+            Forging::AsLongAsIsRemembered => &[],
+            Forging::UntilFull => &["-q", "4096"],
+        };
+        let options = [&["-n", "32", "-a", "0.0.0.0:69"], queue].concat();
         let server = Server::with(root.path(), &options);
         let idle = fetch_all(1, &bytes);
 
@@ -101,10 +124,19 @@ fn forged_beside_honest(address: fn(u64) -> Ipv4Addr) -> Option<Drawn> {
             let _ends = Ends(&over);
             let forging = scope.spawn(|| forge(&forger, address, &over));
             let listening = scope.spawn(|| listen(&ear, &over));
-            // Some of the queue may give way by now, but it is full.
-            server.wait_for_lines("a full queue", 1, |line| {
-                line.contains("the queue is full") || line.contains("from full queue")
-            });
+            match forging {
+                Forging::AsLongAsIsRemembered => {
+                    eventually("forged requests enough", ENDURED, || {
+                        (REMEMBERED < began_at.elapsed()).then_some(())
+                    });
+                }
+                // Some of the queue may give way by now, but it is full.
+                Forging::UntilFull => {
+                    server.wait_for_lines("a full queue", 1, |line| {
+                        line.contains("the queue is full") || line.contains("from full queue")
+                    });
+                }
+            }
             let beside = fetch_all(2, &bytes);
             over.store(true, Ordering::Relaxed);
             (forging.join().unwrap(), beside, listening.join().unwrap())
@@ -316,6 +348,9 @@ fn name_of(number: usize) -> String {
 }
 
 const FORGED_PER_SECOND: u32 = 1000;
+
+/// Whoever asked once is forgotten after 10 s.
+const REMEMBERED: Duration = Duration::from_secs(12);
 
 /// How long the honest machines may take at most; all it says is that they come to their end.
 const ENDURED: Duration = Duration::from_secs(60);

@@ -38,6 +38,7 @@ mod faults;
 mod file_servers;
 mod firewalls;
 mod forged;
+mod full_queue;
 mod handed;
 mod held;
 mod idle;

@@ -8,9 +8,9 @@ use nix::sys::signal::Signal;
 use crate::client::{Client, PATIENCE, fetch};
 use crate::crowd::Crowd;
 use crate::download::Wish;
-use crate::machine::{alone, raise_own_file_limit, status};
+use crate::machine::{alone, library, raise_own_file_limit, status};
 use crate::root::Root;
-use crate::server::Server;
+use crate::server::{PROGRAM, Server, program};
 
 /// With the defaults of `-n` and `-q`: more machines were heard of than are remembered, and the queue is full of clients that are
 /// kept alive, each with a name as long as can be.
@@ -92,14 +92,48 @@ fn memory_of_a_full_server() {
     );
 }
 
+#[test]
+fn a_machine_with_little_memory_says_how_short_its_queue_is() {
+    let root = Root::new();
+    let Some(library) = library(&root, LITTLE_MEMORY) else {
+        return;
+    };
+    for (chosen, is_said) in [(&[][..], true), (&["-q", "20000"], false)] {
+        let mut command = program(PROGRAM);
+        command
+            .env("LD_PRELOAD", &library)
+            .args(["-a", "127.0.0.1:0"])
+            .args(chosen)
+            .arg("-r")
+            .arg(root.path());
+        let server = Server::launch(command, 1);
+        let said = server.log_lines().iter().any(|line| {
+            line.starts_with("INFO 64 MB of memory") && line.contains(" 5000 requests")
+        });
+        assert_eq!(said, is_said, "{chosen:?}: {:?}", server.log_lines());
+    }
+}
+
+/// A machine with 64 MB.
+const LITTLE_MEMORY: &str = "
+#include <string.h>
+#include <sys/sysinfo.h>
+int sysinfo(struct sysinfo *info) {
+    memset(info, 0, sizeof *info);
+    info->totalram = 64 << 20;
+    info->mem_unit = 1;
+    return 0;
+}
+";
+
 /// More than the server remembers.
 const MACHINES: u32 = 70_000;
 
 /// The default of `-q`.
-const WAITING: usize = 20_000;
+pub(crate) const WAITING: usize = 20_000;
 
 /// The default of `-n`: nobody answers, so these are lent.
 const SLOTS: usize = 32;
 
 /// KiB. README and the manual name it.
-const RESIDENT_MAX: u64 = 64_000_000 >> 10;
+pub(crate) const RESIDENT_MAX: u64 = 64_000_000 >> 10;
