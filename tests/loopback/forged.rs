@@ -122,24 +122,26 @@ fn forged_beside_honest(forging: Forging, address: fn(u64) -> Ipv4Addr) -> Optio
         let (requests, beside, packets) = thread::scope(|scope| {
             // Whatever fails, the others come to their end.
             let _ends = Ends(&over);
-            let forging = scope.spawn(|| forge(&forger, address, &over));
+            let forger_at_work = scope.spawn(|| forge(&forger, address, &over));
             let listening = scope.spawn(|| listen(&ear, &over));
-            match forging {
-                Forging::AsLongAsIsRemembered => {
-                    eventually("forged requests enough", ENDURED, || {
-                        (REMEMBERED < began_at.elapsed()).then_some(())
-                    });
-                }
-                // Some of the queue may give way by now, but it is full.
-                Forging::UntilFull => {
-                    server.wait_for_lines("a full queue", 1, |line| {
-                        line.contains("the queue is full") || line.contains("from full queue")
-                    });
-                }
-            }
+            // Some of the queue may give way by now, but it is full.
+            let is_full = |line: &String| {
+                line.contains("the queue is full") || line.contains("from full queue")
+            };
+            eventually("forged requests enough", ENDURED, || {
+                let is_enough = match forging {
+                    Forging::AsLongAsIsRemembered => REMEMBERED < began_at.elapsed(),
+                    Forging::UntilFull => server.log_lines().iter().any(is_full),
+                };
+                is_enough.then_some(())
+            });
             let beside = fetch_all(2, &bytes);
             over.store(true, Ordering::Relaxed);
-            (forging.join().unwrap(), beside, listening.join().unwrap())
+            (
+                forger_at_work.join().unwrap(),
+                beside,
+                listening.join().unwrap(),
+            )
         });
         assert_eq!(unheard(&ear), 0, "packets that were not counted");
         let seconds = began_at.elapsed().as_secs() + 1;
