@@ -300,7 +300,7 @@ journal() {
 
 # shows_in_journal TEXT
 shows_in_journal() {
-    # To its end: whoever stops reading would fail the writer.
+    # Read to its end: otherwise the writer would fail.
     journal | grep --fixed-strings -- "$1" > /dev/null
 }
 
