@@ -12,27 +12,25 @@ use crate::access::Access;
 use crate::server::Limits;
 use crate::transfer::options::{BLKSIZE_MAX, BLKSIZE_MIN, Refused};
 
-/// Everything that the operator may set.
+/// Everything that the operator may set: what is needed to start, and the [`Rules`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
     /// The directory served.
     pub root: PathBuf,
+    /// What the loop reads each time.
+    pub rules: Rules,
     /// Serve only files that others may read (o+r), as tftpd-hpa does.
     pub public_only: bool,
     /// Where to listen; empty: port 69 of every address.
     pub listen: Vec<Listen>,
     /// The families in which every address is listened on.
     pub families: Families,
-    /// Whose packets are looked at.
-    pub access: Access,
     /// The bounds of the server.
     pub limits: Limits,
     /// The operator has chosen how many may wait (`-q`).
     pub queue_is_chosen: bool,
     /// Grant no block size that the path would cut into fragments.
     pub mtu_clamp: bool,
-    /// How long transfers may go on after the signal to stop.
-    pub drain: Duration,
     /// The account to switch to once the addresses are bound; `None`: the usual one if started as root, else no change.
     pub user: Option<UserName>,
     /// Make the directory served the root of all paths.
@@ -50,6 +48,15 @@ pub struct Settings {
     pub syslog: bool,
     /// The command line that was spoken.
     pub door: Door,
+}
+
+/// What may be changed while the server runs: nothing that is open or under way rests on it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// Whose packets are looked at.
+    pub access: Access,
+    /// How long transfers may go on after the signal to stop.
+    pub drain: Duration,
 }
 
 /// The command line that was spoken. Beside a socket that was handed over, `-a` is an error in one and ignored
@@ -99,14 +106,16 @@ impl From<PathBuf> for Settings {
     fn from(root: PathBuf) -> Settings {
         Settings {
             root,
+            rules: Rules {
+                access: Access::default(),
+                drain: DRAIN_USUAL,
+            },
             public_only: false,
             listen: Vec::new(),
             families: Families::Both,
-            access: Access::default(),
             limits: Limits::default(),
             queue_is_chosen: false,
             mtu_clamp: true,
-            drain: DRAIN_USUAL,
             user: None,
             chroot: false,
             sandbox: true,

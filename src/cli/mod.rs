@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(parsed("/srv/tftp"), parsed("-r /srv/tftp"));
         assert_eq!(parsed("-4 -6 ./blksize"), parsed("-r ./blksize"));
         let drain = |line| match parsed(line) {
-            Ok(Command::Serve(settings)) => settings.drain.as_secs(),
+            Ok(Command::Serve(settings)) => settings.rules.drain.as_secs(),
             other => panic!("{other:?}"),
         };
         assert_eq!(["x", "-b x", "-b x --drain 4"].map(drain), [3, 0, 4]);
@@ -169,7 +169,7 @@ mod tests {
         };
         assert_eq!(settings.limits.max_transfers, 3);
         assert_eq!(settings.limits.max_pending, 5);
-        assert_eq!(settings.drain, Duration::ZERO);
+        assert_eq!(settings.rules.drain, Duration::ZERO);
         let limits = &settings.limits;
         assert_eq!((limits.per_client, limits.per_client_pending), (2, 7));
         assert!(!limits.spares_loopback);
@@ -200,7 +200,7 @@ mod tests {
         for (network, verdict) in rules {
             assert_eq!(access.add(network, verdict), Ok(()));
         }
-        assert_eq!(settings.access, access);
+        assert_eq!(settings.rules.access, access);
         assert!(!settings.mtu_clamp);
         let user = settings.user.expect("a user was named");
         assert_eq!((&*user.user, user.group.as_deref()), ("tftp", Some("boot")));

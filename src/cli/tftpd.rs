@@ -125,13 +125,13 @@ pub const OPTIONS: &[Flag] = &[
     ),
     option(
         "--allow CIDR",
-        Text(|to, text| to.access.add(text, Verdict::Allow)),
+        Text(|to, text| to.rules.access.add(text, Verdict::Allow)),
         "serve this network and no others; repeatable",
     )
     .repeatable(),
     option(
         "--deny CIDR",
-        Text(|to, text| to.access.add(text, Verdict::Deny)),
+        Text(|to, text| to.rules.access.add(text, Verdict::Deny)),
         "never answer this network; repeatable",
     )
     .repeatable(),
@@ -177,7 +177,7 @@ pub const OPTIONS: &[Flag] = &[
     .repeatable(),
     option(
         "--drain SECONDS",
-        Text(|to, text| config::seconds(text, config::DRAIN).map(|it| to.drain = it)),
+        Text(|to, text| config::seconds(text, config::DRAIN).map(|it| to.rules.drain = it)),
         "time for running transfers to finish after SIGTERM",
     )
     .default("3"),
@@ -300,7 +300,7 @@ fn settings(given: Vec<(&str, Option<&Flag>, OsString)>) -> Result<Settings, Str
     }
     if settings.background && !seen.contains(&"drain") {
         // Init scripts start the next instance at once.
-        settings.drain = Duration::ZERO;
+        settings.rules.drain = Duration::ZERO;
     }
     match config::of_other_family(&settings) {
         Some(address) => Err(format!(

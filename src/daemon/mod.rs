@@ -26,10 +26,9 @@ use std::fmt;
 use std::io::{Error, Result as IoResult};
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 use crate::access::Access;
-use crate::config::{Door, LISTEN_MAX, Settings};
+use crate::config::{Door, LISTEN_MAX, Rules, Settings};
 use crate::moment::Moment;
 use crate::os::background::PidFile;
 use crate::os::clock::Clock;
@@ -117,9 +116,7 @@ enum Turn {
 struct Daemon {
     clock: Clock,
     signals: Signals,
-    access: Access,
-    /// How long transfers may go on after the signal to stop.
-    drain: Duration,
+    rules: Rules,
     server: Server,
     root: RootWatch,
     world: World,
@@ -190,8 +187,7 @@ impl Daemon {
         Ok(Daemon {
             clock,
             signals,
-            access: settings.access.clone(),
-            drain: settings.drain,
+            rules: settings.rules.clone(),
             root: RootWatch::new(now, settings),
             server,
             world,
@@ -245,8 +241,9 @@ impl Daemon {
                                 self.server.abort(now, &mut self.world);
                             }
                             Signal::Stop => {
-                                self.server.stop(now, &mut self.world, self.drain);
-                                let (serving, drain) = (self.server.serving(), self.drain);
+                                let drain = self.rules.drain;
+                                self.server.stop(now, &mut self.world, drain);
+                                let serving = self.server.serving();
                                 let stopping = LogEvent::Stopping { serving, drain };
                                 self.world.log.write(now, &stopping);
                                 self.manager.stopping();
@@ -273,7 +270,7 @@ impl Daemon {
             }
         }
         let Daemon {
-            access,
+            rules,
             server,
             world,
             requests,
@@ -285,7 +282,7 @@ impl Daemon {
                 match requests.receive(&world.listeners[number]) {
                     Ok(datagrams) => {
                         for received in datagrams.iter() {
-                            take_request(now, access, server, world, number, received);
+                            take_request(now, &rules.access, server, world, number, received);
                         }
                         if !datagrams.is_full() {
                             return false;

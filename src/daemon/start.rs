@@ -115,7 +115,7 @@ impl Start {
         }
         let door = &mut settings.door;
         if (is_handed || self.manager.is_some()) && mem::take(&mut settings.background) {
-            settings.drain = DRAIN_USUAL;
+            settings.rules.drain = DRAIN_USUAL;
             idle.push(match door {
                 Door::Tftpd => "-b".into(),
                 Door::InTftpd { .. } => "-l".into(),
