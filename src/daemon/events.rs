@@ -125,6 +125,8 @@ pub(super) struct Drops {
     pub client_full: u64,
     /// Datagrams that were no requests.
     pub malformed: u64,
+    /// Requests for names that were not in memory, while too many of these waited for a disk.
+    pub names: u64,
     /// Answers that were not sent to unvalidated addresses.
     pub withheld: u64,
 }
@@ -312,6 +314,7 @@ mod tests {
             denied: 1,
             client_full: 2,
             malformed: 3,
+            names: 5,
             withheld: 4,
         };
         let events = every!(LogEvent {
@@ -358,7 +361,7 @@ mod tests {
             Unmapped(b"\xE9") => "WARN \"\\xe9\": cannot be mapped into memory: read instead",
             Dropped(drops) =>
                 "WARN dropped since the last such line: 1 from denied addresses, 2 over --per-client-pending, 3 \
-                 malformed; answers withheld from unvalidated addresses: 4",
+                 malformed, 5 while the disk did not answer; answers withheld from unvalidated addresses: 4",
             Suppressed(5) => "WARN 5 similar lines suppressed",
             Stopping { serving: 2, drain: Duration::from_secs(3) } => "INFO stopping; 2 transfers have 3 s to finish",
             Stopped(&Stats::default()) =>

@@ -155,7 +155,10 @@ impl World {
             Some(awaited) => awaited,
             None => {
                 let job = Job::Open(self.files.lookup(name));
-                self.helper.as_ref()?.ask(job).ok()?;
+                if self.helper.as_ref()?.ask(job).is_err() {
+                    self.log.names_dropped += 1;
+                    return None;
+                }
                 self.lookups.begin(name)
             }
         };

@@ -41,6 +41,8 @@ pub(super) struct Log {
     user: String,
     /// What was counted when the last line about drops was written, and when the next one may be.
     reported: Stats,
+    /// Requests that were dropped since, as too many names were being looked up.
+    pub(super) names_dropped: u64,
     report_at: Moment,
 }
 
@@ -54,6 +56,7 @@ impl Log {
             details: Budget::new(now, DETAILS_PER_SECOND),
             user: String::new(),
             reported: Stats::default(),
+            names_dropped: 0,
             report_at: now,
         }
     }
@@ -105,6 +108,7 @@ impl Log {
             denied: stats.denied - last.denied,
             client_full: stats.client_full - last.client_full,
             malformed: stats.malformed() - last.malformed(),
+            names: self.names_dropped,
             withheld: stats.withheld - last.withheld,
         };
         if now < self.report_at || drops == Drops::default() {
@@ -112,6 +116,7 @@ impl Log {
         }
         self.line(&LogEvent::Dropped(drops));
         self.reported = *stats;
+        self.names_dropped = 0;
         self.report_at = now + DROPS_EVERY;
     }
 

@@ -263,12 +263,13 @@ fn dropped(f: &mut fmt::Formatter<'_>, drops: Drops) -> fmt::Result {
         denied,
         client_full,
         malformed,
+        names,
         withheld,
     } = drops;
     write!(
         f,
         "dropped since the last such line: {denied} from denied addresses, {client_full} over \
-         --per-client-pending, {malformed} malformed; answers withheld from unvalidated addresses: {withheld}"
+         --per-client-pending, {malformed} malformed, {names} while the disk did not answer; answers withheld from unvalidated addresses: {withheld}"
     )
 }
 

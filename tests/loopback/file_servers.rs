@@ -3,15 +3,15 @@
 
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 
 use crate::client::{Client, PATIENCE, fetch, fetch_bytes};
 use crate::download::{Download, Wish};
-use crate::fuse::{Asked, Disk};
-use crate::machine::{eventually, in_own_mounts, is_stopped};
+use crate::fuse::{Asked, Disk, Treatment};
+use crate::machine::{eventually, in_own_mounts, is_stopped, threads};
 use crate::packet;
 use crate::root::{Root, assert_same, pattern};
 use crate::server::Server;
@@ -151,10 +151,205 @@ fn an_open_file_of_which_nothing_is_heard_stops_only_its_client() {
             for far in waiting {
                 assert_same(&far.join().unwrap(), &letters(FAR));
             }
-            let none = |target: &Path| target.starts_with(root.file("disk"));
-            eventually("its files closed", PATIENCE, || {
-                (!open_paths(server.process()).iter().any(|path| none(path))).then_some(())
-            });
+            wait_until_closed(&server, &root.file("disk"));
+        }
+    });
+}
+
+/// What asks somebody for the file, or is told that it cannot be had for a moment, is no reason for an ERROR, which would be final
+/// for firmware: the client asks again, or waits in its place.
+#[test]
+fn errors_that_pass_are_no_answer() {
+    in_own_mounts(|| {
+        for error in [libc::EAGAIN, libc::EINTR, libc::ETIMEDOUT, libc::ESTALE] {
+            for wish in [
+                Wish::octet("disk/file"),
+                Wish::netascii("disk/file").option("blksize", 1000),
+            ] {
+                let root = Root::new();
+                let near = root.write("near", 2_000);
+                let Some(disk) = mounted(&root, "disk", FAR) else {
+                    return;
+                };
+                let server = Server::start(root.path());
+                let _end = disk.answering_at_the_end();
+                let mut client = Client::new(server.address());
+                disk.hold(|asked| *asked == Asked::Open);
+                client.request(&wish);
+                disk.wait_for_held(|asked| *asked == Asked::Open);
+                disk.treat(move |asked| match asked {
+                    Asked::Open => Treatment::Failed(error),
+                    _ => Treatment::Answered,
+                });
+                for _ in 0..3 {
+                    // That the helper has answered is known by another name that it looked up since.
+                    let none = fetch(server.address(), &Wish::octet("disk/none")).unwrap_err();
+                    assert_eq!(none.0, 1, "{none:?}");
+                    assert_same(&fetch_bytes(server.address(), "near"), &near);
+                    client.expect_nothing_yet();
+                    client.request(&wish);
+                }
+                disk.answer();
+                let first = eventually("an answer", PATIENCE, || {
+                    client.request(&wish);
+                    client.receive_within(Duration::from_millis(200))
+                });
+                let mut download = Download::new(&wish);
+                let answer = download.on_packet(packet::parse(&first)).unwrap();
+                client.send(&answer);
+                let download = client.complete(download).unwrap();
+                assert_same(&download.bytes, &letters(FAR));
+                let refused = |line: &String| line.contains("file\": refused");
+                assert!(!server.log_lines().iter().any(refused), "error {error}");
+            }
+        }
+    });
+}
+
+/// More names than the helper takes: those it has taken are answered once it can, the others when their clients ask again.
+#[test]
+fn more_names_than_the_helper_takes() {
+    in_own_mounts(|| {
+        let root = Root::new();
+        let near = root.write("near", 200_000);
+        let Some(disk) = mounted(&root, "disk", FAR) else {
+            return;
+        };
+        let server = Server::start(root.path());
+        let _end = disk.answering_at_the_end();
+        let fetch_near = || assert_same(&fetch_bytes(server.address(), "near"), &near);
+        fetch_near();
+        let threads_before = threads(server.process());
+        disk.hang();
+        let mut clients: Vec<_> = (0..JOBS_MAX + 100)
+            .map(|number| {
+                let wish = Wish::octet(format!("disk/none{number}"));
+                (Client::new(server.address()), wish, false)
+            })
+            .collect();
+        for (client, wish, _) in &clients {
+            client.request(wish);
+        }
+        disk.wait_for_held(|_| true);
+        for _ in 0..3 {
+            fetch_near();
+        }
+        let is_lookup = |asked: &Asked| matches!(asked, Asked::Lookup(_));
+        assert_eq!(disk.count_held(is_lookup), 1, "one thread waits");
+        let none_came = |(client, _, _): &mut (Client, Wish, bool)| client.expect_nothing_yet();
+        clients.iter_mut().for_each(none_came);
+
+        disk.answer();
+        // What the helper took it did in order; what is asked now comes behind all that.
+        eventually("a name looked up", PATIENCE, || {
+            let mut last = Client::new(server.address());
+            last.request(&Wish::octet("disk/last"));
+            last.receive_within(Duration::from_millis(200))
+        });
+        for (client, _, is_answered) in &mut clients {
+            *is_answered = client.receive_if_there().is_some();
+        }
+        let answered = clients.iter().filter(|(.., is_answered)| *is_answered);
+        let answered = answered.count();
+        // Now and then the helper looks at the root.
+        assert!((JOBS_MAX - 2..=JOBS_MAX).contains(&answered), "{answered}");
+        for (client, wish, _) in clients.iter_mut().filter(|(.., is_answered)| !is_answered) {
+            client.request(wish);
+            assert!(client.expect_error(1).contains("no such file"));
+        }
+        server.wait_for_log(&["WARN dropped", " while the disk did not answer"]);
+        fetch_near();
+        let far = fetch(server.address(), &Wish::octet("disk/file")).unwrap();
+        assert_same(&far.bytes, &letters(FAR));
+        assert_eq!(threads(server.process()), threads_before);
+    });
+}
+
+/// Files that are to be closed while nobody answers are closed at last, however many they are.
+#[test]
+fn files_that_wait_to_be_closed() {
+    in_own_mounts(|| {
+        let root = Root::new();
+        let near = root.write("near", 200_000);
+        let Some(disk) = mounted(&root, "disk", FAR) else {
+            return;
+        };
+        let server = Server::with(root.path(), &["-n", "400"]);
+        let _end = disk.answering_at_the_end();
+        let wish = Wish::octet("disk/file");
+        let clients: Vec<_> = (0..JOBS_MAX + 20)
+            .map(|_| go_halfway(Client::new(server.address()), &wish).0)
+            .collect();
+        disk.hang();
+        for client in &clients {
+            client.send(&packet::error(0, "enough"));
+        }
+        disk.wait_for_held(|asked| *asked == Asked::Flush);
+        for _ in 0..3 {
+            assert_same(&fetch_bytes(server.address(), "near"), &near);
+        }
+        assert!(disk.holds(|asked| *asked == Asked::Flush));
+        disk.answer();
+        wait_until_closed(&server, &root.file("disk"));
+    });
+}
+
+/// The helper, too, opens nothing outside of the root, nor does the process end for its system calls.
+#[test]
+fn links_that_only_the_helper_follows() {
+    in_own_mounts(|| {
+        let root = Root::new();
+        let near = root.write("near", 2_000);
+        std::fs::write(root.beside("secret"), "outside").unwrap();
+        let Some(disk) = mounted(&root, "disk", FAR) else {
+            return;
+        };
+        disk.have_nothing_remembered();
+        let secret = root.beside("secret").display().to_string();
+        for sandbox in [&[][..], &["--no-sandbox"]] {
+            let mut server = Server::with(root.path(), sandbox);
+            let ask = || fetch(server.address(), &Wish::octet("disk/link"));
+            for (target, expected) in [
+                ("../near", Ok(())),
+                ("/near", Ok(())),
+                ("file", Ok(())),
+                ("../../secret", Err(2)),
+                (&secret[..], Err(1)),
+                ("/etc/passwd", Err(1)),
+                ("link", Err(2)),
+                (".", Err(2)),
+                ("/proc/self/mem", Err(1)),
+            ] {
+                disk.point_link_to(target);
+                let answer = ask();
+                if let (Ok(download), "../near" | "/near") = (&answer, target) {
+                    assert_same(&download.bytes, &near);
+                }
+                let answer = answer.map(drop).map_err(|(code, _)| code);
+                assert_eq!(answer, expected, "{target}");
+            }
+            assert!(server.is_running());
+        }
+    });
+}
+
+/// The state of a file is asked for by the helper, and the end of a file that was written to is not sent.
+#[test]
+fn a_mixture_of_a_file_of_a_server_of_files() {
+    in_own_mounts(|| {
+        for wish in [Wish::octet("disk/file"), Wish::netascii("disk/file")] {
+            let root = Root::new();
+            let Some(disk) = mounted(&root, "disk", 400_000) else {
+                return;
+            };
+            disk.have_nothing_remembered();
+            let server = Server::start(root.path());
+            let _end = disk.answering_at_the_end();
+            let (mut client, download) = go_halfway(Client::new(server.address()), &wish);
+            disk.touch_file();
+            let (code, message) = client.complete(download).unwrap_err();
+            assert_eq!(code, 0, "{message}");
+            server.wait_for_log(&["disk/file", "changed"]);
         }
     });
 }
@@ -182,3 +377,14 @@ fn open_paths(process: u32) -> Vec<PathBuf> {
 }
 
 const FAR: usize = 40_000;
+
+#[track_caller]
+fn wait_until_closed(server: &Server, below: &Path) {
+    eventually("its files closed", PATIENCE, || {
+        let paths = open_paths(server.process());
+        (!paths.iter().any(|path| path.starts_with(below))).then_some(())
+    });
+}
+
+/// What the helper has to do at most, by the name of the constant in `os/helper.rs`.
+const JOBS_MAX: usize = 256;

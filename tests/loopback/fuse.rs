@@ -180,6 +180,14 @@ impl Disk {
         self.requests.state.lock().unwrap().are_remembered = false;
     }
 
+    pub(crate) fn point_link_to(&self, target: &str) {
+        self.requests.state.lock().unwrap().target = target.into();
+    }
+
+    pub(crate) fn touch_file(&self) {
+        self.requests.state.lock().unwrap().modified += 1;
+    }
+
     pub(crate) fn wait_for_a_held_read(&self) {
         self.wait_for_held(|asked| matches!(asked, Asked::Read(_)));
     }
@@ -198,6 +206,12 @@ impl Disk {
 
     pub(crate) fn holds_reads(&self) -> bool {
         self.holds(|asked| matches!(asked, Asked::Read(_)))
+    }
+
+    /// How much of what is meant is held.
+    pub(crate) fn count_held(&self, is_meant: impl Fn(&Asked) -> bool) -> usize {
+        let state = self.requests.state.lock().unwrap();
+        state.held.iter().filter(|asked| is_meant(asked)).count()
     }
 
     pub(crate) fn holds(&self, is_meant: impl Fn(&Asked) -> bool) -> bool {
