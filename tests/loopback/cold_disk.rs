@@ -11,12 +11,16 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
 
 use crate::client::{Client, PATIENCE, fetch};
+use crate::descriptors;
 use crate::download::{Download, Wish};
+use crate::faults::limit_address_space;
 use crate::fuse::{self, Treatment};
-use crate::machine::{alone, has_program, in_own_mounts, major_faults, skipped};
+use crate::machine::{alone, has_ipv6, has_program, in_own_mounts, major_faults, skipped, status};
+use crate::netascii::on_the_wire;
 use crate::packet;
 use crate::root::{Root, assert_same};
 use crate::server::Server;
+use crate::victim::go_halfway;
 
 #[test]
 fn a_cold_file_from_a_slow_disk_does_not_slow_others_down() {
@@ -148,6 +152,103 @@ fn a_block_that_cannot_be_read_ends_its_transfer_in_an_error_that_blames_the_dis
             disk.fetch_cached(&server);
         }
     });
+}
+
+/// However a file is served, a disk that hangs stops only those who wait for it.
+#[test]
+fn other_ways_to_serve_from_a_disk_that_hangs() {
+    in_own_mounts(|| {
+        for way in [
+            Way::Ipv6,
+            Way::NeverHeld,
+            Way::Held,
+            Way::Read,
+            Way::ReadWhileHeld,
+            Way::Netascii,
+        ] {
+            println!("{way:?}");
+            if way == Way::Ipv6 && !has_ipv6() {
+                continue;
+            }
+            let Some(disk) = Disk::new() else { return };
+            let server = descriptors::start_with(disk.root.path(), way.options());
+            let _end = disk.fuse.answering_at_the_end();
+            disk.fetch_cached(&server);
+            disk.know(&["cold"]);
+            disk.treat_block(if way.is_held() { 0 } else { COLD / 2 }, Treatment::Held);
+            let wish = Wish {
+                mode: if way == Way::Netascii {
+                    "netascii"
+                } else {
+                    "octet"
+                },
+                ..wish("disk/cold", 1400, 1)
+            };
+            let near = Wish::octet("disk/cached").option("blksize", 512);
+            // They have all slots.
+            let running: Vec<_> = (0..if way.is_held() { 2 } else { 1 })
+                .map(|_| go_halfway(Client::new(server.address()), &near))
+                .collect();
+            if way.is_read() {
+                // No room for one mapping more.
+                let used = status(server.process(), "VmSize") << 10;
+                limit_address_space(server.process(), used + (16 << 20));
+            }
+            let faults = major_faults(server.process());
+            let cold = disk.fetch_beside(&server, wish);
+            disk.fuse.wait_for_a_held_read();
+            for (mut client, download) in running {
+                assert_same(&client.complete(download).unwrap().bytes, &disk.cached);
+            }
+            assert!(disk.fuse.holds_reads(), "the read was answered too early");
+            assert!(!cold.is_finished(), "more came than the disk has read");
+            disk.fuse.answer();
+            let bytes = cold.join().unwrap().unwrap().bytes;
+            match way {
+                Way::Netascii => assert_same(&bytes, &on_the_wire(&disk.cold)),
+                _ => assert_same(&bytes, &disk.cold),
+            }
+            assert_eq!(major_faults(server.process()) - faults, 0, "{way:?}");
+            let line = server.wait_for_log(&["disk/cold", "; "]);
+            assert_eq!(way.is_held(), !line.contains("held 0.000 s"), "{line}");
+            let is_read = |line: &String| line.contains("read instead");
+            let is_read = server.log_lines().iter().any(is_read);
+            assert_eq!(is_read, way.is_read(), "{way:?}");
+        }
+    });
+}
+
+/// A way to serve a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    Ipv6,
+    /// Those who wait wait in silence.
+    NeverHeld,
+    /// To a client that waits for a slot.
+    Held,
+    /// Not from a mapping.
+    Read,
+    ReadWhileHeld,
+    Netascii,
+}
+
+impl Way {
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Way::Ipv6 => &["-a", "[::1]:0"],
+            Way::NeverHeld => &["--hold", "never"],
+            Way::Held | Way::ReadWhileHeld => &["-n", "2", "--hold", "0"],
+            Way::Read | Way::Netascii => &[],
+        }
+    }
+
+    fn is_held(self) -> bool {
+        matches!(self, Way::Held | Way::ReadWhileHeld)
+    }
+
+    fn is_read(self) -> bool {
+        matches!(self, Way::Read | Way::ReadWhileHeld)
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::machine::{alone, status};
 use crate::root::{Root, assert_same, text};
 use crate::server::Server;
 
-fn on_the_wire(file: &[u8]) -> Vec<u8> {
+pub(crate) fn on_the_wire(file: &[u8]) -> Vec<u8> {
     let mut wire = Vec::with_capacity(file.len() * 2);
     for &byte in file {
         match byte {

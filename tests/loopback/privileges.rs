@@ -335,10 +335,18 @@ fn walk_every_feature(root: &Root, mut command: Command) -> Server {
     let is_filtered = server
         .wait_for_log(&["INFO", "sandbox: "])
         .contains("system calls");
-    let filtered = field(&format!("/proc/{}/status", server.process()), "Seccomp");
-    assert_eq!(filtered, if is_filtered { "2" } else { "0" });
     assert_no_capabilities(&server);
-    assert_eq!(threads(server.process()).len(), 2);
+    let both = threads(server.process());
+    assert_eq!(both.len(), 2);
+    for thread in both {
+        let status = format!("/proc/{}/task/{thread}/status", server.process());
+        let filtered = field(&status, "Seccomp");
+        assert_eq!(filtered, if is_filtered { "2" } else { "0" }, "{thread}");
+        assert_eq!(field(&status, "NoNewPrivs"), "1", "{thread}");
+        for set in ["CapPrm", "CapEff", "CapAmb"] {
+            assert_eq!(field(&status, set), "0000000000000000", "{thread}: {set}");
+        }
+    }
 
     for &address in server.addresses() {
         let wish = Wish::octet("file")

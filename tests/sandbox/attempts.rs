@@ -8,6 +8,8 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::exit;
 use std::ptr;
+use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::thread;
 
 use ripple_tftpd::os::files::Files;
 use ripple_tftpd::os::sandbox;
@@ -16,6 +18,8 @@ use ripple_tftpd::os::sandbox;
 pub(crate) const WHAT: &str = "TFTPD_ATTEMPT";
 pub(crate) const ENTERED: &str = "TFTPD_LAYERS";
 pub(crate) const ROOT: &str = "TFTPD_DIRECTORY";
+/// By which thread.
+pub(crate) const BY: &str = "TFTPD_THREAD";
 /// The process that runs the tests.
 pub(crate) const PARENT: &str = "TFTPD_PARENT";
 /// The status of an attempt for which the layer is not there. No error has this number.
@@ -52,6 +56,27 @@ impl Layers {
             Layers::Linked => "Landlock for a link",
             Layers::Seccomp => "seccomp",
             Layers::Both => "Landlock or seccomp",
+        }
+    }
+}
+
+/// The threads of the server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum By {
+    /// It enters the sandbox.
+    Loop,
+    /// It is started in the midst of that: before the filter, which binds all threads, and behind Landlock, which binds
+    /// those that come later.
+    Helper,
+}
+
+impl By {
+    pub(crate) const ALL: [By; 2] = [By::Loop, By::Helper];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            By::Loop => "loop",
+            By::Helper => "helper",
         }
     }
 }
@@ -169,15 +194,42 @@ fn attempt() {
         .find(|layers| layers.name() == entered)
         .unwrap();
     let (_, attempt) = ATTEMPTS.iter().find(|(name, _)| *name == what).unwrap();
-    enter(layers, &directory.join("root"));
+    let helper = enter(layers, &directory.join("root"));
+    let directory = directory.to_owned();
     // Not by returning: the harness would do what is forbidden.
-    exit(match attempt(directory) {
-        Ok(()) => 0,
-        Err(error) => error.raw_os_error().unwrap(),
-    });
+    let try_it = move || {
+        exit(match attempt(&directory) {
+            Ok(()) => 0,
+            Err(error) => error.raw_os_error().unwrap(),
+        })
+    };
+    let by = env::var(BY).unwrap();
+    if by == By::Loop.name() {
+        try_it();
+    }
+    assert_eq!(by, By::Helper.name());
+    helper.send(Box::new(try_it)).unwrap();
+    loop {
+        thread::park();
+    }
 }
 
-fn enter(layers: Layers, root: &Path) {
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Something to be done by a thread of its own, which has begun.
+fn helper() -> Sender<Work> {
+    let (work, todo) = channel::<Work>();
+    let (ready, is_ready) = sync_channel(0);
+    thread::spawn(move || {
+        ready.send(()).unwrap();
+        todo.into_iter().for_each(|work| work());
+    });
+    is_ready.recv().unwrap();
+    work
+}
+
+/// Enters the sandbox as the server does, and starts its helper on the way.
+fn enter(layers: Layers, root: &Path) -> Sender<Work> {
     if matches!(
         layers,
         Layers::Landlock | Layers::NewLandlock | Layers::Both
@@ -193,11 +245,13 @@ fn enter(layers: Layers, root: &Path) {
             exit(MISSING);
         }
     }
+    let helper = helper();
     if matches!(layers, Layers::Seccomp | Layers::Both)
         && sandbox::confine_calls(layers == Layers::Both).unwrap() == 0
     {
         exit(MISSING);
     }
+    helper
 }
 
 fn read(path: &Path) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! What the sandbox forbids, each shown by a process that enters it and tries.
 //!
 //! A test runs this program once more, for the one "test" named `attempt`: it enters the sandbox as the server does, tries what the
-//! environment names, and ends with the error as its status. Elsewhere, `tests/loopback/privileges.rs` shows that the server does its
+//! environment names, by the thread of the loop or by that of its helper, and ends with the error as its status. Elsewhere, `tests/loopback/privileges.rs` shows that the server does its
 //! work in there.
 
 #![allow(
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use attempts::{ATTEMPTS, ENTERED, Layers, MISSING, PARENT, ROOT, WHAT};
+use attempts::{ATTEMPTS, BY, By, ENTERED, Layers, MISSING, PARENT, ROOT, WHAT};
 
 use Outcome::{Ended, Missing, Refused, Succeeded};
 
@@ -60,11 +60,12 @@ impl Drop for Directory {
     }
 }
 
-fn attempted(directory: &Path, layers: Layers, what: &str) -> Outcome {
+fn attempted(directory: &Path, layers: Layers, by: By, what: &str) -> Outcome {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--ignored", "--nocapture", "attempts::attempt"])
         .env(WHAT, what)
         .env(ENTERED, layers.name())
+        .env(BY, by.name())
         .env(ROOT, directory)
         .env(PARENT, std::process::id().to_string())
         .output()
@@ -89,12 +90,15 @@ fn attempted(directory: &Path, layers: Layers, what: &str) -> Outcome {
     }
 }
 
-/// Tries everything in a table, and says so where the layers are not there to be tried.
+/// Tries everything in a table by each thread, and says so where the layers are not there to be tried.
 fn hold(layers: Layers, expected: &[(&str, Outcome)]) {
     let directory = Directory::new();
-    for (what, expected) in expected {
+    let each = By::ALL
+        .into_iter()
+        .flat_map(|by| expected.iter().map(move |entry| (by, entry)));
+    for (by, (what, expected)) in each {
         assert!(ATTEMPTS.iter().any(|(name, _)| name == what), "{what}");
-        let outcome = attempted(&directory.0, layers, what);
+        let outcome = attempted(&directory.0, layers, by, what);
         if outcome == Missing {
             let test = thread::current();
             let name = test.name().unwrap_or_default();
@@ -105,7 +109,7 @@ fn hold(layers: Layers, expected: &[(&str, Outcome)]) {
             );
             return;
         }
-        assert_eq!(&outcome, expected, "{what}");
+        assert_eq!(&outcome, expected, "{what} by {by:?}");
     }
     let left: Vec<_> = fs::read_dir(&directory.0)
         .unwrap()
@@ -118,9 +122,11 @@ fn hold(layers: Layers, expected: &[(&str, Outcome)]) {
 #[test]
 fn without_a_sandbox_all_of_it_is_possible() {
     for (what, _) in ATTEMPTS {
-        let directory = Directory::new();
-        let outcome = attempted(&directory.0, Layers::None, what);
-        assert_eq!(outcome, Succeeded, "{what}");
+        for by in By::ALL {
+            let directory = Directory::new();
+            let outcome = attempted(&directory.0, Layers::None, by, what);
+            assert_eq!(outcome, Succeeded, "{what} by {by:?}");
+        }
     }
 }
 
