@@ -216,11 +216,13 @@ impl History {
         let known_wish = self.wish_of(peer).filter(|_| !self.random.one_in(4));
         let wish = known_wish.unwrap_or(Wish {
             file: self.random.pick(&FILES),
-            with_oack: self.random.one_in(3),
+            blksize: self
+                .random
+                .pick(&[None, None, None, None, Some("512"), Some("1024")]),
         });
-        let arrival = match wish.with_oack {
-            true => request_with(peer, wish.file, "octet", &[("blksize", "1024")]),
-            false => request(peer, wish.file),
+        let arrival = match wish.blksize {
+            Some(blksize) => request_with(peer, wish.file, "octet", &[("blksize", blksize)]),
+            None => request(peer, wish.file),
         };
         for _ in 0..self.random.pick(&[1, 1, 1, 2, 5]) {
             self.tell(&(peer, wish));

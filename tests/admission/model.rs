@@ -23,8 +23,8 @@ use crate::world::{Deed, Packet, TICK, World, millis, older, seconds};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Wish {
     pub(crate) file: &'static str,
-    /// With an option, so that the transfer begins with an OACK.
-    pub(crate) with_oack: bool,
+    /// If it asks for a size of its blocks the transfer begins with an OACK.
+    pub(crate) blksize: Option<&'static str>,
 }
 
 /// One who waits.
@@ -120,9 +120,9 @@ impl Served {
 
     /// How often its first packet is sent, and for how long an answer to it is awaited.
     fn handshake(&self) -> (u32, Duration) {
-        match self.wish.with_oack {
-            true => (5, seconds(17)),
-            false => (3, seconds(7)),
+        match self.wish.blksize {
+            Some(_) => (5, seconds(17)),
+            None => (3, seconds(7)),
         }
     }
 
@@ -706,7 +706,7 @@ impl Model {
             since: now,
             progress_at: now,
             answered: false,
-            block: u64::from(!wish.with_oack),
+            block: u64::from(wish.blksize.is_none()),
             first_sent_at: None,
             sent_at: None,
             sendings: 0,
@@ -715,7 +715,7 @@ impl Model {
             asked_again: None,
             is_called_for: false,
             is_overtaken: false,
-            blksize: if wish.with_oack { 1024 } else { 512 },
+            blksize: wish.blksize.map_or(512, |it| it.parse().expect("a number")),
         });
     }
 
