@@ -50,8 +50,9 @@ const SYSTEM_CALLS: &str = "all system calls are in one room";
 /// is raised only here, with its reason.
 const BUDGETS: &[(&[&str], usize)] = &[
     // 2,700 are wanted.
-    (&["server"], 3_850),
-    (&["transfer"], 1_300),
+    (&["server"], 3_870),
+    // 1,300, and what both directions share in a file of its own.
+    (&["transfer"], 1_360),
     // 2,900, the walk of --check, the helper thread with what lets the loop never wait for a disk nor ask a server of
     // files, and the ways of starting: sockets that are handed over, the background, syslog, sd_notify.
     (&["os"], 4_340),

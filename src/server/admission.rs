@@ -184,7 +184,7 @@ impl Server {
         if is_kept_waiting {
             served.transfer.was_kept_waiting(now);
         }
-        let timeouts = served.transfer.timeouts();
+        let timeouts = served.transfer.timing().timeouts();
         match client.stage {
             Stage::Running { .. } => self.note_idle_slot(now, id),
             // No longer slow, but silent.
@@ -192,7 +192,7 @@ impl Server {
             // One that does not answer gives way until it does.
             Stage::Held { .. } if timeouts > 0 => {
                 self.leave_line(now, id);
-                self.note_silent_stranger(id);
+                self.note_silent_unvalidated(id);
             }
             Stage::Pending(_)
             | Stage::Held { .. }
@@ -218,7 +218,7 @@ impl Server {
     /// A running client that makes no progress has a slot that others may have.
     pub(super) fn note_idle_slot(&mut self, now: Moment, id: usize) {
         let client = &mut self.clients[id];
-        let timeouts = client.transfer().map_or(0, Transfer::timeouts);
+        let timeouts = client.transfer().map_or(0, |it| it.timing().timeouts());
         let is_idle = |at: Moment| at <= now || timeouts >= TIMEOUTS_WITH_SLOT;
         if !self.limits.reclaim || !client.idle_at().is_some_and(is_idle) {
             return;
@@ -304,7 +304,11 @@ impl Server {
             Stage::Held { trickle_at, .. } => trickle_at,
             Stage::Pending(_) | Stage::Finishing | Stage::Overtaken { .. } => return,
         };
-        let per_block = served.transfer.time_per_block().unwrap_or_default();
+        let per_block = served
+            .transfer
+            .timing()
+            .time_per_block()
+            .unwrap_or_default();
         let round_trip = per_block * served.transfer.negotiated().windowsize.into();
         let peer = client.peer;
         let length = served.transfer.length();

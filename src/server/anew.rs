@@ -29,9 +29,9 @@ impl Server {
         let transfer = &served.transfer;
         let is_unconfirmed = transfer.is_unconfirmed();
         let answer_at = if is_unconfirmed {
-            transfer.sent_at().unwrap_or(now) + transfer.ack_due_within()
+            transfer.timing().sent_at().unwrap_or(now) + transfer.timing().ack_due_within()
         } else if is_to_leave || !transfer.has_nothing_out() {
-            now + transfer.ack_due_within()
+            now + transfer.timing().ack_due_within()
         } else {
             now
         };
@@ -68,7 +68,9 @@ impl Server {
     /// Answers by a second transfer, which takes the slot or the place of the older one.
     fn answer_anew(&mut self, now: Moment, io: &mut impl Io, id: usize) {
         let client = &self.clients[id];
-        let is_given_up = client.transfer().is_some_and(|it| it.give_up_at() <= now);
+        let is_given_up = client
+            .transfer()
+            .is_some_and(|it| it.timing().give_up_at() <= now);
         if is_given_up || self.is_stopping() || !self.may_finish_one_more() {
             return self.begin_anew(now, io, id, Outcome::Restarted);
         }

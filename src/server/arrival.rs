@@ -263,7 +263,7 @@ impl Server {
                     // If it answers another one, its place is that of both.
                     client.again() == Again::No
                         && !transfer.negotiated().has_oack()
-                        && now.since(transfer.progress_at()) > SUPERSEDED_AFTER
+                        && now.since(transfer.timing().progress_at()) > SUPERSEDED_AFTER
                 }
                 (_, _) => false,
             };

@@ -133,8 +133,8 @@ impl Server {
         }
     }
 
-    /// A client that waits beside a free slot has reached a bound of its host or is a stranger that has to wait;
-    /// no other bound is reached, and none is passed.
+    /// A client that waits beside a free slot has reached a bound of its host, or is unvalidated and has to wait; no
+    /// other bound is reached, and none is passed.
     fn audit_turns(&self, now: Moment) {
         let mut by_host: HashMap<Host, usize> = HashMap::new();
         for (_, client) in &self.clients {
@@ -146,26 +146,29 @@ impl Server {
         let is_bound = |host: Host, bound: usize| {
             limits.bounds(host) && by_host.get(&host).is_some_and(|&running| running >= bound)
         };
-        let mut strangers = 0;
+        let mut unvalidated = 0;
         for (&host, &running) in &by_host {
             assert!(
                 !is_bound(host, limits.per_client + 1),
                 "one client has too many slots"
             );
-            strangers += if self.queue.is_proven(host) {
+            unvalidated += if self.queue.is_validated(host) {
                 0
             } else {
                 running
             };
         }
-        let most = limits.slots_for_strangers();
-        assert!(strangers <= most, "strangers have too many slots");
+        let most = limits.slots_for_unvalidated();
+        assert!(
+            unvalidated <= most,
+            "unvalidated clients have too many slots"
+        );
         for (_, client) in &self.clients {
             let is_free = !self.is_paused(now) && self.has_slot(client.place.is_large);
             let host = host_of(client.peer);
-            let stranger_waits = !self.queue.is_proven(host)
-                && (strangers >= most || self.queue.is_drained(network_of(host)));
-            let has_to_wait = stranger_waits || is_bound(host, limits.per_client);
+            let unvalidated_waits = !self.queue.is_validated(host)
+                && (unvalidated >= most || self.queue.is_throttled(network_of(host)));
+            let has_to_wait = unvalidated_waits || is_bound(host, limits.per_client);
             assert!(
                 !client.stage.is_in_line() || !is_free || has_to_wait,
                 "a slot is free and somebody waits who may have it"

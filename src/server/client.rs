@@ -173,11 +173,12 @@ impl Served {
 
     /// It has answered nothing for longer than it usually needs.
     pub(super) fn is_overdue(&self, now: Moment) -> bool {
-        self.overdue_at() <= now || self.transfer.timeouts() > 0
+        self.overdue_at() <= now || self.transfer.timing().timeouts() > 0
     }
 
     fn overdue_at(&self) -> Moment {
-        self.transfer.progress_at().max(self.since) + self.transfer.overdue_after()
+        self.transfer.timing().progress_at().max(self.since)
+            + self.transfer.timing().overdue_after()
     }
 }
 
@@ -269,7 +270,7 @@ impl Client {
         // again must not get more than its share.
         let must_wait = self.trickle_at().is_some_and(|at| now < at)
             && transfer.is_answered()
-            && transfer.timeouts() == 0
+            && transfer.timing().timeouts() == 0
             && !transfer.is_within_window();
         !must_wait && transfer.datagrams(1).is_some()
     }
@@ -320,7 +321,10 @@ impl Client {
         else {
             return false;
         };
-        self.place.is_far || self.transfer().is_some_and(|it| it.progress_at() < from)
+        self.place.is_far
+            || self
+                .transfer()
+                .is_some_and(|it| it.timing().progress_at() < from)
     }
 
     /// When its slot lies idle unless it makes progress; `None` if it has none, or was found to lie idle. One that
@@ -331,7 +335,7 @@ impl Client {
             return None;
         }
         Some(match self.place.is_far {
-            true => served.transfer.progress_at().max(served.since) + FAR_AFTER,
+            true => served.transfer.timing().progress_at().max(served.since) + FAR_AFTER,
             false => served.overdue_at(),
         })
     }
@@ -340,7 +344,7 @@ impl Client {
     pub(super) fn heard_at(&self) -> Moment {
         match (&self.stage, self.transfer()) {
             (Stage::Pending(waiting), _) => waiting.heard_at(),
-            (_, transfer) => transfer.map_or(self.arrived_at, Transfer::progress_at),
+            (_, transfer) => transfer.map_or(self.arrived_at, |it| it.timing().progress_at()),
         }
     }
 
@@ -357,7 +361,8 @@ impl Client {
         let have_arrived = transfer.acknowledged_bytes() > 0;
         let may_be_lost = self.is_repeating() && !transfer.has_nothing_out();
         let are_large = transfer.negotiated().blksize > BLKSIZE_DEFAULT;
-        (are_large && (have_arrived || may_be_lost)).then(|| (have_arrived, transfer.progress_at()))
+        (are_large && (have_arrived || may_be_lost))
+            .then(|| (have_arrived, transfer.timing().progress_at()))
     }
 
     /// What the log says about it at its end.

@@ -5,7 +5,7 @@
 //! granted. Where nothing gets lost, everybody gets what it asks for; what got lost is forgotten after some
 //! seconds, and one client alone changes nothing.
 //!
-//! Even one block for each slot can be too much. Then whoever is answered fills the buffer again before
+//! Even one block for each slot can be too much. Then a client that is answered fills the buffer again before
 //! one whose packet was lost gets through, and that one may never. So some slots stay empty, but only
 //! while those who lost a packet also lose its repeats: what is lost by chance comes through the second
 //! time, and would be lost with fewer slots as well.
@@ -29,7 +29,7 @@ pub(super) struct Congestion {
     judged_at: Moment,
     lossy_at: Moment,
     /// Clients that went on after a timeout, and how many of them after more than one; older ones count
-    /// half with each judgement. Whoever is gone counts in neither.
+    /// half with each judgement. A client that is gone counts in neither.
     recovered: u64,
     recovered_late: u64,
 }
@@ -77,7 +77,7 @@ impl Congestion {
         }
     }
 
-    /// A client made progress after so many timeouts in a row.
+    /// A client made progress after `timeouts` timeouts in a row.
     pub(super) fn recovered(&mut self, timeouts: u8) {
         self.recovered += u64::from(timeouts >= 1);
         self.recovered_late += u64::from(timeouts >= 2);

@@ -45,7 +45,7 @@ pub(super) struct HostRecord {
     boot_began: Moment,
     heard_at: Moment,
     /// It has answered a packet of ours since then: nobody else wrote its address into a request.
-    pub(super) is_proven: bool,
+    pub(super) is_validated: bool,
     /// Its clients, whatever they do.
     clients: u32,
     /// Those of them that have a slot.
@@ -91,7 +91,7 @@ impl Record for HostRecord {
         HostRecord {
             boot_began: now,
             heard_at: now,
-            is_proven: false,
+            is_validated: false,
             clients: 0,
             running: 0,
             waiters: Vec::new(),
@@ -113,7 +113,7 @@ impl Record for HostRecord {
 }
 
 impl HostRecord {
-    /// A request came that replaces so many of those who wait. Returns when its boot began.
+    /// A request came that replaces `replaced` of those who wait. Returns when its boot began.
     pub(super) fn heard(&mut self, now: Moment, replaced: usize) -> Moment {
         let has_paused = now.since(self.heard_at) > MEMORY && self.clients == 0;
         let others = self.running as usize + self.waiters.len();
@@ -121,7 +121,7 @@ impl HostRecord {
             self.boot_began = now;
         }
         if has_paused {
-            self.is_proven = false;
+            self.is_validated = false;
         }
         self.heard_at = now;
         self.boot_began
@@ -168,7 +168,7 @@ impl HostRecord {
         self.waiters.iter().position(is_queued)
     }
 
-    /// Whoever is shown stays in line only. Returns its place.
+    /// The waiter that is shown stays in line only. Returns its place.
     pub(super) fn take_shown(&mut self) -> Option<Place> {
         let mut waiters = self.waiters.iter_mut();
         let shown = waiters.find(|waiter| waiter.standing == Standing::Shown)?;
@@ -235,11 +235,11 @@ mod tests {
         host.add_client();
         host.remove_client(at(120));
         assert_eq!(host.heard(at(180), 0), at(5));
-        host.is_proven = true;
+        host.is_validated = true;
         assert_eq!(host.heard(at(240), 0), at(5));
-        assert!(host.is_proven);
+        assert!(host.is_validated);
         assert_eq!(host.heard(at(301), 0), at(301));
-        assert!(!host.is_proven, "another boot");
+        assert!(!host.is_validated, "another boot");
         host.add_client();
         assert_eq!(host.heard(at(999), 0), at(301));
     }

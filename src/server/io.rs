@@ -27,9 +27,9 @@ pub struct Opening<'a> {
 pub struct Opened {
     /// Bytes of the file as it lies there.
     pub size: u64,
-    /// Bytes that will be sent; none where only sending them will tell.
+    /// Bytes that will be sent; `None` if only sending them will tell.
     pub length: Option<u64>,
-    /// Bytes that one packet carries to this client without fragments; none where that is no matter.
+    /// Bytes that one packet carries to this client without fragments; `None` if that is no matter.
     pub payload_max: Option<u16>,
 }
 
@@ -78,7 +78,7 @@ pub enum Unsent {
 /// What the socket of a client held next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Incoming {
-    /// A datagram of so many bytes, which are in the buffer now.
+    /// A datagram of this length, which are in the buffer now.
     Datagram(usize),
     /// The client has closed its port; what it sent before that may follow.
     PortClosed,

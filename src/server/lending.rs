@@ -1,7 +1,7 @@
 //! Whose slots are lent: clients far away, or slow, have little under way on the link for all the time that
 //! they have a slot, and the next in line may be next door.
 //!
-//! While others wait, whoever is far goes on without a slot, at the same speed; as many as there are slots
+//! While others wait, a client that is far goes on without a slot, at the same speed; as many as there are slots
 //! do so at a time. The others far away stand in line behind all that are near. What counts is the bytes that
 //! a slot brings, so a client gains nothing by small blocks, small windows or ACKs that come late.
 
@@ -34,7 +34,7 @@ impl Lending {
 
     /// A client made progress. Returns whether it is far away, by the time that it usually takes; `was_far` until now.
     pub(super) fn is_far(&mut self, now: Moment, transfer: &Transfer, was_far: bool) -> bool {
-        let Some(per_block) = transfer.time_per_block() else {
+        let Some(per_block) = transfer.timing().time_per_block() else {
             return was_far;
         };
         let nanos = u64::try_from(per_block.as_nanos()).unwrap_or(u64::MAX);
@@ -64,7 +64,7 @@ impl Lending {
 /// So many times slower than the nearest is far away.
 const FAR_FACTOR: u64 = 4;
 
-/// Less than this, in bytes a second, is far whoever else is there: a block of 1,432 bytes every 44 ms. 32
+/// Less than this, in bytes a second, is far in any company: a block of 1,432 bytes every 44 ms. 32
 /// slots of it are 8 Mbit/s.
 const PACE_MIN: u64 = 32 << 10;
 

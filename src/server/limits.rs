@@ -20,12 +20,12 @@ pub struct Limits {
     pub per_client_pending: usize,
     /// These two do not hold for loopback addresses, from which the network sends nothing.
     pub spares_loopback: bool,
-    /// After how long a waiting client is answered and kept alive; none: never (`--hold`).
+    /// After how long a waiting client is answered and kept alive; `None`: never (`--hold`).
     pub hold: Option<Duration>,
     /// A client that makes no progress loses its slot to those who wait, until it does. Only tests and
     /// comparisons turn it off.
     pub reclaim: bool,
-    /// Files of up to so many bytes have slots of their own; 0: there are none such (`--small-file`).
+    /// Files of up to this size, in bytes, have slots of their own; 0: there are none such (`--small-file`).
     pub small_file: u64,
     /// What those who are held get of the output at most, in percent (`--keepalive-share`).
     pub keepalive_share: u8,
@@ -74,9 +74,9 @@ impl Limits {
         self.max_transfers - self.small_slots()
     }
 
-    /// Slots that strangers get, clients whose hosts have not answered yet. The others are kept for hosts
-    /// that have, since all strangers may be forged: a third of them can be had by small files only.
-    pub(super) fn slots_for_strangers(&self) -> usize {
+    /// Slots that unvalidated clients get: their hosts have not answered yet. The others are kept for hosts
+    /// that have, since all unvalidated clients may be forged: a third of them can be had by small files only.
+    pub(super) fn slots_for_unvalidated(&self) -> usize {
         self.max_transfers - 3 * (self.max_transfers / 8)
     }
 
@@ -105,7 +105,7 @@ impl Limits {
 
     /// Sockets that are open for clients at once.
     pub fn max_sockets(&self) -> usize {
-        // Whoever loses its slot is held as well.
+        // A client that loses its slot is held as well.
         let held = if self.hold.is_some() || self.reclaim {
             self.max_pending.min(self.max_held_with_lenders())
         } else {

@@ -8,13 +8,13 @@
 //! forgets the dead and is never answered "busy"; who waits long is answered and kept alive with a block
 //! now and then. One slab holds waiting and running clients alike; one index finds a client by its peer.
 //!
-//! Read `limits`, `io` (what is asked of the world), `client` (one client and its stages), `arrival`
-//! (what becomes of a request), `anew` (who asks for the same file again), `replies` (what clients answer),
-//! `admission` (who gets a slot, and who loses it), then the helpers: `pending` (places in the queue),
-//! `queue` (who is next), `hosts` and `networks` (what is remembered of them, each in a bounded `table`),
-//! `strangers` (what a forged request brings about), `keepalive` (how often the held are fed), `lending`
-//! (who is far away), `congestion` (how much may be under way), `wheel` (the timers). `audit` says what
-//! must hold.
+//! Read `limits`, `io` (what is asked of the world), `client` (one client and its stages), `change` (the one
+//! place where a stage changes, and all books with it), `arrival` (what becomes of a request), `replies` (what
+//! clients answer), `admission` (who gets a slot, and who loses it), `anew` (who asks for the same file again),
+//! then the helpers: `pending` (places in the queue), `queue` (who is next), `hosts` and `networks` (what is
+//! remembered of them, each in a bounded `table`), `unvalidated` (what a forged request brings about),
+//! `keepalive` (how often the held are sent a block), `lending` (who is far away), `congestion` (how much may be
+//! under way), `wheel` (the timers). `audit` says what must hold.
 
 mod admission;
 mod anew;
@@ -33,8 +33,8 @@ mod pending;
 mod queue;
 mod replies;
 mod stats;
-mod strangers;
 mod table;
+mod unvalidated;
 mod wheel;
 
 use std::collections::{HashMap, VecDeque};
@@ -95,7 +95,7 @@ pub struct Server {
     ready: VecDeque<usize>,
     /// Those whose slots may lie idle, longest first.
     idle: VecDeque<usize>,
-    /// Strangers that wait and were sent their first packet in vain, longest first.
+    /// Unvalidated clients that wait and were sent their first packet in vain, longest first.
     silent: VecDeque<usize>,
     count: Count,
     /// Requests that ever got a place in the queue.
@@ -194,7 +194,7 @@ impl Server {
         }
     }
 
-    /// When [`Server::on_wakeup`] is to be called, at the latest; none where nothing will ever be due.
+    /// When [`Server::on_wakeup`] is to be called, at the latest; `None` if nothing will ever be due.
     pub fn next_wakeup(&self) -> Option<Moment> {
         let paused_until = self.paused_until.filter(|_| !self.queue.is_deserted());
         let stop_at = self.stop_at.filter(|_| !self.clients.is_empty());

@@ -1,7 +1,7 @@
-//! What goes to addresses that have proven nothing: anybody can write the address of somebody else into
+//! What goes to addresses that have validated nothing: anybody can write the address of somebody else into
 //! a request.
 //!
-//! A machine is proven once it has answered a packet of ours. Until then its network, a /24 of IPv4 or a
+//! A machine is validated once it has answered a packet of ours. Until then its network, a /24 of IPv4 or a
 //! /64 of IPv6, has a bucket of first packets and one of ERROR packets. A first packet that is answered
 //! goes back into its bucket, so a storm of real machines never empties it.
 
@@ -13,7 +13,7 @@ use super::pending::{Line, Place};
 use super::table::{MEMORY, Record, Table};
 use crate::moment::Moment;
 
-/// The network of an address, in which a stranger may choose addresses at will.
+/// The network of an address, in which a forger may choose addresses at will.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct Network {
     /// The bits that its addresses share: 24 of IPv4, 64 of IPv6.
@@ -44,26 +44,26 @@ pub(super) struct NetworkRecord {
     heard_at: Moment,
     first_packets: Bucket,
     errors: Bucket,
-    /// Those of its clients who wait and whose hosts are unproven, if there are any.
-    pub(super) strangers: Option<Box<Strangers>>,
+    /// Those of its clients who wait and whose hosts are unvalidated, if there are any.
+    pub(super) unvalidated: Option<Box<Unvalidated>>,
 }
 
-/// The clients of the unproven hosts of one network that wait.
+/// The clients of the unvalidated hosts of one network that wait.
 #[derive(Debug, Default)]
-pub(super) struct Strangers {
+pub(super) struct Unvalidated {
     /// All of them, whether they stand in a line or gave way in it.
     pub(super) waiting: Line,
     /// The first of each host.
     pub(super) firsts: Line,
-    /// The one that is shown to the front of all strangers.
+    /// The one that is shown to the front of all unvalidated.
     pub(super) shown: Option<Place>,
     /// No first packet is left for them.
-    pub(super) is_drained: bool,
+    pub(super) is_throttled: bool,
 }
 
-impl Strangers {
+impl Unvalidated {
     pub(super) fn is_over(&self) -> bool {
-        !self.is_drained && self.waiting.is_empty()
+        !self.is_throttled && self.waiting.is_empty()
     }
 }
 
@@ -73,7 +73,7 @@ impl Record for NetworkRecord {
             heard_at: now,
             first_packets: Bucket::default(),
             errors: Bucket::default(),
-            strangers: None,
+            unvalidated: None,
         }
     }
 
@@ -82,7 +82,7 @@ impl Record for NetworkRecord {
     }
 
     fn is_in_use(&self) -> bool {
-        self.strangers.is_some()
+        self.unvalidated.is_some()
     }
 }
 
@@ -189,7 +189,7 @@ pub const ERRORS_BURST: u32 = 10_000;
 /// ERROR packets that a network draws in a second from then on.
 pub const ERRORS_PER_SECOND: u32 = 500;
 
-/// Networks remembered; those in which strangers wait are kept beyond that. They just fit a table of 8,192
+/// Networks remembered; those in which unvalidated clients wait are kept beyond that. They just fit a table of 8,192
 /// places.
 pub(super) const NETWORKS_MAX: usize = 7000;
 

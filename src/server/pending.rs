@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::moment::Moment;
 use crate::transfer::Wanted;
 
-/// Where a request stands: small files go before large ones, and whoever cannot be kept alive while it waits
-/// goes before the others. Then the machine that began its boot first goes first, so that boots are finished
+/// Where a request stands: small files go before large ones, and a client that cannot be kept alive while
+/// it waits goes before the others. Then the machine that began its boot first goes first, so that boots are finished
 /// rather than begun; within a boot, and for machines that have just been switched on, by arrival. Those
 /// far away stand behind all others: see `lending`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -90,9 +90,9 @@ pub(super) struct Waiting {
     /// The options that it asked for last.
     pub(super) wanted: Wanted,
     heard_at: Moment,
-    /// Time between the last two requests; none while only one was heard.
+    /// Time between the last two requests; `None` while only one was heard.
     last_gap: Option<Duration>,
-    /// When it is to be answered and kept alive; none where that is never done.
+    /// When it is to be answered and kept alive; `None` if that is never done.
     pub(super) hold_at: Option<Moment>,
     /// Its file cannot be told yet, so it stands aside until then, or until the file was found.
     pub(super) aside_until: Option<Moment>,

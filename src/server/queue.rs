@@ -1,10 +1,10 @@
 //! Who is next: those who wait, in the order of their places, as far as they may have a slot.
 //!
 //! Everybody stands in the line of their host, and of each line only the first is shown to the next level:
-//! a proven host shows it to the front, any other to its network, and the network to the front of
-//! strangers. A host that runs as many transfers as it may shows nobody, nor does a network that has no
-//! first packet left; nobody looks at the front of strangers while all of them together have their share of
-//! the slots. So whoever must not be next is skipped without being looked at, and every step costs
+//! a validated host shows it to the front, any other to its network, and the network to the front of
+//! unvalidated. A host that runs as many transfers as it may shows nobody, nor does a network that has no
+//! first packet left; nobody looks at the front of unvalidated clients while all of them together have their share of
+//! the slots. So a client that must not be next is skipped without being looked at, and every step costs
 //! little. Small files come first in every line by their place.
 //!
 //! The queue has the tables of hosts and of networks. It holds keys of clients only; it knows none.
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::Limits;
 use super::hosts::{HOSTS_MAX, Host, HostRecord, Standing};
-use super::networks::{NETWORKS_MAX, Network, Networks, Strangers, network_of};
+use super::networks::{NETWORKS_MAX, Network, Networks, Unvalidated, network_of};
 use super::pending::{Line, Place};
 use super::table::Table;
 use crate::moment::Moment;
@@ -25,16 +25,16 @@ pub(super) struct Queue {
     limits: Limits,
     hosts: Table<Host, HostRecord>,
     pub(super) networks: Networks,
-    /// Those of proven hosts who may have the next slot, first come first.
-    proven: Line,
+    /// Those of validated hosts who may have the next slot, first come first.
+    validated: Line,
     /// The same of all others.
-    strangers: Line,
-    /// Slots that strangers have.
-    strangers_running: u32,
-    /// Networks whose strangers crowd the queue: no more than have a part of it each.
+    unvalidated: Line,
+    /// Slots that unvalidated clients have.
+    unvalidated_running: u32,
+    /// Networks whose unvalidated clients crowd the queue: no more than have a part of it each.
     crowds: Vec<Network>,
     /// Networks that have no first packet left, and when they are looked at again.
-    drained: VecDeque<(Moment, Network)>,
+    throttled: VecDeque<(Moment, Network)>,
     queued: usize,
 }
 
@@ -44,11 +44,11 @@ impl Queue {
             limits,
             hosts: Table::new(HOSTS_MAX, limits.max_transfers),
             networks: Table::new(NETWORKS_MAX, 0),
-            proven: Line::default(),
-            strangers: Line::default(),
-            strangers_running: 0,
+            validated: Line::default(),
+            unvalidated: Line::default(),
+            unvalidated_running: 0,
             crowds: Vec::new(),
-            drained: VecDeque::new(),
+            throttled: VecDeque::new(),
             queued: 0,
         }
     }
@@ -61,15 +61,18 @@ impl Queue {
     }
 
     /// Who has the next free slots, as far as that can be told: the first of each host, and of each network
-    /// the first stranger.
+    /// the first unvalidated client.
     pub(super) fn firsts(&self) -> impl Iterator<Item = (Place, usize)> {
-        let mut proven = self.proven.iter().peekable();
-        let strangers = self.strangers.iter().filter(|_| self.strangers_may_run());
-        let mut strangers = strangers.peekable();
-        std::iter::from_fn(move || match (proven.peek(), strangers.peek()) {
-            (Some(one), Some(other)) if one < other => proven.next(),
-            (_, Some(_)) => strangers.next(),
-            (_, None) => proven.next(),
+        let mut validated = self.validated.iter().peekable();
+        let unvalidated = self
+            .unvalidated
+            .iter()
+            .filter(|_| self.unvalidated_may_run());
+        let mut unvalidated = unvalidated.peekable();
+        std::iter::from_fn(move || match (validated.peek(), unvalidated.peek()) {
+            (Some(one), Some(other)) if one < other => validated.next(),
+            (_, Some(_)) => unvalidated.next(),
+            (_, None) => validated.next(),
         })
     }
 
@@ -78,23 +81,24 @@ impl Queue {
         self.queued == 0
     }
 
-    fn strangers_may_run(&self) -> bool {
-        (self.strangers_running as usize) < self.limits.slots_for_strangers()
+    fn unvalidated_may_run(&self) -> bool {
+        (self.unvalidated_running as usize) < self.limits.slots_for_unvalidated()
     }
 
     /// A client of `host` may have a slot, if one is free.
     pub(super) fn may_run(&self, host: Host) -> bool {
-        let is_stranger_who_may = || self.strangers_may_run() && !self.is_drained(network_of(host));
+        let is_unvalidated_and_may =
+            || self.unvalidated_may_run() && !self.is_throttled(network_of(host));
         let record = self.hosts.get(host);
-        record.map_or_else(is_stranger_who_may, |record| {
-            !self.is_full(host, record) && (record.is_proven || is_stranger_who_may())
+        record.map_or_else(is_unvalidated_and_may, |record| {
+            !self.is_full(host, record) && (record.is_validated || is_unvalidated_and_may())
         })
     }
 
-    /// What runs for `host` counts for a bound that others of its own have reached: strangers share one.
+    /// What runs for `host` counts for a bound that others of its own have reached: unvalidated clients share one.
     pub(super) fn is_in_the_way(&self, host: Host) -> bool {
         let record = self.hosts.get(host);
-        record.is_some_and(|record| !record.is_proven || record.first_queued().is_some())
+        record.is_some_and(|record| !record.is_validated || record.first_queued().is_some())
     }
 
     fn is_full(&self, host: Host, record: &HostRecord) -> bool {
@@ -103,14 +107,16 @@ impl Queue {
 
     // Hosts.
 
-    /// A request came from `host` that replaces so many of those who wait. Returns when its boot began.
+    /// A request came from `host` that replaces `replaced` of those who wait. Returns when its boot began.
     pub(super) fn heard(&mut self, now: Moment, host: Host, replaced: usize) -> Moment {
         self.hosts.enter(now, host).heard(now, replaced)
     }
 
     /// `host` has answered in this boot.
-    pub(super) fn is_proven(&self, host: Host) -> bool {
-        self.hosts.get(host).is_some_and(|record| record.is_proven)
+    pub(super) fn is_validated(&self, host: Host) -> bool {
+        self.hosts
+            .get(host)
+            .is_some_and(|record| record.is_validated)
     }
 
     /// What is remembered of `host`, which has clients or has just asked.
@@ -133,11 +139,11 @@ impl Queue {
         self.queued += usize::from(in_line);
         let record = self.host(host);
         record.add_waiter(place, client, in_line);
-        if !record.is_proven {
+        if !record.is_validated {
             let network = network_of(host);
             self.networks
                 .enter(now, network)
-                .strangers
+                .unvalidated
                 .get_or_insert_default();
             self.change_crowd(network, |waiting| waiting.insert(place, client));
         }
@@ -155,7 +161,7 @@ impl Queue {
             self.hide(host, place);
         }
         self.show(host);
-        if !self.is_proven(host) {
+        if !self.is_validated(host) {
             self.change_crowd(network_of(host), |waiting| waiting.remove(place));
             self.show_network(network_of(host));
         }
@@ -165,7 +171,7 @@ impl Queue {
     pub(super) fn runs(&mut self, host: Host) {
         let record = self.host(host);
         record.running += 1;
-        self.strangers_running += u32::from(!self.is_proven(host));
+        self.unvalidated_running += u32::from(!self.is_validated(host));
         self.show(host);
     }
 
@@ -173,16 +179,16 @@ impl Queue {
     pub(super) fn runs_no_longer(&mut self, host: Host) {
         let record = self.host(host);
         record.running -= 1;
-        self.strangers_running -= u32::from(!self.is_proven(host));
+        self.unvalidated_running -= u32::from(!self.is_validated(host));
         self.show(host);
     }
 
     /// A client of `host` has answered: from now on the host speaks for itself.
-    pub(super) fn proves(&mut self, host: Host) {
-        let Some(record) = self.hosts.get_mut(host).filter(|it| !it.is_proven) else {
+    pub(super) fn validates(&mut self, host: Host) {
+        let Some(record) = self.hosts.get_mut(host).filter(|it| !it.is_validated) else {
             return;
         };
-        self.strangers_running -= record.running;
+        self.unvalidated_running -= record.running;
         let places: Vec<Place> = record.waiters.iter().map(|it| it.place).collect();
         let shown = record.take_shown();
         if let Some(place) = shown {
@@ -192,7 +198,7 @@ impl Queue {
             places.iter().for_each(|&place| waiting.remove(place));
         });
         self.show_network(network_of(host));
-        self.host(host).is_proven = true;
+        self.host(host).is_validated = true;
         self.show(host);
     }
 
@@ -217,38 +223,43 @@ impl Queue {
         let waiter = &mut record.waiters[spot];
         waiter.standing = Standing::Shown;
         let (place, client) = (waiter.place, waiter.client);
-        if record.is_proven {
-            self.proven.insert(place, client);
-        } else if let Some(strangers) = self.strangers_of(network_of(host)) {
-            strangers.firsts.insert(place, client);
+        if record.is_validated {
+            self.validated.insert(place, client);
+        } else if let Some(unvalidated) = self.unvalidated_of(network_of(host)) {
+            unvalidated.firsts.insert(place, client);
             self.show_network(network_of(host));
         }
     }
 
-    /// Whoever stood at `place` in the line of `host` is shown no more.
+    /// The client that stood at `place` in the line of `host` is shown no more.
     fn hide(&mut self, host: Host, place: Place) {
-        if self.is_proven(host) {
-            self.proven.remove(place);
-        } else if let Some(strangers) = self.strangers_of(network_of(host)) {
-            strangers.firsts.remove(place);
+        if self.is_validated(host) {
+            self.validated.remove(place);
+        } else if let Some(unvalidated) = self.unvalidated_of(network_of(host)) {
+            unvalidated.firsts.remove(place);
             self.show_network(network_of(host));
         }
     }
 
-    fn strangers_of(&mut self, network: Network) -> Option<&mut Strangers> {
-        self.networks.get_mut(network)?.strangers.as_deref_mut()
+    fn unvalidated_of(&mut self, network: Network) -> Option<&mut Unvalidated> {
+        self.networks.get_mut(network)?.unvalidated.as_deref_mut()
     }
 
-    /// Shows the first of a network to the front of strangers, or nobody.
+    /// Shows the first of a network to the front of unvalidated clients, or nobody.
     fn show_network(&mut self, network: Network) {
         let Some(record) = self.networks.get_mut(network) else {
             return;
         };
-        if let Some(strangers) = &mut record.strangers {
-            let first = strangers.firsts.first().filter(|_| !strangers.is_drained);
-            self.strangers.show(&mut strangers.shown, first);
+        if let Some(unvalidated) = &mut record.unvalidated {
+            let first = unvalidated
+                .firsts
+                .first()
+                .filter(|_| !unvalidated.is_throttled);
+            self.unvalidated.show(&mut unvalidated.shown, first);
         }
-        record.strangers.take_if(|strangers| strangers.is_over());
+        record
+            .unvalidated
+            .take_if(|unvalidated| unvalidated.is_over());
     }
 
     // Bounds of what waits.
@@ -260,12 +271,12 @@ impl Queue {
     }
 
     /// The queue is full, and a client of `host` has come: the newest of those who wait in the network whose
-    /// strangers crowd the queue, if one does and `host` is none of them.
+    /// unvalidated clients crowd the queue, if one does and `host` is none of them.
     pub(super) fn newest_of_crowd(&self, host: Host) -> Option<usize> {
         let waiting = |network| self.waiting_in(network).map_or(0, Line::len);
         let crowd = self.crowds.iter().copied();
         let network = crowd.max_by_key(|&network| waiting(network))?;
-        if !self.is_proven(host) && waiting(network) <= waiting(network_of(host)) {
+        if !self.is_validated(host) && waiting(network) <= waiting(network_of(host)) {
             return None;
         }
         let newest = self.waiting_in(network)?.last();
@@ -273,8 +284,8 @@ impl Queue {
     }
 
     fn waiting_in(&self, network: Network) -> Option<&Line> {
-        let strangers = self.networks.get(network)?.strangers.as_ref();
-        strangers.map(|strangers| &strangers.waiting)
+        let unvalidated = self.networks.get(network)?.unvalidated.as_ref();
+        unvalidated.map(|unvalidated| &unvalidated.waiting)
     }
 
     /// The clients of `host` that wait, by their places.
@@ -285,12 +296,12 @@ impl Queue {
 
     fn change_crowd(&mut self, network: Network, change: impl FnOnce(&mut Line)) {
         let bound = self.limits.crowd();
-        let Some(strangers) = self.strangers_of(network) else {
+        let Some(unvalidated) = self.unvalidated_of(network) else {
             return;
         };
-        let was_crowd = strangers.waiting.len() > bound;
-        change(&mut strangers.waiting);
-        match (was_crowd, strangers.waiting.len() > bound) {
+        let was_crowd = unvalidated.waiting.len() > bound;
+        change(&mut unvalidated.waiting);
+        match (was_crowd, unvalidated.waiting.len() > bound) {
             (false, true) => self.crowds.push(network),
             (true, false) => self.crowds.retain(|&other| other != network),
             (false, false) | (true, true) => {}
@@ -299,32 +310,32 @@ impl Queue {
 
     // Networks without first packets.
 
-    /// The network of `host` has no first packet left: its strangers wait a moment.
-    pub(super) fn drain(&mut self, now: Moment, host: Host) {
+    /// The network of `host` has no first packet left: its unvalidated clients wait a moment.
+    pub(super) fn throttle(&mut self, now: Moment, host: Host) {
         let network = network_of(host);
         let record = self.networks.enter(now, network);
-        let strangers = record.strangers.get_or_insert_default();
-        if !std::mem::replace(&mut strangers.is_drained, true) {
-            self.drained.push_back((now + DRAINED_PAUSE, network));
+        let unvalidated = record.unvalidated.get_or_insert_default();
+        if !std::mem::replace(&mut unvalidated.is_throttled, true) {
+            self.throttled.push_back((now + THROTTLED_PAUSE, network));
             self.show_network(network);
         }
     }
 
     /// The network has no first packet left.
-    pub(super) fn is_drained(&self, network: Network) -> bool {
+    pub(super) fn is_throttled(&self, network: Network) -> bool {
         let record = self.networks.get(network);
-        let strangers = record.and_then(|record| record.strangers.as_ref());
-        strangers.is_some_and(|strangers| strangers.is_drained)
+        let unvalidated = record.and_then(|record| record.unvalidated.as_ref());
+        unvalidated.is_some_and(|unvalidated| unvalidated.is_throttled)
     }
 
     /// Looks again at those whose moment is over.
     pub(super) fn refill(&mut self, now: Moment) {
-        while let Some(&(at, network)) = self.drained.front()
+        while let Some(&(at, network)) = self.throttled.front()
             && at <= now
         {
-            self.drained.pop_front();
-            if let Some(strangers) = self.strangers_of(network) {
-                strangers.is_drained = false;
+            self.throttled.pop_front();
+            if let Some(unvalidated) = self.unvalidated_of(network) {
+                unvalidated.is_throttled = false;
             }
             self.show_network(network);
         }
@@ -332,7 +343,7 @@ impl Queue {
 
     /// When [`Queue::refill`] has something to do.
     pub(super) fn next_refill(&self) -> Option<Moment> {
-        self.drained.front().map(|&(at, _)| at)
+        self.throttled.front().map(|&(at, _)| at)
     }
 }
 
@@ -352,4 +363,4 @@ impl Queue {
 }
 
 /// How long a network without first packets is not looked at: two or three have come into its bucket then.
-pub(super) const DRAINED_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const THROTTLED_PAUSE: Duration = Duration::from_millis(100);

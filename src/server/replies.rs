@@ -99,7 +99,7 @@ impl Server {
         if let Some(progress) = acked.progress {
             if progress.is_first {
                 self.spread_first_trickle(now, id);
-                self.proves(id);
+                self.validates(id);
                 self.settle_for_newer(now, io, id);
             }
             if progress.has_first_block
@@ -117,7 +117,7 @@ impl Server {
 
     fn on_error(&mut self, now: Moment, io: &mut impl Io, id: usize, code: u16) {
         if self.clients[id].is_unanswered() {
-            self.proves(id);
+            self.validates(id);
         }
         let outcome = match code {
             0 | 8 => Outcome::Cancelled,

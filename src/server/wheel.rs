@@ -42,7 +42,7 @@ struct Entry {
 }
 
 impl Wheel {
-    /// An empty wheel that begins at `now`, with room for so many entries before it has to ask for more.
+    /// An empty wheel that begins at `now`, with room for `room` entries before it has to ask for more.
     pub(super) fn new(now: Moment, room: usize) -> Wheel {
         Wheel {
             entries: Slab::with_capacity(room),
@@ -80,7 +80,7 @@ impl Wheel {
         (self.serial, begin_of(tick))
     }
 
-    /// Takes out the next entry that is due at `now`; none where no more are.
+    /// Takes out the next entry that is due at `now`; `None` if no more are.
     pub(super) fn pop(&mut self, now: Moment) -> Option<Due> {
         let tick = self.next_tick()?;
         if now < begin_of(tick) {
@@ -104,7 +104,7 @@ impl Wheel {
         self.cursor = self.cursor.max(tick_before(now));
     }
 
-    /// When the next entry comes up; none where the wheel is empty.
+    /// When the next entry comes up; `None` if the wheel is empty.
     pub(super) fn next_wakeup(&self) -> Option<Moment> {
         self.next_tick().map(begin_of)
     }

@@ -225,7 +225,7 @@ impl Wanted {
         first_three == [Some(Known::Tsize), Some(Known::Blksize(1024)), None]
     }
 
-    /// Grants what can be granted for a file of `size` bytes (none: not known, as in netascii) over a
+    /// Grants what can be granted for a file of `size` bytes (`None`: not known, as in netascii) over a
     /// path that carries `payload_max` bytes in one packet, header included.
     pub fn negotiate(
         &self,
@@ -307,16 +307,16 @@ impl Negotiated {
     /// Writes the OACK and returns its length.
     pub fn write_oack(&self, buffer: &mut [u8; OACK_MAX]) -> usize {
         let mut rest = &mut buffer[..];
-        let mut put = |bytes: &[u8]| rest.write_all(bytes).expect("OACK_MAX holds every OACK");
-        put(&opcode::OACK.to_be_bytes());
+        let fits = "OACK_MAX holds every OACK";
+        rest.write_all(&opcode::OACK.to_be_bytes()).expect(fits);
         for option in self.wanted.options.iter().flatten() {
             let Some(value) = self.granted(option.value) else {
                 continue;
             };
-            option.name().for_each(|letter| put(&[letter]));
-            put(b"\0");
-            put(Digits::new(value).as_bytes());
-            put(b"\0");
+            for letter in option.name() {
+                rest.write_all(&[letter]).expect(fits);
+            }
+            write!(rest, "\0{value}\0").expect(fits);
         }
         OACK_MAX - rest.len()
     }
@@ -325,30 +325,3 @@ impl Negotiated {
 /// A buffer of this size holds any OACK: opcode, four names, a 20-digit size, numbers of 5, 3 and 5
 /// digits, and eight NULs.
 pub const OACK_MAX: usize = 2 + (7 + 7 + 5 + 10) + 20 + 5 + 3 + 5 + 8;
-
-/// A number in decimal, without an allocation.
-struct Digits {
-    text: [u8; 20],
-    begin: usize,
-}
-
-impl Digits {
-    fn new(mut number: u64) -> Digits {
-        let mut digits = Digits {
-            text: [b'0'; 20],
-            begin: 19,
-        };
-        loop {
-            digits.text[digits.begin] = b'0' + u8::try_from(number % 10).unwrap_or(0);
-            number /= 10;
-            if number == 0 {
-                return digits;
-            }
-            digits.begin -= 1;
-        }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.text[self.begin..]
-    }
-}

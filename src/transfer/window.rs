@@ -59,7 +59,7 @@ impl Window {
         u16::try_from(end.saturating_sub(self.next)).unwrap_or(u16::MAX)
     }
 
-    /// `count` blocks left. Tells how many of them had been sent before.
+    /// `count` blocks left. Returns how many of them had been sent before.
     pub(super) fn advance(&mut self, count: u16) -> u64 {
         let from = self.next;
         self.next += u64::from(count);

@@ -81,7 +81,7 @@ fn what_is_ignored_does_not_move_the_deadline() {
     talk.runs_until_sent(10).sends(10..=10);
     talk.waits_until(0.210);
     talk.at(0.1).ack(7).ack(11).ack(40_000).waits_until(0.210);
-    assert_eq!(talk.transfer.progress_at(), crate::moment(0.010));
+    assert_eq!(talk.transfer.timing().progress_at(), crate::moment(0.010));
 }
 
 /// A netascii file is as long as its translation turns out to be.

@@ -1,4 +1,4 @@
-//! Strangers: clients of hosts that have not answered a packet of ours. All of them may be forged.
+//! Unvalidated clients: those of hosts that have not answered a packet of ours. All of them may be forged.
 //!
 //! What they are sent comes out of the buckets of their network (`networks`), and in a full queue those
 //! who do not answer make room for others.
@@ -18,18 +18,19 @@ impl Server {
     pub(super) fn has_first_packet(&mut self, now: Moment, host: Host) -> bool {
         let has = self.may_draw_first_packet(now, host);
         if !has {
-            self.queue.drain(now, host);
+            self.queue.throttle(now, host);
         }
         has
     }
 
     fn may_draw_first_packet(&mut self, now: Moment, host: Host) -> bool {
-        self.queue.is_proven(host) || self.queue.networks.has_first_packet(now, network_of(host))
+        self.queue.is_validated(host) || self.queue.networks.has_first_packet(now, network_of(host))
     }
 
-    /// A client of `host` is about to be sent a first packet. Tells whether its network gave it.
+    /// A client of `host` is about to be sent a first packet. Returns whether its network gave it.
     pub(super) fn take_first_packet(&mut self, now: Moment, host: Host) -> bool {
-        !self.queue.is_proven(host) && self.queue.networks.take_first_packet(now, network_of(host))
+        !self.queue.is_validated(host)
+            && self.queue.networks.take_first_packet(now, network_of(host))
     }
 
     /// A client in its handshake asks again.
@@ -54,7 +55,7 @@ impl Server {
         self.take(now, io, id, step);
     }
 
-    /// Answers a request with an ERROR, unless its network drew too many. Tells whether it did.
+    /// Answers a request with an ERROR, unless its network drew too many. Returns whether it did.
     pub(super) fn send_refusal(
         &mut self,
         now: Moment,
@@ -65,7 +66,7 @@ impl Server {
     ) -> bool {
         let host = host_of(peer);
         let may =
-            self.queue.is_proven(host) || self.queue.networks.take_error(now, network_of(host));
+            self.queue.is_validated(host) || self.queue.networks.take_error(now, network_of(host));
         if may {
             io.refuse(peer, local, refusal);
         } else {
@@ -75,9 +76,9 @@ impl Server {
     }
 
     /// A client has answered a packet of ours, and with it its host.
-    pub(super) fn proves(&mut self, id: usize) {
+    pub(super) fn validates(&mut self, id: usize) {
         let host = host_of(self.clients[id].peer);
-        self.queue.proves(host);
+        self.queue.validates(host);
         if let Some(served) = self.served(id) {
             let taken = std::mem::take(&mut served.first_packets_taken);
             self.queue
@@ -89,36 +90,37 @@ impl Server {
     // Who makes room.
 
     /// A client that waits did not answer its first packet in time: should the queue be full, it gives way.
-    pub(super) fn note_silent_stranger(&mut self, id: usize) {
-        let is_first = |served: &Served| served.transfer.timeouts() == 1;
-        if !self.is_silent_stranger(id) || !self.clients[id].served().is_some_and(is_first) {
+    pub(super) fn note_silent_unvalidated(&mut self, id: usize) {
+        let is_first = |served: &Served| served.transfer.timing().timeouts() == 1;
+        if !self.is_silent_unvalidated(id) || !self.clients[id].served().is_some_and(is_first) {
             return;
         }
         self.silent.push_back(id);
         if self.silent.len() > 2 * (self.limits.max_pending + self.limits.max_transfers) {
             let mut silent = std::mem::take(&mut self.silent);
-            silent.retain(|&id| self.is_silent_stranger(id));
+            silent.retain(|&id| self.is_silent_unvalidated(id));
             self.silent = silent;
         }
     }
 
-    fn is_silent_stranger(&self, id: usize) -> bool {
+    fn is_silent_unvalidated(&self, id: usize) -> bool {
         let Some(client) = self.clients.get(id) else {
             return false;
         };
-        let is_silent =
-            |served: &Served| !served.transfer.is_answered() && served.transfer.timeouts() > 0;
+        let is_silent = |served: &Served| {
+            !served.transfer.is_answered() && served.transfer.timing().timeouts() > 0
+        };
         client.stage.is_held()
             && client.served().is_some_and(is_silent)
-            && !self.queue.is_proven(host_of(client.peer))
+            && !self.queue.is_validated(host_of(client.peer))
     }
 
-    /// The queue is full and a client of `host` comes. Whoever was sent its first packet in vain gives way
-    /// to it, then the newest stranger of a network that crowds the queue. Tells whether one did.
+    /// The queue is full and a client of `host` comes. A client that was sent its first packet in vain gives way
+    /// to it, then the newest unvalidated client of a network that crowds the queue. Returns whether one did.
     pub(super) fn make_room(&mut self, now: Moment, io: &mut impl Io, host: Host) -> bool {
         let silent = loop {
             match self.silent.pop_front() {
-                Some(id) if !self.is_silent_stranger(id) => {}
+                Some(id) if !self.is_silent_unvalidated(id) => {}
                 silent => break silent,
             }
         };
