@@ -27,9 +27,11 @@ impl Server {
 
     /// Gives free slots to those who are next, and idle ones if none is free.
     pub(super) fn fill_slots(&mut self, now: Moment, io: &mut impl Io) {
-        self.admit(now, io);
-        while !self.queue.is_deserted() && self.take_idle_slot_back(now) {
+        while !self.queue.is_deserted() {
             self.admit(now, io);
+            if self.queue.is_deserted() || !self.take_idle_slot_back(now) {
+                return;
+            }
         }
     }
 
