@@ -9,6 +9,7 @@ use ripple_tftpd::server::Limits;
 use ripple_tftpd::transfer::Outcome;
 use ripple_tftpd::wire::{Peer, Refusal};
 
+use crate::laboratory::choices::{Choices, Seeded};
 use crate::laboratory::outcomes::OUTCOMES;
 use crate::model::{Model, Wish, length_of};
 use crate::world::{
@@ -64,7 +65,7 @@ impl Totals {
 /// One history on its way.
 struct History {
     seed: u64,
-    random: SplitMix,
+    random: Seeded,
     lab: Lab,
     model: Model,
     peers: Vec<Peer>,
@@ -81,7 +82,7 @@ impl Drop for History {
 
 impl History {
     fn new(seed: u64, is_told: bool) -> History {
-        let mut random = SplitMix(seed);
+        let mut random = Seeded::new(seed, u64::MAX);
         let limits = Limits {
             max_transfers: random.pick(&[1, 1, 2, 3, 5]),
             max_pending: random.pick(&[1, 3, 8, 100]),
@@ -370,33 +371,6 @@ impl History {
         if self.is_told {
             eprintln!("{:?}  {what:?}", self.lab.world.now);
         }
-    }
-}
-
-/// Sebastiano Vigna's generator: small, and the same everywhere.
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// From `least` up to but not including `end`.
-    fn within(&mut self, least: u64, end: u64) -> u64 {
-        least + self.next() % (end - least)
-    }
-
-    fn one_in(&mut self, chances: u64) -> bool {
-        self.within(0, chances) == 0
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        let place = self.within(0, from.len() as u64);
-        from[usize::try_from(place).expect("a place in a slice")]
     }
 }
 

@@ -7,7 +7,8 @@ use ripple_tftpd::name::RootPrefixes;
 use ripple_tftpd::server::{Limits, Local, Server};
 use ripple_tftpd::wire::Peer;
 
-use super::world::{Site, World};
+use super::site::Site;
+use super::world::World;
 
 #[derive(Debug)]
 pub(crate) struct Lab<S> {

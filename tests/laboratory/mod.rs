@@ -8,15 +8,15 @@
 //!
 //! Each suite includes this module by its path.
 
-#![allow(dead_code, reason = "no suite needs all of it")]
+#![allow(dead_code, unused_imports, reason = "no suite needs all of it")]
 
 pub(crate) mod choices;
 mod lab;
 pub(crate) mod outcomes;
 pub(crate) mod packets;
+mod site;
 mod world;
 
-#[allow(unused_imports, reason = "the simulator has a loop of its own")]
 pub(crate) use lab::Lab;
-#[allow(unused_imports, reason = "no suite needs all of it")]
-pub(crate) use world::{Datagram, File, LOCAL, Site, Socket, Stream, World, host, older};
+pub(crate) use site::{Datagram, File, LOCAL, Site, Socket, Stream, host, older};
+pub(crate) use world::World;
