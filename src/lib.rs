@@ -20,12 +20,42 @@
 //! | [`firmware`] | machines that boot, to judge the server by | run in the server, use its `wire` |
 //! | `storm` | `tftp-storm`, a program of its own: those machines over real sockets | name anything of the server |
 //!
-//! [`server`] and [`os`] do not know each other; only `daemon::io` and `daemon::connection` know both. The first five rooms,
-//! and [`access`], have no socket, clock, file, log or randomness: time is an argument, so tests and
+//! [`server`] and [`os`] do not know each other; only `daemon::io` and `daemon::connection` know both. The first
+//! five rooms, and [`access`], have no socket, clock, file, log or randomness: time is an argument, so tests and
 //! simulations run the code of production in virtual time.
 //!
-//! Read in this order: README, this page, [`moment`], [`wire`], [`name`], [`transfer`], [`server`],
-//! [`os`], [`daemon`].
+//! # From a request to a transfer
+//!
+//! 1. The loop (`daemon/mod`) hands each datagram of a listening socket to [`server::Server::on_request`].
+//! 2. `server/arrival` recognises a repeat and answers a fault with an ERROR. Any other request becomes a client of
+//!    the queue, *pending*.
+//! 3. `server/admission` gives it a slot, at once or later, and opens its file and socket by [`server::Io::open`].
+//!    A [`transfer::Transfer`] then says what goes next.
+//! 4. [`server::Server::send_ready`] sends that. An ACK comes by `server/replies` to [`transfer::Transfer::on_ack`].
+//!
+//! The stages of a client are `Stage` in `server/client`. They change in one place, `server/change`, which keeps all
+//! books. An upload would be a second kind of transfer; a TFTP option is in `transfer/options`, a command line option
+//! in `cli/tftpd`, a log line in `daemon/events`, a system call in [`os`] and its filter.
+//!
+//! # Two reading lanes
+//!
+//! The first lane takes an hour; `tests/house.rs` holds it to 4,000 lines:
+//!
+//! - README, `main`, `lib`, `moment`
+//! - `wire/mod`, `wire/request`, `wire/reply`, `name`
+//! - `transfer/mod`, `transfer/sending`, `transfer/window`
+//! - `server/mod`, `server/io`, `server/client`, `server/change`, `server/arrival`, `server/replies`, `server/admission`
+//! - `daemon/mod`
+//!
+//! The second lane, when you need it:
+//!
+//! - timing: `transfer/retransmit`, `transfer/pacing`, `transfer/options`, `server/wheel`
+//! - who is next, and who lends a slot: `server/queue`, `lending`, `congestion`, `keepalive`
+//! - clients that ask anew: `server/anew`
+//! - defences: `server/networks`, `server/hosts`, `server/unvalidated`, `os/seccomp`, `os/landlock`, `os/privileges`
+//! - the loop's hands: `daemon/io`, `daemon/connection`, `os/socket`, `os/listener`
+//! - files and disks: `os/files`, `os/mapping`, `os/beneath`, `os/root`, `os/helper`
+//! - the laboratory: [`firmware`], `tests/laboratory`, `tests/sim`
 
 #![deny(unsafe_code)]
 

@@ -365,7 +365,7 @@ const TIMEOUTS_WITH_SLOT: u8 = 2;
 /// When holding a client is tried again: those who answer have given the first packets of their network back by then.
 const HOLD_AGAIN: Duration = Duration::from_millis(250);
 
-/// When a file that could not be told is asked for again, should nothing be heard of it before.
+/// When a file whose name is still being looked up is asked for again, at the latest.
 const BUSY_AGAIN: Duration = Duration::from_secs(1);
 
 /// How many of the first in line are looked at while descriptors are lacking, for one that has its own.

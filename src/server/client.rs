@@ -305,7 +305,7 @@ impl Client {
         first.expect("a transfer has a deadline or waits for its block")
     }
 
-    /// When its transfer is to be told that nothing came.
+    /// When its transfer has to do something about silence.
     pub(super) fn transfer_deadline(&self, served: &Served) -> Moment {
         match self.is_repeating() {
             true => served.transfer.deadline(),

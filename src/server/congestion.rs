@@ -115,7 +115,7 @@ impl Congestion {
             && self.recovered_late * 100 >= self.recovered * LATE_MIN_PERCENT
     }
 
-    /// The largest window for one more client beside so many that run.
+    /// The largest window for one more client beside this many that run.
     pub(super) fn max_windowsize(&self, running: usize) -> u16 {
         let running = u64::try_from(running).unwrap_or(u64::MAX);
         let each = self.budget / running.max(1);
@@ -152,7 +152,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(10);
 /// The window that most firmware asks for, if it asks for one: the first step down begins here.
 const WINDOW_USUAL: u64 = 4;
 
-/// One slot in so many is never taken away.
+/// One slot in this many is never taken away.
 const SLOTS_KEPT: u64 = 4;
 
 /// Of those who lose a packet by chance, where one in ten is lost each way, a fifth lose its repeat too.

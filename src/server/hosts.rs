@@ -14,7 +14,7 @@ use crate::moment::Moment;
 use crate::transfer::options::{BLKSIZE_DEFAULT, BLKSIZE_MAX};
 use crate::wire::Peer;
 
-/// What tells one machine from another: its address, and the interface where that is link-local.
+/// What identifies a machine: its address, and the interface where that is link-local.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Host {
     address: IpAddr,

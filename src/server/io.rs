@@ -1,4 +1,4 @@
-//! What the server asks of the world, and what it tells it.
+//! What the server asks of the world, and what it reports.
 
 use std::time::Duration;
 
@@ -36,16 +36,16 @@ pub struct Opened {
 /// Why a file was not opened or found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unopened {
-    /// The client is to be told.
+    /// The client gets an ERROR.
     Refused(Refusal),
-    /// Not to be told yet: the name is being looked up on a disk, or somebody else has the file for a moment. A
+    /// Not known yet: the name is being looked up on a disk, or another process has the file for a moment. A
     /// client in the queue waits, until [`super::Server::on_found`] at best. A request that just arrived is
     /// forgotten: its client repeats it, or the world, if that awaits something, hands it to
     /// [`super::Server::on_request`] again.
     Busy(Option<Awaited>),
     /// No descriptor or memory is left: the request waits.
     Exhausted,
-    /// There is no way to this client.
+    /// The network of this client is unreachable.
     Unreachable,
 }
 
@@ -71,7 +71,7 @@ pub enum Unsent {
     Absent,
     /// The client has closed its port.
     PortClosed,
-    /// The file could not be read, or is no longer what it was: the client is to be told.
+    /// The file could not be read, or is no longer what it was: the client gets an ERROR.
     Unreadable(Refusal),
 }
 
@@ -94,7 +94,7 @@ pub const REPLY_MAX: usize = 128;
 /// Everything that a server can do to the world. A client is named by its number, which is small and
 /// is used again after [`Io::close`].
 pub trait Io {
-    /// Looks whether a file could be opened now, and tells its size in bytes.
+    /// Looks whether a file could be opened now, and returns its size in bytes.
     ///
     /// # Errors
     /// As [`Io::open`], but never [`Unopened::Unreachable`].
@@ -184,7 +184,7 @@ pub enum Event<'a> {
         /// The client.
         peer: Peer,
     },
-    /// More clients are far away than slots and the link are of use to: told now and then.
+    /// More clients are far away than slots and the link are of use to: reported now and then.
     FarAway {
         /// One of them.
         peer: Peer,
@@ -204,7 +204,7 @@ pub struct Report<'a> {
     pub outcome: Outcome,
     /// The client acknowledged something.
     pub was_answered: bool,
-    /// Bytes that arrived, as far as the client told.
+    /// Bytes that arrived, as far as the client acknowledged them.
     pub bytes: u64,
     /// Time it waited and was sent nothing.
     pub pending: Duration,

@@ -13,7 +13,7 @@ pub(super) struct Keepalive {
     sent: u64,
     since: Moment,
     rate: u64,
-    /// Bytes of one round in which each held client is fed once.
+    /// Bytes of one round in which each held client is sent something once.
     round: u64,
     /// Spreads those who are held at the same time.
     spread: u64,

@@ -18,7 +18,7 @@ pub(super) struct Lending {
     /// after `since`, and in the span before.
     nearest: u64,
     nearest_before: u64,
-    /// When the operator may be told again that those far away are too many.
+    /// When it may be reported again that those far away are too many.
     tell_at: Moment,
 }
 
@@ -51,7 +51,7 @@ impl Lending {
         pace < if was_far { 2 * least } else { least }
     }
 
-    /// More clients are far away than may go on without a slot. Returns whether the operator is to be told.
+    /// More clients are far away than may go on without a slot. Returns whether that is to be reported.
     pub(super) fn are_too_many(&mut self, now: Moment) -> bool {
         let is_due = self.tell_at <= now;
         if is_due {

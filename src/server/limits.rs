@@ -64,7 +64,7 @@ impl Limits {
         }
     }
 
-    /// A file of so many bytes gets none of the slots of small ones.
+    /// A file of this many bytes gets none of the slots of small ones.
     pub(super) fn is_large(&self, bytes: u64) -> bool {
         self.small_slots() == 0 || bytes > self.small_file
     }
@@ -127,7 +127,7 @@ impl Limits {
     }
 }
 
-/// A network with fewer clients that wait crowds no queue.
+/// A network with fewer clients that wait never has too much of the queue.
 const CROWD_MIN: usize = 64;
 
 /// Few slots do not mean few machines that are about to end.

@@ -1,16 +1,15 @@
 //! The many: who waits, who has a slot, who is next.
 //!
-//! A [`Server`] is told what arrived and what time it is, and asks the world for what it needs through
+//! A [`Server`] is handed what arrived and the time, and asks the world for what it needs through
 //! [`Io`]. It has no socket, no clock, no file, no log and no randomness of its own, so the daemon and a
 //! simulator drive the very same code.
 //!
-//! At most `max_transfers` clients run at once. Everybody else waits in a queue that knows repeats,
-//! forgets the dead and is never answered "busy"; who waits long is answered and kept alive with a block
-//! now and then. One slab holds waiting and running clients alike; one index finds a client by its peer.
+//! At most `max_transfers` clients run at once. All others wait in a queue that knows repeats, forgets clients that
+//! are gone and never answers "busy"; a client that waits long is answered and kept alive with a block now and then. One slab holds waiting and running clients alike; one index finds a client by its peer.
 //!
 //! Read `limits`, `io` (what is asked of the world), `client` (one client and its stages), `change` (the one
 //! place where a stage changes, and all books with it), `arrival` (what becomes of a request), `replies` (what
-//! clients answer), `admission` (who gets a slot, and who loses it), `anew` (who asks for the same file again),
+//! clients answer), `admission` (who gets a slot, and who loses it), `anew` (clients that ask for the same file again),
 //! then the helpers: `pending` (places in the queue), `queue` (who is next), `hosts` and `networks` (what is
 //! remembered of them, each in a bounded `table`), `unvalidated` (what a forged request brings about),
 //! `keepalive` (how often the held are sent a block), `lending` (who is far away), `congestion` (how much may be
@@ -264,7 +263,7 @@ impl Server {
         let transfer = &mut served.transfer;
         let repeated = transfer.sent(now, departed);
         let packets = u64::from(departed.packets);
-        // A first packet that nobody answers tells nothing about the path.
+        // A first packet that nobody answers says nothing about the path.
         let repeated = repeated * u64::from(transfer.is_answered());
         let share = &mut served.congestion_share;
         self.congestion.sent(now, packets, repeated, share);
@@ -295,7 +294,7 @@ impl Server {
         self.end_all(now, io, |client| !client.has_run());
     }
 
-    /// The server was told to stop.
+    /// The server is stopping.
     pub fn is_stopping(&self) -> bool {
         self.stop_at.is_some()
     }

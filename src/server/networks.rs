@@ -51,7 +51,7 @@ pub(super) struct NetworkRecord {
 /// The clients of the unvalidated hosts of one network that wait.
 #[derive(Debug, Default)]
 pub(super) struct Unvalidated {
-    /// All of them, whether they stand in a line or gave way in it.
+    /// All of them, whether they stand in a line or were evicted from it.
     pub(super) waiting: Line,
     /// The first of each host.
     pub(super) firsts: Line,

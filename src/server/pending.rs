@@ -94,7 +94,7 @@ pub(super) struct Waiting {
     last_gap: Option<Duration>,
     /// When it is to be answered and kept alive; `None` if that is never done.
     pub(super) hold_at: Option<Moment>,
-    /// Its file cannot be told yet, so it stands aside until then, or until the file was found.
+    /// Its file is still being looked up, so it stands aside until then, or until the file was found.
     pub(super) aside_until: Option<Moment>,
 }
 

@@ -60,7 +60,7 @@ impl Queue {
         self.firsts().next()
     }
 
-    /// Who has the next free slots, as far as that can be told: the first of each host, and of each network
+    /// Who has the next free slots, as far as that is known: the first of each host, and of each network
     /// the first unvalidated client.
     pub(super) fn firsts(&self) -> impl Iterator<Item = (Place, usize)> {
         let mut validated = self.validated.iter().peekable();
@@ -76,7 +76,7 @@ impl Queue {
         })
     }
 
-    /// Nobody stands in line, not even for what others of his own have.
+    /// Nobody stands in line, not even for what others of the same host have.
     pub(super) fn is_deserted(&self) -> bool {
         self.queued == 0
     }

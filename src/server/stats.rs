@@ -15,7 +15,7 @@ pub struct Stats {
     /// Requests to a broadcast or multicast address that could not be served: another server may have the file.
     pub unanswered: u64,
     /// ERROR answers and repeated first packets not sent: a network whose machines have not answered
-    /// draws only so many.
+    /// draws a bounded number.
     pub withheld: u64,
     /// Requests dropped because as many of their address waited already.
     pub client_full: u64,

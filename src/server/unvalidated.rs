@@ -89,7 +89,7 @@ impl Server {
 
     // Who makes room.
 
-    /// A client that waits did not answer its first packet in time: should the queue be full, it gives way.
+    /// A client that waits did not answer its first packet in time: should the queue be full, it is evicted.
     pub(super) fn note_silent_unvalidated(&mut self, id: usize) {
         let is_first = |served: &Served| served.transfer.timing().timeouts() == 1;
         if !self.is_silent_unvalidated(id) || !self.clients[id].served().is_some_and(is_first) {

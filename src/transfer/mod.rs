@@ -1,6 +1,6 @@
 //! One file to one client: what to send next, and what an ACK or a silence means.
 //!
-//! A [`Transfer`] is a value. It is asked what goes next and told when that left, which ACK came, and
+//! A [`Transfer`] is a value. It is asked what goes next, and learns when that left, which ACK came, and
 //! when its deadline passed. It holds no file bytes, no socket and no clock, and never sends by itself.
 //!
 //! Blocks are counted from 1 in 64 bits and wrap only on the wire. The OACK is block 0, so a handshake
@@ -48,7 +48,7 @@ pub enum Outcome {
     MovedOn,
     /// A request from another port of the same host took this one's place in the queue.
     Superseded,
-    /// The client waited, and the queue was full of strangers of its network.
+    /// The client waited, and the queue was full of unvalidated clients of its network.
     CrowdedOut,
     /// The client fell silent while it waited.
     Expired,
@@ -56,11 +56,11 @@ pub enum Outcome {
     Refused(Refusal),
     /// No socket towards the client could be made.
     Unreachable,
-    /// The server was told to stop.
+    /// The server was stopped.
     ShutDown,
 }
 
-/// What a transfer wants after it was told something.
+/// What a transfer wants after an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum Step {

@@ -107,7 +107,7 @@ impl Known {
     }
 }
 
-/// A number in plain decimal digits; none for a sign, other characters, nothing, or one past 64 bits.
+/// A number in plain decimal digits; `None` for a sign, other characters, nothing, or one past 64 bits.
 fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
@@ -263,7 +263,7 @@ pub struct Negotiated {
     pub blksize: u16,
     /// Blocks in a window, 1 to 65535.
     pub windowsize: u16,
-    /// Bytes of the file, as far as they are told.
+    /// Bytes of the file, as far as they are known.
     size: Option<NonZero<u64>>,
     refused: Refused,
     wanted: Wanted,

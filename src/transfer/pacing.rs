@@ -14,7 +14,7 @@ use crate::moment::Moment;
 #[derive(Clone, Debug)]
 pub(super) struct Pacing {
     /// After how many blocks the last windows were lost, how many of them at this place, and how many since one
-    /// arrived whole, the worst of them after so many blocks.
+    /// arrived whole, the worst of them after this many blocks.
     place: u64,
     same: u8,
     lost: u8,
@@ -99,7 +99,7 @@ impl Pacing {
         (self.same, self.lost, self.least) = (0, 0, u64::MAX);
     }
 
-    /// A window was lost after so many blocks.
+    /// A window was lost after this many blocks.
     pub(super) fn lost_after(&mut self, blocks: u64) {
         let is_same = blocks.abs_diff(self.place) <= 1 + self.place / 16;
         self.same = if is_same {
@@ -130,7 +130,7 @@ impl Pacing {
 /// Windows lost in a row at the same place: by chance that is rare.
 const CONVINCING: u8 = 3;
 
-/// It takes so many times more at different places: a client that keeps blocks which came too early asks for
+/// It takes this many times more at different places: a client that keeps blocks which came too early asks for
 /// the first that is missing.
 const ANYWHERE: u8 = 3;
 

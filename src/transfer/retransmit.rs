@@ -13,7 +13,7 @@ pub(super) struct Retransmit {
     backoff: u32,
     /// What a block usually takes until it is acknowledged, repeats included.
     per_block: Option<Duration>,
-    /// How many told it; 0 while it is guessed.
+    /// How many measurements it rests on; 0 while it is guessed.
     acknowledgements: u8,
     /// This path has lost a packet.
     is_lossy: bool,

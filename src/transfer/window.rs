@@ -21,7 +21,7 @@ pub(super) struct Window {
     last: Option<NonZero<u64>>,
 }
 
-/// What an ACK told.
+/// What an ACK means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Acknowledged {
     /// All that is out has arrived.
@@ -76,7 +76,7 @@ impl Window {
     /// Finds the one block that an ACK can mean and moves on to the one after it.
     pub(super) fn acknowledge(&mut self, block: u16) -> Acknowledged {
         // The distance from the block before the outstanding one, which is 0 for a repeated ACK. The
-        // window is shorter than 65,536, so the distance tells which block it is.
+        // window is shorter than 65,536, so the distance shows which block it is.
         let ahead = u64::from(block.wrapping_sub(low_bits(self.base).wrapping_sub(1)));
         // What was sent before the window began anew may still arrive.
         let out = self.fresh - self.base;
