@@ -230,7 +230,7 @@ fn lines_for_the_journal_begin_with_a_priority() {
             })
         };
         missing("missing");
-        let has_line = || fs::read_to_string(&path).unwrap().contains("refused");
+        let has_line = || fs::read_to_string(&path).unwrap().contains("no such file");
         eventually("its line", PATIENCE, || has_line().then_some(()));
         child.kill().unwrap();
         child.wait().unwrap();
