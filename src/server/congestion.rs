@@ -25,7 +25,7 @@ pub(super) struct Congestion {
     sent: u64,
     repeated: u64,
     /// How many judgements there were, when the last was, and when one last found that packets get lost.
-    judgements: u64,
+    judgements: u32,
     judged_at: Moment,
     lossy_at: Moment,
     /// Clients that went on after a timeout, and how many of them after more than one; older ones count
@@ -58,10 +58,11 @@ impl Congestion {
             share.judgement = self.judgements;
             share.repeated = 0;
         }
+        let repeated = u32::try_from(repeated).unwrap_or(u32::MAX);
         let repeated = repeated.min(REPEATS_OF_ONE - share.repeated);
         share.repeated += repeated;
         self.sent += packets;
-        self.repeated += repeated;
+        self.repeated += u64::from(repeated);
         if self.sent >= JUDGED_OVER {
             self.judge(now);
         }
@@ -103,7 +104,7 @@ impl Congestion {
     }
 
     fn begin_anew(&mut self, now: Moment) {
-        self.judgements += 1;
+        self.judgements = self.judgements.wrapping_add(1);
         self.judged_at = now;
         (self.sent, self.repeated) = (0, 0);
         self.recovered /= 2;
@@ -131,8 +132,8 @@ impl Congestion {
 /// What one client has counted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Share {
-    judgement: u64,
-    repeated: u64,
+    judgement: u32,
+    repeated: u32,
 }
 
 /// Packets after which the losses among them are judged.
@@ -143,7 +144,7 @@ const REPEATS_MAX_PERCENT: u64 = 2;
 
 /// Repeats that one client counts in a judgement at most: it may have a small receive ring, or a bad cable,
 /// and so may another, but it takes three to be too many.
-const REPEATS_OF_ONE: u64 = 5;
+const REPEATS_OF_ONE: u32 = 5;
 
 /// After so long without too many losses they are forgotten, and so is what was sent meanwhile if it was too
 /// little to be judged. A link of 10 Mbit/s that is full is judged every 0.6 s.

@@ -43,7 +43,7 @@ impl Transfer {
         Transfer {
             window: Window::new(first, negotiated.windowsize, last),
             pacing: Pacing::default(),
-            timing: Timing::new(now, patience, negotiated.timeout()),
+            timing: Timing::new(now, patience),
             negotiated,
             length,
             answered: false,
@@ -283,7 +283,7 @@ impl Transfer {
 
     /// How long to wait for an answer to what leaves now.
     fn rto(&self) -> Duration {
-        let rto = self.timing.rto();
+        let rto = self.timing.rto(self.negotiated.timeout());
         let around_wrap = if self.window.is_around_wrap() {
             RTO_AROUND_WRAP
         } else {

@@ -10,8 +10,6 @@ use crate::moment::Moment;
 #[derive(Clone, Debug)]
 pub struct Timing {
     retransmit: Retransmit,
-    /// The longest RTO that was agreed, the `timeout` option.
-    agreed: Option<Duration>,
     /// Timeouts since the last progress.
     timeouts: u8,
     patience: Duration,
@@ -43,10 +41,9 @@ pub(super) struct Answered {
 }
 
 impl Timing {
-    pub(super) fn new(now: Moment, patience: Duration, agreed: Option<Duration>) -> Timing {
+    pub(super) fn new(now: Moment, patience: Duration) -> Timing {
         Timing {
             retransmit: Retransmit::default(),
-            agreed,
             timeouts: 0,
             patience,
             progress_at: now,
@@ -144,9 +141,9 @@ impl Timing {
         self.retransmit_at
     }
 
-    /// How long to wait for an answer to what leaves now.
-    pub(super) fn rto(&self) -> Duration {
-        self.retransmit.rto(self.agreed)
+    /// How long to wait for an answer to what leaves now; never longer than `agreed`, the `timeout` option.
+    pub(super) fn rto(&self, agreed: Option<Duration>) -> Duration {
+        self.retransmit.rto(agreed)
     }
 
     /// The smoothed round trip, once one was measured.
