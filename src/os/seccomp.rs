@@ -100,8 +100,9 @@ const CALLS: &[c_long] = &[
     libc::SYS_timerfd_settime,
     libc::SYS_clock_gettime,
     libc::SYS_restart_syscall,
-    // What the loop and its helper wait for each other with.
+    // What the loop and its helper wait for each other with; a queue that both use at once makes one give way.
     libc::SYS_futex,
+    libc::SYS_sched_yield,
     // Sockets; all there ever are speak UDP.
     libc::SYS_bind,
     libc::SYS_connect,

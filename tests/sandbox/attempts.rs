@@ -87,6 +87,10 @@ pub(crate) const ATTEMPTS: &[(&str, Attempt)] = &[
     ("read inside", |directory| {
         read(&directory.join("root/file"))
     }),
+    ("give way to a thread", |_| {
+        thread::yield_now();
+        Ok(())
+    }),
     ("read outside", |directory| read(&directory.join("secret"))),
     ("read /etc/passwd", |_| read(Path::new("/etc/passwd"))),
     ("read another release", |directory| {

@@ -140,6 +140,14 @@ fn the_files_served_can_be_read() {
     }
 }
 
+/// The standard library's queues do so while both threads use them: on a busy machine that ended the server.
+#[test]
+fn a_thread_may_give_way_to_another() {
+    for layers in [Layers::Both, Layers::Seccomp] {
+        hold(layers, &[("give way to a thread", Succeeded)]);
+    }
+}
+
 #[test]
 fn landlock_bars_every_other_file_and_all_writing() {
     hold(
