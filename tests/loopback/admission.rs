@@ -61,9 +61,13 @@ fn finish(client: &mut Client, got: Vec<u8>, bytes: &[u8]) {
     assert_same(&all, bytes);
 }
 
+/// The second block follows the first ACK at once and is the last: a pause of this process between two ACKs costs no
+/// client its slot.
+const TWO_BLOCKS: usize = 600;
+
 #[test]
 fn those_who_wait_get_no_packet_and_go_in_order() {
-    let (root, bytes) = Root::with_file(2_000);
+    let (root, bytes) = Root::with_file(TWO_BLOCKS);
     let server = Server::with(root.path(), &["-n", "1"]);
     let mut first = running(server.address());
     let mut queue: Vec<Client> = (0..5).map(|_| waiting(server.address())).collect();
@@ -88,7 +92,7 @@ fn those_who_wait_get_no_packet_and_go_in_order() {
 
 #[test]
 fn misses_and_uploads_are_answered_while_full() {
-    let (root, _) = Root::with_file(2_000);
+    let (root, _) = Root::with_file(TWO_BLOCKS);
     let server = Server::with(root.path(), &["-n", "1"]);
     let _first = running(server.address());
     let mut second = waiting(server.address());
@@ -103,7 +107,7 @@ fn misses_and_uploads_are_answered_while_full() {
 
 #[test]
 fn repeats_of_a_waiting_client_start_one_transfer() {
-    let (root, bytes) = Root::with_file(2_000);
+    let (root, bytes) = Root::with_file(TWO_BLOCKS);
     let server = Server::with(root.path(), &["-n", "1"]);
     let mut first = running(server.address());
     let mut second = waiting(server.address());
@@ -135,7 +139,7 @@ fn repeats_of_a_waiting_client_start_one_transfer() {
 /// Seen in other servers: five transfers for five equal requests. The client would notice a second port.
 #[test]
 fn five_transfers_for_five_equal_requests() {
-    let (root, bytes) = Root::with_file(2_000);
+    let (root, bytes) = Root::with_file(TWO_BLOCKS);
     let server = Server::with(root.path(), &["-n", "8"]);
     let mut client = Client::new(server.address());
     for _ in 0..5 {
@@ -177,7 +181,7 @@ fn a_client_that_closed_its_port_frees_its_slot_at_once() {
 
 #[test]
 fn clients_that_closed_their_ports_while_waiting_hold_nobody_up() {
-    let (root, bytes) = Root::with_file(2_000);
+    let (root, bytes) = Root::with_file(TWO_BLOCKS);
     let server = Server::with(root.path(), &["-n", "1"]);
     let mut first = running(server.address());
     (0..20).for_each(|_| drop(waiting(server.address())));
@@ -192,7 +196,7 @@ fn clients_that_closed_their_ports_while_waiting_hold_nobody_up() {
 
 #[test]
 fn an_error_of_the_client_frees_its_slot_at_once() {
-    let (root, bytes) = Root::with_file(2_000);
+    let (root, bytes) = Root::with_file(TWO_BLOCKS);
     let server = Server::with(root.path(), &["-n", "1"]);
     for code in [0, 3, 8] {
         let first = running(server.address());
@@ -209,7 +213,7 @@ fn an_error_of_the_client_frees_its_slot_at_once() {
 /// LPXELINUX uses one port for a whole boot and does not always acknowledge the last block.
 #[test]
 fn another_file_from_the_same_port_ends_the_old_transfer() {
-    let (root, _) = Root::with_file(2_000);
+    let (root, _) = Root::with_file(TWO_BLOCKS);
     let other = root.write("other", 300);
     let server = Server::with(root.path(), &["-n", "1"]);
     let mut client = running(server.address());
@@ -247,7 +251,7 @@ fn a_reboot_with_the_same_port_starts_again() {
 
 #[test]
 fn the_queue_has_a_bound_and_is_silent_past_it() {
-    let (root, bytes) = Root::with_file(2_000);
+    let (root, bytes) = Root::with_file(TWO_BLOCKS);
     let server = Server::with(root.path(), &["-n", "1", "-q", "2"]);
     let mut first = running(server.address());
     let mut queue: Vec<Client> = (0..4).map(|_| waiting(server.address())).collect();
@@ -269,7 +273,7 @@ fn the_queue_has_a_bound_and_is_silent_past_it() {
 /// milliseconds; that does not mean that it asks from another port after the next few.
 #[test]
 fn several_clients_behind_one_address_all_have_their_turn() {
-    let (root, bytes) = Root::with_file(2_000);
+    let (root, bytes) = Root::with_file(TWO_BLOCKS);
     let server = Server::with(root.path(), &["-n", "1"]);
     let mut first = running(server.address());
     let mut queue: Vec<Client> = Vec::new();
