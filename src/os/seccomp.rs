@@ -133,7 +133,6 @@ const CALLS: &[c_long] = &[
     libc::SYS_brk,
     libc::SYS_getrusage,
     libc::SYS_madvise,
-    libc::SYS_mincore,
     libc::SYS_mremap,
     libc::SYS_munmap,
     // The runtime: seeds of hash maps, the end of the process, and that of a faulty one.
@@ -170,8 +169,6 @@ const CALLS_WITH_ARGUMENTS: &[(c_long, &[Condition])] = &[
     (libc::SYS_mprotect, &[without(2, libc::PROT_EXEC)]),
     // A build with debug assertions looks whether a descriptor is open before it closes it.
     (libc::SYS_fcntl, &[is(1, libc::F_GETFD)]),
-    // A file that several wait for is opened once.
-    (libc::SYS_fcntl, &[is(1, libc::F_DUPFD_CLOEXEC)]),
     // How a program that finds a fault in itself ends: abort(3), and the handler that reports a stack
     // overflow.
     (libc::SYS_tgkill, &[is(2, libc::SIGABRT)]),
