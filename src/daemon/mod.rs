@@ -483,7 +483,7 @@ fn bound_by_machine(
     Ok(limits)
 }
 
-/// The length of the queue on a machine with so many bytes of memory.
+/// The length of the queue on a machine with this much memory, in bytes.
 fn queue_within(memory: u64, usual: usize) -> usize {
     let share = u128::from(memory.min(MEMORY_USUAL));
     let queue = usual as u128 * share / u128::from(MEMORY_USUAL);

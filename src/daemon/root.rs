@@ -53,7 +53,7 @@ impl RootWatch {
         (now < until).then_some(until)
     }
 
-    /// Tells the log what the helper saw. Returns the names of the root if it is another one now.
+    /// Logs what the helper saw. Returns the names of the root if it is another one now.
     pub(super) fn saw(
         &mut self,
         now: Moment,

@@ -84,7 +84,7 @@ fn a_host_that_loses_all_large_blocks_of_two_transfers_gets_small_ones() {
         assert_eq!(lab.world.lost_reported, [port(2)]);
         assert_eq!(begin_with(&mut lab, port(3), options), 512);
         assert_eq!(begin(&mut lab, client(2)), 1468, "another host");
-        // Whoever asks for less gets that.
+        // A client that asks for less gets that.
         let small = &[("blksize", "400")];
         assert_eq!(begin_with(&mut lab, port(4), small), 400);
         lab.pass(seconds(1));
@@ -130,7 +130,7 @@ fn one_transfer_is_not_enough_nor_are_two_with_another_between_that_went_well() 
     assert_eq!(lab.world.lost_reported, []);
 }
 
-/// Whoever asked again, sent an ERROR, closed its port or moved on was not silent.
+/// A client that asked again, sent an ERROR, closed its port or moved on was not silent.
 #[test]
 fn who_is_not_silent_to_the_end_does_not_count() {
     type End = (&'static str, fn(&mut Lab));

@@ -16,7 +16,7 @@ pub(crate) struct Lab<S> {
     pub(crate) world: World<S>,
     pub(crate) limits: Limits,
     turns: u64,
-    /// The server is audited in every so many turns: in each, but where thousands of clients make that too slow.
+    /// The server is audited once in this number of turns: in each, but where thousands of clients make that too slow.
     pub(crate) audited_every: u64,
 }
 

@@ -1,7 +1,7 @@
 //! The world around a server: files that are only sizes, sockets, what fails, and books of all of it.
 //!
 //! A number is open once and closed once, and nothing is sent to a closed one, nor to a full one; answers leave
-//! from an address that was asked; whoever never answered is sent little; a request draws one ERROR at most; no
+//! from an address that was asked; a client that never answered is sent little; a request draws one ERROR at most; no
 //! block lies beyond the end of its file. A server that breaks any of it ends the test.
 
 use std::collections::{HashMap, HashSet};
@@ -44,7 +44,7 @@ pub(crate) struct World<S> {
     pub(crate) unreachable: HashSet<Peer>,
     /// Peers whose port is closed: a send fails.
     pub(crate) closed_ports: HashSet<Peer>,
-    /// Peers whose socket takes only so many packets more.
+    /// Peers whose socket takes only this number of packets more.
     pub(crate) room: HashMap<Peer, u16>,
 
     // The books.

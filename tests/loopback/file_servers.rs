@@ -93,7 +93,7 @@ fn a_look_at_a_root_that_is_not_answered_stops_nobody() {
             fetch(server.address(), &wish).unwrap();
             let (mut running, download) = go_halfway(Client::new(server.address()), &wish);
             disk.hang();
-            // Whoever comes lets the server look, once a second.
+            // Any request lets the server look, once a second.
             let waits = eventually("a look", PATIENCE, || {
                 let began_at = Instant::now();
                 assert_same(&fetch_bytes(server.address(), "file")[..9], &bytes[..9]);

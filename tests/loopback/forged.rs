@@ -351,7 +351,7 @@ fn name_of(number: usize) -> String {
 
 const FORGED_PER_SECOND: u32 = 1000;
 
-/// Whoever asked once is forgotten after 10 s.
+/// A client that asked once is forgotten after 10 s.
 const REMEMBERED: Duration = Duration::from_secs(12);
 
 /// How long the honest machines may take at most; all it says is that they come to their end.

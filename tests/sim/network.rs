@@ -538,7 +538,7 @@ impl Site for Cables {
 }
 
 impl Network {
-    /// Time goes on, to so many nanoseconds since the beginning.
+    /// Time goes on, to this number of nanoseconds since the beginning.
     pub(crate) fn set_clock(&mut self, clock: u64) {
         self.clock = clock;
         self.now = moment(clock);
