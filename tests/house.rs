@@ -49,10 +49,10 @@ const SYSTEM_CALLS: &str = "all system calls are in one room";
 /// Rooms that are read together, and the lines they may have that are neither blank nor in-file tests. A budget
 /// is raised only here, with its reason.
 const BUDGETS: &[(&[&str], usize)] = &[
-    // 2,700 are wanted.
-    (&["server"], 3_870),
-    // 1,300, and what both directions share in a file of its own.
-    (&["transfer"], 1_360),
+    // 2,700 are wanted; and uploads.
+    (&["server"], 4_250),
+    // 1,300, what both directions share in a file of its own, and the receiving half.
+    (&["transfer"], 1_720),
     // 2,900, the walk of --check, the helper thread with what lets the loop never wait for a disk nor ask a server of
     // files, and the ways of starting: sockets that are handed over, the background, syslog, sd_notify.
     (&["os"], 4_340),

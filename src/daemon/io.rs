@@ -23,11 +23,12 @@ use crate::os::listener::Listener;
 use crate::os::poll::{Poll, Source};
 use crate::os::socket::ClientSocket;
 use crate::server::{
-    Awaited, Event, Incoming, Io, Local, Opened, Opening, REPLY_MAX, Unopened, Unsent,
+    Awaited, Created, Event, Incoming, Io, Local, Opened, Opening, Room, Unopened, Unsent,
+    Unstored, Upload,
 };
 use crate::transfer::options::{BLKSIZE_DEFAULT, OACK_MAX};
 use crate::transfer::{Datagrams, Departed};
-use crate::wire::{ERROR_PACKET_MAX, Mode, Peer, Refusal, write_error};
+use crate::wire::{ERROR_PACKET_MAX, Mode, Peer, Refusal, ack_packet, write_error};
 
 /// Everything outside of the server.
 #[derive(Debug)]
@@ -274,6 +275,7 @@ impl Io for World {
                 let length = negotiated.write_oack(&mut buffer);
                 connection.send_whole(&buffer[..length])
             }
+            Datagrams::Ack(block) => connection.send_whole(&ack_packet(block)),
             Datagrams::Error(refusal) => {
                 let mut buffer = [0; ERROR_PACKET_MAX];
                 let length = write_error(refusal, &mut buffer);
@@ -302,7 +304,7 @@ impl Io for World {
         }
     }
 
-    fn receive(&mut self, client: usize, buffer: &mut [u8; REPLY_MAX]) -> Incoming {
+    fn receive(&mut self, client: usize, buffer: &mut [u8]) -> Incoming {
         let Some(connection) = self.connections.get_mut(client).and_then(Option::as_mut) else {
             return Incoming::Nothing;
         };
@@ -342,6 +344,20 @@ impl Io for World {
             self.unread.push(client);
         }
     }
+
+    fn find_upload(&mut self, _upload: Upload<'_>) -> Result<(), Unopened> {
+        Err(Unopened::Refused(Refusal::ReadOnly))
+    }
+
+    fn create(&mut self, _client: usize, _upload: Upload<'_>) -> Result<Created, Unopened> {
+        Err(Unopened::Refused(Refusal::ReadOnly))
+    }
+
+    fn store(&mut self, _client: usize, _bytes: &[u8]) -> Result<Room, Unstored> {
+        Err(Unstored::Failed(Refusal::ReadOnly))
+    }
+
+    fn finish(&mut self, _client: usize) {}
 
     fn close(&mut self, client: usize) {
         self.connections[client] = None;

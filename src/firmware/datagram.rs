@@ -15,6 +15,8 @@ pub enum Packet<'a> {
         /// Bytes of payload.
         length: u16,
     },
+    /// The server has everything up to this block, modulo 65536.
+    Ack(u16),
     /// The server refuses or gives up.
     Error {
         /// The error code.
@@ -32,6 +34,7 @@ impl Packet<'_> {
                 block: number?,
                 length: u16::try_from(rest.len() - 2).ok()?,
             }),
+            ACK => Some(Packet::Ack(number?)),
             ERROR => Some(Packet::Error { code: number? }),
             OACK => Some(Packet::Oack(rest)),
             _ => None,

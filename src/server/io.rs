@@ -1,9 +1,11 @@
 //! What the server asks of the world, and what it reports.
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use super::Local;
 use crate::name::FileName;
+use crate::transfer::options::BUFFERED_WINDOW_MAX;
 use crate::transfer::{Datagrams, Departed, Negotiated, Outcome};
 use crate::wire::{Malformed, Mode, Peer, Refusal};
 
@@ -31,6 +33,48 @@ pub struct Opened {
     pub length: Option<u64>,
     /// Bytes that one packet carries to this client without fragments; `None` if that is no matter.
     pub payload_max: Option<u16>,
+}
+
+/// A request that gets a socket, and whose file is received.
+#[derive(Clone, Copy, Debug)]
+pub struct Upload<'a> {
+    /// Who asked.
+    pub peer: Peer,
+    /// Which address it asked.
+    pub local: Local,
+    /// Under which name.
+    pub name: FileName<'a>,
+    /// How it comes: octet or netascii.
+    pub mode: Mode,
+    /// The block size asked for: whether the path carries it matters only above 512 bytes.
+    pub blksize: u16,
+    /// Bytes of the file, as the client says (`tsize`, which is not 0). Nothing is allocated by it.
+    pub announced: Option<NonZero<u64>>,
+}
+
+/// A socket for an upload. Nothing lies on the disk before [`Io::store`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Created {
+    /// As in [`Opened`].
+    pub payload_max: Option<u16>,
+}
+
+/// How much can be stored now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Room {
+    /// One window more, of at most [`UPLOAD_WINDOW_MAX`] bytes.
+    ForWindow,
+    /// Less: what was stored is acknowledged after [`super::Server::on_room`].
+    Wanting,
+}
+
+/// Why a block was not stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unstored {
+    /// Memory for uploads is short: the block is as good as lost, until [`super::Server::on_room`].
+    Full,
+    /// The upload is over, and the client gets an ERROR.
+    Failed(Refusal),
 }
 
 /// Why a file was not opened or found.
@@ -88,8 +132,12 @@ pub enum Incoming {
     Nothing,
 }
 
-/// Bytes that are read of a reply: an ACK has 4, and of an ERROR the code counts and a short text.
+/// Bytes that are read of a reply: an ACK has 4, and of an ERROR the code counts and a short text. Of one who sends
+/// blocks more is read.
 pub const REPLY_MAX: usize = 128;
+
+/// Bytes in a window of an upload, at most: so much is kept in memory for a client until it is written.
+pub const UPLOAD_WINDOW_MAX: usize = BUFFERED_WINDOW_MAX as usize;
 
 /// Everything that a server can do to the world. A client is named by its number, which is small and
 /// is used again after [`Io::close`].
@@ -116,16 +164,39 @@ pub trait Io {
     /// Answers a request with an ERROR, from the address it was sent to.
     fn refuse(&mut self, peer: Peer, local: Local, refusal: Refusal);
 
-    /// Takes the next datagram out of the socket of `client`. A world that delivers each by
-    /// [`super::Server::on_reply`] has nothing to take.
-    fn receive(&mut self, _client: usize, _buffer: &mut [u8; REPLY_MAX]) -> Incoming {
+    /// Takes the next datagram out of the socket of `client`, as much of it as `buffer` holds. A world that delivers
+    /// each by [`super::Server::on_reply`] has nothing to take.
+    fn receive(&mut self, _client: usize, _buffer: &mut [u8]) -> Incoming {
         Incoming::Nothing
     }
 
     /// The socket of `client` is to be read: an answer is overdue, and it may not have been read to its end.
     fn read_again(&mut self, _client: usize) {}
 
-    /// Closes what [`Io::open`] opened.
+    /// Looks whether a file of that name could be written now.
+    ///
+    /// # Errors
+    /// As [`Io::create`], but never [`Unopened::Unreachable`].
+    fn find_upload(&mut self, upload: Upload<'_>) -> Result<(), Unopened>;
+
+    /// Opens a socket for `client`, whose file is received. Its address may be forged: nothing is created yet.
+    ///
+    /// # Errors
+    /// As [`Io::open`].
+    fn create(&mut self, client: usize, upload: Upload<'_>) -> Result<Created, Unopened>;
+
+    /// Takes the next bytes of an upload, as they came: the payload of one block, in order. The first call begins the
+    /// file. Should it fail later, the world calls [`super::Server::on_stored`] at any time.
+    ///
+    /// # Errors
+    /// [`Unstored`]; then nothing of the block was taken.
+    fn store(&mut self, client: usize, bytes: &[u8]) -> Result<Room, Unstored>;
+
+    /// All of an upload was stored. The world calls [`super::Server::on_stored`] once it is safe on the disk under
+    /// its name, or if that failed.
+    fn finish(&mut self, client: usize);
+
+    /// Closes what [`Io::open`] or [`Io::create`] opened. An upload that is not on the disk yet is thrown away.
     fn close(&mut self, client: usize);
 
     /// Takes note of something for the log.

@@ -45,12 +45,13 @@ use slab::Slab;
 use crate::moment::Moment;
 use crate::name::RootPrefixes;
 use crate::transfer::{Datagrams, Departed, Negotiated, Outcome};
-use crate::wire::{Malformed, Peer};
+use crate::wire::{Malformed, Peer, Refusal};
 use change::Count;
 use client::{Client, Output, Stage};
 use congestion::Congestion;
 pub use io::{
-    Awaited, Event, Heard, Incoming, Io, Opened, Opening, REPLY_MAX, Report, Unopened, Unsent,
+    Awaited, Created, Event, Heard, Incoming, Io, Opened, Opening, REPLY_MAX, Report, Room,
+    UPLOAD_WINDOW_MAX, Unopened, Unsent, Unstored, Upload,
 };
 use keepalive::Keepalive;
 use lending::Lending;
@@ -150,6 +151,19 @@ impl Server {
             blocked.output = Output::Ready;
             self.ready.push_back(client);
         }
+    }
+
+    /// There is room for one window more of what `client` sends, where [`Io::store`] had none.
+    pub fn on_room(&mut self, _now: Moment, _io: &mut impl Io, _client: usize) {}
+
+    /// The upload of `client` is safe on the disk, or it failed, at whatever time.
+    pub fn on_stored(
+        &mut self,
+        _now: Moment,
+        _io: &mut impl Io,
+        _client: usize,
+        _stored: Result<(), Refusal>,
+    ) {
     }
 
     // What is due.

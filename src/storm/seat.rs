@@ -155,7 +155,7 @@ impl Seat {
                 Use::OutOfOrder
             }
             (Packet::Data { .. }, _) => Use::Duplicate,
-            (Packet::Oack(_) | Packet::Error { .. }, _) => {
+            (Packet::Oack(_) | Packet::Ack(_) | Packet::Error { .. }, _) => {
                 self.track.answered(now);
                 Use::NoData
             }

@@ -100,6 +100,8 @@ pub enum Datagrams<'t> {
     Oack(&'t Negotiated),
     /// One DATA packet for each of these blocks.
     Data(Blocks),
+    /// An ACK of everything up to this block, modulo 65,536.
+    Ack(u16),
     /// An ERROR packet; the transfer ends with it.
     Error(Refusal),
 }

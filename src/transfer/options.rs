@@ -19,9 +19,9 @@ pub const BLKSIZE_MIN: u16 = 8;
 /// Greatest block size (RFC 2348).
 pub const BLKSIZE_MAX: u16 = 65464;
 
-/// Most bytes in a window of netascii, unless one block is more: so much of it is kept in memory for each
-/// client, whatever it asks for.
-pub const TEXT_WINDOW_MAX: u16 = u16::MAX;
+/// Most bytes in a window of netascii, or of an upload: so much of it is kept in memory for each client, whatever it
+/// asks for.
+pub const BUFFERED_WINDOW_MAX: u16 = u16::MAX;
 
 /// What the operator grants at most.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -241,7 +241,10 @@ impl Wanted {
         // Text is kept in memory until it is acknowledged, octets are not.
         let max_windowsize = match size {
             Some(_) => terms.max_windowsize,
-            None => terms.max_windowsize.min(TEXT_WINDOW_MAX / blksize).max(1),
+            None => terms
+                .max_windowsize
+                .min(BUFFERED_WINDOW_MAX / blksize)
+                .max(1),
         };
         Negotiated {
             blksize,

@@ -1,4 +1,4 @@
-//! What the server sends besides file bytes: the header of DATA and whole ERROR packets.
+//! What the server sends besides file bytes: the header of DATA, and whole ACK and ERROR packets.
 //!
 //! The OACK is built where its options are known, in `transfer::options`.
 
@@ -19,6 +19,13 @@ impl DataHeader {
         let [first, second] = opcode::DATA.to_be_bytes();
         DataHeader([first, second, high, low])
     }
+}
+
+/// An ACK of this block, modulo 65,536.
+pub fn ack_packet(block: u16) -> [u8; 4] {
+    let [first, second] = opcode::ACK.to_be_bytes();
+    let [high, low] = block.to_be_bytes();
+    [first, second, high, low]
 }
 
 /// A buffer of this size holds any ERROR packet that [`write_error`] makes.

@@ -13,7 +13,7 @@ pub mod request;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
-pub use header::{DataHeader, ERROR_PACKET_MAX, write_error};
+pub use header::{DataHeader, ERROR_PACKET_MAX, ack_packet, write_error};
 pub use reply::Reply;
 pub use request::{Direction, Mode, Request};
 
@@ -103,6 +103,16 @@ pub enum Refusal {
     ReadFailed,
     /// The file was written to, or cut short, while it was being sent.
     FileChanged,
+    /// A write request: there is no such directory.
+    NoDirectory,
+    /// A write request: somebody else is writing the file.
+    BeingWritten,
+    /// A write request, or a block of it: no room on the disk, or more than is allowed.
+    NoSpace,
+    /// Writing the file failed.
+    WriteFailed,
+    /// A block of a write request is longer than agreed.
+    LongBlock,
 }
 
 impl Refusal {
@@ -117,9 +127,12 @@ impl Refusal {
             | Refusal::NotAFile
             | Refusal::NoAccess
             | Refusal::NotPublic
-            | Refusal::ReadOnly => 2,
-            Refusal::MailMode | Refusal::UnknownMode => 4,
-            Refusal::ReadFailed | Refusal::FileChanged => 0,
+            | Refusal::ReadOnly
+            | Refusal::NoDirectory
+            | Refusal::BeingWritten => 2,
+            Refusal::NoSpace => 3,
+            Refusal::MailMode | Refusal::UnknownMode | Refusal::LongBlock => 4,
+            Refusal::ReadFailed | Refusal::FileChanged | Refusal::WriteFailed => 0,
         }
     }
 
@@ -138,6 +151,11 @@ impl Refusal {
             Refusal::UnknownMode => "unknown transfer mode",
             Refusal::ReadFailed => "file changed or could not be read",
             Refusal::FileChanged => "file changed while it was sent",
+            Refusal::NoDirectory => "no such directory",
+            Refusal::BeingWritten => "another upload of this file is under way",
+            Refusal::NoSpace => "disk full or file too large",
+            Refusal::WriteFailed => "file could not be written",
+            Refusal::LongBlock => "block longer than agreed",
         }
     }
 }

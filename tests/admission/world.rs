@@ -138,6 +138,7 @@ impl Site for Record {
                 Packet::Oack
             }
             Datagram::Data { block, .. } => Packet::Data(block),
+            Datagram::Ack(_) => panic!("nobody writes here"),
             Datagram::Error(refusal) => Packet::Error(refusal),
         };
         self.deeds.push(Deed::Sent(told, packet));

@@ -30,6 +30,7 @@ pub(crate) enum Packet {
         block: u64,
         length: u64,
     },
+    Ack(u16),
     Error(Refusal),
 }
 
@@ -57,6 +58,7 @@ impl Site for Unnamed {
                 block,
                 length: length.into(),
             },
+            Datagram::Ack(block) => Packet::Ack(block),
             Datagram::Error(refusal) => Packet::Error(refusal),
         };
         self.left.push_back((socket.told_peer(), packet));

@@ -173,7 +173,7 @@ impl Path {
             let blocks = match datagrams {
                 Datagrams::Oack(_) => 0..1,
                 Datagrams::Data(blocks) => blocks.first..blocks.first + u64::from(blocks.count),
-                Datagrams::Error(refusal) => panic!("an ERROR leaves: {refusal:?}"),
+                Datagrams::Ack(_) | Datagrams::Error(_) => panic!("{datagrams:?} leaves"),
             };
             let packets = u16::try_from(blocks.end - blocks.start).unwrap();
             for block in blocks {

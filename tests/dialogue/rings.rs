@@ -156,7 +156,7 @@ fn send(gap: Gap, cable: Cable, window: u16, ring: usize, blocks: u64) -> (f64, 
                     sent += u64::from(of.count);
                     of.count
                 }
-                Datagrams::Error(refusal) => panic!("{refusal:?}"),
+                Datagrams::Ack(_) | Datagrams::Error(_) => panic!("{datagrams:?}"),
             };
             transfer.sent(now, Departed { packets, end: None });
         }

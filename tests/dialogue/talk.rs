@@ -250,7 +250,7 @@ impl Talk {
                     }
                 }
                 Datagrams::Data(blocks) => self.send_blocks(blocks),
-                Datagrams::Error(refusal) => panic!("an ERROR leaves: {refusal:?}"),
+                Datagrams::Ack(_) | Datagrams::Error(_) => panic!("{datagrams:?} leaves"),
             };
             self.packets += u64::from(departed.packets);
             if self.room < u16::MAX {

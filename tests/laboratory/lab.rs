@@ -73,6 +73,10 @@ impl<S: Site> Lab<S> {
     pub(crate) fn wake(&mut self) {
         self.turns += 1;
         assert!(self.turns <= TURNS_MAX, "the server never comes to rest");
+        while let Some((client, stored)) = self.world.take_stored() {
+            let now = self.world.now;
+            self.server.on_stored(now, &mut self.world, client, stored);
+        }
         self.server.on_wakeup(self.world.now, &mut self.world);
         if self.turns.is_multiple_of(self.audited_every) {
             self.server.audit(self.world.now);
@@ -108,7 +112,22 @@ impl<S: Site> Lab<S> {
     /// The server would not sleep now.
     pub(crate) fn wants_a_turn(&self) -> bool {
         let is_due = |at| at <= self.world.now;
-        self.server.has_ready() || self.server.next_wakeup().is_some_and(is_due)
+        self.server.has_ready() || self.next_wakeup().is_some_and(is_due)
+    }
+
+    /// When the next turn is, if nothing comes.
+    fn next_wakeup(&self) -> Option<Moment> {
+        let both = [self.server.next_wakeup(), self.world.next_stored()];
+        both.into_iter().flatten().min()
+    }
+
+    /// There is room again for what a peer sends.
+    pub(crate) fn has_room(&mut self, peer: Peer) {
+        self.world.wanting.remove(&peer);
+        self.world.full.remove(&peer);
+        if let Some(client) = self.world.client_of(peer) {
+            self.server.on_room(self.world.now, &mut self.world, client);
+        }
     }
 
     // Time.
@@ -116,7 +135,7 @@ impl<S: Site> Lab<S> {
     /// Lets time pass, with turns whenever the server asked for one, and at the end.
     pub(crate) fn pass_until(&mut self, until: Moment) {
         assert!(self.world.now <= until, "time does not go back");
-        while let Some(wakeup) = self.server.next_wakeup()
+        while let Some(wakeup) = self.next_wakeup()
             && wakeup <= until
         {
             self.world.now = self.world.now.max(wakeup);
@@ -133,7 +152,7 @@ impl<S: Site> Lab<S> {
     /// Lets time pass until the server would sleep for ever. Returns how many turns that took.
     pub(crate) fn wakeups_until_asleep(&mut self) -> u64 {
         let turns_before = self.turns;
-        while let Some(wakeup) = self.server.next_wakeup() {
+        while let Some(wakeup) = self.next_wakeup() {
             self.world.now = self.world.now.max(wakeup);
             self.come_to_rest();
         }

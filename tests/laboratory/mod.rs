@@ -18,5 +18,5 @@ mod site;
 mod world;
 
 pub(crate) use lab::Lab;
-pub(crate) use site::{Datagram, File, LOCAL, Site, Socket, Stream, host, older};
+pub(crate) use site::{Datagram, File, LOCAL, Site, Socket, Stored, Stream, host, older};
 pub(crate) use world::World;

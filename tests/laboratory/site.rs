@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ripple_tftpd::moment::Moment;
-use ripple_tftpd::server::{Event, Incoming, Local, REPLY_MAX, Unopened, Unsent};
+use ripple_tftpd::server::{Event, Incoming, Local, Unopened, Unsent};
 use ripple_tftpd::transfer::Negotiated;
 use ripple_tftpd::wire::{Mode, Peer, Refusal};
 
@@ -44,7 +44,7 @@ pub(crate) trait Site {
     fn refuse(&mut self, _: Moment, _: Peer, _: Refusal) {}
 
     /// As `Io::receive`.
-    fn receive(&mut self, _client: usize, _: &mut [u8; REPLY_MAX]) -> Incoming {
+    fn receive(&mut self, _client: usize, _: &mut [u8]) -> Incoming {
         Incoming::Nothing
     }
 
@@ -68,6 +68,7 @@ pub(crate) enum Datagram<'a> {
         offset: u64,
         length: u16,
     },
+    Ack(u16),
     Error(Refusal),
 }
 
@@ -77,6 +78,22 @@ pub(crate) struct File {
     pub(crate) number: u16,
     /// In bytes.
     pub(crate) size: u64,
+}
+
+/// What an upload has instead.
+pub(super) const NO_FILE: File = File {
+    number: u16::MAX,
+    size: 0,
+};
+
+/// What was stored of an upload.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Stored {
+    pub(crate) bytes: Vec<u8>,
+    /// Those of them that are in memory only.
+    pub(super) unwritten: usize,
+    pub(super) has_ended: bool,
+    pub(super) is_safe: bool,
 }
 
 /// What is sent of a file.
@@ -107,9 +124,10 @@ pub(crate) struct Socket {
     pub(crate) blksize: u16,
     pub(crate) file: File,
     pub(super) length: u64,
+    pub(crate) upload: Option<Stored>,
     /// Another one was opened for the same peer since.
     pub(super) is_older: bool,
-    /// The block that was sent last.
+    /// The block that was sent last, or stored last.
     pub(crate) block: u64,
     /// It took nothing more and did not become writable yet.
     pub(super) is_full: bool,

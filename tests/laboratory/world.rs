@@ -2,21 +2,24 @@
 //!
 //! A number is open once and closed once, and nothing is sent to a closed one, nor to a full one; answers leave
 //! from an address that was asked; a client that never answered is sent little; a request draws one ERROR at most; no
-//! block lies beyond the end of its file. A server that breaks any of it ends the test.
+//! block lies beyond the end of its file. Of an upload nothing is created before its client has answered, what is
+//! acknowledged was stored, and what is acknowledged last is on the disk. A server that breaks any of it ends the test.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 use ripple_tftpd::moment::Moment;
 use ripple_tftpd::name::FileName;
 use ripple_tftpd::server::{
-    Event, Incoming, Io, Local, Opened, Opening, REPLY_MAX, Unopened, Unsent,
+    Created, Event, Incoming, Io, Local, Opened, Opening, Room, UPLOAD_WINDOW_MAX, Unopened,
+    Unsent, Unstored, Upload,
 };
 use ripple_tftpd::transfer::options::{BLKSIZE_MAX, BLKSIZE_MIN, OACK_MAX};
 use ripple_tftpd::transfer::{Blocks, DATA_SENDINGS, Datagrams, Departed, OACK_SENDINGS};
 use ripple_tftpd::wire::{Mode, Peer, Refusal};
 
-use super::site::{Datagram, File, OLDER, Site, Socket};
+use super::site::{Datagram, File, NO_FILE, OLDER, Site, Socket, Stored, Stream};
 
 /// What the server acts on. What is particular is found as if it were the world's own.
 #[derive(Debug)]
@@ -46,6 +49,21 @@ pub(crate) struct World<S> {
     pub(crate) closed_ports: HashSet<Peer>,
     /// Peers whose socket takes only this number of packets more.
     pub(crate) room: HashMap<Peer, u16>,
+
+    // The disk that is written to.
+    /// Uploads are on.
+    pub(crate) takes_uploads: bool,
+    /// How long it takes until a file that has ended is safe.
+    pub(crate) disk_takes: Duration,
+    /// Files that cannot be written to their end, and why.
+    pub(crate) unwritable: HashMap<Vec<u8>, Refusal>,
+    /// Peers for whose next window there is no room, and those for whose next block there is none.
+    pub(crate) wanting: HashSet<Peer>,
+    pub(crate) full: HashSet<Peer>,
+    /// Files that were uploaded.
+    pub(crate) uploaded: HashMap<Vec<u8>, Vec<u8>>,
+    /// Sockets with files that have ended, and when these are safe.
+    finishing: Vec<(Moment, usize)>,
 
     // The books.
     /// By the server's number of the client.
@@ -79,6 +97,13 @@ impl<S> World<S> {
             unreachable: HashSet::new(),
             closed_ports: HashSet::new(),
             room: HashMap::new(),
+            takes_uploads: false,
+            disk_takes: Duration::ZERO,
+            unwritable: HashMap::new(),
+            wanting: HashSet::new(),
+            full: HashSet::new(),
+            uploaded: HashMap::new(),
+            finishing: Vec::new(),
             sockets: Vec::new(),
             by_peer: HashMap::new(),
             opened: 0,
@@ -160,6 +185,28 @@ impl<S> World<S> {
         asked.is_some_and(|asked| asked.contains(&local))
     }
 
+    // Uploads.
+
+    /// When the next upload that has ended is safe, or fails.
+    pub(crate) fn next_stored(&self) -> Option<Moment> {
+        self.finishing.iter().map(|&(at, _)| at).min()
+    }
+
+    /// Takes the next of those that are due: its client, and what became of it.
+    pub(crate) fn take_stored(&mut self) -> Option<(usize, Result<(), Refusal>)> {
+        let due = self.finishing.iter().position(|&(at, _)| at <= self.now)?;
+        let (_, client) = self.finishing.remove(due);
+        let socket = self.sockets[client].as_mut().expect("it is open");
+        if let Some(&refusal) = self.unwritable.get(&socket.name) {
+            return Some((client, Err(refusal)));
+        }
+        let upload = socket.upload.as_mut().expect("it is an upload");
+        upload.is_safe = true;
+        self.uploaded
+            .insert(socket.name.clone(), upload.bytes.clone());
+        Some((client, Ok(())))
+    }
+
     // What is about to arrive.
 
     /// A datagram on a listening socket.
@@ -227,6 +274,54 @@ impl<S: Site> World<S> {
         found.ok_or(Unopened::Refused(Refusal::NotFound))
     }
 
+    fn look_upload_up(&mut self, name: FileName<'_>) -> Result<(), Unopened> {
+        match self.look_up(name) {
+            Ok(_) | Err(Unopened::Refused(Refusal::NotFound)) if self.takes_uploads => Ok(()),
+            Ok(_) => Err(Unopened::Refused(Refusal::ReadOnly)),
+            Err(Unopened::Refused(Refusal::NotFound)) => Err(Unopened::Refused(Refusal::ReadOnly)),
+            Err(unopened) => Err(unopened),
+        }
+    }
+
+    fn looked_up<T>(&mut self, client: usize, result: Result<T, Unopened>) -> Result<T, Unopened> {
+        if matches!(result, Err(Unopened::Busy(_))) {
+            self.asked_busy.push(client);
+        }
+        result
+    }
+
+    fn connect(
+        &mut self,
+        client: usize,
+        local: Local,
+        socket: &Socket,
+    ) -> Result<Stream, Unopened> {
+        let peer = socket.peer;
+        assert!(
+            self.socket(client).is_none(),
+            "client {client} is opened twice"
+        );
+        assert!(self.has_asked(peer, local), "it was asked elsewhere");
+        if self.unreachable.contains(&peer) {
+            return Err(Unopened::Unreachable);
+        }
+        self.site.open(client, socket)
+    }
+
+    fn keep(&mut self, client: usize, socket: Socket) {
+        let peer = socket.peer;
+        if self.sockets.len() <= client {
+            self.sockets.resize_with(client + 1, || None);
+        }
+        self.sockets[client] = Some(socket);
+        self.opened += 1;
+        let of_peer = self.by_peer.entry(peer).or_default();
+        of_peer.push(client);
+        let is_third = of_peer.len() > 2;
+        assert!(self.is_lenient || !is_third, "a third socket for {peer}");
+        self.mark_older(peer);
+    }
+
     fn send_one(&mut self, client: usize, datagram: Datagram<'_>) -> Result<(), Unsent> {
         let socket = self.sockets[client].as_mut().expect("it is open");
         let room = self.room.get_mut(&socket.peer);
@@ -241,8 +336,11 @@ impl<S: Site> World<S> {
         let sendings = match datagram {
             Datagram::Oack(..) => OACK_SENDINGS,
             Datagram::Data { .. } => DATA_SENDINGS,
+            Datagram::Ack(_) => 1,
             Datagram::Error(_) => return Ok(()),
         };
+        // A writer asks again by itself.
+        let sendings = if socket.upload.is_some() { 1 } else { sendings };
         if !socket.was_heard && !self.is_lenient {
             socket.sent_unheard += 1;
             assert!(
@@ -251,6 +349,18 @@ impl<S: Site> World<S> {
             );
         }
         Ok(())
+    }
+
+    /// What is acknowledged was stored.
+    fn check_ack(&self, client: usize, block: u16) {
+        let socket = self.socket(client).expect("it is open");
+        let upload = socket.upload.as_ref().expect("blocks came from it");
+        let [.., high, low] = socket.block.to_be_bytes();
+        assert_eq!(block.to_be_bytes(), [high, low], "not the last in order");
+        assert!(
+            upload.is_safe || !upload.has_ended,
+            "the last ACK before the file is safe"
+        );
     }
 
     fn send_blocks(&mut self, client: usize, blocks: Blocks) -> Result<Departed, Unsent> {
@@ -302,20 +412,9 @@ impl<S: Site> Io for World<S> {
             mode,
             blksize,
         } = opening;
-        assert!(
-            self.socket(client).is_none(),
-            "client {client} is opened twice"
-        );
-        assert!(self.has_asked(peer, local), "it was asked elsewhere");
         assert!(BLKSIZE_MIN <= blksize && blksize <= BLKSIZE_MAX);
         let looked_up = self.look_up(name);
-        if looked_up == Err(Unopened::Busy(None)) {
-            self.asked_busy.push(client);
-        }
-        let file = looked_up?;
-        if self.unreachable.contains(&peer) {
-            return Err(Unopened::Unreachable);
-        }
+        let file = self.looked_up(client, looked_up)?;
         let mut socket = Socket {
             opened_at: self.now,
             peer,
@@ -324,6 +423,7 @@ impl<S: Site> Io for World<S> {
             blksize,
             file,
             length: file.size,
+            upload: None,
             is_older: false,
             block: 0,
             is_full: false,
@@ -331,23 +431,81 @@ impl<S: Site> Io for World<S> {
             sent_unheard: 0,
             repeats: 0,
         };
-        let stream = self.site.open(client, &socket)?;
+        let stream = self.connect(client, local, &socket)?;
         socket.length = stream.length;
-        if self.sockets.len() <= client {
-            self.sockets.resize_with(client + 1, || None);
-        }
-        self.sockets[client] = Some(socket);
-        self.opened += 1;
-        let of_peer = self.by_peer.entry(peer).or_default();
-        of_peer.push(client);
-        let is_third = of_peer.len() > 2;
-        assert!(self.is_lenient || !is_third, "a third socket for {peer}");
-        self.mark_older(peer);
+        self.keep(client, socket);
         Ok(Opened {
             size: file.size,
             length: (mode == Mode::Octet).then_some(stream.length),
             payload_max: stream.payload_max,
         })
+    }
+
+    fn find_upload(&mut self, upload: Upload<'_>) -> Result<(), Unopened> {
+        self.look_upload_up(upload.name)
+    }
+
+    fn create(&mut self, client: usize, upload: Upload<'_>) -> Result<Created, Unopened> {
+        let Upload {
+            peer,
+            local,
+            name,
+            mode,
+            blksize,
+            announced: _,
+        } = upload;
+        assert!(BLKSIZE_MIN <= blksize && blksize <= BLKSIZE_MAX);
+        let looked_up = self.look_upload_up(name);
+        self.looked_up(client, looked_up)?;
+        let socket = Socket {
+            opened_at: self.now,
+            peer,
+            name: name.as_bytes().to_vec(),
+            mode,
+            blksize,
+            file: NO_FILE,
+            length: 0,
+            upload: Some(Stored::default()),
+            is_older: false,
+            block: 0,
+            is_full: false,
+            was_heard: false,
+            sent_unheard: 0,
+            repeats: 0,
+        };
+        let payload_max = self.connect(client, local, &socket)?.payload_max;
+        self.keep(client, socket);
+        Ok(Created { payload_max })
+    }
+
+    fn store(&mut self, client: usize, bytes: &[u8]) -> Result<Room, Unstored> {
+        let socket = self.sockets[client].as_mut().expect("it is open");
+        assert!(socket.was_heard, "a file for one who never answered");
+        if self.full.contains(&socket.peer) {
+            return Err(Unstored::Full);
+        }
+        let upload = socket.upload.as_mut().expect("it is an upload");
+        assert!(!upload.has_ended, "more after the end");
+        upload.bytes.extend_from_slice(bytes);
+        upload.unwritten += bytes.len();
+        assert!(
+            upload.unwritten <= 2 * UPLOAD_WINDOW_MAX,
+            "no room was told of"
+        );
+        socket.block += 1;
+        if self.wanting.contains(&socket.peer) {
+            return Ok(Room::Wanting);
+        }
+        upload.unwritten = 0;
+        Ok(Room::ForWindow)
+    }
+
+    fn finish(&mut self, client: usize) {
+        let socket = self.sockets[client].as_mut().expect("it is open");
+        let upload = socket.upload.as_mut().expect("it is an upload");
+        assert!(!upload.has_ended, "it ends twice");
+        upload.has_ended = true;
+        self.finishing.push((self.now + self.disk_takes, client));
     }
 
     fn send(&mut self, client: usize, datagrams: Datagrams<'_>) -> Result<Departed, Unsent> {
@@ -378,6 +536,10 @@ impl<S: Site> Io for World<S> {
                 let datagram = Datagram::Oack(negotiated, &buffer[..end]);
                 self.send_one(client, datagram).map(|()| one)
             }
+            Datagrams::Ack(block) => {
+                self.check_ack(client, block);
+                self.send_one(client, Datagram::Ack(block)).map(|()| one)
+            }
             Datagrams::Error(refusal) => {
                 let datagram = Datagram::Error(refusal);
                 self.send_one(client, datagram).map(|()| one)
@@ -399,7 +561,7 @@ impl<S: Site> Io for World<S> {
         self.site.refuse(self.now, peer, refusal);
     }
 
-    fn receive(&mut self, client: usize, buffer: &mut [u8; REPLY_MAX]) -> Incoming {
+    fn receive(&mut self, client: usize, buffer: &mut [u8]) -> Incoming {
         let incoming = self.site.receive(client, buffer);
         if matches!(incoming, Incoming::Datagram(_)) {
             self.expect_reply(client);
@@ -414,6 +576,7 @@ impl<S: Site> Io for World<S> {
     fn close(&mut self, client: usize) {
         let socket = self.sockets.get_mut(client).and_then(Option::take);
         let socket = socket.expect("closed without being open");
+        self.finishing.retain(|&(_, other)| other != client);
         self.closed += 1;
         self.site.close(client, &socket);
         if let Some(of_peer) = self.by_peer.get_mut(&socket.peer) {

@@ -49,6 +49,7 @@ pub(crate) enum Content {
         offset: u64,
     },
     Oack(Bytes),
+    Ack(u16),
     Error(u16),
 }
 

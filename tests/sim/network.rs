@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ripple_tftpd::moment::Moment;
-use ripple_tftpd::server::{Incoming, REPLY_MAX, Unopened, Unsent};
+use ripple_tftpd::server::{Incoming, Unopened, Unsent};
 use ripple_tftpd::transfer::options::BLKSIZE_DEFAULT;
 use ripple_tftpd::wire::{ERROR_PACKET_MAX, Peer, Refusal, write_error};
 
@@ -481,6 +481,7 @@ impl Site for Cables {
                 let content = Content::Oack(self.buffers.keep(&bytes[2..]));
                 self.send_one(client, content, bytes.len() as u64)
             }
+            Datagram::Ack(block) => self.send_one(client, Content::Ack(block), 4),
             Datagram::Error(refusal) => {
                 let content = Content::Error(refusal.code());
                 self.send_one(client, content, error_length(refusal))
@@ -503,7 +504,7 @@ impl Site for Cables {
         self.send_down(machine, SERVER_PORT, content, error_length(refusal));
     }
 
-    fn receive(&mut self, client: usize, buffer: &mut [u8; REPLY_MAX]) -> Incoming {
+    fn receive(&mut self, client: usize, buffer: &mut [u8]) -> Incoming {
         match self.inboxes[client].pop_front() {
             None => Incoming::Nothing,
             Some(Reply::Ack(block)) => {
@@ -513,7 +514,7 @@ impl Site for Cables {
             }
             Some(Reply::Other(bytes)) => {
                 let bytes = self.buffers.take(bytes);
-                let length = bytes.len().min(REPLY_MAX);
+                let length = bytes.len().min(buffer.len());
                 buffer[..length].copy_from_slice(&bytes[..length]);
                 Incoming::Datagram(length)
             }

@@ -407,6 +407,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
         let packet = match content {
             Content::Data { block, length, .. } => Packet::Data { block, length },
             Content::Oack(bytes) => Packet::Oack(self.network.buffers.take(bytes)),
+            Content::Ack(block) => Packet::Ack(block),
             Content::Error(code) => Packet::Error { code },
         };
         match seat.machine.on_packet(now, port, from, packet) {

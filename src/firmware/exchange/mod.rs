@@ -196,6 +196,7 @@ impl Exchange {
             Packet::Error { .. } if self.profile.deaf_to_errors => NOTHING,
             Packet::Error { code } => ends(End::Refused(code)),
             Packet::Oack(_) => self.answer(now, self.profile.oack_again, 0, outbox),
+            Packet::Ack(_) => NOTHING,
             Packet::Data { block, length } => self.on_data(now, block, length, outbox),
         }
     }
@@ -267,7 +268,7 @@ impl Exchange {
                 self.on_data(now, 1, length, outbox)
             }
             // A leftover of an earlier transfer, or something that it does not understand.
-            Packet::Data { .. } => NOTHING,
+            Packet::Data { .. } | Packet::Ack(_) => NOTHING,
         }
     }
 
