@@ -10,6 +10,7 @@
 //! | [`moment`] | points in time | know what time it is |
 //! | [`wire`] | bytes ⇄ meaning | allocate, panic, know files |
 //! | [`name`] | a requested name made safe | look at a file system |
+//! | [`names`] | names as sites spell them | the same |
 //! | [`transfer`] | one file to one client | send, read, wait |
 //! | [`server`] | the many: slots, queue, timers | anything but through [`server::Io`] |
 //! | [`os`] | system calls, and all `unsafe` | decide anything |
@@ -66,6 +67,7 @@ pub mod daemon;
 pub mod firmware;
 pub mod moment;
 pub mod name;
+pub mod names;
 pub mod os;
 pub mod server;
 pub mod transfer;

@@ -9,6 +9,8 @@
 /// What the targets take their macro from is this program.
 extern crate self as libfuzzer_sys;
 
+#[path = "fuzz/targets/map.rs"]
+mod map;
 #[path = "fuzz/targets/name.rs"]
 mod name;
 #[path = "fuzz/targets/options.rs"]
@@ -72,6 +74,17 @@ fn name() {
     run(name::target, 50_000, &kept);
 }
 
+#[test]
+fn map() {
+    let kept: [&[u8]; 4] = [
+        b"\0\x07\\Boot\\xrg \\\\ /\nri ^/?boot/(.*)$ Boot/\\L\\1\nrE ^ \\m/\nr6 ^ \\x/",
+        b"\x01\x08abc.pvt\xFFia \\.pvt$ not\\ \\i\nrgg /+ /\n~s .\nj ^(.) \\1-l\n:a-l\nre ^a b",
+        b"\0\x05aaaaars ^(a*)*(b|a){,3}$ \\1\\1\nrg (.*)(.*)x \\2",
+        b"\x09\x03xyzrP [^a-y[:upper:]-]+ \\i # comment\n:label\nrG \\<z|\\w{2} \\U\\0\\E",
+    ];
+    run(map::target, 20_000, &kept);
+}
+
 /// Histories that `tests/hostile` chooses by seed are here chosen by bytes, as by the fuzzer.
 #[test]
 fn server() {
@@ -123,6 +136,14 @@ const PIECES: &[&[u8]] = &[
     b"-1\0",
     b"\0\x05",
     b"\0\x04",
+    b"\n",
+    b"(.*)",
+    b"{1,9}",
+    b"[^]a-z]",
+    b"\\1\\0",
+    b"rgi ^ ",
+    b"|",
+    b")*",
 ];
 
 /// Shows the input with which a target failed.

@@ -16,6 +16,7 @@ const ROOMS: &[Room] = &[
     ("moment", &[], "time is the bottom of everything"),
     ("wire", &["moment"], "bytes have a meaning without files, clients or a server"),
     ("name", &["moment", "wire"], "a name is made safe before anybody looks for the file"),
+    ("names", &["wire", "name"], "rules of names are text, whatever files there are"),
     ("transfer", &["moment", "wire"], "one transfer knows neither the others nor which file it is"),
     ("server", &["moment", "wire", "name", "transfer"], "the many are driven by the loop and by a simulator alike"),
     ("os", &["moment", "wire", "name"], "system calls are wrapped, not decided upon"),
@@ -61,7 +62,8 @@ const BUDGETS: &[(&[&str], usize)] = &[
     (&["daemon"], 2_700),
     // 1,100 and the completions.
     (&["cli", "config", "access"], 1_300),
-    (&["wire", "name", "names"], 1_400),
+    // 1,400, and expressions that match as the C library's do, in time that is proportional to the name: no crate does.
+    (&["wire", "name", "names"], 2_300),
     // They judge servers and are no part of one.
     (&["firmware"], 3_200),
     (&["storm"], 3_600),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use divan::{Bencher, black_box};
 use ripple_tftpd::moment::Moment;
 use ripple_tftpd::name::RootPrefixes;
+use ripple_tftpd::names::map::{Asked, Dialect, Map, MapScratch, STEPS_MAX, Witness};
 use ripple_tftpd::server::{Limits, Unsent};
 use ripple_tftpd::transfer::{Datagrams, Departed, Terms, Transfer, Wanted};
 use ripple_tftpd::wire::{Peer, Reply, Request};
@@ -32,6 +33,32 @@ fn parse_a_request() {
 #[divan::bench]
 fn parse_an_ack() -> bool {
     Reply::parse(black_box(&[0, 4, 1, 2])).is_ok()
+}
+
+/// A map file of 130 rules, as phones have it: a name that the last rule takes, one that none takes, and the longest.
+#[divan::bench(args = ["Phone129-wb.xml.sgn", "pxelinux.cfg/01-52-54-00-12-34-56", ""])]
+fn map_a_name_by_130_rules(bencher: Bencher, name: &str) {
+    let rule =
+        |number| format!("ri ^(phone{number})(\\.xml|-wb\\.xml)(\\.sgn)?$ fw/{number}/\\1\\2\\3\n");
+    let rules: String = (0..130).map(rule).collect();
+    let map = Map::read(rules.as_bytes(), STEPS_MAX, Dialect::Tftpd).expect("good rules");
+    let longest = "phone1/".repeat(70);
+    let asked = Asked {
+        name: if name.is_empty() { &longest } else { name }.as_bytes(),
+        client: Ipv4Addr::LOCALHOST.into(),
+        hardware: None,
+        is_write: false,
+    };
+    let mut scratch = MapScratch::default();
+    bencher.bench_local(move || map.apply(black_box(asked), &mut scratch, &mut NothingOpens));
+}
+
+struct NothingOpens;
+
+impl Witness for NothingOpens {
+    fn opens(&mut self, _: &[u8]) -> Option<bool> {
+        Some(false)
+    }
 }
 
 /// A window acknowledged and the next one sent.
