@@ -5,7 +5,7 @@
 use std::mem;
 
 use super::client::{Client, Output, Served, Stage, Timer};
-use super::hosts::host_of;
+use super::hosts::{Waiter, host_of};
 use super::{Event, Io, PACKET_OVERHEAD, Server};
 use crate::moment::Moment;
 use crate::transfer::{Outcome, Step, Transfer};
@@ -154,8 +154,12 @@ impl Server {
         *self.count.of(&client.stage) += 1;
         match client.stage {
             Stage::Pending(_) | Stage::Held { .. } => {
-                let in_line = client.stage.is_in_line();
-                self.queue.waits(now, host, place, id, in_line);
+                let waiter = Waiter {
+                    place,
+                    client: id,
+                    in_line: client.stage.is_in_line(),
+                };
+                self.queue.waits(now, host, waiter);
                 self.keepalive.add(bytes_in_a_round(client));
             }
             Stage::Running { .. } => {

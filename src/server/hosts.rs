@@ -72,18 +72,8 @@ enum LargeBlocks {
 pub(super) struct Waiter {
     pub(super) place: Place,
     pub(super) client: usize,
-    pub(super) standing: Standing,
-}
-
-/// Where a client that waits stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Standing {
-    /// In no line: it does not answer.
-    GaveWay,
-    /// In the line of its host.
-    Queued,
-    /// At the front of that line, and in the next one.
-    Shown,
+    /// It stands in line: it is pending, or answers.
+    pub(super) in_line: bool,
 }
 
 impl Record for HostRecord {
@@ -162,47 +152,29 @@ impl HostRecord {
         self.large_blocks == LargeBlocks::Lost
     }
 
-    /// Which of those who wait is the first in line.
-    pub(super) fn first_queued(&self) -> Option<usize> {
-        let is_queued = |waiter: &Waiter| waiter.standing != Standing::GaveWay;
-        self.waiters.iter().position(is_queued)
+    /// Some of those who wait stand in line.
+    pub(super) fn has_queued(&self) -> bool {
+        self.waiters.iter().any(|waiter| waiter.in_line)
     }
 
-    /// The waiter that is shown stays in line only. Returns its place.
-    pub(super) fn take_shown(&mut self) -> Option<Place> {
-        let mut waiters = self.waiters.iter_mut();
-        let shown = waiters.find(|waiter| waiter.standing == Standing::Shown)?;
-        shown.standing = Standing::Queued;
-        Some(shown.place)
-    }
-
-    pub(super) fn add_waiter(&mut self, place: Place, client: usize, in_line: bool) {
-        let spot = self.waiters.partition_point(|it| it.place < place);
+    pub(super) fn add_waiter(&mut self, waiter: Waiter) {
+        let spot = self.waiters.partition_point(|it| it.place < waiter.place);
         if self.waiters.is_empty() {
             // Most machines have one.
             self.waiters.reserve_exact(1);
         }
-        let standing = match in_line {
-            true => Standing::Queued,
-            false => Standing::GaveWay,
-        };
-        self.waiters.insert(
-            spot,
-            Waiter {
-                place,
-                client,
-                standing,
-            },
-        );
+        self.waiters.insert(spot, waiter);
     }
 
-    pub(super) fn remove_waiter(&mut self, place: Place) -> Option<Waiter> {
+    /// Returns whether it stood in line.
+    pub(super) fn remove_waiter(&mut self, place: Place) -> bool {
         let found = self.waiters.binary_search_by_key(&place, |it| it.place);
-        let waiter = self.waiters.remove(found.ok()?);
+        let spot = found.expect("whoever waits is among those who wait");
+        let waiter = self.waiters.remove(spot);
         if self.waiters.is_empty() {
             self.waiters = Vec::new();
         }
-        Some(waiter)
+        waiter.in_line
     }
 }
 
@@ -250,7 +222,11 @@ mod tests {
         host.running = 1;
         assert_eq!(host.heard(at(20), 0), at(20), "another one runs");
         host.running = 0;
-        host.add_waiter(place(20), 1, true);
+        host.add_waiter(Waiter {
+            place: place(20),
+            client: 1,
+            in_line: true,
+        });
         assert_eq!(host.heard(at(40), 1), at(20), "that one is replaced");
         host.remove_waiter(place(20));
         for second in (50..=920).step_by(30) {

@@ -44,26 +44,18 @@ pub(super) struct NetworkRecord {
     heard_at: Moment,
     first_packets: Bucket,
     errors: Bucket,
-    /// Those of its clients who wait and whose hosts are unvalidated, if there are any.
-    pub(super) unvalidated: Option<Box<Unvalidated>>,
-}
-
-/// The clients of the unvalidated hosts of one network that wait.
-#[derive(Debug, Default)]
-pub(super) struct Unvalidated {
-    /// All of them, whether they stand in a line or were evicted from it.
-    pub(super) waiting: Line,
-    /// The first of each host.
+    /// How many of its clients wait whose hosts are unvalidated, whether in line or not.
+    pub(super) waiting: usize,
+    /// The first in line of each of those hosts.
     pub(super) firsts: Line,
-    /// The one that is shown to the front of all unvalidated.
-    pub(super) shown: Option<Place>,
-    /// No first packet is left for them.
+    /// No first packet is left for them: none of them is next.
     pub(super) is_throttled: bool,
 }
 
-impl Unvalidated {
-    pub(super) fn is_over(&self) -> bool {
-        !self.is_throttled && self.waiting.is_empty()
+impl NetworkRecord {
+    /// Which of its unvalidated clients is next.
+    pub(super) fn first(&self) -> Option<(Place, usize)> {
+        self.firsts.first().filter(|_| !self.is_throttled)
     }
 }
 
@@ -73,7 +65,9 @@ impl Record for NetworkRecord {
             heard_at: now,
             first_packets: Bucket::default(),
             errors: Bucket::default(),
-            unvalidated: None,
+            waiting: 0,
+            firsts: Line::default(),
+            is_throttled: false,
         }
     }
 
@@ -82,7 +76,7 @@ impl Record for NetworkRecord {
     }
 
     fn is_in_use(&self) -> bool {
-        self.unvalidated.is_some()
+        self.waiting > 0 || self.is_throttled
     }
 }
 

@@ -32,14 +32,6 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn len(&self) -> usize {
-        self.clients.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.clients.is_empty()
-    }
-
     pub(super) fn first(&self) -> Option<(Place, usize)> {
         self.clients.front().copied()
     }
@@ -66,20 +58,6 @@ impl Line {
             .binary_search_by_key(&place, |&(other, _)| other);
         if let Ok(spot) = found {
             self.clients.remove(spot);
-        }
-    }
-
-    /// Puts `first` into the line in place of whom it showed before.
-    pub(super) fn show(&mut self, shown: &mut Option<Place>, first: Option<(Place, usize)>) {
-        let place = first.map(|(place, _)| place);
-        if *shown == place {
-            return;
-        }
-        if let Some(old) = std::mem::replace(shown, place) {
-            self.remove(old);
-        }
-        if let Some((place, client)) = first {
-            self.insert(place, client);
         }
     }
 }

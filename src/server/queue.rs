@@ -13,8 +13,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Limits;
-use super::hosts::{HOSTS_MAX, Host, HostRecord, Standing};
-use super::networks::{NETWORKS_MAX, Network, Networks, Unvalidated, network_of};
+use super::hosts::{HOSTS_MAX, Host, HostRecord, Waiter};
+use super::networks::{NETWORKS_MAX, Network, NetworkRecord, Networks, network_of};
 use super::pending::{Line, Place};
 use super::table::Table;
 use crate::moment::Moment;
@@ -98,7 +98,7 @@ impl Queue {
     /// What runs for `host` counts for a bound that others of its own have reached: unvalidated clients share one.
     pub(super) fn is_in_the_way(&self, host: Host) -> bool {
         let record = self.hosts.get(host);
-        record.is_some_and(|record| !record.is_validated || record.first_queued().is_some())
+        record.is_some_and(|record| !record.is_validated || record.has_queued())
     }
 
     fn is_full(&self, host: Host, record: &HostRecord) -> bool {
@@ -128,138 +128,93 @@ impl Queue {
     // Joining and leaving.
 
     /// A client of `host` waits from now on, in line or not.
-    pub(super) fn waits(
-        &mut self,
-        now: Moment,
-        host: Host,
-        place: Place,
-        client: usize,
-        in_line: bool,
-    ) {
-        self.queued += usize::from(in_line);
-        let record = self.host(host);
-        record.add_waiter(place, client, in_line);
-        if !record.is_validated {
-            let network = network_of(host);
-            self.networks
-                .enter(now, network)
-                .unvalidated
-                .get_or_insert_default();
-            self.change_crowd(network, |waiting| waiting.insert(place, client));
+    pub(super) fn waits(&mut self, now: Moment, host: Host, waiter: Waiter) {
+        self.queued += usize::from(waiter.in_line);
+        if !self.is_validated(host) {
+            self.networks.enter(now, network_of(host));
+            self.change_network(network_of(host), |network| network.waiting += 1);
         }
-        self.show(host);
+        self.change(host, |record| record.add_waiter(waiter));
     }
 
     /// It does no longer.
     pub(super) fn waits_no_longer(&mut self, host: Host, place: Place) {
-        let record = self.host(host);
-        let Some(waiter) = record.remove_waiter(place) else {
-            return;
-        };
-        self.queued -= usize::from(waiter.standing != Standing::GaveWay);
-        if waiter.standing == Standing::Shown {
-            self.hide(host, place);
-        }
-        self.show(host);
+        let was_in_line = self.change(host, |record| record.remove_waiter(place));
+        self.queued -= usize::from(was_in_line);
         if !self.is_validated(host) {
-            self.change_crowd(network_of(host), |waiting| waiting.remove(place));
-            self.show_network(network_of(host));
+            self.change_network(network_of(host), |network| network.waiting -= 1);
         }
     }
 
     /// A client of `host` has a slot from now on.
     pub(super) fn runs(&mut self, host: Host) {
-        let record = self.host(host);
-        record.running += 1;
         self.unvalidated_running += u32::from(!self.is_validated(host));
-        self.show(host);
+        self.change(host, |record| record.running += 1);
     }
 
     /// It has none any longer.
     pub(super) fn runs_no_longer(&mut self, host: Host) {
-        let record = self.host(host);
-        record.running -= 1;
         self.unvalidated_running -= u32::from(!self.is_validated(host));
-        self.show(host);
+        self.change(host, |record| record.running -= 1);
     }
 
     /// A client of `host` has answered: from now on the host speaks for itself.
     pub(super) fn validates(&mut self, host: Host) {
-        let Some(record) = self.hosts.get_mut(host).filter(|it| !it.is_validated) else {
+        let Some(record) = self.hosts.get(host).filter(|it| !it.is_validated) else {
             return;
         };
         self.unvalidated_running -= record.running;
-        let places: Vec<Place> = record.waiters.iter().map(|it| it.place).collect();
-        let shown = record.take_shown();
-        if let Some(place) = shown {
-            self.hide(host, place);
-        }
-        self.change_crowd(network_of(host), |waiting| {
-            places.iter().for_each(|&place| waiting.remove(place));
-        });
-        self.show_network(network_of(host));
-        self.host(host).is_validated = true;
-        self.show(host);
+        let waiting = record.waiters.len();
+        self.change_network(network_of(host), |network| network.waiting -= waiting);
+        self.change(host, |record| record.is_validated = true);
     }
 
-    /// Shows the first of a line to its network or to the front, or nobody.
-    fn show(&mut self, host: Host) {
-        let Some(record) = self.hosts.get(host) else {
-            return;
-        };
-        let is_full = self.is_full(host, record);
-        let record = self.host(host);
-        let first = record.first_queued().filter(|_| !is_full);
-        if first.is_some_and(|spot| record.waiters[spot].standing == Standing::Shown) {
-            return;
+    /// Changes what is known of a host, and with it which of its clients is shown.
+    fn change<T>(&mut self, host: Host, change: impl FnOnce(&mut HostRecord) -> T) -> T {
+        if let Some((place, _)) = self.first_of(host) {
+            self.change_line_of(host, |line| line.remove(place));
         }
-        if let Some(place) = record.take_shown() {
-            self.hide(host, place);
+        let changed = change(self.host(host));
+        if let Some((place, client)) = self.first_of(host) {
+            self.change_line_of(host, |line| line.insert(place, client));
         }
-        let Some(spot) = first else {
-            return;
-        };
-        let record = self.host(host);
-        let waiter = &mut record.waiters[spot];
-        waiter.standing = Standing::Shown;
-        let (place, client) = (waiter.place, waiter.client);
-        if record.is_validated {
-            self.validated.insert(place, client);
-        } else if let Some(unvalidated) = self.unvalidated_of(network_of(host)) {
-            unvalidated.firsts.insert(place, client);
-            self.show_network(network_of(host));
+        changed
+    }
+
+    /// Who stands first in the line of a host, if it may have one more slot.
+    fn first_of(&self, host: Host) -> Option<(Place, usize)> {
+        let record = self.hosts.get(host)?;
+        let first = record.waiters.iter().find(|waiter| waiter.in_line)?;
+        (!self.is_full(host, record)).then_some((first.place, first.client))
+    }
+
+    /// Changes the line in which the first of a host stands.
+    fn change_line_of(&mut self, host: Host, change: impl FnOnce(&mut Line)) {
+        match self.is_validated(host) {
+            true => change(&mut self.validated),
+            false => {
+                self.change_network(network_of(host), |network| change(&mut network.firsts));
+            }
         }
     }
 
-    /// The client that stood at `place` in the line of `host` is shown no more.
-    fn hide(&mut self, host: Host, place: Place) {
-        if self.is_validated(host) {
-            self.validated.remove(place);
-        } else if let Some(unvalidated) = self.unvalidated_of(network_of(host)) {
-            unvalidated.firsts.remove(place);
-            self.show_network(network_of(host));
-        }
-    }
-
-    fn unvalidated_of(&mut self, network: Network) -> Option<&mut Unvalidated> {
-        self.networks.get_mut(network)?.unvalidated.as_deref_mut()
-    }
-
-    /// Shows the first of a network to the front of unvalidated clients, or nobody.
-    fn show_network(&mut self, network: Network) {
+    /// Changes what is known of a network, if anything is, and with it who of it is shown, and whether its unvalidated
+    /// clients are a crowd.
+    fn change_network(&mut self, network: Network, change: impl FnOnce(&mut NetworkRecord)) {
         let Some(record) = self.networks.get_mut(network) else {
             return;
         };
-        if let Some(unvalidated) = &mut record.unvalidated {
-            let first = unvalidated
-                .firsts
-                .first()
-                .filter(|_| !unvalidated.is_throttled);
-            self.unvalidated.show(&mut unvalidated.shown, first);
+        if let Some((place, _)) = record.first() {
+            self.unvalidated.remove(place);
         }
-        record
-            .unvalidated
-            .take_if(|unvalidated| unvalidated.is_over());
+        change(record);
+        if let Some((place, client)) = record.first() {
+            self.unvalidated.insert(place, client);
+        }
+        self.crowds.retain(|&other| other != network);
+        if record.waiting > self.limits.crowd() {
+            self.crowds.push(network);
+        }
     }
 
     // Bounds of what waits.
@@ -273,19 +228,14 @@ impl Queue {
     /// The queue is full, and a client of `host` has come: the newest of those who wait in the network whose
     /// unvalidated clients crowd the queue, if one does and `host` is none of them.
     pub(super) fn newest_of_crowd(&self, host: Host) -> Option<usize> {
-        let waiting = |network| self.waiting_in(network).map_or(0, Line::len);
+        let waiting = |network| self.networks.get(network).map_or(0, |it| it.waiting);
         let crowd = self.crowds.iter().copied();
         let network = crowd.max_by_key(|&network| waiting(network))?;
         if !self.is_validated(host) && waiting(network) <= waiting(network_of(host)) {
             return None;
         }
-        let newest = self.waiting_in(network)?.last();
+        let newest = self.networks.get(network)?.firsts.last();
         newest.map(|(_, client)| client)
-    }
-
-    fn waiting_in(&self, network: Network) -> Option<&Line> {
-        let unvalidated = self.networks.get(network)?.unvalidated.as_ref();
-        unvalidated.map(|unvalidated| &unvalidated.waiting)
     }
 
     /// The clients of `host` that wait, by their places.
@@ -294,38 +244,21 @@ impl Queue {
         waiters.into_iter().flatten().map(|waiter| waiter.client)
     }
 
-    fn change_crowd(&mut self, network: Network, change: impl FnOnce(&mut Line)) {
-        let bound = self.limits.crowd();
-        let Some(unvalidated) = self.unvalidated_of(network) else {
-            return;
-        };
-        let was_crowd = unvalidated.waiting.len() > bound;
-        change(&mut unvalidated.waiting);
-        match (was_crowd, unvalidated.waiting.len() > bound) {
-            (false, true) => self.crowds.push(network),
-            (true, false) => self.crowds.retain(|&other| other != network),
-            (false, false) | (true, true) => {}
-        }
-    }
-
     // Networks without first packets.
 
     /// The network of `host` has no first packet left: its unvalidated clients wait a moment.
     pub(super) fn throttle(&mut self, now: Moment, host: Host) {
         let network = network_of(host);
-        let record = self.networks.enter(now, network);
-        let unvalidated = record.unvalidated.get_or_insert_default();
-        if !std::mem::replace(&mut unvalidated.is_throttled, true) {
+        self.networks.enter(now, network);
+        if !self.is_throttled(network) {
+            self.change_network(network, |record| record.is_throttled = true);
             self.throttled.push_back((now + THROTTLED_PAUSE, network));
-            self.show_network(network);
         }
     }
 
     /// The network has no first packet left.
     pub(super) fn is_throttled(&self, network: Network) -> bool {
-        let record = self.networks.get(network);
-        let unvalidated = record.and_then(|record| record.unvalidated.as_ref());
-        unvalidated.is_some_and(|unvalidated| unvalidated.is_throttled)
+        self.networks.get(network).is_some_and(|it| it.is_throttled)
     }
 
     /// Looks again at those whose moment is over.
@@ -334,10 +267,7 @@ impl Queue {
             && at <= now
         {
             self.throttled.pop_front();
-            if let Some(unvalidated) = self.unvalidated_of(network) {
-                unvalidated.is_throttled = false;
-            }
-            self.show_network(network);
+            self.change_network(network, |record| record.is_throttled = false);
         }
     }
 
@@ -352,7 +282,7 @@ impl Queue {
     /// Everybody who stands in a line, in no order.
     pub(super) fn all(&self) -> impl Iterator<Item = usize> + '_ {
         let waiters = self.hosts.values().flat_map(|record| &record.waiters);
-        let queued = waiters.filter(|waiter| waiter.standing != Standing::GaveWay);
+        let queued = waiters.filter(|waiter| waiter.in_line);
         queued.map(|waiter| waiter.client)
     }
 
