@@ -2,8 +2,8 @@
 //!
 //! Some clients ask for windows of 64 or 16 blocks and have a ring of 8 or 4 frames: what comes at once
 //! beyond that is lost, in each window at the same place. They acknowledge a window only when it is whole, so
-//! it must not be cut short; it leaves in bursts of that size with a pause after each. Nothing here knows
-//! blocks.
+//! it must not be cut short; it leaves in bursts of that size with a pause after each. What a busy network
+//! drops can look the same, so a ring is forgotten after some seconds. Nothing here knows blocks.
 
 use std::num::NonZero;
 use std::time::Duration;
@@ -24,6 +24,9 @@ pub(super) struct Pacing {
     /// What the ring bears; `None` where windows leave whole.
     burst: Option<NonZero<u64>>,
     pause: Duration,
+    /// Until when it is believed in, and for how long the next time.
+    believed_until: Moment,
+    believed_for: Duration,
     /// Blocks of the current burst that have left.
     sent: u64,
     resumes_at: Option<Moment>,
@@ -41,6 +44,8 @@ impl Default for Pacing {
             convincing: CONVINCING,
             burst: None,
             pause: PAUSE_MIN,
+            believed_until: Moment::START,
+            believed_for: BELIEVED_FOR,
             sent: 0,
             resumes_at: None,
             is_within_window: false,
@@ -95,12 +100,25 @@ impl Pacing {
     }
 
     /// A window arrived whole.
-    pub(super) fn arrived(&mut self) {
+    pub(super) fn arrived(&mut self, now: Moment) {
+        self.forget_losses();
+        match self.burst {
+            None => self.believed_for = BELIEVED_FOR,
+            Some(burst) if self.believed_until <= now => {
+                self.burst = None;
+                // If the ring is there, the very next window shows it.
+                (self.place, self.same) = (burst.get(), self.convincing - 1);
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn forget_losses(&mut self) {
         (self.same, self.lost, self.least) = (0, 0, u64::MAX);
     }
 
     /// A window was lost after this many blocks.
-    pub(super) fn lost_after(&mut self, blocks: u64) {
+    pub(super) fn lost_after(&mut self, now: Moment, blocks: u64) {
         let is_same = blocks.abs_diff(self.place) <= 1 + self.place / 16;
         self.same = if is_same {
             self.same.saturating_add(1)
@@ -116,13 +134,15 @@ impl Pacing {
             if self.lost >= CONVINCING {
                 self.burst = None;
                 self.convincing = self.convincing.saturating_mul(2);
-                self.arrived();
+                self.forget_losses();
             }
         } else if self.same >= self.convincing
             || self.lost >= self.convincing.saturating_mul(ANYWHERE)
         {
-            self.burst = NonZero::new(self.least);
-            self.arrived();
+            (self.burst, self.pause) = (NonZero::new(self.least), PAUSE_MIN);
+            self.believed_until = now + self.believed_for;
+            self.believed_for = self.believed_for.saturating_mul(2);
+            self.forget_losses();
         }
     }
 }
@@ -139,12 +159,20 @@ const PAUSE_MIN: Duration = Duration::from_millis(2);
 /// With a ring of 4, a window of 64 takes 0.3 s: no firmware asks again before.
 const PAUSE_MAX: Duration = Duration::from_millis(20);
 
+/// How long a ring is believed in; twice as long each time that it is still there. To find that out costs a
+/// window and, where the client does not complain of a gap, a second. With 5 s, one of 200 storms through a
+/// buffer of 32 KiB took 18 % longer than its bytes need; with 2 s, none of 300 did.
+const BELIEVED_FOR: Duration = Duration::from_secs(2);
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn lose(pacing: &mut Pacing, places: &[u64]) {
-        places.iter().for_each(|&place| pacing.lost_after(place));
+        let now = Moment::START;
+        places
+            .iter()
+            .for_each(|&place| pacing.lost_after(now, place));
     }
 
     #[test]
@@ -162,7 +190,7 @@ mod tests {
         }
         let mut pacing = Pacing::default();
         lose(&mut pacing, &[8, 8]);
-        pacing.arrived();
+        pacing.arrived(Moment::START);
         lose(&mut pacing, &[8]);
         assert_eq!(pacing.room(), u64::MAX, "one came whole between them");
     }
@@ -192,5 +220,27 @@ mod tests {
         assert_eq!(pacing.room(), u64::MAX);
         lose(&mut pacing, &[8, 8, 8]);
         assert_eq!(pacing.room(), u64::MAX, "now it takes more");
+    }
+
+    #[test]
+    fn a_ring_is_forgotten_after_some_seconds() {
+        let mut pacing = Pacing::default();
+        let (early, later) = (
+            Moment::START + BELIEVED_FOR / 2,
+            Moment::START + BELIEVED_FOR,
+        );
+        lose(&mut pacing, &[8, 8, 8, 8]);
+        pacing.arrived(early);
+        assert_eq!((pacing.room(), pacing.pause), (8, 2 * PAUSE_MIN));
+        pacing.arrived(later);
+        assert_eq!(pacing.room(), u64::MAX);
+        pacing.lost_after(later, 8);
+        assert_eq!((pacing.room(), pacing.pause), (8, PAUSE_MIN), "it is there");
+        pacing.arrived(later + BELIEVED_FOR);
+        assert_eq!(pacing.room(), 8, "for twice as long");
+        pacing.arrived(later + 2 * BELIEVED_FOR);
+        pacing.arrived(later + 2 * BELIEVED_FOR);
+        lose(&mut pacing, &[8, 8]);
+        assert_eq!(pacing.room(), u64::MAX, "a window came whole without it");
     }
 }

@@ -116,9 +116,9 @@ impl Transfer {
     fn on_progress(&mut self, now: Moment, base: u64, whole_window: bool) -> Step {
         self.pacing.begin_anew();
         match (whole_window, self.timing.is_repeated()) {
-            (true, false) => self.pacing.arrived(),
+            (true, false) => self.pacing.arrived(now),
             (true, true) => {}
-            (false, _) => self.pacing.lost_after(self.window.base() - base),
+            (false, _) => self.pacing.lost_after(now, self.window.base() - base),
         }
         let answered = Answered {
             // The OACK tells how long a window will take.

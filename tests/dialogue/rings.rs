@@ -21,11 +21,25 @@ enum Gap {
     Drop,
 }
 
+/// How many packets a client has room for, or the network until it is less busy.
+#[derive(Clone, Copy, Debug)]
+struct Ring {
+    packets: usize,
+    until: Moment,
+}
+
+impl Ring {
+    fn of(packets: usize) -> Ring {
+        let until = Moment::START + Duration::from_secs(3600);
+        Ring { packets, until }
+    }
+}
+
 /// A client that looks at its ring every so often and finds at most so many packets in it.
 struct Client {
     gap: Gap,
     window: u64,
-    ring: usize,
+    ring: Ring,
     inside: Vec<u64>,
     /// Packets under way, in order, and when each arrives.
     coming: VecDeque<(Moment, u64)>,
@@ -49,7 +63,7 @@ impl Client {
             && at <= now
         {
             self.coming.pop_front();
-            if self.inside.len() < self.ring {
+            if self.inside.len() < self.ring.packets || self.ring.until <= at {
                 self.inside.push(block);
             }
         }
@@ -117,7 +131,7 @@ const ONE_BY_ONE: Cable = Cable {
 
 /// Sends a file to a client with such a ring; returns how many packets were sent for each that was needed, and
 /// how long it took.
-fn send(gap: Gap, cable: Cable, window: u16, ring: usize, blocks: u64) -> (f64, Duration) {
+fn send(gap: Gap, cable: Cable, window: u16, ring: Ring, blocks: u64) -> (f64, Duration) {
     let windowsize = window.to_string();
     let request = format!("\0\u{1}kernel\0octet\0windowsize\0{windowsize}\0");
     let request = Request::parse(request.as_bytes()).expect("it is a request");
@@ -191,7 +205,7 @@ fn a_ring_smaller_than_the_window_costs_few_repeats() {
             .into_iter()
             .flat_map(|it| [(it, AT_ONCE), (it, ONE_BY_ONE)])
         {
-            let (ratio, time) = send(gap, cable, window, ring, 4000);
+            let (ratio, time) = send(gap, cable, window, Ring::of(ring), 4000);
             let what =
                 format!("{gap:?}, {cable:?}, window {window}, ring {ring}: {ratio:.2}, {time:.2?}");
             println!("{what}");
@@ -205,11 +219,31 @@ fn a_ring_smaller_than_the_window_costs_few_repeats() {
 fn a_ring_that_holds_the_window_changes_nothing() {
     for gap in GAPS {
         for window in [4, 16, 64] {
-            let (ratio, _) = send(gap, AT_ONCE, window, window.into(), 4000);
+            let (ratio, _) = send(gap, AT_ONCE, window, Ring::of(window.into()), 4000);
             assert_eq!(
                 ratio.to_bits(),
                 1.0_f64.to_bits(),
                 "{gap:?}, window {window}"
+            );
+        }
+    }
+}
+
+/// What gets through looks like a ring of one packet; 40,000 blocks with a pause between any two take more than a
+/// minute.
+#[test]
+fn a_network_that_was_busy_for_a_while_is_no_ring() {
+    for gap in GAPS {
+        for window in [4, 16, 64] {
+            let busy = Ring {
+                packets: 1,
+                until: Moment::START + Duration::from_secs(5),
+            };
+            let (_, time) = send(gap, AT_ONCE, window, busy, 40_000);
+            println!("{gap:?}, window {window}: {time:.2?}");
+            assert!(
+                time < Duration::from_secs(30),
+                "{gap:?}, {window}: {time:?}"
             );
         }
     }
