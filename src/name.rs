@@ -90,6 +90,21 @@ impl FileNameBuf {
     }
 }
 
+/// Whether two requested names are the same but for slashes and the like.
+pub fn are_same(one: &[u8], other: &[u8]) -> bool {
+    if one == other {
+        return true;
+    }
+    let [mut buffer, mut other_buffer] = [[0; NAME_MAX]; 2];
+    match (
+        normalise(one, &mut buffer),
+        normalise(other, &mut other_buffer),
+    ) {
+        (Ok(one), Ok(other)) => one == other,
+        (Ok(_) | Err(_), _) => false,
+    }
+}
+
 fn is_separator(byte: u8) -> bool {
     byte == b'/' || byte == b'\\'
 }
@@ -174,6 +189,22 @@ mod tests {
                 requested.escape_ascii()
             );
         }
+    }
+
+    #[test]
+    fn names_that_are_the_same() {
+        for other in [&b"/a/b"[..], b"a\\b", b"//a/./b", b"a/b\xFF", b"a/b"] {
+            assert!(are_same(b"a/b", other), "{}", other.escape_ascii());
+        }
+        for (one, other) in [
+            (&b"a/b"[..], &b"A/b"[..]),
+            (b"a", b".."),
+            (b"", b"/"),
+            (b"..", b"../"),
+        ] {
+            assert!(!are_same(one, other), "{}", other.escape_ascii());
+        }
+        assert!(are_same(b"..", b"..") && are_same(b"", b""));
     }
 
     #[test]

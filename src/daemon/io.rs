@@ -13,7 +13,7 @@ use super::events::LogEvent;
 use super::log::Log;
 use super::lookups::Lookups;
 use crate::moment::Moment;
-use crate::name::FileName;
+use crate::name::{FileName, NAME_MAX, RootPrefixes};
 use crate::os;
 use crate::os::content::Content;
 use crate::os::fetch::Fetched;
@@ -28,7 +28,7 @@ use crate::server::{
 };
 use crate::transfer::options::{BLKSIZE_DEFAULT, OACK_MAX};
 use crate::transfer::{Datagrams, Departed};
-use crate::wire::{ERROR_PACKET_MAX, Mode, Peer, Refusal, ack_packet, write_error};
+use crate::wire::{self, ERROR_PACKET_MAX, Mode, Peer, Refusal, ack_packet, write_error};
 
 /// Everything outside of the server.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub(super) struct World {
     pub now: Moment,
     /// The directory that is served.
     pub files: Files,
+    /// The absolute names of it that a request may begin with.
+    prefixes: RootPrefixes,
     /// What waits for disks, once it was started.
     pub helper: Option<Helper>,
     /// The helper may have done more than was taken note of.
@@ -66,12 +68,14 @@ impl World {
     /// The world of a server that is about to begin.
     pub(super) fn new(poll: Poll, files: Files, log: Log, now: Moment, mtu_clamp: bool) -> World {
         let listeners = Vec::new();
+        let prefixes = files.root_prefixes();
         World {
             poll,
             listeners,
             log,
             now,
             files,
+            prefixes,
             helper: None,
             has_done: false,
             lookups: Lookups::default(),
@@ -82,6 +86,11 @@ impl World {
             unread: Vec::new(),
             rejection: None,
         }
+    }
+
+    /// The directory that is served may be another one.
+    pub(super) fn names_changed(&mut self) {
+        self.prefixes = self.files.root_prefixes();
     }
 
     /// The next thing that the helper has done.
@@ -213,6 +222,16 @@ impl World {
 }
 
 impl Io for World {
+    fn resolve<'b>(
+        &mut self,
+        _peer: Peer,
+        request: &wire::Request<'_>,
+        buffer: &'b mut [u8; NAME_MAX],
+    ) -> Result<FileName<'b>, Unopened> {
+        let name = FileName::new(request.filename, &self.prefixes, buffer);
+        name.map_err(Unopened::Refused)
+    }
+
     fn find(&mut self, name: FileName<'_>) -> Result<u64, Unopened> {
         let found = self.files.find(name);
         found.map_err(|unavailable| self.unopened(unavailable, name, None))

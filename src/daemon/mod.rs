@@ -165,7 +165,7 @@ impl Daemon {
         let pid_file = write_pid_file(settings)?;
         let limits = bound_by_machine(now, settings, world.listeners.len(), &mut world.log)?;
         can_open(world.files.as_fd())?;
-        let server = Server::new(now, limits, world.files.root_prefixes());
+        let server = Server::new(now, limits);
         // Whatever needs a privilege is done, and nothing that came from the network was looked at yet.
         let (account, poll) = (account.as_ref(), &world.poll);
         let helper = confine::confine(now, settings, &world.files, account, &mut world.log, poll)?;
@@ -320,9 +320,8 @@ impl Daemon {
                 }
                 Some(Done::Looked(seen)) => {
                     let World { files, log, .. } = world;
-                    if let Some(names) = root.saw(now, seen, files, log) {
-                        server.rename_root(names);
-                    }
+                    root.saw(now, seen, files, log);
+                    world.names_changed();
                 }
                 Some(Done::Opened(name, opened)) => {
                     let found = world.lookups.end(now, &name);

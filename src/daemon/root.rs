@@ -8,7 +8,6 @@ use super::events::LogEvent;
 use super::log::Log;
 use crate::config::Settings;
 use crate::moment::Moment;
-use crate::name::RootPrefixes;
 use crate::os::files::{Files, Found, Seen};
 use crate::os::helper::{Helper, Job};
 
@@ -53,21 +52,14 @@ impl RootWatch {
         (now < until).then_some(until)
     }
 
-    /// Logs what the helper saw. Returns the names of the root if it is another one now.
-    pub(super) fn saw(
-        &mut self,
-        now: Moment,
-        seen: Seen,
-        files: &mut Files,
-        log: &mut Log,
-    ) -> Option<RootPrefixes> {
+    /// Logs what the helper saw.
+    pub(super) fn saw(&mut self, now: Moment, seen: Seen, files: &mut Files, log: &mut Log) {
         self.looking_since = None;
         match files.follow_root(seen) {
             Found::Same => self.warn_at = now,
             Found::Swapped => {
                 self.warn_at = now;
                 log.write(now, &LogEvent::RootSwapped(&self.path, files.root_path()));
-                return Some(files.root_prefixes());
             }
             Found::Astray(astray) => {
                 if now >= self.warn_at {
@@ -76,7 +68,6 @@ impl RootWatch {
                 }
             }
         }
-        None
     }
 }
 

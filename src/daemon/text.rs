@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::events::{Drops, LogEvent};
+use crate::name::{FileName, NAME_MAX, RootPrefixes};
 use crate::os::files::Astray;
 use crate::server::{Event, Limits, Report, Stats};
 use crate::transfer::Outcome;
@@ -144,9 +145,10 @@ impl Text<'_> {
             Event::Refused {
                 peer,
                 name,
+                served,
                 refusal,
             } => {
-                write!(f, "{peer} \"{}\": ", escaped(name))?;
+                write!(f, "{peer} {}: ", Names(name, served))?;
                 match refusal {
                     Refusal::NoAccess => write!(f, "refused: access denied to {}", self.user),
                     _ => fmt::Display::fmt(&Ending(Outcome::Refused(refusal)), f),
@@ -154,13 +156,14 @@ impl Text<'_> {
             }
             Event::Taken {
                 peer,
+                asked,
                 name,
                 waiting,
             } => {
-                let name = escaped(name.as_bytes());
+                let names = Served(asked, name);
                 match waiting {
-                    0 => write!(f, "{peer} \"{name}\": admitted"),
-                    _ => write!(f, "{peer} \"{name}\": queued, {waiting} waiting"),
+                    0 => write!(f, "{peer} {names}: admitted"),
+                    _ => write!(f, "{peer} {names}: queued, {waiting} waiting"),
                 }
             }
             Event::Nonsense { peer, malformed } => {
@@ -173,13 +176,11 @@ impl Text<'_> {
             Event::Unanswered {
                 peer,
                 name,
+                served,
                 refusal,
             } => {
-                let (name, why) = (escaped(name), refusal.message());
-                write!(
-                    f,
-                    "{peer} \"{name}\": broadcast request not answered: {why}"
-                )
+                let (names, why) = (Names(name, served), refusal.message());
+                write!(f, "{peer} {names}: broadcast request not answered: {why}")
             }
             Event::QueueFull { peer } => {
                 write!(f, "{peer}: request dropped: the queue is full (see -q)")
@@ -214,6 +215,7 @@ fn ended(
 ) -> fmt::Result {
     let Report {
         peer,
+        asked,
         name,
         bytes,
         pending,
@@ -222,9 +224,9 @@ fn ended(
         retransmissions,
         ..
     } = report;
-    let name = escaped(name.as_bytes());
+    let names = Served(asked, *name);
     let pending = Seconds(*pending);
-    write!(f, "{peer} \"{name}\": {outcome}; ")?;
+    write!(f, "{peer} {names}: {outcome}; ")?;
     let Some(negotiated) = report.negotiated else {
         return write!(f, "pending {pending}");
     };
@@ -365,6 +367,38 @@ impl fmt::Display for MegabytesPerSecond {
         let tenths = tenths.checked_div(micros).unwrap_or(0);
         write!(f, "{}.{} MB/s", tenths / 10, tenths % 10)
     }
+}
+
+/// A name as it was asked for, and as it was looked up if that is another.
+struct Names<'a>(&'a [u8], Option<FileName<'a>>);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", escaped(self.0))?;
+        match self.1.filter(|&served| !is_plain(self.0, served)) {
+            Some(served) => write!(f, " -> \"{}\"", escaped(served.as_bytes())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The name of a file that was found, and before it the one that was asked for if that is another.
+struct Served<'a>(&'a [u8], FileName<'a>);
+
+impl fmt::Display for Served<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match is_plain(self.0, self.1) {
+            true => write!(f, "\"{}\"", escaped(self.1.as_bytes())),
+            false => Names(self.0, Some(self.1)).fmt(f),
+        }
+    }
+}
+
+/// One name is the other but for slashes and the like.
+fn is_plain(asked: &[u8], served: FileName<'_>) -> bool {
+    let mut buffer = [0; NAME_MAX];
+    let cleaned = FileName::new(asked, &RootPrefixes::default(), &mut buffer);
+    cleaned.is_ok_and(|cleaned| cleaned == served)
 }
 
 /// A name from the network as printable text of bounded length.

@@ -86,6 +86,7 @@ impl Server {
         let client = &self.clients[id];
         let newer = Client {
             name: client.name.clone(),
+            asked: client.asked.clone(),
             arrived_at: now,
             stage: client.stage.afresh(now, true),
             served: Some(Box::new(served)),
@@ -128,20 +129,19 @@ impl Server {
         outcome: Outcome,
     ) {
         let client = &self.clients[id];
-        let name = client.name.clone();
+        let (name, asked) = (client.name.clone(), client.asked.clone());
         let arrival = Arrival {
             peer: client.peer,
             local: client.local,
-            name: name.as_name(),
+            asked: asked.as_deref().unwrap_or(name.as_name().as_bytes()),
             mode: client.mode,
             wanted: client.wanted(),
-            spelled: name.as_name().as_bytes(),
         };
         self.end(now, io, id, outcome);
         if !self.is_stopping() {
             self.stats.requests += 1;
             // What the client has sent since goes first: it is not handed in again.
-            let _ = self.accept(now, io, &arrival);
+            let _ = self.accept(now, io, &arrival, name.as_name());
         }
     }
 

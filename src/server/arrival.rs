@@ -6,7 +6,7 @@ use super::hosts::host_of;
 use super::pending::{Place, SUPERSEDED_AFTER, Waiting};
 use super::{Event, Heard, Io, Local, Server, Unopened};
 use crate::moment::Moment;
-use crate::name::{FileName, NAME_MAX};
+use crate::name::{self, FileName, NAME_MAX};
 use crate::transfer::{Outcome, Wanted};
 use crate::wire::{Direction, Mode, Peer, Refusal, Request};
 
@@ -14,19 +14,25 @@ use crate::wire::{Direction, Mode, Peer, Refusal, Request};
 pub(super) struct Arrival<'a> {
     pub(super) peer: Peer,
     pub(super) local: Local,
-    pub(super) name: FileName<'a>,
+    /// The name as the client spelled it.
+    pub(super) asked: &'a [u8],
     pub(super) mode: Mode,
     pub(super) wanted: Wanted,
-    /// The name as the client spelled it.
-    pub(super) spelled: &'a [u8],
 }
 
 impl Arrival<'_> {
-    fn client(&self, arrived_at: Moment, place: Place, waiting: Waiting) -> Client {
+    fn client(
+        &self,
+        name: FileName<'_>,
+        arrived_at: Moment,
+        place: Place,
+        waiting: Waiting,
+    ) -> Client {
         Client {
             peer: self.peer,
             local: self.local,
-            name: self.name.to_owned(),
+            name: name.to_owned(),
+            asked: (self.asked != name.as_bytes()).then(|| self.asked.into()),
             mode: self.mode,
             arrived_at,
             place,
@@ -62,93 +68,85 @@ impl Server {
             return Heard::Judged;
         }
         self.wheel.skip_idle(now);
-        let mut buffer = [0; NAME_MAX];
-        let name = match self.check(&request, &mut buffer) {
-            Ok(name) => name,
-            Err(_) if self.is_stopping() => {
-                self.stats.stopping += 1;
-                return Heard::Judged;
-            }
-            Err(refusal) => {
-                self.stats.requests += 1;
-                self.refuse(now, io, peer, local, request.filename, refusal);
-                return Heard::Judged;
-            }
-        };
-        let wanted = Wanted::new(request.options());
         let arrival = Arrival {
             peer,
             local,
-            name,
+            asked: request.filename,
             mode: request.mode,
-            wanted,
-            spelled: request.filename,
+            wanted: Wanted::new(request.options()),
         };
-        if let Some(known) = known
-            && self.repeat(now, io, known, &arrival)
-        {
+        let mut buffer = [0; NAME_MAX];
+        let fault = fault_of(&request);
+        let is_repeat = known.is_some_and(|known| {
+            fault.is_none()
+                && name::are_same(self.clients[known].asked(), arrival.asked)
+                && self.repeat(now, io, known, &arrival)
+        });
+        if is_repeat {
             self.stats.repeats += 1;
             return Heard::Judged;
         }
-        self.stats.requests += 1;
+        let resolved = match fault {
+            Some(refusal) => Err(Unopened::Refused(refusal)),
+            None => io.resolve(peer, &request, &mut buffer),
+        };
+        match resolved {
+            Err(Unopened::Busy(awaited)) => return Heard::Busy(awaited),
+            Ok(_) => {
+                if let Some(&moved_on) = self.by_peer.get(&peer) {
+                    self.move_on(now, io, moved_on);
+                }
+            }
+            Err(_) => {}
+        }
         if self.is_stopping() {
             self.stats.stopping += 1;
             return Heard::Judged;
         }
-        self.accept(now, io, &arrival)
+        self.stats.requests += 1;
+        match resolved {
+            Ok(name) => self.accept(now, io, &arrival, name),
+            Err(Unopened::Refused(refusal)) => {
+                self.refuse(now, io, &arrival, None, refusal);
+                Heard::Judged
+            }
+            Err(_) => Heard::Busy(None),
+        }
     }
 
-    /// What is wrong with a request whatever files there are.
-    fn check<'b>(
-        &self,
-        request: &Request<'_>,
-        buffer: &'b mut [u8; NAME_MAX],
-    ) -> Result<FileName<'b>, Refusal> {
-        match request.direction {
-            Direction::Write => return Err(Refusal::ReadOnly),
-            Direction::Read => {}
-        }
-        match request.mode {
-            Mode::Octet | Mode::Netascii => {}
-            Mode::Mail => return Err(Refusal::MailMode),
-            Mode::Unknown => return Err(Refusal::UnknownMode),
-        }
-        FileName::new(request.filename, &self.root, buffer)
-    }
-
-    /// A request came from a peer that is known. Returns whether it is a mere repeat of what is under way;
-    /// if not, the old client has been ended.
+    /// A request came from a peer that has asked for this file. Returns whether it is a mere repeat of what is under
+    /// way; if not, the old client has been ended.
     fn repeat(&mut self, now: Moment, io: &mut impl Io, id: usize, arrival: &Arrival<'_>) -> bool {
         let client = &mut self.clients[id];
-        let same_file = client.name.as_name() == arrival.name;
         let same_terms = (client.mode, client.local) == (arrival.mode, arrival.local)
             && client.wanted() == arrival.wanted;
         let is_unanswered = client.is_unanswered();
         match &mut client.stage {
-            Stage::Pending(waiting) if same_file => {
+            Stage::Pending(waiting) => {
                 waiting.heard(now);
                 waiting.wanted = arrival.wanted;
                 client.mode = arrival.mode;
                 client.local = arrival.local;
                 true
             }
-            Stage::Pending(_) => {
-                self.end(now, io, id, Outcome::MovedOn);
-                false
-            }
-            _ if same_file && same_terms && is_unanswered => {
+            _ if same_terms && is_unanswered => {
                 self.repeat_first_packet(now, io, id);
                 true
             }
-            _ if same_file && same_terms => self.ask_anew(now, io, id),
+            _ if same_terms => self.ask_anew(now, io, id),
             _ => {
-                if let Again::Answers { older } = client.again() {
-                    self.end(now, io, older, Outcome::MovedOn);
-                }
-                self.end(now, io, id, Outcome::MovedOn);
+                self.move_on(now, io, id);
                 false
             }
         }
+    }
+
+    /// The peer of this client wants something else.
+    fn move_on(&mut self, now: Moment, io: &mut impl Io, id: usize) {
+        if let Again::Answers { older } = self.clients[id].again() {
+            self.end(now, io, older, Outcome::MovedOn);
+        }
+        self.end(now, io, id, Outcome::MovedOn);
     }
 
     /// Reads what a client has answered to its transfers so far: what it sent first counts first.
@@ -164,15 +162,21 @@ impl Server {
 
     /// Answers a request with an ERROR, or lets it wait: in line, from where it is taken at once if a slot is free
     /// and nobody is before it; unless its file is busy.
-    pub(super) fn accept(&mut self, now: Moment, io: &mut impl Io, arrival: &Arrival<'_>) -> Heard {
+    pub(super) fn accept(
+        &mut self,
+        now: Moment,
+        io: &mut impl Io,
+        arrival: &Arrival<'_>,
+        name: FileName<'_>,
+    ) -> Heard {
         let (peer, host) = (arrival.peer, host_of(arrival.peer));
         let superseded = self.superseded_by(now, arrival);
         let replaced = usize::from(superseded.is_some());
         let boot_began = self.queue.heard(now, host, replaced);
-        let is_large = match io.find(arrival.name) {
+        let is_large = match io.find(name) {
             Ok(size) => self.limits.is_large(size),
             Err(Unopened::Refused(refusal)) => {
-                self.refuse(now, io, peer, arrival.local, arrival.spelled, refusal);
+                self.refuse(now, io, arrival, Some(name), refusal);
                 return Heard::Judged;
             }
             Err(Unopened::Busy(awaited)) => {
@@ -199,7 +203,7 @@ impl Server {
         };
         let hold_at = self.limits.hold.map(|hold| now.max(arrived_at + hold));
         let waiting = Waiting::new(now, arrival.wanted, hold_at);
-        let id = self.insert(now, arrival.client(arrived_at, place, waiting));
+        let id = self.insert(now, arrival.client(name, arrived_at, place, waiting));
         if self.next_in_line(now) == Some(id) {
             self.open(now, io, id, Stage::Running { idle_from: None });
         }
@@ -215,7 +219,8 @@ impl Server {
             };
             io.report(Event::Taken {
                 peer,
-                name: arrival.name,
+                asked: arrival.asked,
+                name,
                 waiting,
             });
         }
@@ -267,7 +272,7 @@ impl Server {
                 }
                 (_, _) => false,
             };
-            gives_way && client.name.as_name() == arrival.name
+            gives_way && name::are_same(client.asked(), arrival.asked)
         })
     }
 
@@ -275,16 +280,18 @@ impl Server {
         &mut self,
         now: Moment,
         io: &mut impl Io,
-        peer: Peer,
-        local: Local,
-        name: &[u8],
+        arrival: &Arrival<'_>,
+        served: Option<FileName<'_>>,
         refusal: Refusal,
     ) {
+        let Arrival { peer, local, .. } = *arrival;
+        let name = arrival.asked;
         if local.is_everybody {
             self.stats.unanswered += 1;
             io.report(Event::Unanswered {
                 peer,
                 name,
+                served,
                 refusal,
             });
         } else if self.send_refusal(now, io, peer, local, refusal) {
@@ -292,9 +299,20 @@ impl Server {
             io.report(Event::Refused {
                 peer,
                 name,
+                served,
                 refusal,
             });
         }
+    }
+}
+
+/// What is wrong with a request whatever files there are.
+fn fault_of(request: &Request<'_>) -> Option<Refusal> {
+    match (request.direction, request.mode) {
+        (Direction::Write, _) => Some(Refusal::ReadOnly),
+        (Direction::Read, Mode::Octet | Mode::Netascii) => None,
+        (Direction::Read, Mode::Mail) => Some(Refusal::MailMode),
+        (Direction::Read, Mode::Unknown) => Some(Refusal::UnknownMode),
     }
 }
 

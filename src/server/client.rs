@@ -24,6 +24,8 @@ pub(super) struct Client {
     pub(super) peer: Peer,
     pub(super) local: Local,
     pub(super) name: FileNameBuf,
+    /// The name as it was asked for, if it is another. Two requests with the same one are for the same file.
+    pub(super) asked: Option<Box<[u8]>>,
     pub(super) mode: Mode,
     pub(super) arrived_at: Moment,
     /// Where it stands whenever it waits.
@@ -185,6 +187,13 @@ impl Served {
 impl Client {
     pub(super) fn served(&self) -> Option<&Served> {
         self.served.as_deref()
+    }
+
+    /// The name as it was asked for.
+    pub(super) fn asked(&self) -> &[u8] {
+        self.asked
+            .as_deref()
+            .unwrap_or(self.name.as_name().as_bytes())
     }
 
     /// The transfer, once there is one.
@@ -378,6 +387,7 @@ impl Client {
         let served_from = served.map_or(now, |served| served.began_at);
         Report {
             peer: self.peer,
+            asked: self.asked(),
             name: self.name.as_name(),
             outcome,
             was_answered: !self.is_unanswered(),

@@ -4,10 +4,10 @@ use std::num::NonZero;
 use std::time::Duration;
 
 use super::Local;
-use crate::name::FileName;
+use crate::name::{FileName, NAME_MAX};
 use crate::transfer::options::BUFFERED_WINDOW_MAX;
 use crate::transfer::{Datagrams, Departed, Negotiated, Outcome};
-use crate::wire::{Malformed, Mode, Peer, Refusal};
+use crate::wire::{Malformed, Mode, Peer, Refusal, Request};
 
 /// A request that gets a file and a socket.
 #[derive(Clone, Copy, Debug)]
@@ -142,6 +142,18 @@ pub const UPLOAD_WINDOW_MAX: usize = BUFFERED_WINDOW_MAX as usize;
 /// Everything that a server can do to the world. A client is named by its number, which is small and
 /// is used again after [`Io::close`].
 pub trait Io {
+    /// The name of the file that a request is for, as it is looked up, written to `buffer`. It is asked once for each
+    /// request that is no repeat.
+    ///
+    /// # Errors
+    /// As [`Io::find`].
+    fn resolve<'b>(
+        &mut self,
+        peer: Peer,
+        request: &Request<'_>,
+        buffer: &'b mut [u8; NAME_MAX],
+    ) -> Result<FileName<'b>, Unopened>;
+
     /// Looks whether a file could be opened now, and returns its size in bytes.
     ///
     /// # Errors
@@ -214,6 +226,8 @@ pub enum Event<'a> {
         peer: Peer,
         /// For what, untrusted.
         name: &'a [u8],
+        /// The name that was looked up, if one was.
+        served: Option<FileName<'a>>,
         /// Why not.
         refusal: Refusal,
     },
@@ -221,7 +235,9 @@ pub enum Event<'a> {
     Taken {
         /// Who asked.
         peer: Peer,
-        /// For what.
+        /// For what, as the client sent it.
+        asked: &'a [u8],
+        /// For what, as it is looked up.
         name: FileName<'a>,
         /// How many wait, this one among them; 0 if it has a slot at once.
         waiting: usize,
@@ -239,6 +255,8 @@ pub enum Event<'a> {
         peer: Peer,
         /// For what, untrusted.
         name: &'a [u8],
+        /// The name that was looked up, if one was.
+        served: Option<FileName<'a>>,
         /// Why not.
         refusal: Refusal,
     },
@@ -269,7 +287,9 @@ pub enum Event<'a> {
 pub struct Report<'a> {
     /// Who asked.
     pub peer: Peer,
-    /// For what.
+    /// For what, as the client sent it.
+    pub asked: &'a [u8],
+    /// For what, as it is looked up.
     pub name: FileName<'a>,
     /// How it ended.
     pub outcome: Outcome,

@@ -43,7 +43,6 @@ use std::time::Duration;
 use slab::Slab;
 
 use crate::moment::Moment;
-use crate::name::RootPrefixes;
 use crate::transfer::{Datagrams, Departed, Negotiated, Outcome};
 use crate::wire::{Malformed, Peer, Refusal};
 use change::Count;
@@ -81,7 +80,6 @@ pub struct Local {
 #[derive(Debug)]
 pub struct Server {
     limits: Limits,
-    root: RootPrefixes,
     clients: Slab<Client>,
     by_peer: HashMap<Peer, usize>,
     queue: Queue,
@@ -108,15 +106,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server without clients. `root` says by which absolute names its directory is known.
-    pub fn new(now: Moment, limits: Limits, root: RootPrefixes) -> Server {
+    /// A server without clients.
+    pub fn new(now: Moment, limits: Limits) -> Server {
         // All that a packet may add to has its room from the beginning; and a table that has to grow leaves
         // a hole in memory.
         let running = limits.max_transfers + limits.max_lent() + limits.max_finishing();
         let timers = TIMERS_EACH * running.max(TIMERS_MIN / TIMERS_EACH);
         Server {
             limits,
-            root,
             clients: Slab::with_capacity(running),
             by_peer: HashMap::with_capacity(limits.max_transfers),
             queue: Queue::new(limits),
@@ -134,11 +131,6 @@ impl Server {
             stop_at: None,
             stats: Stats::default(),
         }
-    }
-
-    /// Another directory is served from now on, known by these absolute names.
-    pub fn rename_root(&mut self, root: RootPrefixes) {
-        self.root = root;
     }
 
     // What arrives: requests are taken in `arrival`, what clients answer in `replies`.

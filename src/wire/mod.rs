@@ -93,6 +93,8 @@ pub enum Refusal {
     NoAccess,
     /// Others may not read the file (o+r), and only such files are served.
     NotPublic,
+    /// A rule of the operator's map refuses the name.
+    Forbidden,
     /// A write request: uploads are off.
     ReadOnly,
     /// The obsolete mode `mail` (RFC 1350 section 1).
@@ -127,6 +129,7 @@ impl Refusal {
             | Refusal::NotAFile
             | Refusal::NoAccess
             | Refusal::NotPublic
+            | Refusal::Forbidden
             | Refusal::ReadOnly
             | Refusal::NoDirectory
             | Refusal::BeingWritten => 2,
@@ -146,6 +149,7 @@ impl Refusal {
             Refusal::NotAFile => "not a regular file",
             Refusal::NoAccess => "access denied",
             Refusal::NotPublic => "not readable by others (o+r)",
+            Refusal::Forbidden => "access violation",
             Refusal::ReadOnly => "uploads are off",
             Refusal::MailMode => "mail mode is not supported",
             Refusal::UnknownMode => "unknown transfer mode",

@@ -455,6 +455,39 @@ fn names_that_mean_the_same_file_are_the_same_request() {
     assert_eq!(lab.server.stats().repeats, 3);
 }
 
+/// What a map file makes of names does not make two requests one, nor one request two.
+#[test]
+fn a_request_is_known_by_the_name_that_was_asked_for() {
+    let mut lab = Lab::with_slots(1);
+    for asked in ["kernel", "..\\image"] {
+        lab.world.mapped.insert(asked.into(), b"medium".into());
+    }
+    lab.ask(client(9), "large");
+    lab.ask(client(1), "kernel");
+    // What waits keeps the name that it was given.
+    lab.world.mapped.insert(b"kernel".into(), b"small".into());
+    lab.ask(client(1), "/kernel");
+    assert_eq!((lab.server.stats().repeats, lab.server.pending()), (1, 1));
+    lab.settle(&[error(client(9), 0)]);
+    assert_eq!(names_opened_for(&lab, client(1)), ["medium"]);
+    lab.ask(client(1), "..\\image");
+    assert_eq!(lab.world.outcomes_of(client(1)), [Outcome::MovedOn]);
+    lab.ask(client(1), "..\\image");
+    assert_eq!(lab.server.stats().repeats, 2);
+    lab.ack(client(1), 1);
+    lab.pass(seconds(2));
+    // It has begun anew: the answer is the same file.
+    lab.ask(client(1), "..\\image");
+    lab.pass(seconds(1));
+    assert_eq!(
+        names_opened_for(&lab, client(1)),
+        ["medium", "medium", "medium"]
+    );
+    // The name that a map makes is another request.
+    lab.ask(client(1), "medium");
+    assert_eq!(names_opened_for(&lab, client(1)).len(), 4);
+}
+
 #[test]
 fn a_chain_of_files_from_one_port_runs_through_one_slot() {
     let mut lab = Lab::with_slots(1);

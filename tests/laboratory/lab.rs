@@ -24,8 +24,8 @@ impl<S: Site> Lab<S> {
     /// A server that has just been started, in a world without files.
     pub(crate) fn start(now: Moment, limits: Limits, root: RootPrefixes, site: S) -> Lab<S> {
         Lab {
-            server: Server::new(now, limits, root),
-            world: World::new(now, site),
+            server: Server::new(now, limits),
+            world: World::new(now, site, root),
             limits,
             turns: 0,
             audited_every: 1,

@@ -10,14 +10,14 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use ripple_tftpd::moment::Moment;
-use ripple_tftpd::name::FileName;
+use ripple_tftpd::name::{FileName, NAME_MAX, RootPrefixes};
 use ripple_tftpd::server::{
     Created, Event, Incoming, Io, Local, Opened, Opening, Room, UPLOAD_WINDOW_MAX, Unopened,
     Unsent, Unstored, Upload,
 };
 use ripple_tftpd::transfer::options::{BLKSIZE_MAX, BLKSIZE_MIN, OACK_MAX};
 use ripple_tftpd::transfer::{Blocks, DATA_SENDINGS, Datagrams, Departed, OACK_SENDINGS};
-use ripple_tftpd::wire::{Mode, Peer, Refusal};
+use ripple_tftpd::wire::{Mode, Peer, Refusal, Request};
 
 use super::site::{Datagram, File, NO_FILE, OLDER, Site, Socket, Stored, Stream};
 
@@ -30,6 +30,10 @@ pub(crate) struct World<S> {
     pub(crate) is_lenient: bool,
 
     // What it is like.
+    /// The absolute names of the directory that is served.
+    root: RootPrefixes,
+    /// Names that mean another, as by a map file.
+    pub(crate) mapped: HashMap<Vec<u8>, Vec<u8>>,
     files: HashMap<Vec<u8>, File>,
     faults: HashMap<Vec<u8>, Refusal>,
     /// No descriptor is left.
@@ -81,11 +85,13 @@ pub(crate) struct World<S> {
 }
 
 impl<S> World<S> {
-    pub(crate) fn new(now: Moment, site: S) -> World<S> {
+    pub(crate) fn new(now: Moment, site: S, root: RootPrefixes) -> World<S> {
         World {
             site,
             now,
             is_lenient: false,
+            root,
+            mapped: HashMap::new(),
             files: HashMap::new(),
             faults: HashMap::new(),
             exhausted: false,
@@ -400,6 +406,17 @@ impl<S: Site> World<S> {
 }
 
 impl<S: Site> Io for World<S> {
+    fn resolve<'b>(
+        &mut self,
+        _: Peer,
+        request: &Request<'_>,
+        buffer: &'b mut [u8; NAME_MAX],
+    ) -> Result<FileName<'b>, Unopened> {
+        let name = self.mapped.get(request.filename);
+        let name = name.map_or(request.filename, Vec::as_slice);
+        FileName::new(name, &self.root, buffer).map_err(Unopened::Refused)
+    }
+
     fn find(&mut self, name: FileName<'_>) -> Result<u64, Unopened> {
         self.look_up(name).map(|file| file.size)
     }

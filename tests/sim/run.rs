@@ -7,6 +7,7 @@ use std::mem;
 use std::time::Duration;
 
 use ripple_tftpd::moment::Moment;
+use ripple_tftpd::name::RootPrefixes;
 
 use crate::events::{Content, Event, moment, number};
 use crate::laboratory::{File, LOCAL};
@@ -89,7 +90,7 @@ struct Held {
 impl<'w, S: ServerUnderTest> Run<'w, S> {
     fn new(world: &'w World, server: S) -> Run<'w, S> {
         let cables = Cables::new(world, server.receive_buffer());
-        let mut network = Network::new(Moment::START, cables);
+        let mut network = Network::new(Moment::START, cables, RootPrefixes::default());
         network.is_lenient = !server.is_ours();
         network.stands_still = !server.is_ours();
         let mut run = Run {

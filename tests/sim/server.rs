@@ -1,7 +1,6 @@
 //! What is put into a world: the server of production, or a policy to compare it with.
 
 use ripple_tftpd::moment::Moment;
-use ripple_tftpd::name::RootPrefixes;
 use ripple_tftpd::server::{Incoming, Io, Limits, Local, REPLY_MAX, Server};
 use ripple_tftpd::wire::Peer;
 
@@ -63,7 +62,7 @@ pub(crate) struct Production {
 impl Production {
     pub(crate) fn new(limits: Limits) -> Production {
         Production {
-            server: Server::new(Moment::START, limits, RootPrefixes::default()),
+            server: Server::new(Moment::START, limits),
             limits,
         }
     }
