@@ -25,6 +25,8 @@ pub struct Settings {
     pub listen: Vec<Listen>,
     /// The families in which every address is listened on.
     pub families: Families,
+    /// Where transfers take place.
+    pub ports: Ports,
     /// The bounds of the server.
     pub limits: Limits,
     /// The operator has chosen how many may wait (`-q`).
@@ -101,6 +103,15 @@ pub enum Families {
     V6,
 }
 
+/// Where transfers take place.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ports {
+    /// Each at a port of its own that the system picks.
+    Any,
+    /// Each at a port of this range, or several at one.
+    Range(RangeInclusive<u16>),
+}
+
 /// The settings of a command line that names only a directory.
 impl From<PathBuf> for Settings {
     fn from(root: PathBuf) -> Settings {
@@ -113,6 +124,7 @@ impl From<PathBuf> for Settings {
             public_only: false,
             listen: Vec::new(),
             families: Families::Both,
+            ports: Ports::Any,
             limits: Limits::default(),
             queue_is_chosen: false,
             mtu_clamp: true,
@@ -161,6 +173,8 @@ pub const MAX_PENDING: RangeInclusive<u64> = 0..=1_000_000;
 pub const PER_CLIENT: RangeInclusive<u64> = MAX_TRANSFERS;
 /// Of one address; no more than may wait in all.
 pub const PER_CLIENT_PENDING: RangeInclusive<u64> = MAX_PENDING;
+/// A range of ports. Lower ones need a privilege, which is given up.
+pub const PORT_RANGE: RangeInclusive<u64> = 1024..=u16::MAX as u64;
 /// Seconds of silence; a client that is slower than an hour is none.
 pub const TIMEOUT: RangeInclusive<u64> = 1..=3600;
 /// Seconds in which a stopping server lets transfers finish.
@@ -216,6 +230,20 @@ pub fn hold(text: &str) -> Result<Option<Duration>, String> {
         _ => seconds(text, HOLD)
             .map(Some)
             .map_err(|wrong| format!("{wrong}, and not 'never'")),
+    }
+}
+
+/// Reads a range of ports: `A:B`, `A-B` or `A,B`.
+///
+/// # Errors
+/// What is wrong with it, for the operator.
+pub fn port_range(text: &str) -> Result<Ports, String> {
+    let (first, last) = text.split_once([':', '-', ',']).unwrap_or((text, ""));
+    let first: u16 = number(first, PORT_RANGE)?;
+    let last = number(last, PORT_RANGE)?;
+    match first <= last {
+        true => Ok(Ports::Range(first..=last)),
+        false => Err(format!("{first} is above {last}")),
     }
 }
 
@@ -347,6 +375,25 @@ mod tests {
             ":69x",
         ] {
             assert!(listen_address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ranges_of_ports() {
+        for text in ["1024:65535", "1024-65535", "1024,65535"] {
+            assert_eq!(port_range(text), Ok(Ports::Range(1024..=65535)));
+        }
+        assert_eq!(port_range("4096:4096"), Ok(Ports::Range(4096..=4096)));
+        for text in [
+            "",
+            "4096",
+            "4096:",
+            ":4096",
+            "2000:1999",
+            "1023:2000",
+            "2000:65536",
+        ] {
+            assert!(port_range(text).is_err(), "{text}");
         }
     }
 

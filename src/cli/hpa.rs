@@ -52,7 +52,7 @@ const OF_5_2: &[(Names, Means)] = &[
     (Names("-r, --refuse OPTION"), Refuse),
     (Names("-t, --timeout SECONDS"), Ignored),
     (Names("-T, --retransmit MICROSECONDS"), Ignored),
-    (Names("-R, --port-range A:B"), Missing("a range of ports")),
+    (Names("-R, --port-range A:B"), Same("--port-range")),
     (Names("-m, --map-file FILE"), Missing("map files")),
     (Names("-P, --pidfile FILE"), Same("--pidfile")),
 ];
@@ -65,7 +65,7 @@ const LATER: &[(Names, Means)] = &[
     (Names("-W, --windowsize N"), Same("--windowsize")),
     (Names("--window-bytes N"), Ignored),
     (Names("--reject-all"), RefuseAll),
-    (Names("--ports A:B"), Missing("a range of ports")),
+    (Names("--ports A:B"), Same("--port-range")),
     (
         Names("-S, --service NAME"),
         Missing("a default port; name it with -a"),
@@ -444,7 +444,6 @@ mod tests {
             ("-c -s /d", "uploads"),
             ("--create /d", "uploads"),
             ("-m /etc/map -s /d", "map files"),
-            ("-R 4096:32767 -s /d", "range of ports"),
             ("/a /b", "several directories"),
             ("-s /a /b", "one directory"),
             ("-s", "directory to serve is missing"),

@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
     use crate::access::{Access, Verdict};
-    use crate::config::{Door, Families, Listen};
+    use crate::config::{Door, Families, Listen, Ports};
 
     fn parsed(line: &str) -> Result<Command, String> {
         Program::Tftpd.parse(line.split_whitespace().map(OsString::from))
@@ -163,7 +163,7 @@ mod tests {
                     --keepalive-share 25 -u tftp:boot --chroot --no-sandbox --per-client 2 \
                     --per-client-pending 7 --drain 0 \
                     --allow ::1 --deny 192.0.2.0/24 --deny 10.0.0.0/8 --public-only -6 -a :70 -b \
-                    -P /run/tftpd.pid --syslog --refuse TSIZE --secure --foreground";
+                    -P /run/tftpd.pid --syslog -R 4000-4099 --refuse TSIZE --secure --foreground";
         let Ok(Command::Check(settings)) = parsed(line) else {
             panic!("a check was asked for")
         };
@@ -180,6 +180,7 @@ mod tests {
             [&listen[..], &[Listen::Every(70)]].concat()
         );
         assert_eq!(settings.families, Families::V6);
+        assert_eq!(settings.ports, Ports::Range(4000..=4099));
         assert!(settings.public_only && settings.background && settings.syslog);
         assert_eq!(settings.pidfile, Some(PathBuf::from("/run/tftpd.pid")));
         let mut refused = settings.limits.terms.refused;
@@ -231,6 +232,7 @@ mod tests {
             ("-r . -W 65536", "--max-windowsize"),
             ("-r . -t 1h", "--timeout"),
             ("-r . --drain 3601", "--drain"),
+            ("-r . -R 4000", "--port-range"),
             ("-r . --hold soon", "--hold"),
             ("-r . --keepalive-share 101", "--keepalive-share"),
             ("-r . --small-file 1k", "--small-file"),

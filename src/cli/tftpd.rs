@@ -170,6 +170,12 @@ pub const OPTIONS: &[Flag] = &[
         "grant block sizes that need IP fragments",
     ),
     option(
+        "-R, --port-range A:B",
+        Text(|to, text| config::port_range(text).map(|range| to.ports = range)),
+        "ports for transfers; some share one if there are too few",
+    )
+    .default("any"),
+    option(
         "--refuse OPTION",
         Text(|to, text| config::refuse(&mut to.limits.terms.refused, text)),
         "never grant this TFTP option; repeatable",

@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use super::text::escaped;
+use crate::config::Ports;
 use crate::moment::Moment;
 use crate::os::clock::Clock;
 use crate::os::files::Files;
@@ -37,6 +38,18 @@ pub(super) fn report(files: &Files, user: &str) -> io::Result<String> {
         text += &format!("the walk ended after {names} names: the others were not looked at\n");
     }
     Ok(text)
+}
+
+/// A line about a range of ports that is small.
+pub(super) fn few_ports(ports: &Ports) -> String {
+    match ports {
+        Ports::Range(range) if range.len() < PORTS_FEW => format!(
+            "--port-range: {} ports: {PORTS_FEW} or more are better, since a packet that comes late may meet another \
+             transfer\n",
+            range.len()
+        ),
+        Ports::Range(_) | Ports::Any => String::new(),
+    }
 }
 
 /// What is worth a line, in the order in which it is printed.
@@ -204,6 +217,8 @@ const BOUNDS: Bounds = Bounds {
     depth: 64,
 };
 const KINDS: usize = Kind::CaseOnly as usize + 1;
+/// Twice the usual number of slots.
+const PORTS_FEW: usize = 64;
 /// Of each kind: enough to see what is wrong.
 const LINES_SHOWN: usize = 20;
 /// Of names that differ in case only.

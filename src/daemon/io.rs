@@ -12,6 +12,7 @@ use super::connection::Connection;
 use super::events::LogEvent;
 use super::log::Log;
 use super::lookups::Lookups;
+use crate::config::{self, Settings};
 use crate::moment::Moment;
 use crate::name::{FileName, NAME_MAX, RootPrefixes};
 use crate::os;
@@ -21,6 +22,7 @@ use crate::os::files::{Files, Unavailable};
 use crate::os::helper::{Done, Helper, Job};
 use crate::os::listener::Listener;
 use crate::os::poll::{Poll, Source};
+use crate::os::ports::Ports;
 use crate::os::socket::ClientSocket;
 use crate::server::{
     Awaited, Created, Event, Incoming, Io, Local, Opened, Opening, Room, Unopened, Unsent,
@@ -60,13 +62,25 @@ pub(super) struct World {
     segments: bool,
     /// Clients whose sockets may hold more than was read, each once.
     pub unread: Vec<usize>,
+    /// Those of clients' sockets.
+    ports: Ports,
     /// Who rejected the last packet that was rejected, and to which client it was.
     rejection: Option<(Peer, IpAddr)>,
 }
 
 impl World {
     /// The world of a server that is about to begin.
-    pub(super) fn new(poll: Poll, files: Files, log: Log, now: Moment, mtu_clamp: bool) -> World {
+    pub(super) fn new(
+        poll: Poll,
+        files: Files,
+        log: Log,
+        now: Moment,
+        settings: &Settings,
+    ) -> World {
+        let range = match &settings.ports {
+            config::Ports::Any => None,
+            config::Ports::Range(range) => Some(range.clone()),
+        };
         let listeners = Vec::new();
         let prefixes = files.root_prefixes();
         World {
@@ -81,9 +95,10 @@ impl World {
             lookups: Lookups::default(),
             last_serial: 0,
             connections: Vec::new(),
-            mtu_clamp,
+            mtu_clamp: settings.mtu_clamp,
             segments: false,
             unread: Vec::new(),
+            ports: Ports::new(range),
             rejection: None,
         }
     }
@@ -252,7 +267,17 @@ impl Io for World {
         let Local {
             address, interface, ..
         } = opening.local;
-        let socket = ClientSocket::connect(address, interface, opening.peer.into())
+        let World {
+            connections, ports, ..
+        } = self;
+        let peer = opening.peer;
+        // A client that asked anew has another one.
+        let is_unfit = |port| {
+            let mut open = connections.iter().flatten();
+            open.any(|it| it.peer == peer && it.socket.port == port)
+        };
+        let local = (address, interface);
+        let socket = ClientSocket::connect(local, peer.into(), ports, is_unfit)
             .and_then(|socket| {
                 self.poll
                     .add(&socket, Source::Client(client))

@@ -83,7 +83,8 @@ pub fn check(settings: &Settings) -> Result<String, Failure> {
     confine::find_readable(settings, &files)?;
     confine::confine_files(settings, &files)?;
     let report = check::report(&files, &confine::name_of(account.as_ref()));
-    trying(settings.root.display(), report)
+    let report = trying(settings.root.display(), report)?;
+    Ok(check::few_ports(&settings.ports) + &report)
 }
 
 /// Serves until a signal ends it, or lets another process do so. Returns the status to end with.
@@ -143,7 +144,7 @@ impl Daemon {
         let signals = trying("signals", Signals::new())?;
         let poll = trying("epoll", Poll::new())?;
         trying("epoll", poll.add(&signals, Source::Signals))?;
-        let mut world = World::new(poll, files, Log::new(now), now, settings.mtu_clamp);
+        let mut world = World::new(poll, files, Log::new(now), now, settings);
         world.log.write(now, &LogEvent::Settings(settings));
         if let Door::InTftpd { ignored } = &settings.door
             && !ignored.is_empty()

@@ -33,6 +33,7 @@ mod original;
 pub mod poll;
 #[cfg(feature = "storm")]
 pub mod port;
+pub mod ports;
 pub mod privileges;
 pub mod process;
 pub mod receive;

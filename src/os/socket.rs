@@ -2,7 +2,7 @@
 //! nobody else's packets get in.
 
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::{mem, ptr};
 
@@ -11,6 +11,7 @@ use nix::sys::socket::{ControlMessageOwned as Control, MsgFlags, recvmsg, setsoc
 use socket2::{Domain, MsgHdr, Protocol, SockRef, Socket, Type};
 
 use super::control::Outgoing;
+use super::ports::Ports;
 
 /// A datagram in pieces, any of which may be empty.
 pub type Pieces<'a> = [IoSlice<'a>; 3];
@@ -19,23 +20,26 @@ pub type Pieces<'a> = [IoSlice<'a>; 3];
 #[derive(Debug)]
 pub struct ClientSocket {
     socket: UdpSocket,
+    /// Its port, if that is of a range; else 0.
+    pub port: u16,
 }
 
 impl ClientSocket {
-    /// A socket from `local` (of `interface`, where it is a link-local address), at a port that the
-    /// system picks, to `peer`.
+    /// A socket from `local`, an address and, if that is a link-local one, its interface, to `peer`; at one of
+    /// `ports` that is not `is_unfit`: no two sockets may have both ports in common.
     ///
     /// # Errors
     /// Where descriptors or ports ran out (see [`super::is_exhaustion`]), the address is gone, or there
     /// is no route.
-    pub fn connect(local: IpAddr, interface: u32, peer: SocketAddr) -> io::Result<ClientSocket> {
+    pub fn connect(
+        local: (IpAddr, u32),
+        peer: SocketAddr,
+        ports: &mut Ports,
+        is_unfit: impl Fn(u16) -> bool,
+    ) -> io::Result<ClientSocket> {
         let kind = Type::DGRAM.nonblocking().cloexec();
         let socket = Socket::new(Domain::for_address(peer), kind, Some(Protocol::UDP))?;
-        let local = match local {
-            IpAddr::V4(v4) => SocketAddr::from((v4, 0)),
-            IpAddr::V6(v6) => SocketAddrV6::new(v6, 0, 0, interface).into(),
-        };
-        socket.bind(&local.into())?;
+        let port = ports.bind(&socket, local, is_unfit)?;
         if peer.is_ipv4() {
             // Some boot ROMs choke on the flag "don't fragment".
             set_option(
@@ -51,9 +55,24 @@ impl ClientSocket {
             IpAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
         }
         socket.connect(&peer.into())?;
-        Ok(ClientSocket {
+        let socket = ClientSocket {
             socket: socket.into(),
-        })
+            port,
+        };
+        if ports.are_shared() {
+            socket.throw_away();
+        }
+        Ok(socket)
+    }
+
+    /// Until a socket is connected it takes what others send to its port; who receives later looks where it came from,
+    /// for what is left.
+    fn throw_away(&self) {
+        for _ in 0..THROWN_AWAY_MAX {
+            if self.receive(&mut [0]).is_err() {
+                return;
+            }
+        }
     }
 
     /// Takes the oldest ICMP error that the kernel keeps, and returns who sent it (IP_RECVERR in ip(7)). To be called
@@ -163,6 +182,9 @@ pub fn is_unsegmentable(error: &io::Error) -> bool {
 
 /// Datagrams that one call may send: what a kernel cuts out of one buffer.
 pub const DATAGRAMS_MAX: usize = 64;
+
+/// More than arrive between two system calls.
+const THROWN_AWAY_MAX: usize = 64;
 
 /// IPv4 without options, and UDP.
 const IPV4_HEADERS: i32 = 20 + 8;

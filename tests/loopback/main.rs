@@ -49,6 +49,7 @@ mod memory;
 mod names;
 mod netascii;
 mod options;
+mod ports;
 mod privileges;
 mod security;
 mod seen_elsewhere;
