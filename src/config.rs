@@ -19,8 +19,11 @@ pub struct Settings {
     pub root: PathBuf,
     /// What the loop reads each time.
     pub rules: Rules,
-    /// Serve only files that others may read (o+r), as tftpd-hpa does.
+    /// Serve only files that others may read (o+r), and replace only those that others may write to (o+w), as
+    /// tftpd-hpa does.
     pub public_only: bool,
+    /// What clients may write.
+    pub uploads: Uploads,
     /// Where to listen; empty: port 69 of every address.
     pub listen: Vec<Listen>,
     /// The families in which every address is listened on.
@@ -50,6 +53,30 @@ pub struct Settings {
     pub syslog: bool,
     /// The command line that was spoken.
     pub door: Door,
+}
+
+/// What clients may write: nothing, unless one of the first two says so.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Uploads {
+    /// New files, and those that are there.
+    pub create: bool,
+    /// Files that are there.
+    pub overwrite: bool,
+    /// Of these none after all.
+    pub write_once: bool,
+    /// The bits of its mode that a new file does not have.
+    pub umask: u32,
+    /// Bytes of a file.
+    pub max: u64,
+    /// Directories beneath which files may be written, absolute or from the root; none: beneath the root.
+    pub directories: Vec<PathBuf>,
+}
+
+impl Uploads {
+    /// Something may be written.
+    pub fn are_on(&self) -> bool {
+        self.create || self.overwrite
+    }
 }
 
 /// What may be changed while the server runs: nothing that is open or under way rests on it.
@@ -122,6 +149,14 @@ impl From<PathBuf> for Settings {
                 drain: DRAIN_USUAL,
             },
             public_only: false,
+            uploads: Uploads {
+                create: false,
+                overwrite: false,
+                write_once: false,
+                umask: UMASK_USUAL,
+                max: u64::MAX,
+                directories: Vec::new(),
+            },
             listen: Vec::new(),
             families: Families::Both,
             ports: Ports::Any,
@@ -191,6 +226,36 @@ pub const SMALL_FILE: RangeInclusive<u64> = 0..=u64::MAX;
 pub const MAX_BLKSIZE: RangeInclusive<u64> = BLKSIZE_MIN as u64..=BLKSIZE_MAX as u64;
 /// Blocks in a window (RFC 7440).
 pub const MAX_WINDOWSIZE: RangeInclusive<u64> = 1..=u16::MAX as u64;
+
+/// Bytes of a file that is uploaded.
+pub const MAX_UPLOAD: RangeInclusive<u64> = 1..=u64::MAX;
+/// New files can be read by everybody, as those of most programs.
+pub const UMASK_USUAL: u32 = 0o022;
+/// Most directories for uploads.
+pub const UPLOAD_DIRECTORIES_MAX: usize = 64;
+
+/// Reads a umask: octal digits.
+///
+/// # Errors
+/// What is wrong with it, for the operator.
+pub fn umask(text: &str) -> Result<u32, String> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let mask = u32::from_str_radix(text, 8).ok();
+    mask.filter(|&mask| digits && mask <= 0o777)
+        .ok_or_else(|| format!("'{text}' is not an octal number from 0 to 777"))
+}
+
+/// Adds a directory for uploads.
+///
+/// # Errors
+/// There are [`UPLOAD_DIRECTORIES_MAX`] already.
+pub fn upload_directory(directories: &mut Vec<PathBuf>, path: PathBuf) -> Result<(), String> {
+    if directories.len() == UPLOAD_DIRECTORIES_MAX {
+        return Err(format!("more than {UPLOAD_DIRECTORIES_MAX} directories"));
+    }
+    directories.push(path);
+    Ok(())
+}
 
 /// Reads a number in plain digits.
 ///

@@ -56,6 +56,7 @@
 //! - defences: `server/networks`, `server/hosts`, `server/unvalidated`, `os/seccomp`, `os/landlock`, `os/privileges`
 //! - the loop's hands: `daemon/io`, `daemon/connection`, `os/socket`, `os/listener`
 //! - files and disks: `os/files`, `os/mapping`, `os/beneath`, `os/root`, `os/helper`
+//! - uploads: `daemon/uploads`, `os/place`, `os/upload`, `os/writer`, `os/sweep`
 //! - the laboratory: [`firmware`], `tests/laboratory`, `tests/sim`
 
 #![deny(unsafe_code)]

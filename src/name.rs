@@ -10,6 +10,10 @@ use crate::wire::Refusal;
 /// RFC 2347 bounds a whole request to 512 bytes; real names are shorter still.
 pub const NAME_MAX: usize = 1024;
 
+/// So begin the names under which uploads grow (see `os::upload`): no client reads or writes these, in whatever case it
+/// spells them.
+pub const UNFINISHED: &[u8] = b".tftpd-upload-";
+
 /// The directory served, as clients may spell it: absolute paths that are dropped from the front of a
 /// name, since DHCP servers hand such names out.
 #[derive(Clone, Debug, Default)]
@@ -53,8 +57,8 @@ impl<'a> FileName<'a> {
     /// bytes, which some boot ROMs leave, are dropped.
     ///
     /// # Errors
-    /// [`Refusal::EmptyName`], [`Refusal::NameTooLong`] (more than [`NAME_MAX`] bytes) or
-    /// [`Refusal::OutsideRoot`].
+    /// [`Refusal::EmptyName`], [`Refusal::NameTooLong`] (more than [`NAME_MAX`] bytes), [`Refusal::OutsideRoot`], or
+    /// [`Refusal::NotFound`] for an unfinished upload.
     pub fn new(
         requested: &[u8],
         root: &RootPrefixes,
@@ -123,6 +127,7 @@ fn normalise<'a>(
             b"" | b"." => {}
             b".." => length = parent(&buffer[..length]).ok_or(Refusal::OutsideRoot)?,
             _ if component.contains(&0) => return Err(Refusal::OutsideRoot),
+            _ if is_unfinished(component) => return Err(Refusal::NotFound),
             _ => length = append(buffer, length, component).ok_or(Refusal::NameTooLong)?,
         }
     }
@@ -131,6 +136,11 @@ fn normalise<'a>(
     } else {
         Ok(FileName(&buffer[..length]))
     }
+}
+
+fn is_unfinished(component: &[u8]) -> bool {
+    let begin = component.get(..UNFINISHED.len());
+    begin.is_some_and(|begin| begin.eq_ignore_ascii_case(UNFINISHED))
 }
 
 /// The length of `path` without its last component; `None` if it has none.
@@ -165,7 +175,7 @@ mod tests {
 
     #[test]
     fn names_that_are_served() {
-        let cases: [(&[u8], &[u8]); 14] = [
+        let cases: [(&[u8], &[u8]); 15] = [
             (b"pxelinux.0", b"pxelinux.0"),
             (b"/pxelinux.0", b"pxelinux.0"),
             (b"//a///b/./c/", b"a/b/c"),
@@ -180,6 +190,7 @@ mod tests {
             (b"\xE9t\xE9", b"\xE9t\xE9"),
             (b"...", b"..."),
             (b"....//x", b"..../x"),
+            (b"tftpd-upload-1", b"tftpd-upload-1"),
         ];
         for (requested, expected) in cases {
             assert_eq!(
@@ -209,7 +220,7 @@ mod tests {
 
     #[test]
     fn names_that_are_refused() {
-        let cases: [(&[u8], Refusal); 9] = [
+        let cases: [(&[u8], Refusal); 11] = [
             (b"", Refusal::EmptyName),
             (b"/", Refusal::EmptyName),
             (b"a/..", Refusal::EmptyName),
@@ -219,6 +230,8 @@ mod tests {
             (b"a/../../b", Refusal::OutsideRoot),
             (b"..\\..\\boot.ini", Refusal::OutsideRoot),
             (b"a\0b", Refusal::OutsideRoot),
+            (b".tftpd-upload-0123456789abcdef", Refusal::NotFound),
+            (b"a\\.TFTPD-Upload-x/b", Refusal::NotFound),
         ];
         for (requested, refusal) in cases {
             assert_eq!(

@@ -43,10 +43,11 @@ pub(super) fn version() -> String {
 }
 
 /// Each stands before the option with this long name.
-const TITLES: [(&str, &str); 6] = [
+const TITLES: [(&str, &str); 7] = [
     ("root", "Most used"),
     ("max-pending", "Queue"),
     ("ipv4", "Clients"),
+    ("create", "Uploads"),
     ("public-only", "Transfers"),
     ("drain", "Process"),
     ("help", "Other"),

@@ -9,9 +9,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use super::arguments::{self, Names};
 use super::{Command, tftpd};
 use crate::config::Door;
-use Means::{
-    Address, Anyway, Bare, Blocksize, Ignored, Missing, Refuse, RefuseAll, Same, Verbosity,
-};
+use Means::{Address, Bare, Blocksize, Ignored, Missing, Refuse, RefuseAll, Same, Verbosity};
 
 /// What an option of tftpd-hpa means here.
 #[derive(Clone, Copy, Debug)]
@@ -20,8 +18,6 @@ pub(super) enum Means {
     Bare(&'static str, &'static str),
     /// This option of `tftpd`, with the same value.
     Same(&'static str),
-    /// What this server does without being asked.
-    Anyway,
     /// Nothing here; it is named in a warning.
     Ignored,
     /// Something that is not built: the start fails.
@@ -37,7 +33,7 @@ pub(super) enum Means {
 const OF_5_2: &[(Names, Means)] = &[
     (Names("-4, --ipv4"), Bare("--ipv4", "--ipv6")),
     (Names("-6, --ipv6"), Bare("--ipv6", "--ipv4")),
-    (Names("-c, --create"), Missing("uploads")),
+    (Names("-c, --create"), Bare("--create", "")),
     (Names("-s, --secure"), Bare("--secure", "")),
     (Names("-p, --permissive"), Bare("--permissive", "")),
     (Names("-v, --verbose"), Bare("--verbose", "")),
@@ -48,7 +44,7 @@ const OF_5_2: &[(Names, Means)] = &[
     (Names("-a, --address [ADDR][:PORT]"), Address),
     (Names("-B, --blocksize N"), Blocksize),
     (Names("-u, --user USER"), Same("--user")),
-    (Names("-U, --umask MASK"), Ignored),
+    (Names("-U, --umask MASK"), Same("--umask")),
     (Names("-r, --refuse OPTION"), Refuse),
     (Names("-t, --timeout SECONDS"), Ignored),
     (Names("-T, --retransmit MICROSECONDS"), Ignored),
@@ -61,7 +57,7 @@ const OF_5_2: &[(Names, Means)] = &[
 const LATER: &[(Names, Means)] = &[
     (Names("--chroot"), Bare("--secure", "")),
     (Names("--jail"), Bare("--secure", "")),
-    (Names("--read-only"), Anyway),
+    (Names("--read-only"), Bare("--read-only", "")),
     (Names("-W, --windowsize N"), Same("--windowsize")),
     (Names("--window-bytes N"), Ignored),
     (Names("--reject-all"), RefuseAll),
@@ -76,7 +72,7 @@ const LATER: &[(Names, Means)] = &[
     ),
     (Names("--map-steps N"), Ignored),
     (Names("--map-test FILE"), Missing("map files")),
-    (Names("--max-upload BYTES"), Missing("uploads")),
+    (Names("--max-upload BYTES"), Same("--max-upload")),
     (Names("--stderr"), Bare("--foreground", "")),
     (Names("--systemd"), Bare("--foreground", "")),
     (Names("--explain"), Bare("--explain", "")),
@@ -135,7 +131,6 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
 impl Line {
     fn take(&mut self, names: Names, means: Means, value: OsString) -> Result<(), String> {
         match means {
-            Anyway => {}
             Bare(word, instead_of) => {
                 self.remove(instead_of);
                 self.replace(word, None);
@@ -187,12 +182,28 @@ impl Line {
         self.words.len() < before
     }
 
+    /// Without `-c` files that are there may be written, and without `-p` and `-U` new ones by everybody.
+    fn translate_uploads(&mut self, is_permissive: bool) {
+        if self.remove("--read-only") {
+            for word in ["--create", "--umask", "--max-upload"] {
+                self.remove(word);
+            }
+        } else if !self.words.iter().any(|(word, _)| *word == "--create") {
+            self.remove("--umask");
+            self.words.push(("--overwrite", None));
+        } else if !is_permissive && !self.words.iter().any(|(word, _)| *word == "--umask") {
+            self.words.push(("--umask", Some("000".into())));
+        }
+    }
+
     /// The words of a command line of `tftpd`.
     fn translated(mut self, directories: Vec<OsString>) -> Result<Vec<OsString>, String> {
         let is_secure = self.remove("--secure");
-        if !self.remove("--permissive") {
+        let is_permissive = self.remove("--permissive");
+        if !is_permissive {
             self.words.push(("--public-only", None));
         }
+        self.translate_uploads(is_permissive);
         if self.remove("--foreground") {
             self.remove("--background");
         }
@@ -345,12 +356,13 @@ mod tests {
         parse(line.split_whitespace().map(OsString::from))
     }
 
-    /// The options of `tftpd` that mean the same.
+    /// The options of `tftpd` that mean the same, but for the one that every line without `-c` has.
     #[track_caller]
     fn explained(line: &str) -> String {
         match parsed(&format!("--explain {line}")) {
             Ok(Command::Print(text)) => {
                 let text = String::from_utf8(text).expect("text");
+                let text = text.replacen(" --overwrite", "", 1);
                 let rest = text
                     .strip_prefix("tftpd ")
                     .and_then(|rest| rest.strip_suffix(" -r /d\n"));
@@ -405,13 +417,35 @@ mod tests {
             ("--perm --read-only --systemd --jail /d", "tftpd -r /d\n"),
             ("-p -- /d", "tftpd -r /d\n"),
             ("-p --check /d", "--check"),
-            (
-                "-p -t 120 -U 027 /d",
-                "tftpd -r /d # ignored: -t 120, -U 027\n",
-            ),
+            ("-p -t 120 -T 5 /d", "tftpd -r /d # ignored: -t 120, -T 5\n"),
         ];
         for (line, expected) in cases {
             assert_eq!(explained(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn uploads_are_those_of_tftpd_hpa() {
+        for (line, expected) in [
+            ("/d", "--public-only --overwrite"),
+            ("-p /d", "--overwrite"),
+            ("-U 027 /d", "--public-only --overwrite"),
+            ("-c /d", "--create --public-only --umask 000"),
+            ("-cp /d", "--create"),
+            ("-c -U 027 /d", "--create --umask 027 --public-only"),
+            ("-p -U 002 -c -U 027 --create /d", "--umask 027 --create"),
+            ("-pc --max-upload 9 /d", "--create --max-upload 9"),
+            ("-p --max-upload 9 /d", "--max-upload 9 --overwrite"),
+            ("-pc -U 027 --read-only --max-upload 9 /d", ""),
+        ] {
+            let Ok(Command::Print(text)) = parsed(&format!("--explain {line}")) else {
+                panic!("{line}");
+            };
+            let expected = format!("tftpd {expected} -r /d\n").replace("  ", " ");
+            assert_eq!(String::from_utf8(text), Ok(expected), "{line}");
+        }
+        for line in ["-c -U 8 /d", "-c -U 1000 /d", "-c --max-upload 0 /d"] {
+            assert!(parsed(line).is_err(), "{line}");
         }
     }
 
@@ -441,8 +475,6 @@ mod tests {
     #[test]
     fn what_is_not_built_yet_is_no_secret() {
         for (line, named) in [
-            ("-c -s /d", "uploads"),
-            ("--create /d", "uploads"),
             ("-m /etc/map -s /d", "map files"),
             ("/a /b", "several directories"),
             ("-s /a /b", "one directory"),
@@ -464,11 +496,10 @@ mod tests {
 
     #[test]
     fn what_is_ignored_is_kept_for_the_log() {
-        let Ok(Command::Serve(settings)) = parsed("-t 120 -s -T 1000000 --map-steps 9 -U 027 /d")
-        else {
+        let Ok(Command::Serve(settings)) = parsed("-t 120 -s -T 1000000 --map-steps 9 /d") else {
             panic!("a right line");
         };
-        let ignored = ["-t 120", "-T 1000000", "--map-steps 9", "-U 027"].map(str::to_owned);
+        let ignored = ["-t 120", "-T 1000000", "--map-steps 9"].map(str::to_owned);
         assert_eq!(
             settings.door,
             Door::InTftpd {

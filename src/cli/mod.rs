@@ -163,7 +163,8 @@ mod tests {
                     --keepalive-share 25 -u tftp:boot --chroot --no-sandbox --per-client 2 \
                     --per-client-pending 7 --drain 0 \
                     --allow ::1 --deny 192.0.2.0/24 --deny 10.0.0.0/8 --public-only -6 -a :70 -b \
-                    -P /run/tftpd.pid --syslog -R 4000-4099 --refuse TSIZE --secure --foreground";
+                    -P /run/tftpd.pid --syslog -R 4000-4099 --refuse TSIZE --secure --foreground \
+                    -c -o --umask 027 --max-upload 5 --upload-dir a --upload-dir /b";
         let Ok(Command::Check(settings)) = parsed(line) else {
             panic!("a check was asked for")
         };
@@ -186,6 +187,10 @@ mod tests {
         let mut refused = settings.limits.terms.refused;
         assert!(refused.add(b"tsize") && refused == settings.limits.terms.refused);
         assert_eq!(settings.door, Door::Tftpd);
+        let uploads = &settings.uploads;
+        assert!(uploads.create && uploads.overwrite && !uploads.write_once);
+        assert_eq!((uploads.umask, uploads.max), (0o027, 5));
+        assert_eq!(uploads.directories, ["a", "/b"].map(PathBuf::from));
         assert_eq!(settings.limits.patience, Duration::from_secs(9));
         assert_eq!(settings.limits.terms.max_blksize, 1468);
         assert_eq!(settings.limits.terms.max_windowsize, 16);
@@ -257,6 +262,12 @@ mod tests {
             ("-r . -6 --address 192.0.2.1", "192.0.2.1"),
             ("-r . -B 512 --blocksize 600", "--blocksize"),
             ("-r . -n 1 -n 2", "n"),
+            ("-r . -c -U 0o22", "--umask"),
+            ("-r . -c --max-upload 0", "--max-upload"),
+            ("-r . --upload-dir a", "-c or -o"),
+            ("-r . -U 022", "-c or -o"),
+            ("-r . --write-once", "-c"),
+            ("-r . -o --write-once", "-c"),
         ];
         for (line, part) in cases {
             let message = parsed(line).expect_err(line);

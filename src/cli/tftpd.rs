@@ -136,9 +136,43 @@ pub const OPTIONS: &[Flag] = &[
     )
     .repeatable(),
     option(
+        "-c, --create",
+        Nothing(|to| to.uploads.create = true),
+        "let clients write new files and replace existing ones",
+    ),
+    option(
+        "-o, --overwrite",
+        Nothing(|to| to.uploads.overwrite = true),
+        "let clients replace existing files",
+    ),
+    option(
+        "--write-once",
+        Nothing(|to| to.uploads.write_once = true),
+        "with -c: never replace a file",
+    ),
+    option(
+        "--upload-dir DIR",
+        Path(|to, path| config::upload_directory(&mut to.uploads.directories, path)),
+        "write below this directory only; repeatable",
+    )
+    .default("-r DIR")
+    .repeatable(),
+    option(
+        "--max-upload BYTES",
+        Text(|to, text| set(&mut to.uploads.max, text, config::MAX_UPLOAD)),
+        "refuse larger files",
+    )
+    .default("no limit"),
+    option(
+        "-U, --umask MASK",
+        Text(|to, text| config::umask(text).map(|mask| to.uploads.umask = mask)),
+        "mode bits that a new file does not get, in octal",
+    )
+    .default("022"),
+    option(
         "--public-only",
         Nothing(|to| to.public_only = true),
-        "serve only files that others may read (o+r)",
+        "serve only files that others may read, replace only o+w",
     ),
     option(
         "-t, --timeout SECONDS",
@@ -307,6 +341,15 @@ fn settings(given: Vec<(&str, Option<&Flag>, OsString)>) -> Result<Settings, Str
     if settings.background && !seen.contains(&"drain") {
         // Init scripts start the next instance at once.
         settings.rules.drain = Duration::ZERO;
+    }
+    let uploads = &settings.uploads;
+    let of_uploads = ["upload-dir", "max-upload", "umask"];
+    let of_uploads = of_uploads.into_iter().find(|name| seen.contains(name));
+    if let Some(name) = of_uploads.filter(|_| !uploads.are_on()) {
+        return Err(format!("--{name}: needs -c or -o"));
+    }
+    if uploads.write_once && (!uploads.create || uploads.overwrite) {
+        return Err("--write-once: needs -c, and not -o".into());
     }
     match config::of_other_family(&settings) {
         Some(address) => Err(format!(

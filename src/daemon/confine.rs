@@ -6,6 +6,7 @@
 
 use std::io::{Error, ErrorKind};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 
@@ -17,7 +18,9 @@ use crate::moment::Moment;
 use crate::os::files::Files;
 use crate::os::helper::Helper;
 use crate::os::poll::Poll;
+use crate::os::process;
 use crate::os::users::{self, Account};
+use crate::os::writer::Writer;
 use crate::os::{privileges, sandbox};
 
 /// The account to switch to; `None` to stay.
@@ -57,7 +60,11 @@ fn usual_account() -> Account {
     })
 }
 
-/// Gives up everything, logs what is left, and starts the helper, which has given up as much.
+/// The threads beside the loop: the one that looks names up and reads, and, if anything may be written, the one that
+/// writes.
+pub(super) type Threads = (Helper, Option<Writer>);
+
+/// Gives up everything, logs what is left, and starts the other threads, which have given up as much.
 ///
 /// # Errors
 /// Where something that can be given up here is not.
@@ -68,7 +75,7 @@ pub(super) fn confine(
     account: Option<&Account>,
     log: &mut Log,
     poll: &Poll,
-) -> Result<Helper, Failure> {
+) -> Result<Threads, Failure> {
     give_up_privileges(settings, files, account)?;
     if let Err(failure) = find_readable(settings, files) {
         log.write(now, &LogEvent::RootUnreadable(&failure));
@@ -80,17 +87,24 @@ pub(super) fn confine(
     }
     let user = account.map(|of| format!("{} ({}:{})", of.name, of.user, of.group));
     let acts_as = privileges::acts_as();
-    let start_helper = || {
-        let waker = poll.waker();
-        let helper = waker.and_then(Helper::start);
-        trying("helper thread", helper)
-    };
-    let (helper, sandbox) = match settings.sandbox {
-        true => enter_sandbox(files, start_helper)?,
-        false => (start_helper()?, "off".into()),
+    if settings.uploads.are_on() {
+        process::bar_execution_of_new_files();
+    }
+    let start_threads = || trying("helper thread", start_threads(files, poll));
+    let (threads, sandbox) = match settings.sandbox {
+        true => enter_sandbox(files, start_threads)?,
+        false => (start_threads()?, "off".into()),
     };
     log.confined(user.as_deref(), acts_as, &sandbox);
-    Ok(helper)
+    Ok(threads)
+}
+
+fn start_threads(files: &Files, poll: &Poll) -> Result<Threads, Error> {
+    let waker = Arc::new(poll.waker()?);
+    let helper = Helper::start(Arc::clone(&waker))?;
+    let sweep = files.sweep()?;
+    let writer = sweep.map(|sweep| Writer::start(waker, sweep)).transpose()?;
+    Ok((helper, writer))
 }
 
 /// Changes the root, the user and the group, and drops all capabilities.
@@ -136,6 +150,25 @@ pub(super) fn find_readable(settings: &Settings, files: &Files) -> Result<(), Fa
     trying(what, privileges::may_search(files.as_fd()))
 }
 
+/// The directories in which clients are to make files and this user cannot, in lines.
+pub(super) fn closed_to_uploads(settings: &Settings, files: &Files, user: &str) -> String {
+    let uploads = &settings.uploads;
+    let mut paths = match uploads.directories.as_slice() {
+        [] => std::slice::from_ref(&settings.root).iter(),
+        directories => directories.iter(),
+    };
+    let mut lines = String::new();
+    for directory in files.writable_directories() {
+        let path = paths.next().map(|path| path.display());
+        if let (true, Some(path), Err(error)) =
+            (uploads.create, path, privileges::may_make_files(directory))
+        {
+            lines += &format!("\"{path}\": {user} cannot make files in it for uploads: {error}\n");
+        }
+    }
+    lines
+}
+
 /// The user as who we are now, for the operator.
 pub(super) fn name_of(account: Option<&Account>) -> String {
     match account {
@@ -150,7 +183,10 @@ pub(super) fn name_of(account: Option<&Account>) -> String {
 /// Where the system could and does not.
 pub(super) fn confine_files(settings: &Settings, files: &Files) -> Result<(), Failure> {
     if settings.sandbox {
-        trying("Landlock", sandbox::confine_files(&files.directories()))?;
+        trying(
+            "Landlock",
+            sandbox::confine_files(&files.directories(), &[]),
+        )?;
     }
     Ok(())
 }
@@ -158,11 +194,16 @@ pub(super) fn confine_files(settings: &Settings, files: &Files) -> Result<(), Fa
 /// Enters the sandbox, and returns how much of it this system has. Landlock binds the threads that are started later, the filter all there are.
 fn enter_sandbox(
     files: &Files,
-    start_helper: impl FnOnce() -> Result<Helper, Failure>,
-) -> Result<(Helper, String), Failure> {
-    let level = trying("Landlock", sandbox::confine_files(&files.directories()))?;
-    let helper = start_helper()?;
-    let calls = trying("seccomp", sandbox::confine_calls(level > 0))?;
+    start_threads: impl FnOnce() -> Result<Threads, Failure>,
+) -> Result<(Threads, String), Failure> {
+    let writable = files.writable_directories();
+    let level = trying(
+        "Landlock",
+        sandbox::confine_files(&files.directories(), &writable),
+    )?;
+    let threads = start_threads()?;
+    let writes = threads.1.is_some();
+    let calls = trying("seccomp", sandbox::confine_calls(level > 0, writes))?;
     let files = match level {
         0 => "no Landlock".into(),
         _ => format!("Landlock ABI {level}"),
@@ -171,7 +212,7 @@ fn enter_sandbox(
         0 => format!("{files}, no seccomp"),
         _ => format!("{files}, {calls} system calls"),
     };
-    Ok((helper, sandbox))
+    Ok((threads, sandbox))
 }
 
 const ROOT: u32 = 0;

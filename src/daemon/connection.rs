@@ -21,7 +21,8 @@ pub(super) struct Connection {
     /// Distinguishes it from others that had its number.
     pub serial: u32,
     pub socket: ClientSocket,
-    pub content: Content,
+    /// What it is sent; `None` for one that sends itself.
+    pub content: Option<Content>,
     /// The error with which its file could not be read, or 0.
     pub read_error: u16,
     pub wants_writable: bool,
@@ -106,7 +107,9 @@ impl Connection {
         let begin = run.offset(run.first);
         let wanted = u64::from(run.count) * u64::from(run.blksize);
         let oldest = run.offset(run.oldest.max(1));
-        if let Err(error) = self.content.prepare(now, begin, wanted, oldest) {
+        let content = self.content.as_mut();
+        let content = content.expect("blocks are sent to those who read a file");
+        if let Err(error) = content.prepare(now, begin, wanted, oldest) {
             return Err(self.unprepared(error));
         }
         let headers: [DataHeader; MOST] = array::from_fn(|place| {
@@ -118,7 +121,7 @@ impl Connection {
         let mut end = None;
         for (packet, header) in packets.iter_mut().zip(&headers).take(run.count.into()) {
             let offset = begin + u64::from(count) * u64::from(run.blksize);
-            let [front, back] = self.content.bytes(offset, run.blksize);
+            let [front, back] = content.bytes(offset, run.blksize);
             *packet = [&header.0[..], front, back].map(IoSlice::new);
             count += 1;
             let length = front.len() + back.len();

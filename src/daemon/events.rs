@@ -99,6 +99,10 @@ pub(super) enum LogEvent<'a> {
     PollFailed(&'a Error),
     /// A disk failed; the line of the end names the file.
     DiskFailed(Peer, &'a Error),
+    /// A disk failed while an upload was written to it.
+    WriteFailed(Peer, &'a Error),
+    /// So many unfinished uploads of an earlier process were removed.
+    Swept(u64),
     /// A file, by its name, has no mapping.
     Unmapped(&'a [u8]),
     /// What was dropped in silence since the last such line.
@@ -171,6 +175,7 @@ impl LogEvent<'_> {
             | LogEvent::RootLinkIgnored(_)
             | LogEvent::RootSwapped(..)
             | LogEvent::Confined { .. }
+            | LogEvent::Swept(_)
             | LogEvent::Stopping { .. }
             | LogEvent::Stopped(_) => (Level::Info, Rate::Unlimited),
             LogEvent::RootAstray(..)
@@ -179,6 +184,7 @@ impl LogEvent<'_> {
             | LogEvent::ListenFailed(_)
             | LogEvent::PollFailed(_)
             | LogEvent::DiskFailed(..)
+            | LogEvent::WriteFailed(..)
             | LogEvent::Unmapped(_) => (Level::Warn, Rate::Warning),
             LogEvent::Rejected { .. } => (Level::Warn, Rate::Unvalidated),
             LogEvent::Server { event, .. } => class_of(event),
@@ -359,6 +365,9 @@ mod tests {
             PollFailed(error) => "WARN epoll: Input/output error (os error 5)",
             DiskFailed(peer(), error) =>
                 "WARN 192.0.2.7:2070: disk: cannot read a block: Input/output error (os error 5)",
+            WriteFailed(peer(), error) =>
+                "WARN 192.0.2.7:2070: disk: cannot write an upload: Input/output error (os error 5)",
+            Swept(3) => "INFO removed 3 unfinished uploads of an earlier run",
             Unmapped(b"\xE9") => "WARN \"\\xe9\": cannot be mapped into memory: read instead",
             Dropped(drops) =>
                 "WARN dropped since the last such line: 1 from denied addresses, 2 over --per-client-pending, 3 \

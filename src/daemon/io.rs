@@ -11,7 +11,8 @@ use nix::errno::Errno;
 use super::connection::Connection;
 use super::events::LogEvent;
 use super::log::Log;
-use super::lookups::Lookups;
+use super::lookups::{Lookups, Request};
+use super::uploads::{News, Uploads};
 use crate::config::{self, Settings};
 use crate::moment::Moment;
 use crate::name::{FileName, NAME_MAX, RootPrefixes};
@@ -53,6 +54,8 @@ pub(super) struct World {
     pub has_done: bool,
     /// Who waits while it looks names up.
     pub lookups: Lookups,
+    /// What is being uploaded.
+    pub uploads: Uploads,
     /// The last serial number that was given to a connection.
     last_serial: u32,
     /// By the client's number.
@@ -93,6 +96,7 @@ impl World {
             helper: None,
             has_done: false,
             lookups: Lookups::default(),
+            uploads: Uploads::default(),
             last_serial: 0,
             connections: Vec::new(),
             mtu_clamp: settings.mtu_clamp,
@@ -118,12 +122,132 @@ impl World {
         done
     }
 
+    /// The next thing that the writer has done. To be asked before [`World::next_done`], which forgets that there may be
+    /// something.
+    pub(super) fn next_news(&mut self) -> Option<News> {
+        match self.has_done {
+            true => self.uploads.next(self.now),
+            false => None,
+        }
+    }
+
+    /// A request waits for something that was asked of the helper.
+    pub(super) fn await_name(&mut self, awaited: Awaited, peer: Peer, request: Request) {
+        match awaited.0.checked_sub(UPLOADS) {
+            None => self.lookups.add_request(awaited, peer, request),
+            Some(number) => {
+                let lookups = &mut self.uploads.lookups;
+                lookups.add_request(Awaited(number), peer, request);
+            }
+        }
+    }
+
+    /// A request of `peer` was judged: those before it count no more.
+    pub(super) fn forget_requests(&mut self, peer: Peer) {
+        self.lookups.forget(peer);
+        self.uploads.lookups.forget(peer);
+    }
+
+    /// Says why an upload was not written.
+    pub(super) fn write_failed(&mut self, client: usize, error: Errno) {
+        if let Some(Some(connection)) = self.connections.get(client) {
+            let failed = LogEvent::WriteFailed(connection.peer, &error.into());
+            self.log.write(self.now, &failed);
+        }
+    }
+
+    /// Those who asked for what the helper found have it.
+    pub(super) fn forget_found(&mut self) {
+        self.files.forget_found();
+        self.uploads.forget_found();
+    }
+
+    /// Lets the helper look where an upload may go; otherwise as [`World::look_up`].
+    fn look_for_place(&mut self, name: FileName<'_>, client: Option<usize>) -> Unopened {
+        let Some(look) = self.files.look_for_place(name) else {
+            return Unopened::Refused(Refusal::ReadOnly);
+        };
+        let lookups = &mut self.uploads.lookups;
+        let awaited = match lookups.under_way(name) {
+            Some(awaited) => awaited,
+            None => {
+                let helper = self.helper.as_ref();
+                if helper.is_none_or(|helper| helper.ask(Job::Place(look)).is_err()) {
+                    self.log.names_dropped += 1;
+                    return Unopened::Busy(None);
+                }
+                lookups.begin(name)
+            }
+        };
+        if let Some(client) = client {
+            lookups.add_client(awaited, client);
+        }
+        Unopened::Busy(Some(Awaited(awaited.0 + UPLOADS)))
+    }
+
+    /// A socket for `client`, and a number for what it is used for.
+    fn connect(
+        &mut self,
+        client: usize,
+        peer: Peer,
+        local: Local,
+    ) -> Result<ClientSocket, Unopened> {
+        let World {
+            connections, ports, ..
+        } = self;
+        // A client that asked anew has another one.
+        let is_unfit = |port| {
+            let mut open = connections.iter().flatten();
+            open.any(|it| it.peer == peer && it.socket.port == port)
+        };
+        let local = (local.address, local.interface);
+        let socket = ClientSocket::connect(local, peer.into(), ports, is_unfit)
+            .and_then(|socket| {
+                self.poll
+                    .add(&socket, Source::Client(client))
+                    .map(|()| socket)
+            })
+            .map_err(|error| match os::is_exhaustion(&error) {
+                true => Unopened::Exhausted,
+                false => Unopened::Unreachable,
+            })?;
+        Ok(socket)
+    }
+
+    /// Keeps what is open for `client`. Returns a number that distinguishes it from others that had its number.
+    fn keep(
+        &mut self,
+        client: usize,
+        peer: Peer,
+        socket: ClientSocket,
+        content: Option<Content>,
+    ) -> u32 {
+        if self.connections.len() <= client {
+            self.connections.resize_with(client + 1, || None);
+        }
+        self.last_serial = self.last_serial.wrapping_add(1);
+        self.connections[client] = Some(Connection {
+            peer,
+            serial: self.last_serial,
+            read_error: 0,
+            socket,
+            content,
+            wants_writable: false,
+            is_unheard: true,
+            is_unread: false,
+            segments: self.segments,
+        });
+        self.last_serial
+    }
+
     /// The helper has read something for `client`; returns false if that one is gone.
     pub(super) fn fetched(&mut self, client: usize, serial: u32, fetched: Fetched) -> bool {
         let connection = self.connections.get_mut(client).and_then(Option::as_mut);
         let connection = connection.filter(|it| it.serial == serial);
         connection.is_some_and(|connection| {
-            connection.content.fetched(self.now, Some(fetched));
+            if let Some(content) = &mut connection.content {
+                content.fetched(self.now, Some(fetched));
+            }
             true
         })
     }
@@ -137,12 +261,13 @@ impl World {
         match unsent {
             Unsent::Full => self.watch_writable(client, true),
             Unsent::Absent => {
-                if let (Some(helper), Some(fetch)) = (&self.helper, connection.content.take_fetch())
+                if let (Some(helper), Some(content)) = (&self.helper, &mut connection.content)
+                    && let Some(fetch) = content.take_fetch()
                     && helper
                         .ask(Job::Read(client, connection.serial, fetch))
                         .is_err()
                 {
-                    connection.content.fetched(now, None);
+                    content.fetched(now, None);
                 }
             }
             Unsent::Unreadable(_) => {
@@ -227,12 +352,12 @@ impl World {
         }
     }
 
-    fn payload_max(&self, socket: &ClientSocket, opening: Opening<'_>) -> Option<u16> {
+    fn payload_max(&self, socket: &ClientSocket, peer: Peer, blksize: u16) -> Option<u16> {
         // Every path carries the default block size or has to cut it up.
-        if !self.mtu_clamp || opening.blksize <= BLKSIZE_DEFAULT {
+        if !self.mtu_clamp || blksize <= BLKSIZE_DEFAULT {
             return None;
         }
-        socket.payload_max(opening.peer.address).ok()
+        socket.payload_max(peer.address).ok()
     }
 }
 
@@ -264,49 +389,19 @@ impl Io for World {
             let name = opening.name.as_bytes();
             self.log.write(self.now, &LogEvent::Unmapped(name));
         }
-        let Local {
-            address, interface, ..
-        } = opening.local;
-        let World {
-            connections, ports, ..
-        } = self;
-        let peer = opening.peer;
-        // A client that asked anew has another one.
-        let is_unfit = |port| {
-            let mut open = connections.iter().flatten();
-            open.any(|it| it.peer == peer && it.socket.port == port)
-        };
-        let local = (address, interface);
-        let socket = ClientSocket::connect(local, peer.into(), ports, is_unfit)
-            .and_then(|socket| {
-                self.poll
-                    .add(&socket, Source::Client(client))
-                    .map(|()| socket)
-            })
-            .map_err(|error| match os::is_exhaustion(&error) {
-                true => Unopened::Exhausted,
-                false => Unopened::Unreachable,
-            })?;
+        let Opening {
+            peer,
+            local,
+            blksize,
+            ..
+        } = opening;
+        let socket = self.connect(client, peer, local)?;
         let opened = Opened {
             size,
             length: content.length(),
-            payload_max: self.payload_max(&socket, opening),
+            payload_max: self.payload_max(&socket, peer, blksize),
         };
-        if self.connections.len() <= client {
-            self.connections.resize_with(client + 1, || None);
-        }
-        self.last_serial = self.last_serial.wrapping_add(1);
-        self.connections[client] = Some(Connection {
-            peer: opening.peer,
-            serial: self.last_serial,
-            read_error: 0,
-            socket,
-            content,
-            wants_writable: false,
-            is_unheard: true,
-            is_unread: false,
-            segments: self.segments,
-        });
+        self.keep(client, peer, socket, Some(content));
         Ok(opened)
     }
 
@@ -389,21 +484,44 @@ impl Io for World {
         }
     }
 
-    fn find_upload(&mut self, _upload: Upload<'_>) -> Result<(), Unopened> {
-        Err(Unopened::Refused(Refusal::ReadOnly))
+    fn find_upload(&mut self, upload: Upload<'_>) -> Result<(), Unopened> {
+        match self.uploads.judge(upload.name, upload.announced) {
+            Some(judged) => judged.map_err(Unopened::Refused),
+            None => Err(self.look_for_place(upload.name, None)),
+        }
     }
 
-    fn create(&mut self, _client: usize, _upload: Upload<'_>) -> Result<Created, Unopened> {
-        Err(Unopened::Refused(Refusal::ReadOnly))
+    fn create(&mut self, client: usize, upload: Upload<'_>) -> Result<Created, Unopened> {
+        match self.uploads.judge(upload.name, upload.announced) {
+            Some(judged) => judged.map_err(Unopened::Refused)?,
+            None => return Err(self.look_for_place(upload.name, Some(client))),
+        }
+        let Upload {
+            peer,
+            local,
+            blksize,
+            ..
+        } = upload;
+        let socket = self.connect(client, peer, local)?;
+        let created = Created {
+            payload_max: self.payload_max(&socket, peer, blksize),
+        };
+        let serial = self.keep(client, peer, socket, None);
+        let is_text = upload.mode == Mode::Netascii;
+        self.uploads.begin(self.now, (client, serial), is_text);
+        Ok(created)
     }
 
-    fn store(&mut self, _client: usize, _bytes: &[u8]) -> Result<Room, Unstored> {
-        Err(Unstored::Failed(Refusal::ReadOnly))
+    fn store(&mut self, client: usize, bytes: &[u8]) -> Result<Room, Unstored> {
+        self.uploads.store(self.now, client, bytes)
     }
 
-    fn finish(&mut self, _client: usize) {}
+    fn finish(&mut self, client: usize) {
+        self.uploads.finish(self.now, client);
+    }
 
     fn close(&mut self, client: usize) {
+        self.uploads.close(client);
         self.connections[client] = None;
     }
 
@@ -417,6 +535,9 @@ impl Io for World {
             .write(self.now, &LogEvent::Server { event, rejected_by });
     }
 }
+
+/// From here on the numbers count lookups of uploads, see [`Awaited`].
+const UPLOADS: usize = usize::MAX / 2;
 
 /// What to do after an error of a receive.
 pub(super) enum AfterError {

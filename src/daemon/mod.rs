@@ -21,6 +21,7 @@ mod manager;
 mod root;
 mod start;
 mod text;
+mod uploads;
 
 use std::fmt;
 use std::io::{Error, Result as IoResult};
@@ -36,6 +37,7 @@ use crate::os::files::Files;
 use crate::os::handed::Socket;
 use crate::os::helper::Done;
 use crate::os::notify::Notify;
+use crate::os::place::WriteRules;
 use crate::os::poll::{Events, LISTENERS_MAX, Poll, Source};
 use crate::os::process::{Signal, Signals, memory, raise_descriptor_limit};
 use crate::os::receive::{Batch, Received};
@@ -44,11 +46,12 @@ use crate::wire::{Malformed, Peer};
 use events::LogEvent;
 use io::{AfterError, World, after_error};
 use log::Log;
-use lookups::Request;
+use lookups::{Found, Request};
 use manager::Manager;
 use root::RootWatch;
 use start::Begun;
 pub use start::Start;
+use uploads::News;
 
 /// Why the server could not begin: what was tried, and what came of it.
 #[derive(Debug)]
@@ -82,9 +85,11 @@ pub fn check(settings: &Settings) -> Result<String, Failure> {
     confine::give_up_privileges(settings, &files, account.as_ref())?;
     confine::find_readable(settings, &files)?;
     confine::confine_files(settings, &files)?;
-    let report = check::report(&files, &confine::name_of(account.as_ref()));
+    let user = confine::name_of(account.as_ref());
+    let report = check::report(&files, &user);
     let report = trying(settings.root.display(), report)?;
-    Ok(check::few_ports(&settings.ports) + &report)
+    let closed = confine::closed_to_uploads(settings, &files, &user);
+    Ok(check::few_ports(&settings.ports) + &closed + &report)
 }
 
 /// Serves until a signal ends it, or lets another process do so. Returns the status to end with.
@@ -169,8 +174,11 @@ impl Daemon {
         let server = Server::new(now, limits);
         // Whatever needs a privilege is done, and nothing that came from the network was looked at yet.
         let (account, poll) = (account.as_ref(), &world.poll);
-        let helper = confine::confine(now, settings, &world.files, account, &mut world.log, poll)?;
+        let threads = confine::confine(now, settings, &world.files, account, &mut world.log, poll)?;
+        let (helper, writer) = threads;
         world.helper = Some(helper);
+        world.uploads.writer = writer;
+        world.uploads.max = settings.uploads.max;
         for (listener, (name, bytes)) in world.listeners.iter().zip(opened) {
             let address = listener.address();
             let listening = LogEvent::Listening(address, name.as_deref());
@@ -312,6 +320,20 @@ impl Daemon {
             ..
         } = self;
         for _ in 0..DONE_AT_ONCE {
+            match world.next_news() {
+                None => break,
+                Some(News::Room(client)) => server.on_room(now, world, client),
+                Some(News::Stored(client, result)) => {
+                    let result = result.map_err(|(refusal, error)| {
+                        world.write_failed(client, error);
+                        refusal
+                    });
+                    server.on_stored(now, world, client, result);
+                }
+                Some(News::Swept(files)) => world.log.write(now, &LogEvent::Swept(files)),
+            }
+        }
+        for _ in 0..DONE_AT_ONCE {
             match world.next_done() {
                 None => return,
                 Some(Done::Read(client, serial, fetched)) => {
@@ -327,17 +349,12 @@ impl Daemon {
                 Some(Done::Opened(name, opened)) => {
                     let found = world.lookups.end(now, &name);
                     world.files.keep_found(name, opened);
-                    for (peer, request) in found.requests {
-                        // Not a third time: its client repeats it.
-                        let _ =
-                            server.on_request(now, world, peer, request.local, &request.datagram);
-                    }
-                    for client in found.clients {
-                        server.on_found(now, client);
-                    }
-                    // The next client takes the file that was found.
-                    server.on_wakeup(now, world);
-                    world.files.forget_found();
+                    hand_in_again(now, server, world, found);
+                }
+                Some(Done::Placed(name, place)) => {
+                    let found = world.uploads.lookups.end(now, &name);
+                    world.uploads.keep_found(name, place);
+                    hand_in_again(now, server, world, found);
                 }
             }
         }
@@ -356,7 +373,7 @@ impl Daemon {
     }
 
     fn sleep(&mut self, now: Moment) -> Result<Turn, Failure> {
-        self.world.files.forget_found();
+        self.world.forget_found();
         let requests_at = match self.unread_listeners.is_empty() {
             true => None,
             false => self.root.waits_until(now),
@@ -421,11 +438,25 @@ fn take_request(
                 datagram: received.bytes.into(),
                 at: now,
             };
-            world.lookups.add_request(awaited, peer, request);
+            world.await_name(awaited, peer, request);
         }
         Heard::Busy(None) => {}
-        Heard::Judged => world.lookups.forget(peer),
+        Heard::Judged => world.forget_requests(peer),
     }
+}
+
+/// What those waited for is known now.
+fn hand_in_again(now: Moment, server: &mut Server, world: &mut World, found: Found) {
+    for (peer, request) in found.requests {
+        // Not a third time: its client repeats it.
+        let _ = server.on_request(now, world, peer, request.local, &request.datagram);
+    }
+    for client in found.clients {
+        server.on_found(now, client);
+    }
+    // The next client takes what was found.
+    server.on_wakeup(now, world);
+    world.forget_found();
 }
 
 /// Before the right to write files is given up, and once the addresses are ours.
@@ -442,6 +473,20 @@ fn open_root(settings: &Settings) -> Result<Files, Failure> {
     let root = &settings.root;
     let files = Files::new(root, settings.public_only);
     let mut files = trying(root.display(), files)?;
+    let uploads = &settings.uploads;
+    if uploads.are_on() {
+        let rules = WriteRules {
+            creates: uploads.create,
+            replaces: !uploads.write_once,
+            public_only: settings.public_only,
+            umask: uploads.umask,
+        };
+        let allowed = files.allow_uploads(rules, &uploads.directories);
+        allowed.map_err(|(path, why)| Failure {
+            what: format!("--upload-dir: {} below {}", path.display(), root.display()),
+            why,
+        })?;
+    }
     if settings.chroot {
         files.pin_root();
     }
@@ -467,12 +512,14 @@ fn bound_by_machine(
         log.write(now, &small);
     }
     let beside = listeners + DESCRIPTORS_BESIDE;
-    let needed = 2 * limits.max_sockets() + beside;
+    // A socket and a file, and the directory of an upload.
+    let each = if settings.uploads.are_on() { 3 } else { 2 };
+    let needed = each * limits.max_sockets() + beside;
     let needed = u64::try_from(needed).unwrap_or(u64::MAX);
     let limit = trying("RLIMIT_NOFILE", raise_descriptor_limit(needed))?;
     if limit < needed {
         let limit_here = usize::try_from(limit).unwrap_or(usize::MAX);
-        limits.bound_held_by(limit_here.saturating_sub(beside));
+        limits.bound_held_by(limit_here.saturating_sub(beside) * 2 / each);
         let few = LogEvent::FewDescriptors {
             limit,
             needed,

@@ -114,6 +114,12 @@ impl fmt::Display for Text<'_> {
             LogEvent::DiskFailed(peer, error) => {
                 write!(f, "{peer}: disk: cannot read a block: {error}")
             }
+            LogEvent::WriteFailed(peer, error) => {
+                write!(f, "{peer}: disk: cannot write an upload: {error}")
+            }
+            LogEvent::Swept(files) => {
+                write!(f, "removed {files} unfinished uploads of an earlier run")
+            }
             LogEvent::Unmapped(name) => {
                 let name = escaped(name);
                 write!(f, "\"{name}\": cannot be mapped into memory: read instead")

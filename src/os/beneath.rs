@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
@@ -69,6 +70,49 @@ pub(super) fn find_directory(
     let path = path.collect::<Vec<_>>().join(&b'/');
     let (_, directory) = walk.directories.pop().ok_or(Errno::EXDEV)?;
     Ok((directory, path))
+}
+
+/// Where a file is or would be.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The directory that holds it, which can be searched, not listed.
+    pub directory: Arc<OwnedFd>,
+    /// Its name there.
+    pub name: Vec<u8>,
+    /// It lies in one of the directories that were meant, or below.
+    pub is_within: bool,
+}
+
+/// Finds what `path` names beneath `root`, which need not be there; a link leads to its target. `is_meant` is asked of
+/// each directory on the way.
+///
+/// # Errors
+/// `EXDEV` where a link leads out of the root, else as open(2).
+pub(super) fn find_entry(
+    root: &Arc<OwnedFd>,
+    root_names: &[Vec<u8>],
+    path: &[u8],
+    is_meant: impl Fn(&FileStat) -> bool,
+) -> nix::Result<Entry> {
+    let mut walk = Walk::new(root.as_fd(), root_names);
+    walk.last_may_be_missing = true;
+    let name = walk.go(path, Foreign::FromRoot)?.ok_or(Errno::EISDIR)?;
+    let mut is_within = is_meant(&fstat(root)?);
+    for (_, directory) in walk.directories.iter().filter(|_| !is_within) {
+        if is_meant(&fstat(directory)?) {
+            is_within = true;
+            break;
+        }
+    }
+    let directory = match walk.directories.pop() {
+        Some((_, directory)) => Arc::new(directory),
+        None => Arc::clone(root),
+    };
+    Ok(Entry {
+        directory,
+        name,
+        is_within,
+    })
 }
 
 /// Whether names can be looked up in `directory` by who we are.
@@ -188,6 +232,8 @@ struct Walk<'r> {
     /// Where the walk is: each directory entered from the one before, with its name there.
     directories: Vec<(Vec<u8>, OwnedFd)>,
     links: usize,
+    /// Whether what the path names at its end has to be there.
+    last_may_be_missing: bool,
 }
 
 /// What an absolute link means that does not begin with a name of the root.
@@ -206,6 +252,7 @@ impl Walk<'_> {
             root_names,
             directories: Vec::new(),
             links: 0,
+            last_may_be_missing: false,
         }
     }
 
@@ -223,15 +270,16 @@ impl Walk<'_> {
                 }
                 _ => {}
             }
-            let kind = kind_of(&fstatat(
-                self.here(),
-                &component[..],
-                AtFlags::AT_SYMLINK_NOFOLLOW,
-            )?);
+            let state = fstatat(self.here(), &component[..], AtFlags::AT_SYMLINK_NOFOLLOW);
+            let is_last = rest.is_empty();
+            if matches!(state, Err(Errno::ENOENT)) && is_last && self.last_may_be_missing {
+                return Ok(Some(component));
+            }
+            let kind = kind_of(&state?);
             if kind == SFlag::S_IFLNK {
                 let target = readlinkat(self.here(), &component[..])?;
                 self.follow(target.as_bytes(), foreign, &mut rest)?;
-            } else if rest.is_empty() {
+            } else if is_last {
                 return Ok(Some(component));
             } else {
                 self.enter(component)?;

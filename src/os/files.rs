@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -17,8 +18,10 @@ use super::content::{Content, ReadContent, TextContent};
 use super::handle::{Closer, Handle};
 use super::mapping::{self, Mapped, Mapping, reads_are_counted};
 use super::original::Original;
+use super::place::{self, WriteRules, Writing};
 use super::root::{self, Root};
 pub use super::root::{Astray, Found};
+use super::sweep::Sweep;
 use super::walk::{Bounds, Walk};
 use crate::name::{FileName, FileNameBuf, RootPrefixes};
 use crate::wire::Refusal;
@@ -27,6 +30,8 @@ use crate::wire::Refusal;
 #[derive(Debug)]
 pub struct Files {
     root: Root,
+    /// What may be written, and where; `None` if nothing may be.
+    writing: Option<Arc<Writing>>,
     /// Only files that others may read (o+r) are opened.
     public_only: bool,
     /// The devices below the root that are known to be disks of this machine: opening a file whose name is cached waits
@@ -136,6 +141,7 @@ impl Files {
         let local_device = beneath::local_device(root.directory());
         Ok(Files {
             root,
+            writing: None,
             public_only,
             is_root_local: local_device.is_some(),
             local_devices: local_device.into_iter().collect(),
@@ -190,6 +196,58 @@ impl Files {
     pub fn directories(&self) -> Vec<BorrowedFd<'_>> {
         let holder = self.root.holder().map(|(directory, _)| directory);
         [self.as_fd()].into_iter().chain(holder).collect()
+    }
+
+    /// Lets clients write beneath these directories, which lie beneath the root; none of them: beneath the root.
+    ///
+    /// # Errors
+    /// The first that is no such directory, and why not.
+    pub fn allow_uploads<'p>(
+        &mut self,
+        rules: WriteRules,
+        directories: &'p [PathBuf],
+    ) -> Result<(), (&'p Path, io::Error)> {
+        let (root, names) = (self.as_fd(), self.root.names());
+        let open = |path: &'p PathBuf| {
+            let found = place::directory_beneath(root, names, path.as_os_str().as_bytes());
+            found.map_err(|error| (&**path, error.into()))
+        };
+        let directories = directories.iter().map(open).collect::<Result<_, _>>()?;
+        self.writing = Some(Arc::new(Writing { rules, directories }));
+        Ok(())
+    }
+
+    /// All that may ever be written lies beneath these.
+    pub fn writable_directories(&self) -> Vec<BorrowedFd<'_>> {
+        match &self.writing {
+            None => Vec::new(),
+            Some(writing) if writing.directories.is_empty() => vec![self.as_fd()],
+            Some(writing) => {
+                let directories = writing.directories.iter();
+                directories.map(|(it, _)| it.as_fd()).collect()
+            }
+        }
+    }
+
+    /// A walk that removes what an earlier process did not finish; `None` if nothing may be written.
+    ///
+    /// # Errors
+    /// Where descriptors ran out.
+    pub fn sweep(&self) -> io::Result<Option<Sweep>> {
+        let directories = self.writable_directories();
+        let owned = directories.iter().map(BorrowedFd::try_clone_to_owned);
+        let owned = owned.collect::<io::Result<Vec<_>>>()?;
+        Ok(self.writing.is_some().then(|| Sweep::new(owned)))
+    }
+
+    /// What the helper needs to look where an upload may go; `None` if nothing may be written.
+    pub fn look_for_place(&self, name: FileName<'_>) -> Option<place::Look> {
+        Some(place::Look {
+            name: name.to_owned(),
+            root: Arc::clone(self.root.directory()),
+            root_names: Arc::clone(self.root.names()),
+            writing: Arc::clone(self.writing.as_ref()?),
+        })
     }
 
     /// A walk past everything below the root.

@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread;
 
@@ -16,8 +17,10 @@ use mio::Waker;
 use super::fetch::{Fetch, Fetched, SCRATCH};
 use super::files::{Lookup, Opened, Seen, Unavailable};
 use super::handle::Closer;
+use super::place::{self, Place};
 use super::root::Look;
 use crate::name::FileNameBuf;
+use crate::wire::Refusal;
 
 /// What the helper is asked to do.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub enum Job {
     /// To read a piece of a file for the client of this number; the second number says for which of those that had
     /// the first.
     Read(usize, u32, Fetch),
+    /// To look where an upload may go.
+    Place(place::Look),
     /// To look where the path of the root leads.
     Look(Look),
 }
@@ -38,6 +43,8 @@ pub enum Done {
     Opened(FileNameBuf, Result<Opened, Unavailable>),
     /// What was read.
     Read(usize, u32, Fetched),
+    /// Where an upload of this name may go.
+    Placed(FileNameBuf, Result<Place, Refusal>),
     /// Where the path of the root leads.
     Looked(Seen),
 }
@@ -65,7 +72,7 @@ impl Helper {
     ///
     /// # Errors
     /// Where no thread may be started.
-    pub fn start(waker: Waker) -> io::Result<Helper> {
+    pub fn start(waker: Arc<Waker>) -> io::Result<Helper> {
         let (tasks, todo) = channel();
         // With room for all that is under way, so a reply never waits for the loop.
         let (replies, done) = sync_channel(JOBS_MAX);
@@ -89,6 +96,10 @@ impl Helper {
                     }
                     Task::Job(Job::Read(client, serial, fetch)) => {
                         Done::Read(client, serial, fetch.read(&mut scratch))
+                    }
+                    Task::Job(Job::Place(look)) => {
+                        let place = look.see();
+                        Done::Placed(look.name, place)
                     }
                     Task::Job(Job::Look(look)) => Done::Looked(Seen::by(&look)),
                 };

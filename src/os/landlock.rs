@@ -10,32 +10,41 @@ use landlock::{
     RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
-/// Lets this process, from now on and for ever, read the files beneath `directories` and reach no other: nothing
-/// is written, made, removed or executed anywhere. Also bars TCP ports (since ABI 4), device ioctls (5),
+/// Lets this process, from now on and for ever, read the files beneath `directories`, make, write and remove files
+/// beneath `writable`, and reach no other: nothing is executed anywhere, and no directory, link or device made. Also bars TCP ports (since ABI 4), device ioctls (5),
 /// and signals and abstract sockets of processes outside (6). Returns the level of the kernel's interface
 /// that is in force; 0 where there is no Landlock.
 ///
 /// # Errors
 /// Where the kernel has Landlock but refuses these rules.
-pub fn confine(directories: &[BorrowedFd<'_>]) -> io::Result<u32> {
-    let status = restrict(directories).map_err(|error| {
+pub fn confine(directories: &[BorrowedFd<'_>], writable: &[BorrowedFd<'_>]) -> io::Result<u32> {
+    let status = restrict(directories, writable).map_err(|error| {
         // Its texts would be a tenth of the program.
         io::Error::from_raw_os_error(*Errno::from(error))
     })?;
     Ok(status)
 }
 
-fn restrict(directories: &[BorrowedFd<'_>]) -> Result<u32, RulesetError> {
-    let status = Ruleset::default()
-        .handle_access(AccessFs::from_all(TESTED))?
-        .handle_access(AccessNet::from_all(TESTED))?
-        .scope(Scope::from_all(TESTED))?
-        .create()?
-        .add_rules(directories.iter().map(|directory| {
-            let rights = AccessFs::ReadFile | AccessFs::ReadDir;
-            Ok::<_, RulesetError>(PathBeneath::new(directory, rights))
-        }))?
-        .restrict_self()?;
+fn restrict(
+    directories: &[BorrowedFd<'_>],
+    writable: &[BorrowedFd<'_>],
+) -> Result<u32, RulesetError> {
+    let reading = AccessFs::ReadFile | AccessFs::ReadDir;
+    // To rename within a directory is to make a file and to remove one.
+    let writing =
+        AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg | AccessFs::RemoveFile;
+    let readable = directories.iter().map(|directory| (directory, reading));
+    let writable = writable.iter().map(|directory| (directory, writing));
+    let status =
+        Ruleset::default()
+            .handle_access(AccessFs::from_all(TESTED))?
+            .handle_access(AccessNet::from_all(TESTED))?
+            .scope(Scope::from_all(TESTED))?
+            .create()?
+            .add_rules(readable.chain(writable).map(|(directory, rights)| {
+                Ok::<_, RulesetError>(PathBeneath::new(directory, rights))
+            }))?
+            .restrict_self()?;
     Ok(match (status.ruleset, status.landlock) {
         (RulesetStatus::NotEnforced, _) => 0,
         (_, LandlockStatus::Available { effective_abi, .. }) => effective_abi.min(TESTED) as u32,

@@ -30,6 +30,7 @@ mod mapping;
 pub mod notify;
 mod nowait;
 mod original;
+pub mod place;
 pub mod poll;
 #[cfg(feature = "storm")]
 pub mod port;
@@ -49,8 +50,11 @@ pub mod sandbox;
 )]
 mod seccomp;
 pub mod socket;
+pub mod sweep;
+mod upload;
 pub mod users;
 pub mod walk;
+pub mod writer;
 
 use std::io;
 

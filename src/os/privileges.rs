@@ -84,6 +84,16 @@ pub fn may_search(directory: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether this process, as who it is now, can make files in `directory`.
+///
+/// # Errors
+/// Why not.
+pub fn may_make_files(directory: BorrowedFd<'_>) -> io::Result<()> {
+    let how = AccessFlags::W_OK | AccessFlags::X_OK;
+    faccessat(directory, ".", how, nix::fcntl::AtFlags::empty())?;
+    Ok(())
+}
+
 /// `struct __user_cap_header_struct` of capset(2).
 #[repr(C)]
 struct CapabilityHeader {

@@ -10,6 +10,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SigSet, Signal as Number};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::{Mode, umask};
 use nix::sys::sysinfo::sysinfo;
 #[cfg(feature = "storm")]
 use nix::sys::time::TimeValLike;
@@ -87,6 +88,11 @@ impl AsRawFd for Signals {
     fn as_raw_fd(&self) -> RawFd {
         self.descriptor.as_raw_fd()
     }
+}
+
+/// No file that this process makes from now on can be executed, whatever it asks for (umask(2)).
+pub fn bar_execution_of_new_files() {
+    umask(Mode::from_bits_truncate(0o111));
 }
 
 /// Bytes of memory that this machine has.

@@ -18,11 +18,12 @@ use super::lines::{log_descriptor, takes_a_line};
 
 /// Confines all threads of this process to the calls of the loop and its helper, for ever, and returns how many these are; 0 where the
 /// kernel has no filters. Without `opens_beneath`, openat2(2) fails as on a kernel that lacks it: then
-/// each file is opened by openat(2), whose flags the filter can see.
+/// each file is opened by openat(2), whose flags the filter can see. With `writes` files can be made, written, renamed
+/// and removed as uploads are.
 ///
 /// # Errors
 /// Where the kernel refuses the filter.
-pub fn confine(opens_beneath: bool) -> io::Result<usize> {
+pub fn confine(opens_beneath: bool, writes: bool) -> io::Result<usize> {
     let handler = SigHandler::SigAction(on_violation);
     let action = SigAction::new(handler, SaFlags::SA_SIGINFO, SigSet::all());
     // SAFETY: `on_violation` calls nothing but poll, write and _exit, which are safe in a handler.
@@ -35,7 +36,7 @@ pub fn confine(opens_beneath: bool) -> io::Result<usize> {
             return Ok(0);
         }
     }
-    let rules = rules().map_err(unusable)?;
+    let rules = rules(writes).map_err(unusable)?;
     let count = rules.len();
     let applied = apply(rules, SeccompAction::Trap, SeccompAction::Allow)?;
     Ok(if applied { count } else { 0 })
@@ -66,12 +67,16 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS))
 }
 
-fn rules() -> Result<Rules, BackendError> {
+fn rules(writes: bool) -> Result<Rules, BackendError> {
+    let (writing, writing_with_arguments) = match writes {
+        true => (WRITING_CALLS, WRITING_CALLS_WITH_ARGUMENTS),
+        false => (&[][..], &[][..]),
+    };
     let mut rules = Rules::new();
-    for &call in CALLS {
+    for &call in CALLS.iter().chain(writing) {
         rules.insert(call, Vec::new());
     }
-    for &(call, conditions) in CALLS_WITH_ARGUMENTS {
+    for &(call, conditions) in CALLS_WITH_ARGUMENTS.iter().chain(writing_with_arguments) {
         let mut all = Vec::new();
         for &(argument, mask, value) in conditions {
             let compare = SeccompCmpOp::MaskedEq(mask);
@@ -177,6 +182,51 @@ const CALLS_WITH_ARGUMENTS: &[(c_long, &[Condition])] = &[
     (libc::SYS_rt_sigaction, &[is(0, libc::SIGBUS)]),
     (libc::SYS_rt_sigaction, &[is(0, libc::SIGSEGV)]),
 ];
+
+/// What uploads need beside that. No mode of a file is ever changed.
+const WRITING_CALLS: &[c_long] = &[
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_fsync,
+    libc::SYS_getdents64,
+    libc::SYS_lseek,
+    libc::SYS_sync_file_range,
+];
+
+/// Of those calls that could do more.
+const WRITING_CALLS_WITH_ARGUMENTS: &[(c_long, &[Condition])] = &[
+    // A file that is there is opened to be written to, and nothing else happens to it.
+    (
+        libc::SYS_openat,
+        &[(2, MAKING | libc::O_ACCMODE as u64, libc::O_WRONLY as u64)],
+    ),
+    // A new one is made, which nobody may execute.
+    (
+        libc::SYS_openat,
+        &[
+            (
+                2,
+                MAKING | libc::O_ACCMODE as u64,
+                (libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL) as u64,
+            ),
+            (3, !0o666_u32 as u64, 0),
+        ],
+    ),
+    // Of a directory that is to be listed.
+    (libc::SYS_fcntl, &[is(1, libc::F_GETFL)]),
+    (libc::SYS_fcntl, &[is(1, libc::F_SETFD)]),
+    (libc::SYS_renameat2, &[is(4, 0)]),
+    (libc::SYS_renameat2, &[is(4, RENAME_NOREPLACE)]),
+    (libc::SYS_unlinkat, &[is(2, 0)]),
+];
+
+/// Flags of open(2) that make or cut a file.
+const MAKING: u64 = (libc::O_CREAT
+    | libc::O_EXCL
+    | libc::O_TRUNC
+    | libc::O_APPEND
+    | (libc::O_TMPFILE & !libc::O_DIRECTORY)) as u64;
+const RENAME_NOREPLACE: c_int = libc::RENAME_NOREPLACE.cast_signed();
 
 /// The type of a socket; the rest of that argument are flags.
 const DATAGRAMS: Condition = (1, 0xf, libc::SOCK_DGRAM as u64);

@@ -107,6 +107,12 @@ pub enum Refusal {
     FileChanged,
     /// A write request: there is no such directory.
     NoDirectory,
+    /// A write request: outside of the directories for uploads.
+    NoUploadsHere,
+    /// A write request: there is such a file, and files are not replaced.
+    FileExists,
+    /// A write request: others may not write to the file (o+w), and only such files are replaced.
+    NotPublicForWriting,
     /// A write request: somebody else is writing the file.
     BeingWritten,
     /// A write request, or a block of it: no room on the disk, or more than is allowed.
@@ -132,6 +138,9 @@ impl Refusal {
             | Refusal::Forbidden
             | Refusal::ReadOnly
             | Refusal::NoDirectory
+            | Refusal::NoUploadsHere
+            | Refusal::FileExists
+            | Refusal::NotPublicForWriting
             | Refusal::BeingWritten => 2,
             Refusal::NoSpace => 3,
             Refusal::MailMode | Refusal::UnknownMode | Refusal::LongBlock => 4,
@@ -156,6 +165,9 @@ impl Refusal {
             Refusal::ReadFailed => "file changed or could not be read",
             Refusal::FileChanged => "file changed while it was sent",
             Refusal::NoDirectory => "no such directory",
+            Refusal::NoUploadsHere => "no uploads to this directory",
+            Refusal::FileExists => "file exists and is not replaced",
+            Refusal::NotPublicForWriting => "not writable by others (o+w)",
             Refusal::BeingWritten => "another upload of this file is under way",
             Refusal::NoSpace => "disk full or file too large",
             Refusal::WriteFailed => "file could not be written",

@@ -62,26 +62,31 @@ fn lines(root: &Root) -> Vec<Line> {
     lines.collect()
 }
 
-/// What a line needs that is not there yet.
+/// What a line needs that is not there yet, or does not name.
 fn lacking(line: &Line) -> Option<&'static str> {
     let has = |names: &[&str]| {
         let is_named = |word: &String| names.contains(&word.as_str());
         line.options.iter().any(is_named)
     };
-    let needs: [(&[&str], &str); 2] = [
-        (&["-c", "--create"], "uploads"),
-        (&["-m", "--map-file"], "map files"),
-    ];
+    let needs: [(&[&str], &str); 1] = [(&["-m", "--map-file"], "map files")];
     // The first on the line is the one that is complained of.
     let place = |names: &[&str]| {
         let is_named = |word: &String| names.contains(&word.as_str());
         line.options.iter().position(is_named)
     };
     let needed = needs.into_iter().filter(|(names, _)| has(names));
+    let has_directory = line
+        .options
+        .iter()
+        .any(|word| word.starts_with('/') && !word.ends_with("map") && !word.ends_with("pid"));
     needed
         .min_by_key(|(names, _)| place(names))
         .map(|(_, what)| what)
+        .or((!has_directory).then_some(A_DIRECTORY))
 }
+
+/// Without one, tftpd-hpa serves every file of the machine.
+const A_DIRECTORY: &str = "a directory";
 
 /// The program under the name that packages link to it.
 fn in_tftpd(root: &Root) -> PathBuf {
@@ -96,10 +101,11 @@ fn output(mut command: Command) -> Output {
     command.output().unwrap()
 }
 
-/// Each of the public lines: 27 of 59 pass a check unchanged; the others say what they lack.
+/// Each of the public lines: 40 of 59 pass a check unchanged; the others say what they lack.
 #[test]
 fn every_public_line_passes_a_check_or_says_what_it_lacks() {
     let (root, _) = Root::with_file(10);
+    fs::set_permissions(root.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let mut passed = (0, 0);
     let mut lacks = Vec::new();
     for line in lines(&root) {
@@ -119,11 +125,14 @@ fn every_public_line_passes_a_check_or_says_what_it_lacks() {
         match lacking(&line) {
             Some(what) => {
                 assert_eq!(output.status.code(), Some(2), "{:?}: {told}", line.options);
-                let end = format!("this server does not have {what} yet\n");
-                assert!(
-                    told.starts_with("in.tftpd: --") && told.ends_with(&end),
-                    "{told}"
-                );
+                let expected = match what {
+                    A_DIRECTORY => told == "in.tftpd: the directory to serve is missing\n",
+                    _ => {
+                        let end = format!("this server does not have {what} yet\n");
+                        told.starts_with("in.tftpd: --") && told.ends_with(&end)
+                    }
+                };
+                assert!(expected, "{told}");
                 assert_eq!(told.lines().count(), 1, "{told}");
                 lacks.push(what);
             }
@@ -143,22 +152,24 @@ fn every_public_line_passes_a_check_or_says_what_it_lacks() {
     }
     assert_eq!(
         passed,
-        (27, 37),
+        (40, 58),
         "lines, and the configurations that have them"
     );
     lacks.sort_unstable();
     let count = |what| lacks.iter().filter(|&&lacking| lacking == what).count();
-    let counts = ["uploads", "map files"].map(count);
-    assert_eq!(counts, [16, 16], "{lacks:?}");
+    let counts = [A_DIRECTORY, "map files"].map(count);
+    assert_eq!(counts, [1, 18], "{lacks:?}");
 }
 
-/// Each of the 27 lines is started as it stands, on port 69, and serves a file: 11 of them from the background.
+/// Each of the 40 lines is started as it stands, on port 69, and serves a file: 17 of them from the background.
 #[test]
 fn every_line_that_lacks_nothing_serves_a_file() {
     in_own_network(|| {
         run("ip", "address add 192.0.2.10/24 dev lo");
         let (root, bytes) = Root::with_file(5_000);
+        fs::set_permissions(root.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let mut in_the_background = 0;
+        let mut with_uploads = [0; 3];
         for line in lines(&root).iter().filter(|line| lacking(line).is_none()) {
             let mut command = program(in_tftpd(&root));
             command.args(&line.options);
@@ -186,9 +197,16 @@ fn every_line_that_lacks_nothing_serves_a_file() {
             // With the path of the directory in front, as without -s.
             let whole = root.file("file").into_os_string().into_vec();
             assert_same(&fetch_bytes(asked, whole), &bytes);
+            let kind = match is_named(&["-c", "--create"]) {
+                _ if is_named(&["--read-only"]) => 0,
+                false => 1,
+                true => 2,
+            };
+            with_uploads[kind] += 1;
             drop(server);
         }
-        assert_eq!(in_the_background, 11);
+        assert_eq!(in_the_background, 17);
+        assert_eq!(with_uploads, [1, 26, 13], "read only, without -c, with -c");
     });
 }
 
@@ -212,7 +230,7 @@ fn an_explained_line_means_the_same_to_a_shell() {
         .filter(|line| lacking(line).is_none())
         .map(|line| line.options.into_iter().map(OsString::from).collect())
         .collect();
-    assert_eq!(lines.len(), 27);
+    assert_eq!(lines.len(), 40);
     let names: [&[u8]; 4] = [
         b"/a b'c\"$HOME`x`\\",
         b"/n\new\t*?[a]{b,c}~!#&;|",

@@ -3,8 +3,9 @@
 use std::env;
 use std::ffi::CStr;
 use std::fs::{self, File};
-use std::io;
-use std::os::fd::AsFd;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::exit;
 use std::ptr;
@@ -12,7 +13,8 @@ use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::thread;
 
 use ripple_tftpd::os::files::Files;
-use ripple_tftpd::os::sandbox;
+use ripple_tftpd::os::place::WriteRules;
+use ripple_tftpd::os::{process, sandbox};
 
 /// Names in the environment: what is tried, in which layers of the sandbox, with the files of which directory.
 pub(crate) const WHAT: &str = "TFTPD_ATTEMPT";
@@ -36,16 +38,23 @@ pub(crate) enum Layers {
     /// As on a kernel without Landlock.
     Seccomp,
     Both,
+    /// With uploads to the directory `up` below the root: each alone, and both.
+    WritingLandlock,
+    WritingSeccomp,
+    WritingBoth,
 }
 
 impl Layers {
-    const ALL: [Layers; 6] = [
+    const ALL: [Layers; 9] = [
         Layers::None,
         Layers::Landlock,
         Layers::NewLandlock,
         Layers::Linked,
         Layers::Seccomp,
         Layers::Both,
+        Layers::WritingLandlock,
+        Layers::WritingSeccomp,
+        Layers::WritingBoth,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -56,6 +65,9 @@ impl Layers {
             Layers::Linked => "Landlock for a link",
             Layers::Seccomp => "seccomp",
             Layers::Both => "Landlock or seccomp",
+            Layers::WritingLandlock => "Landlock with uploads",
+            Layers::WritingSeccomp => "seccomp with uploads",
+            Layers::WritingBoth => "Landlock or seccomp with uploads",
         }
     }
 }
@@ -128,6 +140,66 @@ pub(crate) const ATTEMPTS: &[(&str, Attempt)] = &[
             [&directory.join("root/new"), Path::new("")],
             0o755,
         )
+    }),
+    ("upload", |directory| {
+        upload(&directory.join("root/up"), "file", 0o666)
+    }),
+    ("upload beside", |directory| {
+        upload(&directory.join("root/v1"), "file", 0o666)
+    }),
+    ("upload outside", |directory| {
+        upload(directory, "secret", 0o666)
+    }),
+    ("write through a link out", |directory| {
+        append(&directory.join("root/up/link"))
+    }),
+    ("upload a program", |directory| {
+        upload(&directory.join("root/up"), "program", 0o755)
+    }),
+    ("upload a program by openat2", program_by_openat2),
+    ("make a link", |directory| {
+        let link = directory.join("root/up/new");
+        nix::unistd::symlinkat("file", nix::fcntl::AT_FDCWD, &link)?;
+        fs::remove_file(link)
+    }),
+    ("make a hard link", |directory| {
+        let link = directory.join("root/up/new");
+        fs::hard_link(directory.join("secret"), &link)?;
+        fs::remove_file(link)
+    }),
+    ("move out", |directory| {
+        let [from, to] = [directory.join("root/up/file"), directory.join("root/other")];
+        fs::rename(&from, &to)?;
+        fs::rename(to, from)
+    }),
+    ("exchange", |directory| {
+        let [one, other] = ["root/up/file", "root/up/other"].map(|path| directory.join(path));
+        let name = |path: &Path| std::ffi::CString::new(path.as_os_str().as_encoded_bytes());
+        let (one, other) = (name(&one)?, name(&other)?);
+        let (here, flags) = (libc::AT_FDCWD, libc::RENAME_EXCHANGE);
+        let number = libc::SYS_renameat2;
+        // SAFETY: both paths end with a zero.
+        result(unsafe { libc::syscall(number, here, one.as_ptr(), here, other.as_ptr(), flags) })
+    }),
+    ("change a mode", |directory| {
+        use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
+        let (path, mode) = (directory.join("root/up/file"), Mode::S_IRWXU);
+        Ok(fchmodat(
+            nix::fcntl::AT_FDCWD,
+            &path,
+            mode,
+            FchmodatFlags::FollowSymlink,
+        )?)
+    }),
+    ("make a directory for uploads", |directory| {
+        let path = directory.join("root/up/new");
+        fs::create_dir(&path)?;
+        fs::remove_dir(path)
+    }),
+    ("make a device", |directory| {
+        let path = directory.join("root/up/new");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR)?;
+        fs::remove_file(path)
     }),
     ("execute", |_| {
         let [program, nothing] = [c"/bin/true".as_ptr(), ptr::null()];
@@ -234,24 +306,46 @@ fn helper() -> Sender<Work> {
 
 /// Enters the sandbox as the server does, and starts its helper on the way.
 fn enter(layers: Layers, root: &Path) -> Sender<Work> {
+    let writes = matches!(
+        layers,
+        Layers::WritingLandlock | Layers::WritingSeccomp | Layers::WritingBoth
+    );
+    if writes {
+        process::bar_execution_of_new_files();
+    }
+    if matches!(layers, Layers::WritingLandlock | Layers::WritingBoth) {
+        let mut files = Files::new(root, false).unwrap();
+        let rules = WriteRules {
+            creates: true,
+            replaces: true,
+            public_only: false,
+            umask: 0,
+        };
+        files.allow_uploads(rules, &["up".into()]).unwrap();
+        let writable = files.writable_directories();
+        if sandbox::confine_files(&files.directories(), &writable).unwrap() < 3 {
+            exit(MISSING);
+        }
+    }
     if matches!(
         layers,
         Layers::Landlock | Layers::NewLandlock | Layers::Both
     ) {
-        let level = sandbox::confine_files(&[File::open(root).unwrap().as_fd()]).unwrap();
+        let level = sandbox::confine_files(&[File::open(root).unwrap().as_fd()], &[]).unwrap();
         if level < if layers == Layers::NewLandlock { 6 } else { 1 } {
             exit(MISSING);
         }
     }
     if layers == Layers::Linked {
         let files = Files::new(&root.join("current"), false).unwrap();
-        if sandbox::confine_files(&files.directories()).unwrap() < 1 {
+        if sandbox::confine_files(&files.directories(), &[]).unwrap() < 1 {
             exit(MISSING);
         }
     }
     let helper = helper();
-    if matches!(layers, Layers::Seccomp | Layers::Both)
-        && sandbox::confine_calls(layers == Layers::Both).unwrap() == 0
+    let has_landlock = matches!(layers, Layers::Both | Layers::WritingBoth);
+    if (has_landlock || matches!(layers, Layers::Seccomp | Layers::WritingSeccomp))
+        && sandbox::confine_calls(has_landlock, writes).unwrap() == 0
     {
         exit(MISSING);
     }
@@ -266,6 +360,55 @@ fn read(path: &Path) -> io::Result<()> {
 fn create(path: &Path) -> io::Result<()> {
     File::create_new(path)?;
     fs::remove_file(path)
+}
+
+/// As the server does it.
+fn upload(directory: &Path, name: &str, mode: u32) -> io::Result<()> {
+    use nix::fcntl::{OFlag, openat};
+    use nix::sys::stat::Mode;
+    use nix::unistd::{UnlinkatFlags, unlinkat};
+    let path_only = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let directory = openat(nix::fcntl::AT_FDCWD, directory, path_only, Mode::empty())?;
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW;
+    let mode = Mode::from_bits_truncate(mode);
+    let file = openat(&directory, "new", flags | OFlag::O_CLOEXEC, mode)?;
+    let mut file = File::from(file);
+    file.write_all(b"new")?;
+    file.sync_all()?;
+    if name == "program" {
+        // What counts is whether it could be executed.
+        let is_program = file.metadata()?.permissions().mode() & 0o111 != 0;
+        unlinkat(&directory, "new", UnlinkatFlags::NoRemoveDir)?;
+        return match is_program {
+            true => Ok(()),
+            false => Err(io::Error::from_raw_os_error(libc::EACCES)),
+        };
+    }
+    let from = c"new".as_ptr();
+    let to = std::ffi::CString::new(name)?;
+    let at = directory.as_raw_fd();
+    // SAFETY: both names end with a zero.
+    result(unsafe { libc::syscall(libc::SYS_renameat2, at, from, at, to.as_ptr(), 0) })
+}
+
+fn append(path: &Path) -> io::Result<()> {
+    File::options().append(true).open(path).map(drop)
+}
+
+fn program_by_openat2(directory: &Path) -> io::Result<()> {
+    use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, openat2};
+    use nix::sys::stat::Mode;
+    let how = OpenHow::new()
+        .flags(OFlag::O_CREAT | OFlag::O_WRONLY)
+        .mode(Mode::from_bits_truncate(0o755));
+    let path = directory.join("root/up/new");
+    let file = File::from(openat2(AT_FDCWD, &path, how)?);
+    let is_program = file.metadata()?.permissions().mode() & 0o111 != 0;
+    nix::unistd::unlinkat(AT_FDCWD, &path, nix::unistd::UnlinkatFlags::NoRemoveDir)?;
+    match is_program {
+        true => Ok(()),
+        false => Err(io::Error::from_raw_os_error(libc::EACCES)),
+    }
 }
 
 fn create_by_openat2(directory: &Path) -> io::Result<()> {

@@ -49,6 +49,11 @@ impl Directory {
             fs::write(path.join(release).join("file"), release).unwrap();
         }
         symlink("v1", path.join("root/current")).unwrap();
+        fs::create_dir(path.join("root/up")).unwrap();
+        for name in ["file", "other"] {
+            fs::write(path.join("root/up").join(name), name).unwrap();
+        }
+        symlink("../../secret", path.join("root/up/link")).unwrap();
         fs::write(path.join("secret"), "outside").unwrap();
         Directory(path)
     }
@@ -115,7 +120,7 @@ fn hold(layers: Layers, expected: &[(&str, Outcome)]) {
         .unwrap()
         .chain(fs::read_dir(directory.0.join("root")).unwrap())
         .collect();
-    assert_eq!(left.len(), 6, "nothing was made or removed: {left:?}");
+    assert_eq!(left.len(), 7, "nothing was made or removed: {left:?}");
 }
 
 /// Each attempt is one that succeeds outside of the sandbox; else the others would show nothing.
@@ -229,6 +234,70 @@ fn without_landlock_nothing_is_created_by_openat2() {
     hold(
         Layers::Seccomp,
         &[("create by openat2", Refused(libc::ENOSYS))],
+    );
+}
+
+/// Landlock alone: only below the directories for uploads, and no more there than an upload needs.
+#[test]
+fn landlock_lets_uploads_be_written_and_nothing_else() {
+    hold(
+        Layers::WritingLandlock,
+        &[
+            ("read inside", Succeeded),
+            ("upload", Succeeded),
+            ("upload beside", Refused(libc::EACCES)),
+            ("upload outside", Refused(libc::EACCES)),
+            ("write through a link out", Refused(libc::EACCES)),
+            ("upload a program", Refused(libc::EACCES)),
+            ("upload a program by openat2", Refused(libc::EACCES)),
+            ("make a link", Refused(libc::EACCES)),
+            ("make a hard link", Refused(libc::EXDEV)),
+            ("move out", Refused(libc::EACCES)),
+            ("make a directory for uploads", Refused(libc::EACCES)),
+            ("make a device", Refused(libc::EACCES)),
+            ("create inside", Refused(libc::EACCES)),
+            ("create outside", Refused(libc::EACCES)),
+            ("write inside", Refused(libc::EACCES)),
+            ("remove inside", Refused(libc::EACCES)),
+            ("rename inside", Refused(libc::EACCES)),
+            ("execute", Refused(libc::EACCES)),
+        ],
+    );
+}
+
+#[test]
+fn the_filter_lets_uploads_be_written_and_nothing_else() {
+    hold(
+        Layers::WritingSeccomp,
+        &[
+            ("upload", Succeeded),
+            ("upload a program", Ended(libc::SYS_openat)),
+            ("upload a program by openat2", Refused(libc::ENOSYS)),
+            ("write inside", Ended(libc::SYS_openat)),
+            ("write through a link out", Ended(libc::SYS_openat)),
+            ("exchange", Ended(libc::SYS_renameat2)),
+            ("change a mode", Ended(libc::SYS_fchmodat)),
+            ("make a hard link", Ended(libc::SYS_linkat)),
+            ("make a link", Ended(libc::SYS_symlinkat)),
+            ("make a directory", Ended(libc::SYS_mkdirat)),
+            ("execute", Ended(libc::SYS_execve)),
+        ],
+    );
+}
+
+#[test]
+fn both_together_with_uploads() {
+    hold(
+        Layers::WritingBoth,
+        &[
+            ("read inside", Succeeded),
+            ("upload", Succeeded),
+            ("upload beside", Refused(libc::EACCES)),
+            ("upload outside", Refused(libc::EACCES)),
+            ("upload a program by openat2", Refused(libc::EACCES)),
+            ("upload a program", Ended(libc::SYS_openat)),
+            ("read outside", Refused(libc::EACCES)),
+        ],
     );
 }
 

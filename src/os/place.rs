@@ -1,0 +1,249 @@
+//! Where an upload may go: a name, the rules of the operator and what lies there → a [`Place`], or a refusal.
+//!
+//! Nothing is written here. It may wait for a disk, so the helper does it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+use nix::sys::statvfs::fstatvfs;
+use nix::unistd::{AccessFlags, Uid, faccessat, geteuid};
+
+use super::beneath::{self, Entry};
+use crate::name::FileNameBuf;
+use crate::wire::Refusal;
+
+/// What may be written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WriteRules {
+    /// Files that are not there yet.
+    pub creates: bool,
+    /// Files that are there.
+    pub replaces: bool,
+    /// Of these only such as others may write to (o+w). It always holds for a process that is root.
+    pub public_only: bool,
+    /// The bits that a new file does not have.
+    pub umask: u32,
+}
+
+/// What it takes to look where an upload may go.
+#[derive(Debug)]
+pub struct Look {
+    pub(super) name: FileNameBuf,
+    pub(super) root: Arc<OwnedFd>,
+    /// The absolute paths by which the root is known.
+    pub(super) root_names: Arc<[Vec<u8>]>,
+    pub(super) writing: Arc<Writing>,
+}
+
+/// The rules, and where they hold.
+#[derive(Debug)]
+pub(super) struct Writing {
+    pub rules: WriteRules,
+    /// Directories beneath which files may be written, each by its device and inode; none: beneath the root.
+    pub directories: Vec<(OwnedFd, Identity)>,
+}
+
+/// Device and inode.
+pub(super) type Identity = (u64, u64);
+
+/// Where an upload may go.
+#[derive(Debug)]
+pub struct Place {
+    pub(super) directory: Arc<OwnedFd>,
+    pub(super) name: Vec<u8>,
+    pub(super) how: How,
+    /// Bytes that fit.
+    pub room: u64,
+}
+
+/// How a file comes to its place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum How {
+    /// It is written beside its place with this mode, then renamed, over another one if it `replaces` that.
+    Renamed { mode: Mode, replaces: bool },
+    /// The file that is there is emptied and written to: in its directory nothing may be made or renamed.
+    InPlace,
+}
+
+impl Place {
+    /// The file that is there is written to as the bytes come.
+    pub fn is_in_place(&self) -> bool {
+        self.how == How::InPlace
+    }
+}
+
+impl Look {
+    /// Looks, however long that takes.
+    pub(super) fn see(&self) -> Result<Place, Refusal> {
+        let Writing { rules, directories } = &*self.writing;
+        let name = self.name.as_name().as_bytes();
+        let is_meant = |state: &FileStat| {
+            let identity = identity_of(state);
+            directories.is_empty() || directories.iter().any(|(_, it)| *it == identity)
+        };
+        let entry = beneath::find_entry(&self.root, &self.root_names, name, is_meant);
+        let entry = entry.map_err(unfindable)?;
+        if !entry.is_within {
+            return Err(Refusal::NoUploadsHere);
+        }
+        let how = how(&entry, rules)?;
+        let Entry {
+            directory, name, ..
+        } = entry;
+        let room = room(&directory, how)?;
+        Ok(Place {
+            directory,
+            name,
+            how,
+            room,
+        })
+    }
+}
+
+/// Opens a directory for uploads by its path, absolute or from the root.
+///
+/// # Errors
+/// `EXDEV` where it does not lie beneath the root, else as open(2).
+pub(super) fn directory_beneath(
+    root: BorrowedFd<'_>,
+    root_names: &[Vec<u8>],
+    path: &[u8],
+) -> nix::Result<(OwnedFd, Identity)> {
+    let inside = match path.starts_with(b"/") {
+        false => path,
+        true => {
+            let inside = root_names.iter().find_map(|name| {
+                let inside = path.strip_prefix(&name[..])?;
+                (inside.is_empty() || inside.starts_with(b"/")).then_some(inside)
+            });
+            inside.ok_or(Errno::EXDEV)?
+        }
+    };
+    let mut components = inside.split(|&byte| byte == b'/');
+    let is_root = components.all(|component| matches!(component, b"" | b"."));
+    let directory = match is_root {
+        true => openat(root, ".", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?,
+        false => beneath::find_directory(root, root_names, inside)?.0,
+    };
+    let identity = identity_of(&beneath::state_of(&directory)?);
+    Ok((directory, identity))
+}
+
+/// How the file may be written by who we are.
+fn how(entry: &Entry, rules: &WriteRules) -> Result<How, Refusal> {
+    let Entry {
+        directory, name, ..
+    } = entry;
+    let state = match fstatat(directory, &name[..], AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Err(Errno::ENOENT) if !rules.creates => return Err(Refusal::NotFound),
+        Err(Errno::ENOENT) => {
+            may_write(directory, b".", AccessFlags::W_OK | AccessFlags::X_OK)?;
+            let mode = Mode::from_bits_truncate(FILE_MODE & !rules.umask);
+            let replaces = false;
+            return Ok(How::Renamed { mode, replaces });
+        }
+        state => state.map_err(refusal)?,
+    };
+    if beneath::kind_of(&state) != SFlag::S_IFREG {
+        return Err(Refusal::NotAFile);
+    }
+    if !rules.replaces {
+        return Err(Refusal::FileExists);
+    }
+    let is_public = state.st_mode & Mode::S_IWOTH.bits() != 0;
+    if (rules.public_only || geteuid().is_root()) && !is_public {
+        return Err(Refusal::NotPublicForWriting);
+    }
+    may_write(directory, name, AccessFlags::W_OK)?;
+    let may_rename = may_write(directory, b".", AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
+        && !is_protected(entry, &state);
+    Ok(match may_rename {
+        true => How::Renamed {
+            mode: Mode::from_bits_truncate(state.st_mode & FILE_MODE),
+            replaces: true,
+        },
+        false => How::InPlace,
+    })
+}
+
+/// Nothing can be renamed over the file though its directory is writable: it is another user's in a directory with the
+/// sticky bit, or something is mounted on it.
+fn is_protected(entry: &Entry, state: &FileStat) -> bool {
+    let owner = |state: &FileStat| Uid::from_raw(state.st_uid);
+    let Entry {
+        directory, name, ..
+    } = entry;
+    let of_directory = beneath::state_of(directory);
+    let is_sticky = of_directory.is_ok_and(|above| {
+        above.st_mode & Mode::S_ISVTX.bits() != 0
+            && ![owner(state), owner(&above)].contains(&geteuid())
+    });
+    is_sticky || is_mounted(directory, name)
+}
+
+fn is_mounted(directory: &Arc<OwnedFd>, name: &[u8]) -> bool {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file = openat(directory, name, flags, Mode::empty());
+    let state = file.and_then(|file| beneath::known_state(&file));
+    let mounted = u64::from(libc::STATX_ATTR_MOUNT_ROOT.unsigned_abs());
+    state.is_ok_and(|state| state.stx_attributes & mounted != 0)
+}
+
+/// Bytes that fit into the file system.
+fn room(directory: &Arc<OwnedFd>, how: How) -> Result<u64, Refusal> {
+    let Ok(system) = fstatvfs(directory) else {
+        return Ok(u64::MAX);
+    };
+    #[allow(clippy::unnecessary_cast, reason = "the width differs between systems")]
+    let [blocks, size, files, files_left] = [
+        system.blocks_available() as u64,
+        system.fragment_size() as u64,
+        system.files() as u64,
+        system.files_available() as u64,
+    ];
+    match how {
+        How::Renamed { .. } if files > 0 && files_left == 0 => Err(Refusal::NoSpace),
+        How::Renamed { .. } => Ok(blocks.saturating_mul(size)),
+        // What the file gives back when it is emptied is not known.
+        How::InPlace => Ok(u64::MAX),
+    }
+}
+
+fn may_write(directory: &impl AsFd, name: &[u8], how: AccessFlags) -> Result<(), Refusal> {
+    // Without flags the kernel asks for the real user, who is the effective one.
+    faccessat(directory, name, how, AtFlags::empty()).map_err(refusal)
+}
+
+/// Why there is no such place.
+fn unfindable(error: Errno) -> Refusal {
+    match error {
+        Errno::ENOENT | Errno::ENOTDIR => Refusal::NoDirectory,
+        Errno::EISDIR => Refusal::NotAFile,
+        Errno::EXDEV => Refusal::OutsideRoot,
+        Errno::ENAMETOOLONG => Refusal::NameTooLong,
+        Errno::ELOOP => Refusal::NoAccess,
+        error => refusal(error),
+    }
+}
+
+/// What the client is told of an error while its file is written.
+pub fn refusal(error: Errno) -> Refusal {
+    match error {
+        Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG => Refusal::NoSpace,
+        Errno::EACCES | Errno::EPERM => Refusal::NoAccess,
+        Errno::ENAMETOOLONG => Refusal::NameTooLong,
+        Errno::EEXIST => Refusal::FileExists,
+        _ => Refusal::WriteFailed,
+    }
+}
+
+pub(super) fn identity_of(state: &FileStat) -> Identity {
+    #[allow(clippy::unnecessary_cast, reason = "the width differs between systems")]
+    (state.st_dev as u64, state.st_ino as u64)
+}
+
+/// Of a file that is uploaded: nobody executes it.
+const FILE_MODE: u32 = 0o666;
