@@ -18,6 +18,9 @@ impl Moment {
     /// The beginning of time.
     pub const START: Moment = Moment::from_micros(0);
 
+    /// The end of time, some 580,000 years from the start: never.
+    pub const END: Moment = Moment(NonZero::<u64>::MAX);
+
     /// The moment that lies `micros` microseconds after the start.
     pub const fn from_micros(micros: u64) -> Moment {
         Moment(NonZero::<u64>::MIN.saturating_add(micros))
@@ -26,6 +29,15 @@ impl Moment {
     /// Microseconds since the start.
     pub const fn micros(self) -> u64 {
         self.0.get() - 1
+    }
+
+    /// The first of those that are to come; `None` if none is. With each packet several times: not by iterators.
+    pub fn first_of<const COUNT: usize>(all: [Option<Moment>; COUNT]) -> Option<Moment> {
+        let mut first = Moment::END;
+        for at in all {
+            first = first.min(at.unwrap_or(Moment::END));
+        }
+        (first < Moment::END).then_some(first)
     }
 
     /// How long ago `earlier` was; zero where it lies ahead.
@@ -37,10 +49,9 @@ impl Moment {
 impl Add<Duration> for Moment {
     type Output = Moment;
 
-    /// Saturates at the end of time, some 580,000 years from the start.
+    /// Saturates at [`Moment::END`].
     fn add(self, span: Duration) -> Moment {
-        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
-        Moment::from_micros(self.micros().saturating_add(micros))
+        Moment(self.0.saturating_add(micros_of(span)))
     }
 }
 
@@ -49,9 +60,15 @@ impl Sub<Duration> for Moment {
 
     /// Saturates at the start.
     fn sub(self, span: Duration) -> Moment {
-        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
-        Moment::from_micros(self.micros().saturating_sub(micros))
+        Moment::from_micros(self.micros().saturating_sub(micros_of(span)))
     }
+}
+
+/// Whole microseconds; cheaper than the number of 128 bits that a `Duration` gives, and it is asked for with each
+/// packet.
+fn micros_of(span: Duration) -> u64 {
+    let whole = span.as_secs().saturating_mul(1_000_000);
+    whole.saturating_add(span.subsec_micros().into())
 }
 
 impl fmt::Debug for Moment {

@@ -103,6 +103,9 @@ impl Log {
 
     /// Writes what was dropped in silence since the last such line, if it is time for one.
     pub(super) fn drops(&mut self, now: Moment, stats: &Stats) {
+        if now < self.report_at {
+            return;
+        }
         let last = &self.reported;
         let drops = Drops {
             denied: stats.denied - last.denied,
@@ -111,7 +114,7 @@ impl Log {
             names: self.names_dropped,
             withheld: stats.withheld - last.withheld,
         };
-        if now < self.report_at || drops == Drops::default() {
+        if drops == Drops::default() {
             return;
         }
         self.line(&LogEvent::Dropped(drops));

@@ -385,10 +385,7 @@ impl Daemon {
         let tell_at = self.manager.look(now, &self.server);
         let until = match may_go_on {
             true => Some(now),
-            false => [tell_at, self.server.next_wakeup(), requests_at]
-                .into_iter()
-                .flatten()
-                .min(),
+            false => Moment::first_of([tell_at, self.server.next_wakeup(), requests_at]),
         };
         let wait = self.world.poll.wait(&mut self.events, now, until);
         trying("epoll", wait)?;

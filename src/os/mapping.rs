@@ -186,7 +186,7 @@ impl Mapping {
     /// When all of a part was seen in memory, if that was a moment ago.
     fn seen_at(&self, now: Moment, part: usize) -> Option<Moment> {
         let seen = self.seen[part % self.seen.len()].get();
-        (seen.part == part && now.since(seen.at) < SEEN_FOR).then_some(seen.at)
+        (seen.part == part && now < seen.at + SEEN_FOR).then_some(seen.at)
     }
 
     /// Takes note that the bytes of a range were in memory.
@@ -331,7 +331,7 @@ impl Mapped {
         }
         let end = range.start + count;
         let continues = self.seen.start <= range.start && range.start <= self.seen.end;
-        if continues && now.since(self.seen_at) < SEEN_FOR {
+        if continues && now < self.seen_at + SEEN_FOR {
             self.seen.end = end.max(self.seen.end);
         } else {
             self.seen = range.start..end;
@@ -341,7 +341,7 @@ impl Mapped {
     }
 
     fn is_seen(&self, now: Moment, begin: usize, end: usize) -> bool {
-        self.seen.start <= begin && end <= self.seen.end && now.since(self.seen_at) < SEEN_FOR
+        self.seen.start <= begin && end <= self.seen.end && now < self.seen_at + SEEN_FOR
     }
 
     /// Whether the bytes from `begin` to `end` are in memory; asks for them, and for those behind them.

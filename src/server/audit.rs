@@ -47,6 +47,7 @@ impl Server {
     /// As [`Server::audit`].
     pub fn audit_books(&self) {
         self.audit_counts();
+        let ready: HashSet<usize> = self.ready.iter().copied().collect();
         let in_line: HashSet<usize> = self.queue.all().collect();
         assert_eq!(in_line.len(), self.queue.len(), "somebody is in line twice");
         for (id, client) in &self.clients {
@@ -61,16 +62,26 @@ impl Server {
                 client.stage.is_waiting(),
                 "the list of a host is wrong"
             );
+            // Whoever is in that list is looked at before anything else may be due.
+            match client.output {
+                Output::Ready => assert!(ready.contains(&id), "its turn to send never comes"),
+                Output::Idle | Output::Full | Output::Absent { .. } => self.audit_timer(client),
+            }
             self.audit_client(id, client);
         }
     }
 
-    fn audit_client(&self, id: usize, client: &Client) {
+    /// What was due before the client had its turn to send is due in the next turn of the wheel: nothing comes up before.
+    fn audit_timer(&self, client: &Client) {
         let timer = client.timer.expect("every client has one");
         assert!(
-            timer.comes_up < client.deadline(self.limits.reclaim) + TICK,
+            timer.comes_up < client.deadline(self.limits.reclaim) + TICK
+                || self.wheel.comes_up_next(timer.comes_up),
             "a timer comes up too late"
         );
+    }
+
+    fn audit_client(&self, id: usize, client: &Client) {
         if let Some(transfer) = client.transfer() {
             transfer.audit();
         }

@@ -124,9 +124,13 @@ impl Server {
         }
     }
 
-    /// Files a client's deadline unless its entry in the wheel comes up by then anyway.
+    /// Files a client's deadline unless its entry in the wheel comes up by then anyway. One that may have something to
+    /// send is looked at in the next [`Server::send_ready`], and files what follows from that.
     pub(super) fn set_timer(&mut self, id: usize) {
         let client = &mut self.clients[id];
+        if client.output == Output::Ready {
+            return;
+        }
         let deadline = client.deadline(self.limits.reclaim);
         if client.timer.is_none_or(|timer| deadline < timer.comes_up) {
             let (serial, comes_up) = self.wheel.file(id, deadline);

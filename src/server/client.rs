@@ -308,9 +308,11 @@ impl Client {
             true => None,
             false => Some(self.transfer_deadline(served)),
         };
-        let idle_at = self.idle_at().filter(|_| reclaims && answer_at.is_none());
-        let all = [answer_at, again_at, trickle_at, transfer_at, idle_at];
-        let first = all.into_iter().flatten().min();
+        let idle_at = match reclaims && answer_at.is_none() {
+            true => self.idle_at(),
+            false => None,
+        };
+        let first = Moment::first_of([answer_at, again_at, trickle_at, transfer_at, idle_at]);
         first.expect("a transfer has a deadline or waits for its block")
     }
 

@@ -70,10 +70,10 @@ impl Congestion {
 
     /// Forgets what is long ago. Called in every turn.
     pub(super) fn forget(&mut self, now: Moment) {
-        if now.since(self.lossy_at) >= FORGOTTEN_AFTER {
+        if self.lossy_at + FORGOTTEN_AFTER <= now {
             self.budget = self.most;
         }
-        if now.since(self.judged_at) >= FORGOTTEN_AFTER {
+        if self.judged_at + FORGOTTEN_AFTER <= now {
             self.begin_anew(now);
         }
     }

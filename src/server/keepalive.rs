@@ -34,8 +34,8 @@ impl Keepalive {
     /// So many bytes left.
     pub(super) fn sent(&mut self, now: Moment, bytes: u64) {
         self.sent += bytes;
-        let span = now.since(self.since);
-        if span >= MEASURED_OVER {
+        if self.since + MEASURED_OVER <= now {
+            let span = now.since(self.since);
             let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
             let rate = self.sent.saturating_mul(1_000_000) / micros;
             self.rate = if span > 4 * MEASURED_OVER {

@@ -40,9 +40,9 @@ impl Lending {
         let nanos = u64::try_from(per_block.as_nanos()).unwrap_or(u64::MAX);
         let negotiated = transfer.negotiated();
         let pace = u64::from(negotiated.blksize) * 1_000_000_000 / nanos.max(1);
-        let age = now.since(self.since);
-        if age >= SPAN {
-            self.nearest_before = if age < 2 * SPAN { self.nearest } else { 0 };
+        if self.since + SPAN <= now {
+            let is_short = now < self.since + 2 * SPAN;
+            self.nearest_before = if is_short { self.nearest } else { 0 };
             (self.since, self.nearest) = (now, 0);
         }
         self.nearest = self.nearest.max(pace / u64::from(negotiated.windowsize));

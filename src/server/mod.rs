@@ -204,10 +204,7 @@ impl Server {
         let paused_until = self.paused_until.filter(|_| !self.queue.is_deserted());
         let stop_at = self.stop_at.filter(|_| !self.clients.is_empty());
         let refill = self.queue.next_refill();
-        [self.wheel.next_wakeup(), paused_until, stop_at, refill]
-            .into_iter()
-            .flatten()
-            .min()
+        Moment::first_of([self.wheel.next_wakeup(), paused_until, stop_at, refill])
     }
 
     // What is sent.
@@ -224,6 +221,9 @@ impl Server {
             };
             client.output = Output::Idle;
             self.send_burst(now, io, id);
+            if self.clients.contains(id) {
+                self.set_timer(id);
+            }
         }
         // Those who were sent everything have given their slots back.
         self.fill_slots(now, io);
@@ -251,7 +251,6 @@ impl Server {
             Unsent::Absent => {
                 let again_at = now + ABSENT_AGAIN;
                 self.clients[id].output = Output::Absent { again_at };
-                self.set_timer(id);
             }
             Unsent::PortClosed => self.on_port_closed(now, io, id),
             Unsent::Unreadable(refusal) => {
@@ -276,19 +275,20 @@ impl Server {
         let packet = u64::from(transfer.negotiated().blksize) + PACKET_OVERHEAD;
         self.keepalive.sent(now, packets * packet);
         let is_all_sent = transfer.is_unconfirmed();
-        let is_done_for_now = transfer.datagrams(1).is_none();
+        let goes_on = transfer.datagrams(1).is_some();
         match &mut client.stage {
             // A transfer that only waits for its last ACK needs no slot. One that never had an ACK keeps it: a
             // forged request must not get more than a slot's worth of sockets.
             Stage::Held { .. } | Stage::Running { .. } if is_all_sent => self.finish(now, id),
             // The next block has time.
-            Stage::Held { trickle_at, .. } if *trickle_at <= now && is_done_for_now => {
+            Stage::Held { trickle_at, .. } if *trickle_at <= now && !goes_on => {
                 *trickle_at = now + self.keepalive.interval();
             }
             _ => {}
         }
-        self.make_ready(now, id);
-        self.set_timer(id);
+        if goes_on {
+            self.make_ready(now, id);
+        }
     }
 
     // The end of it.

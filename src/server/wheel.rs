@@ -109,6 +109,11 @@ impl Wheel {
         self.next_tick().map(begin_of)
     }
 
+    /// No entry comes up before one that does so at this time.
+    pub(super) fn comes_up_next(&self, at: Moment) -> bool {
+        tick_after(at) <= self.cursor
+    }
+
     /// The first tick from the cursor on with an entry.
     fn next_tick(&self) -> Option<u64> {
         if self.words == 0 {

@@ -1,6 +1,7 @@
 //! How long to wait for an answer: the RTO of RFC 6298, within the bounds that boot firmware can bear.
 //!
-//! Whether a sample may be taken at all (Karn's rule) is the caller's business.
+//! Whether a sample may be taken at all (Karn's rule) is the caller's business. Spans of time are plain numbers in here:
+//! all of this is reckoned with each ACK.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ pub(super) struct Retransmit {
     /// Timeouts since the last progress: each doubles the RTO.
     backoff: u32,
     /// What a block usually takes until it is acknowledged, repeats included.
-    per_block: Option<Duration>,
+    per_block: Option<Nanos>,
     /// How many measurements it rests on; 0 while it is guessed.
     acknowledgements: u8,
     /// This path has lost a packet.
@@ -21,10 +22,18 @@ pub(super) struct Retransmit {
 
 #[derive(Clone, Copy, Debug)]
 struct Estimate {
-    srtt: Duration,
-    rttvar: Duration,
+    srtt: Nanos,
+    rttvar: Nanos,
     /// As `srtt`, but one long round trip hardly moves it.
-    usual: Duration,
+    usual: Nanos,
+}
+
+/// A span of time in nanoseconds.
+type Nanos = u64;
+
+/// No span that is measured comes near to the bound of 584 years, nor four times that span.
+const fn nanos(span: Duration) -> Nanos {
+    span.as_secs() * 1_000_000_000 + span.subsec_nanos() as Nanos
 }
 
 impl Retransmit {
@@ -33,6 +42,7 @@ impl Retransmit {
     /// Where an ACK was lost and the client sent it again by itself, that looks like a round trip of a
     /// quarter of a second, so one that is far longer than usual counts as less.
     pub(super) fn sample(&mut self, round_trip: Duration) {
+        let round_trip = nanos(round_trip);
         let Some(Estimate {
             srtt,
             rttvar,
@@ -58,7 +68,7 @@ impl Retransmit {
     /// So many blocks were acknowledged so long after the first of them had left. Unlike a round trip that
     /// holds for what was sent again, too; one long wait hardly moves it. A guess holds until the next one.
     pub(super) fn acknowledged(&mut self, after: Duration, blocks: u64, is_guess: bool) {
-        let each = after / u32::try_from(blocks).unwrap_or(u32::MAX).max(1);
+        let each = nanos(after) / blocks.max(1);
         self.per_block = Some(match (self.per_block, self.acknowledgements) {
             (None, _) | (_, 0) => each,
             // The first may have been lost.
@@ -85,36 +95,42 @@ impl Retransmit {
     /// a packet was lost, and that waiting longer next time gains nothing; any other time may be that of
     /// a client that was busy and answers the first sending.
     pub(super) fn repeat_answered(&mut self, after: Duration) {
-        self.is_lossy |= self.usual().is_some_and(|usual| after <= 2 * usual);
+        self.is_lossy |= self.estimate.is_some_and(|it| nanos(after) <= 2 * it.usual);
     }
 
-    /// How long to wait; never longer than `agreed`, the `timeout` option (RFC 2349).
-    pub(super) fn rto(&self, agreed: Option<Duration>) -> Duration {
+    /// How long to wait; never longer than `agreed`, the `timeout` option (RFC 2349), which is at least 1 s.
+    pub(super) fn rto(&self, agreed: impl FnOnce() -> Option<Duration>) -> Duration {
         let base = self
             .estimate
-            .map_or(RTO_INITIAL, |Estimate { srtt, rttvar, .. }| {
-                srtt + (4 * rttvar).max(RTO_MARGIN)
+            .map_or(nanos(RTO_INITIAL), |Estimate { srtt, rttvar, .. }| {
+                srtt + (4 * rttvar).max(nanos(RTO_MARGIN))
             });
         let least = if self.is_lossy {
             RTO_MIN_LOSSY
         } else {
             RTO_MIN
         };
-        (base.max(least) * (1 << self.backoff)).min(agreed.unwrap_or(RTO_MAX))
+        let rto = Duration::from_nanos(base.max(nanos(least)) << self.backoff);
+        match rto <= AGREED_MIN {
+            true => rto,
+            false => rto.min(agreed().unwrap_or(RTO_MAX)),
+        }
     }
 
     /// What a round trip usually takes, once something was measured.
     pub(super) fn usual(&self) -> Option<Duration> {
-        self.estimate.map(|estimate| estimate.usual)
+        let usual = self.estimate?.usual;
+        Some(Duration::from_nanos(usual))
     }
 
     /// What a block usually takes until it is acknowledged, once one was.
     pub(super) fn time_per_block(&self) -> Option<Duration> {
-        self.per_block
+        self.per_block.map(Duration::from_nanos)
     }
 
     pub(super) fn srtt(&self) -> Option<Duration> {
-        self.estimate.map(|estimate| estimate.srtt)
+        let srtt = self.estimate?.srtt;
+        Some(Duration::from_nanos(srtt))
     }
 }
 
@@ -133,15 +149,18 @@ const RTO_MARGIN: Duration = Duration::from_millis(50);
 /// [`RTO_MIN`] once the path has been seen to lose packets: in lockstep each of them costs the RTO.
 const RTO_MIN_LOSSY: Duration = Duration::from_millis(100);
 
+/// The least `timeout` that can be agreed.
+const AGREED_MIN: Duration = Duration::from_secs(1);
+
 /// Where no `timeout` was agreed: GRUB and U-Boot with lwIP never repeat anything themselves.
 const RTO_MAX: Duration = Duration::from_secs(5);
 
 /// More than the usual round trip, four times and this, is an outlier.
-const OUTLIER_FACTOR: u32 = 4;
-const OUTLIER_SLACK: Duration = Duration::from_millis(100);
+const OUTLIER_FACTOR: u64 = 4;
+const OUTLIER_SLACK: Nanos = nanos(Duration::from_millis(100));
 
 /// How far one long round trip moves the usual one at most, times eight.
-const USUAL_STEP: Duration = Duration::from_millis(10);
+const USUAL_STEP: Nanos = nanos(Duration::from_millis(10));
 
 /// Doublings after which the RTO is past every bound, so that it cannot overflow.
 const BACKOFF_MAX: u32 = 10;
@@ -155,38 +174,38 @@ mod tests {
     #[test]
     fn the_rto_follows_rfc_6298_within_its_bounds() {
         let mut retransmit = Retransmit::default();
-        assert_eq!(retransmit.rto(None), RTO_INITIAL);
+        assert_eq!(retransmit.rto(|| None), RTO_INITIAL);
         retransmit.sample(400 * MILLISECOND);
-        assert_eq!(retransmit.rto(None), 1200 * MILLISECOND);
+        assert_eq!(retransmit.rto(|| None), 1200 * MILLISECOND);
         retransmit.sample(200 * MILLISECOND);
         assert_eq!(retransmit.srtt(), Some(375 * MILLISECOND));
-        assert_eq!(retransmit.rto(None), 1175 * MILLISECOND);
+        assert_eq!(retransmit.rto(|| None), 1175 * MILLISECOND);
         for _ in 0..60 {
             retransmit.sample(MILLISECOND);
         }
-        assert_eq!(retransmit.rto(None), RTO_MIN);
+        assert_eq!(retransmit.rto(|| None), RTO_MIN);
     }
 
     #[test]
     fn a_long_and_even_path_has_a_margin() {
         let mut retransmit = Retransmit::default();
         (0..100).for_each(|_| retransmit.sample(400 * MILLISECOND));
-        assert_eq!(retransmit.rto(None), 450 * MILLISECOND);
+        assert_eq!(retransmit.rto(|| None), 450 * MILLISECOND);
     }
 
     #[test]
     fn a_proven_loss_lowers_the_bound_and_a_busy_client_does_not() {
         let mut retransmit = Retransmit::default();
         retransmit.repeat_answered(Duration::ZERO);
-        assert_eq!(retransmit.rto(None), RTO_INITIAL);
+        assert_eq!(retransmit.rto(|| None), RTO_INITIAL);
         retransmit.sample(MILLISECOND);
         retransmit.repeat_answered(3 * MILLISECOND);
-        assert_eq!(retransmit.rto(None), RTO_MIN);
+        assert_eq!(retransmit.rto(|| None), RTO_MIN);
         retransmit.repeat_answered(2 * MILLISECOND);
-        assert_eq!(retransmit.rto(None), RTO_MIN_LOSSY);
+        assert_eq!(retransmit.rto(|| None), RTO_MIN_LOSSY);
         retransmit.sample(101 * MILLISECOND);
         assert!(
-            retransmit.rto(None) > RTO_MIN_LOSSY,
+            retransmit.rto(|| None) > RTO_MIN_LOSSY,
             "the round trip decides"
         );
     }
@@ -197,11 +216,11 @@ mod tests {
         let mut retransmit = Retransmit::default();
         let mut seen = Vec::new();
         for _ in 0..4 {
-            seen.push(retransmit.rto(agreed).as_secs());
+            seen.push(retransmit.rto(|| agreed).as_secs());
             retransmit.back_off();
         }
         assert_eq!(seen, [1, 2, 3, 3]);
         retransmit.restart();
-        assert_eq!(retransmit.rto(agreed), RTO_INITIAL);
+        assert_eq!(retransmit.rto(|| agreed), RTO_INITIAL);
     }
 }

@@ -252,9 +252,9 @@ impl Transfer {
 
     /// When [`Transfer::on_deadline`] wants to be called.
     pub fn deadline(&self) -> Moment {
-        let repeats = [self.timing.retransmit_at(), self.first_again_at];
-        let times = repeats.into_iter().flatten();
-        times.fold(self.silent_deadline(), Moment::min)
+        let repeats = Moment::first_of([self.timing.retransmit_at(), self.first_again_at]);
+        let silent = self.silent_deadline();
+        repeats.map_or(silent, |at| at.min(silent))
     }
 
     /// The same while nothing is repeated.
@@ -283,17 +283,14 @@ impl Transfer {
 
     /// How long to wait for an answer to what leaves now.
     fn rto(&self) -> Duration {
-        let rto = self.timing.rto(self.negotiated.timeout());
-        let around_wrap = if self.window.is_around_wrap() {
-            RTO_AROUND_WRAP
-        } else {
-            Duration::ZERO
-        };
-        let tail = match self.timing.timeouts() {
-            timeouts @ 1.. if self.is_unconfirmed() => TAIL_RTO * u32::from(timeouts),
-            _ => Duration::ZERO,
-        };
-        rto.max(around_wrap).max(tail)
+        let mut rto = self.timing.rto(|| self.negotiated.timeout());
+        if self.window.is_around_wrap() {
+            rto = rto.max(RTO_AROUND_WRAP);
+        }
+        match self.timing.timeouts() {
+            timeouts @ 1.. if self.is_unconfirmed() => rto.max(TAIL_RTO * u32::from(timeouts)),
+            _ => rto,
+        }
     }
 
     /// The client acknowledged something: the handshake is over.

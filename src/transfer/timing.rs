@@ -142,7 +142,7 @@ impl Timing {
     }
 
     /// How long to wait for an answer to what leaves now; never longer than `agreed`, the `timeout` option.
-    pub(super) fn rto(&self, agreed: Option<Duration>) -> Duration {
+    pub(super) fn rto(&self, agreed: impl FnOnce() -> Option<Duration>) -> Duration {
         self.retransmit.rto(agreed)
     }
 
