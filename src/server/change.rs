@@ -131,6 +131,12 @@ impl Server {
         if client.output == Output::Ready {
             return;
         }
+        // Next door most entries come up before anything could be due.
+        if let (Some(timer), Some(until)) = (client.timer, client.quiet_until())
+            && timer.comes_up <= until
+        {
+            return;
+        }
         let deadline = client.deadline(self.limits.reclaim);
         if client.timer.is_none_or(|timer| deadline < timer.comes_up) {
             let (serial, comes_up) = self.wheel.file(id, deadline);

@@ -264,6 +264,13 @@ impl Transfer {
         resumes_at.map_or(give_up_at, |at| at.min(give_up_at))
     }
 
+    /// Neither [`Transfer::deadline`] nor [`Timing::overdue_after`] the last progress comes before; `None` if that would
+    /// have to be looked at. It is the cheaper question.
+    pub fn quiet_until(&self) -> Option<Moment> {
+        let is_usual = self.first_again_at.is_none() && self.pacing.resumes_at().is_none();
+        is_usual.then(|| self.timing.quiet_until())
+    }
+
     /// Its timer was not looked at for a while: what was due before `now` is due now.
     pub fn resume(&mut self, now: Moment) {
         self.timing.resume(now);

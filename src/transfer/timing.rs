@@ -193,6 +193,11 @@ impl Timing {
         })
     }
 
+    /// Whatever is usual, a timeout, an idle slot or the end of patience, is not due before.
+    pub(super) fn quiet_until(&self) -> Moment {
+        self.progress_at + OVERDUE_MIN
+    }
+
     pub(super) fn audit(&self) {
         let timed_from = self.timed_from.unwrap_or(Moment::START);
         assert!(self.sent_at.is_none_or(|at| at >= timed_from));
