@@ -448,9 +448,16 @@ impl Io for World {
             return Incoming::Nothing;
         };
         let peer = connection.peer;
-        match connection.socket.receive(buffer) {
+        let received = match connection.is_unheard {
+            true => connection.socket.receive(buffer),
+            false => {
+                let reply = connection.socket.receive_from_peer(buffer);
+                reply.map(|reply| (reply, peer.into()))
+            }
+        };
+        match received {
             // Between bind and connect anybody's packet may have come in.
-            Ok((_, from)) if Peer::from(from) != peer => Incoming::Noise,
+            Ok((_, from)) if connection.is_unheard && Peer::from(from) != peer => Incoming::Noise,
             Ok((reply, _)) => {
                 connection.is_unheard = false;
                 Incoming::Datagram(reply.len())

@@ -112,6 +112,16 @@ impl ClientSocket {
         Ok((&buffer[..length], from))
     }
 
+    /// As [`ClientSocket::receive`], where only the peer's can be there: what came before the socket was connected is
+    /// older than all that comes from the peer.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn receive_from_peer<'b>(&self, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
+        let length = self.socket.recv(buffer)?;
+        Ok(&buffer[..length])
+    }
+
     /// Sends one datagram that is gathered from `pieces`.
     ///
     /// # Errors
