@@ -26,7 +26,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 
 use super::beneath::LocalDevice;
 use super::fetch::{Fetch, Fetched};
-use super::nowait::{LOOK_MAX, PAGE_MIN, is_in_memory, look_without_waiting};
+use super::nowait::{LOOK_MAX, PAGE_MIN, is_in_memory, is_pair_in_memory, look_without_waiting};
 use super::original::Original;
 use crate::moment::Moment;
 
@@ -153,23 +153,29 @@ impl Mapping {
         });
     }
 
-    /// Whether all from `begin` to `end` is in memory, as its first and its last page say, where no page is missing in
-    /// between.
-    fn is_warm(&self, begin: usize, end: usize) -> bool {
+    /// Whether all from `begin` to `end` is in memory, as its first page, unless that was seen, and its last page say,
+    /// where no page is missing in between. Returns whether the page behind it is there as well; `None` if not all is.
+    fn is_warm(&self, begin: usize, end: usize, is_begin_seen: bool) -> Option<bool> {
         if self.is_cold.get() {
-            return false;
+            return None;
         }
-        let last = (end - 1) & !(PAGE_MIN - 1);
-        let is_in_memory = |page| is_in_memory(&self.original.file, page as u64);
-        match is_in_memory(begin)
-            .and_then(|first| Ok(first && (last == begin || is_in_memory(last)?)))
-        {
-            Ok(true) => {}
+        let file = &self.original.file;
+        let is_begin_seen = is_begin_seen || end - begin <= PAGE_MIN;
+        let is_begin_there = match is_begin_seen {
+            true => Ok(true),
+            false => is_in_memory(file, begin as u64),
+        };
+        let looked = is_begin_there.and_then(|is_there| match is_there {
+            true => is_pair_in_memory(file, end as u64 - 1),
+            false => Ok(None),
+        });
+        match looked {
+            Ok(Some(is_next)) => return Some(is_next),
             // Somebody else is about to read it.
-            Ok(false) => self.is_cold.set(true),
+            Ok(None) => self.is_cold.set(true),
             Err(_) => self.look_otherwise(),
         }
-        !self.is_cold.get()
+        None
     }
 
     /// Asks for the pages from `begin` to `end`. Where the system does not listen, nothing is lost.
@@ -208,6 +214,8 @@ pub struct Mapped {
     /// These bytes were in memory at that time, or later.
     seen: Range<usize>,
     seen_at: Moment,
+    /// So was the page behind them.
+    is_next_seen: bool,
     /// Lately, all from `seen` to there was asked for.
     asked_to: usize,
     /// Only while something that is needed is not in memory.
@@ -240,6 +248,7 @@ impl Mapped {
             mapping,
             seen: 0..0,
             seen_at: Moment::START,
+            is_next_seen: false,
             asked_to: 0,
             absent: None,
         }
@@ -337,6 +346,7 @@ impl Mapped {
             self.seen = range.start..end;
             self.seen_at = now;
         }
+        self.is_next_seen = false;
         self.asked_to = self.asked_to.max(range.end);
     }
 
@@ -350,6 +360,7 @@ impl Mapped {
             let page = begin & !(PAGE_MIN - 1);
             self.seen = page..page;
             self.seen_at = now;
+            self.is_next_seen = false;
             self.asked_to = page;
         }
         self.ask_to(now, end + PART);
@@ -357,10 +368,12 @@ impl Mapped {
             let page = self.seen.end & !(PAGE_MIN - 1);
             let part = page / PART;
             let part_end = ((part + 1) * PART).min(self.mapping.bytes.len());
+            let is_begin_seen = std::mem::take(&mut self.is_next_seen);
             let found = if let Some(at) = self.mapping.seen_at(now, part) {
                 self.seen_at = self.seen_at.min(at);
                 part_end
-            } else if self.mapping.is_warm(page, part_end) {
+            } else if let Some(is_next) = self.mapping.is_warm(page, part_end, is_begin_seen) {
+                self.is_next_seen = is_next;
                 part_end
             } else {
                 // Twice as much each time, while all is there.
