@@ -3,7 +3,7 @@
 //! The bounds of each number stand here, beside the defaults of the rooms they belong to.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -84,8 +84,21 @@ impl Uploads {
 pub struct Rules {
     /// Whose packets are looked at.
     pub access: Access,
+    /// How long requests are served after the signal to stop, and probes are not.
+    pub lame_duck: Duration,
     /// How long transfers may go on after the signal to stop.
     pub drain: Duration,
+}
+
+/// Whether another server serves.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Probe {
+    /// Whom to ask.
+    pub server: SocketAddr,
+    /// What for; `None`: for what no server has.
+    pub name: Option<Vec<u8>>,
+    /// How long an answer is waited for.
+    pub timeout: Duration,
 }
 
 /// The command line that was spoken. Beside a socket that was handed over, `-a` is an error in one and ignored
@@ -137,6 +150,8 @@ pub enum Ports {
     Any,
     /// Each at a port of this range, or several at one.
     Range(RangeInclusive<u16>),
+    /// All at the port that is listened on.
+    Single,
 }
 
 /// The settings of a command line that names only a directory.
@@ -146,6 +161,7 @@ impl From<PathBuf> for Settings {
             root,
             rules: Rules {
                 access: Access::default(),
+                lame_duck: Duration::ZERO,
                 drain: DRAIN_USUAL,
             },
             public_only: false,
@@ -214,6 +230,10 @@ pub const PORT_RANGE: RangeInclusive<u64> = 1024..=u16::MAX as u64;
 pub const TIMEOUT: RangeInclusive<u64> = 1..=3600;
 /// Seconds in which a stopping server lets transfers finish.
 pub const DRAIN: RangeInclusive<u64> = 0..=3600;
+/// Seconds until a load balancer has noticed.
+pub const LAME_DUCK: RangeInclusive<u64> = 0..=3600;
+/// Seconds that a probe waits.
+pub const PROBE_TIMEOUT: RangeInclusive<u64> = 1..=60;
 /// Most firmware waits for a first answer at least 5 seconds.
 pub const DRAIN_USUAL: Duration = Duration::from_secs(3);
 /// Seconds until a waiting client is answered; no firmware waits longer.
@@ -310,6 +330,24 @@ pub fn port_range(text: &str) -> Result<Ports, String> {
         true => Ok(Ports::Range(first..=last)),
         false => Err(format!("{first} is above {last}")),
     }
+}
+
+/// Reads which server to ask: an address as of [`listen_address`]; where that is every address, this machine.
+///
+/// # Errors
+/// What is wrong with it, for the operator.
+pub fn probe_address(text: &str) -> Result<SocketAddr, String> {
+    let mut server = match listen_address(text)? {
+        Listen::Every(port) => SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        Listen::At(address) => address,
+    };
+    if server.ip().is_unspecified() {
+        server.set_ip(match server {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    Ok(server)
 }
 
 /// Reads an account: `USER` or `USER:GROUP`.

@@ -54,7 +54,8 @@
 //! - who is next, and who lends a slot: `server/queue`, `lending`, `congestion`, `keepalive`
 //! - clients that ask anew: `server/anew`
 //! - defences: `server/networks`, `server/hosts`, `server/unvalidated`, `os/seccomp`, `os/landlock`, `os/privileges`
-//! - the loop's hands: `daemon/io`, `daemon/connection`, `os/socket`, `os/listener`
+//! - the loop's hands: `daemon/requests`, `daemon/io`, `daemon/connection`, `daemon/outbox`, `daemon/flush`,
+//!   `os/socket`, `os/listener`
 //! - files and disks: `os/files`, `os/mapping`, `os/beneath`, `os/root`, `os/helper`
 //! - uploads: `daemon/uploads`, `os/place`, `os/upload`, `os/writer`, `os/sweep`
 //! - the laboratory: [`firmware`], `tests/laboratory`, `tests/sim`

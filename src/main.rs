@@ -20,6 +20,10 @@ fn main() -> ExitCode {
             Ok(report) => return print(report.as_bytes()),
             Err(failure) => Err(failure),
         },
+        Ok(Command::Probe(probe)) => match daemon::probe(&probe) {
+            Ok(line) => return print(line.as_bytes()),
+            Err(failure) => Err(failure),
+        },
         Ok(Command::Serve(settings)) => daemon::run(settings, &mut start),
         Err(message) => {
             start.complain(&message);

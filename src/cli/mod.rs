@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use crate::config::Settings;
+use crate::config::{Probe, Settings};
 pub use arguments::Names;
 pub use help::text as help;
 pub use hpa::in_tftpd_options;
@@ -41,6 +41,8 @@ pub struct Flag {
 enum Takes {
     /// Nothing; instead of serving something else is asked for.
     Asks(Request),
+    /// A text, for another mode: asking a server.
+    Probes(fn(&mut Probe, &str) -> Result<(), String>),
     Nothing(fn(&mut Settings)),
     Text(fn(&mut Settings, &str) -> Result<(), String>),
     /// The name of a file or directory.
@@ -51,7 +53,7 @@ impl Flag {
     /// Makes the change.
     fn apply(&self, to: &mut Settings, value: OsString) -> Result<(), String> {
         match self.takes {
-            Takes::Asks(_) => {}
+            Takes::Asks(_) | Takes::Probes(_) => {}
             Takes::Nothing(change) => change(to),
             Takes::Path(change) => change(to, value.into())?,
             Takes::Text(change) => match value.to_str() {
@@ -70,6 +72,8 @@ pub enum Command {
     Serve(Settings),
     /// Look whether that would work.
     Check(Settings),
+    /// Ask a server whether it serves.
+    Probe(Probe),
     /// Print this.
     Print(Vec<u8>),
 }
@@ -135,7 +139,7 @@ mod tests {
     #[test]
     fn an_option_takes_the_value_that_its_names_promise() {
         for flag in OPTIONS {
-            let takes_value = matches!(flag.takes, Takes::Text(_) | Takes::Path(_));
+            let takes_value = !matches!(flag.takes, Takes::Asks(_) | Takes::Nothing(_));
             assert_eq!(flag.names.value().is_some(), takes_value, "{flag:?}");
         }
     }
@@ -161,7 +165,7 @@ mod tests {
         let line = "--root=. -n 3 -q5 -a [::2]:0 --listen [::1]:69 -t 9 -B 1468 -W 16 \
                     --no-mtu-clamp -vv --check --hold never --small-file 0 \
                     --keepalive-share 25 -u tftp:boot --chroot --no-sandbox --per-client 2 \
-                    --per-client-pending 7 --drain 0 \
+                    --per-client-pending 7 --drain 0 --lame-duck 8 \
                     --allow ::1 --deny 192.0.2.0/24 --deny 10.0.0.0/8 --public-only -6 -a :70 -b \
                     -P /run/tftpd.pid --syslog -R 4000-4099 --refuse TSIZE --secure --foreground \
                     -c -o --umask 027 --max-upload 5 --upload-dir a --upload-dir /b";
@@ -171,6 +175,7 @@ mod tests {
         assert_eq!(settings.limits.max_transfers, 3);
         assert_eq!(settings.limits.max_pending, 5);
         assert_eq!(settings.rules.drain, Duration::ZERO);
+        assert_eq!(settings.rules.lame_duck, Duration::from_secs(8));
         let limits = &settings.limits;
         assert_eq!((limits.per_client, limits.per_client_pending), (2, 7));
         assert!(!limits.spares_loopback);
@@ -216,6 +221,38 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_goes_without_a_directory() {
+        let probe = |server: &str, name: Option<&str>, seconds| {
+            Ok(Command::Probe(Probe {
+                server: server.parse().expect("an address"),
+                name: name.map(Into::into),
+                timeout: Duration::from_secs(seconds),
+            }))
+        };
+        let cases = [
+            ("--probe 192.0.2.1", probe("192.0.2.1:69", None, 2)),
+            ("--probe :70 a/b", probe("127.0.0.1:70", Some("a/b"), 2)),
+            ("--probe [::]:70", probe("[::1]:70", None, 2)),
+            (
+                "--probe 0.0.0.0 --probe-timeout 5",
+                probe("127.0.0.1:69", None, 5),
+            ),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(parsed(line), expected, "{line}");
+        }
+        for line in [
+            "--probe host",
+            "--probe ::1 -n 3",
+            "--probe ::1 a b",
+            "--probe ::1 --probe-timeout 0",
+            "--probe-timeout 3",
+        ] {
+            assert!(parsed(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
     fn a_directory_may_have_any_name() {
         let name = OsStr::from_bytes(b"/srv/caf\xE9");
         let root = |command| match command {
@@ -238,6 +275,7 @@ mod tests {
             ("-r . -t 1h", "--timeout"),
             ("-r . --drain 3601", "--drain"),
             ("-r . -R 4000", "--port-range"),
+            ("-r . -R 4000:4100 --single-port", "--single-port"),
             ("-r . --hold soon", "--hold"),
             ("-r . --keepalive-share 101", "--keepalive-share"),
             ("-r . --small-file 1k", "--small-file"),

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use getopts::Fail;
 
-use super::Takes::{Asks, Nothing, Path, Text};
+use super::Takes::{Asks, Nothing, Path, Probes, Text};
 use super::arguments::{self, Names};
 use super::{Command, Flag, Takes, help};
 use crate::access::Verdict;
-use crate::config::{self, Families, Settings};
+use crate::config::{self, Families, Ports, Probe, Settings};
 
 /// What a command line asks for, unless it asks to serve; the last counts most.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -210,6 +210,11 @@ pub const OPTIONS: &[Flag] = &[
     )
     .default("any"),
     option(
+        "--single-port",
+        Nothing(|to| to.ports = Ports::Single),
+        "transfer over the port listened on: for NAT and containers",
+    ),
+    option(
         "--refuse OPTION",
         Text(|to, text| config::refuse(&mut to.limits.terms.refused, text)),
         "never grant this TFTP option; repeatable",
@@ -221,6 +226,12 @@ pub const OPTIONS: &[Flag] = &[
         "time for running transfers to finish after SIGTERM",
     )
     .default("3"),
+    option(
+        "--lame-duck SECONDS",
+        Text(|to, text| config::seconds(text, config::LAME_DUCK).map(|it| to.rules.lame_duck = it)),
+        "before that, serve on without answering probes",
+    )
+    .default("0"),
     option(
         "--chroot",
         Nothing(|to| to.chroot = true),
@@ -249,6 +260,17 @@ pub const OPTIONS: &[Flag] = &[
         Nothing(|to| to.syslog = true),
         "log to syslog instead of standard error",
     ),
+    option(
+        "--probe ADDR[:PORT]",
+        Probes(|to, text| config::probe_address(text).map(|it| to.server = it)),
+        "ask whether a server serves, by the name of a file or none",
+    ),
+    option(
+        "--probe-timeout SECONDS",
+        Probes(|to, text| config::seconds(text, config::PROBE_TIMEOUT).map(|it| to.timeout = it)),
+        "wait this long for its answer",
+    )
+    .default("2"),
     option("-h, --help", Asks(Request::Help), "print this help"),
     option("-V, --version", Asks(Request::Version), "print the version"),
 ];
@@ -307,7 +329,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         .iter()
         .filter_map(|(_, flag, _)| match flag.map(|flag| flag.takes) {
             Some(Asks(request)) => Some(request),
-            Some(Nothing(_) | Text(_) | Path(_)) | None => None,
+            Some(Nothing(_) | Text(_) | Path(_) | Probes(_)) | None => None,
         });
     let asked = asked.max();
     match asked {
@@ -315,11 +337,34 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         Some(Request::Version) => return Ok(Command::Print(help::version().into())),
         Some(Request::Check) | None => {}
     }
+    if given.iter().any(|(name, ..)| *name == "probe") {
+        return probe(given).map(Command::Probe);
+    }
     let settings = settings(given)?;
     Ok(match asked {
         Some(_) => Command::Check(settings),
         None => Command::Serve(settings),
     })
+}
+
+/// What a probe asks; a word that is no option is the name.
+fn probe(given: Vec<(&str, Option<&Flag>, OsString)>) -> Result<Probe, String> {
+    let mut probe = Probe {
+        server: ([127, 0, 0, 1], config::PORT).into(),
+        name: None,
+        timeout: Duration::from_secs(2),
+    };
+    for (name, flag, value) in given {
+        match (name, flag.map(|flag| flag.takes)) {
+            (_, Some(Probes(change))) => {
+                let changed = change(&mut probe, &value.to_string_lossy());
+                changed.map_err(|message| format!("--{name}: {message}"))?;
+            }
+            ("root", _) if probe.name.is_none() => probe.name = Some(value.into_encoded_bytes()),
+            _ => return Err("--probe: goes with --probe-timeout and one name only".into()),
+        }
+    }
+    Ok(probe)
 }
 
 /// Makes the changes of all options, each with the name by which it was given.
@@ -331,12 +376,18 @@ fn settings(given: Vec<(&str, Option<&Flag>, OsString)>) -> Result<Settings, Str
         if seen.contains(&flag.names.long()) && !flag.repeats {
             return Err(format!("--{name}: given more than once"));
         }
+        if let Probes(_) = flag.takes {
+            return Err(format!("--{name}: not without --probe"));
+        }
         seen.push(flag.names.long());
         let applied = flag.apply(&mut settings, value);
         applied.map_err(|message| format!("--{name}: {message}"))?;
     }
     if settings.root.as_os_str().is_empty() {
         return Err("the directory to serve is missing: -r DIR".into());
+    }
+    if seen.contains(&"port-range") && seen.contains(&"single-port") {
+        return Err("--single-port: not together with --port-range".into());
     }
     if settings.background && !seen.contains(&"drain") {
         // Init scripts start the next instance at once.

@@ -48,7 +48,7 @@ pub(super) fn few_ports(ports: &Ports) -> String {
              transfer\n",
             range.len()
         ),
-        Ports::Range(_) | Ports::Any => String::new(),
+        Ports::Range(_) | Ports::Any | Ports::Single => String::new(),
     }
 }
 

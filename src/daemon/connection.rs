@@ -6,21 +6,32 @@ use std::net::IpAddr;
 
 use nix::errno::Errno;
 
+use super::outbox::Outbox;
 use crate::moment::Moment;
 use crate::os::content::Content;
+use crate::os::listener::Listener;
 use crate::os::socket::{ClientSocket, DATAGRAMS_MAX, Pieces, is_unsegmentable};
-use crate::server::Unsent;
+use crate::server::{Local, Unsent};
 use crate::transfer::{Blocks, Departed};
 use crate::wire::{DataHeader, Peer, Refusal};
+
+/// How packets reach a client, and its packets us. The server does not know which.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// A socket of its own, which is connected to it.
+    Own(ClientSocket),
+    /// The socket that took its request, from the address that it was sent to.
+    Shared(Local),
+}
 
 /// What is open for a client.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// Whose packets its socket takes.
+    /// Who it is.
     pub peer: Peer,
     /// Distinguishes it from others that had its number.
     pub serial: u32,
-    pub socket: ClientSocket,
+    pub way: Way,
     /// What it is sent; `None` for one that sends itself.
     pub content: Option<Content>,
     /// The error with which its file could not be read, or 0.
@@ -38,20 +49,56 @@ impl Connection {
     /// Takes an error from the socket, and returns who rejected a packet; `None` if the client has sent something, or
     /// the system does not know.
     pub(super) fn rejection(&self) -> Option<(Peer, IpAddr)> {
-        let by = self.socket.rejected_by()?;
+        let by = match &self.way {
+            Way::Own(socket) => socket.rejected_by()?,
+            Way::Shared(_) => return None,
+        };
         self.is_unheard.then_some((self.peer, by))
     }
 
-    pub(super) fn send_whole(&self, datagram: &[u8]) -> Result<Departed, Unsent> {
-        sent(self.socket.send(&[IoSlice::new(datagram)]))?;
+    pub(super) fn send_whole(
+        &self,
+        listeners: &[Listener],
+        datagram: &[u8],
+    ) -> Result<Departed, Unsent> {
+        self.send_pieces(listeners, &[IoSlice::new(datagram)])?;
         Ok(Departed {
             packets: 1,
             end: None,
         })
     }
 
-    /// Sends blocks in runs that one call can take.
-    pub(super) fn send_blocks(&mut self, now: Moment, blocks: Blocks) -> Result<Departed, Unsent> {
+    /// The number of the listening socket that it shares with others, if it does.
+    pub(super) fn shared(&self) -> Option<usize> {
+        match &self.way {
+            Way::Own(_) => None,
+            Way::Shared(local) => Some(local.listener),
+        }
+    }
+
+    fn send_pieces(&self, listeners: &[Listener], pieces: &[IoSlice<'_>]) -> Result<(), Unsent> {
+        let local = match &self.way {
+            Way::Own(socket) => return sent(socket.send(pieces)),
+            Way::Shared(local) => local,
+        };
+        let listener = &listeners[local.listener];
+        let peer = self.peer.into();
+        match sent(listener.send_from(local.address, local.interface, peer, pieces)) {
+            // Not by this packet.
+            Err(Unsent::PortClosed) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Sends blocks in runs that one call can take, or leaves them to the outbox of a shared socket.
+    pub(super) fn send_blocks(
+        &mut self,
+        now: Moment,
+        client: usize,
+        blocks: Blocks,
+        listeners: &[Listener],
+        outboxes: &mut [Outbox],
+    ) -> Result<Departed, Unsent> {
         let packet = usize::from(blocks.blksize) + DataHeader::LENGTH;
         let run_max = (RUN_BYTES_MAX / packet).clamp(1, DATAGRAMS_MAX);
         let run_max = u16::try_from(run_max).unwrap_or(1);
@@ -67,9 +114,13 @@ impl Connection {
                 count,
                 ..blocks
             };
-            let result = match count {
-                1 => self.send_run::<1>(now, run),
-                _ => self.send_run::<DATAGRAMS_MAX>(now, run),
+            let result = match (&self.way, count) {
+                (Way::Own(_), 1) => self.send_run::<1>(now, run),
+                (Way::Own(_), _) => self.send_run::<DATAGRAMS_MAX>(now, run),
+                (Way::Shared(local), _) => {
+                    let outbox = &mut outboxes[local.listener];
+                    self.share_run(now, client, run, listeners, outbox)
+                }
             };
             match result {
                 Ok(part) => {
@@ -98,20 +149,78 @@ impl Connection {
         }
     }
 
+    /// The bytes that a client is sent.
+    pub(super) fn content(&self) -> &Content {
+        let content = self.content.as_ref();
+        content.expect("blocks are sent to those who read a file")
+    }
+
+    /// Makes the bytes of a run available, and returns where they begin.
+    fn prepare(&mut self, now: Moment, run: Blocks) -> Result<u64, Unsent> {
+        let begin = run.offset(run.first);
+        let wanted = u64::from(run.count) * u64::from(run.blksize);
+        let oldest = run.offset(run.oldest.max(1));
+        let content = self.content.as_mut();
+        let content = content.expect("blocks are sent to those who read a file");
+        match content.prepare(now, begin, wanted, oldest) {
+            Ok(()) => Ok(begin),
+            Err(error) => Err(self.unprepared(error)),
+        }
+    }
+
+    /// Leaves blocks to the outbox of a shared socket, if their bytes stay where they are, else sends them.
+    fn share_run(
+        &mut self,
+        now: Moment,
+        client: usize,
+        run: Blocks,
+        listeners: &[Listener],
+        outbox: &mut Outbox,
+    ) -> Result<Departed, Unsent> {
+        let begin = self.prepare(now, run)?;
+        if let Content::Mapped(_) = self.content() {
+            let length = self.content().length().unwrap_or(0);
+            let last = length / u64::from(run.blksize) + 1;
+            let count = u64::from(run.count).min((last + 1).saturating_sub(run.first));
+            let count = u16::try_from(count).unwrap_or(run.count);
+            outbox.add(client, Blocks { count, ..run });
+            return Ok(Departed {
+                packets: count,
+                end: (run.first + u64::from(count) > last).then_some(length),
+            });
+        }
+        let mut departed = Departed {
+            packets: 0,
+            end: None,
+        };
+        while departed.packets < run.count && departed.end.is_none() {
+            let number = run.first + u64::from(departed.packets);
+            let offset = begin + u64::from(departed.packets) * u64::from(run.blksize);
+            let [front, back] = self.content().bytes(offset, run.blksize);
+            let length = front.len() + back.len();
+            let header = DataHeader::new(number);
+            let pieces = [&header.0[..], front, back].map(IoSlice::new);
+            match self.send_pieces(listeners, &pieces) {
+                Err(Unsent::Full) if departed.packets > 0 => break,
+                result => result?,
+            }
+            departed.packets += 1;
+            if length < usize::from(run.blksize) {
+                departed.end = Some(offset + length as u64);
+            }
+        }
+        Ok(departed)
+    }
+
     /// Sends at most `MOST` blocks with one call.
     fn send_run<const MOST: usize>(
         &mut self,
         now: Moment,
         run: Blocks,
     ) -> Result<Departed, Unsent> {
-        let begin = run.offset(run.first);
-        let wanted = u64::from(run.count) * u64::from(run.blksize);
-        let oldest = run.offset(run.oldest.max(1));
-        let content = self.content.as_mut();
+        let begin = self.prepare(now, run)?;
+        let content = self.content.as_ref();
         let content = content.expect("blocks are sent to those who read a file");
-        if let Err(error) = content.prepare(now, begin, wanted, oldest) {
-            return Err(self.unprepared(error));
-        }
         let headers: [DataHeader; MOST] = array::from_fn(|place| {
             let place = u64::try_from(place).unwrap_or(0);
             DataHeader::new(run.first + place)
@@ -132,7 +241,10 @@ impl Connection {
         }
         let size = usize::from(run.blksize) + DataHeader::LENGTH;
         let packets = &packets[..usize::from(count)];
-        let left = send_packets(&self.socket, &mut self.segments, packets, size)?;
+        let Way::Own(socket) = &self.way else {
+            unreachable!("an outbox has taken it");
+        };
+        let left = send_packets(socket, &mut self.segments, packets, size)?;
         Ok(Departed {
             packets: left,
             end: end.filter(|_| left == count),

@@ -89,6 +89,8 @@ pub(super) enum LogEvent<'a> {
         /// How.
         error: &'a Error,
     },
+    /// First packets to this address are lost, as if a NAT rewrote addresses.
+    Rewritten(IpAddr),
     /// An ERROR could not be sent.
     AnswerFailed(Peer, &'a Error),
     /// The socket of a client cannot be read.
@@ -109,6 +111,8 @@ pub(super) enum LogEvent<'a> {
     Dropped(Drops),
     /// This many lines of the next one's kind were not written.
     Suppressed(u64),
+    /// The operator wants the server to stop after this time, in which it answers no probes.
+    LameDuck(Duration),
     /// The operator wants the server to stop.
     Stopping {
         /// Transfers that go on.
@@ -159,6 +163,7 @@ impl LogEvent<'_> {
             | LogEvent::PortTaken(..)
             | LogEvent::AddressMissing(_)
             | LogEvent::RootUnreadable(_)
+            | LogEvent::Rewritten(_)
             | LogEvent::Dropped(_)
             | LogEvent::Suppressed(_) => (Level::Warn, Rate::Unlimited),
             LogEvent::ReceiveBuffer { bytes, wanted, .. } if *bytes < 2 * wanted => {
@@ -176,6 +181,7 @@ impl LogEvent<'_> {
             | LogEvent::RootSwapped(..)
             | LogEvent::Confined { .. }
             | LogEvent::Swept(_)
+            | LogEvent::LameDuck(_)
             | LogEvent::Stopping { .. }
             | LogEvent::Stopped(_) => (Level::Info, Rate::Unlimited),
             LogEvent::RootAstray(..)
@@ -227,6 +233,7 @@ fn class_of(event: &Event<'_>) -> (Level, Rate) {
         | Event::QueueFull { .. }
         | Event::Exhausted
         | Event::LargeBlocksLost { .. }
+        | Event::AddressFull { .. }
         | Event::FarAway { .. } => (Level::Warn, Rate::Warning),
     }
 }
@@ -358,8 +365,11 @@ mod tests {
                 "WARN out of descriptors or memory: requests wait",
             Rejected { peer: peer(), by: address.ip(), error } =>
                 "WARN 192.0.2.7:2070: packets rejected by 192.0.2.10: Input/output error (os error 5)",
+            Rewritten(address.ip()) =>
+                "WARN 192.0.2.10: no first packet to this address was ever answered: if a NAT or a proxy rewrites \
+                 addresses there, use --single-port",
             AnswerFailed(peer(), error) =>
-                "WARN 192.0.2.7:2070: cannot send an ERROR: Input/output error (os error 5)",
+                "WARN 192.0.2.7:2070: cannot send an answer: Input/output error (os error 5)",
             ReceiveFailed(peer(), error) => "WARN 192.0.2.7:2070: cannot receive: Input/output error (os error 5)",
             ListenFailed(error) => "WARN listening socket: cannot receive: Input/output error (os error 5)",
             PollFailed(error) => "WARN epoll: Input/output error (os error 5)",
@@ -373,6 +383,7 @@ mod tests {
                 "WARN dropped since the last such line: 1 from denied addresses, 2 over --per-client-pending, 3 \
                  malformed, 5 while the disk did not answer; answers withheld from unvalidated addresses: 4",
             Suppressed(5) => "WARN 5 similar lines suppressed",
+            LameDuck(Duration::from_secs(5)) => "INFO lame duck: for 5 s requests are served, and probes are not",
             Stopping { serving: 2, drain: Duration::from_secs(3) } => "INFO stopping; 2 transfers have 3 s to finish",
             Stopped(&Stats::default()) =>
                 "INFO stopped: 0 requests, 0 repeats, 0 complete, 0 cancelled, 0 replaced, 0 failed, 0 refused, 0 \
@@ -408,6 +419,9 @@ mod tests {
             LargeBlocksLost { peer } =>
                 "WARN 192.0.2.7:2070: acknowledged the OACK but no block, twice in a row: large packets are lost on \
                  the way? Blocks limited to 512 bytes for 10 minutes (see -B)",
+            AddressFull { peer } =>
+                "WARN 192.0.2.7: requests wait although slots are free, since --per-client are running: raise it where many \
+                 machines share an address",
             FarAway { peer, round_trip: Duration::from_millis(80) } =>
                 "WARN 192.0.2.7:2070: round trip 80 ms: distance limits the throughput of such clients; raise -n to \
                  serve more of them at once",

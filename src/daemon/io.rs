@@ -2,16 +2,20 @@
 //!
 //! Only this file and `connection` know both the protocol core and the operating system.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::mem;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::connection::Connection;
+use super::connection::{Connection, Way};
 use super::events::LogEvent;
+use super::flush::{Scratch, flush};
 use super::log::Log;
 use super::lookups::{Lookups, Request};
+use super::nat::Suspects;
+use super::outbox::Outbox;
 use super::uploads::{News, Uploads};
 use crate::config::{self, Settings};
 use crate::moment::Moment;
@@ -21,7 +25,7 @@ use crate::os::content::Content;
 use crate::os::fetch::Fetched;
 use crate::os::files::{Files, Unavailable};
 use crate::os::helper::{Done, Helper, Job};
-use crate::os::listener::Listener;
+use crate::os::listener::{Listener, Rejected};
 use crate::os::poll::{Poll, Source};
 use crate::os::ports::Ports;
 use crate::os::socket::ClientSocket;
@@ -31,7 +35,9 @@ use crate::server::{
 };
 use crate::transfer::options::{BLKSIZE_DEFAULT, OACK_MAX};
 use crate::transfer::{Datagrams, Departed};
-use crate::wire::{self, ERROR_PACKET_MAX, Mode, Peer, Refusal, ack_packet, write_error};
+use crate::wire::{
+    self, ERROR_PACKET_MAX, Mode, PROBE_OACK, Peer, Refusal, ack_packet, write_error,
+};
 
 /// Everything outside of the server.
 #[derive(Debug)]
@@ -67,6 +73,17 @@ pub(super) struct World {
     pub unread: Vec<usize>,
     /// Those of clients' sockets.
     ports: Ports,
+    /// Transfers take place at the listening sockets.
+    pub is_shared: bool,
+    /// What leaves by each of these at the end of the turn.
+    outboxes: Vec<Outbox>,
+    scratch: Scratch,
+    /// Clients whose files could not be read when it left.
+    unreadable: Vec<usize>,
+    /// Addresses that look like a NAT.
+    suspects: Suspects,
+    /// When the next line about an address with too many clients may be written.
+    address_full_at: Moment,
     /// Who rejected the last packet that was rejected, and to which client it was.
     rejection: Option<(Peer, IpAddr)>,
 }
@@ -81,7 +98,7 @@ impl World {
         settings: &Settings,
     ) -> World {
         let range = match &settings.ports {
-            config::Ports::Any => None,
+            config::Ports::Any | config::Ports::Single => None,
             config::Ports::Range(range) => Some(range.clone()),
         };
         let listeners = Vec::new();
@@ -103,6 +120,12 @@ impl World {
             segments: false,
             unread: Vec::new(),
             ports: Ports::new(range),
+            is_shared: settings.ports == config::Ports::Single,
+            outboxes: Vec::new(),
+            scratch: Scratch::default(),
+            unreadable: Vec::new(),
+            suspects: Suspects::default(),
+            address_full_at: now,
             rejection: None,
         }
     }
@@ -185,43 +208,8 @@ impl World {
         Unopened::Busy(Some(Awaited(awaited.0 + UPLOADS)))
     }
 
-    /// A socket for `client`, and a number for what it is used for.
-    fn connect(
-        &mut self,
-        client: usize,
-        peer: Peer,
-        local: Local,
-    ) -> Result<ClientSocket, Unopened> {
-        let World {
-            connections, ports, ..
-        } = self;
-        // A client that asked anew has another one.
-        let is_unfit = |port| {
-            let mut open = connections.iter().flatten();
-            open.any(|it| it.peer == peer && it.socket.port == port)
-        };
-        let local = (local.address, local.interface);
-        let socket = ClientSocket::connect(local, peer.into(), ports, is_unfit)
-            .and_then(|socket| {
-                self.poll
-                    .add(&socket, Source::Client(client))
-                    .map(|()| socket)
-            })
-            .map_err(|error| match os::is_exhaustion(&error) {
-                true => Unopened::Exhausted,
-                false => Unopened::Unreachable,
-            })?;
-        Ok(socket)
-    }
-
     /// Keeps what is open for `client`. Returns a number that distinguishes it from others that had its number.
-    fn keep(
-        &mut self,
-        client: usize,
-        peer: Peer,
-        socket: ClientSocket,
-        content: Option<Content>,
-    ) -> u32 {
+    fn keep(&mut self, client: usize, peer: Peer, way: Way, content: Option<Content>) -> u32 {
         if self.connections.len() <= client {
             self.connections.resize_with(client + 1, || None);
         }
@@ -230,7 +218,7 @@ impl World {
             peer,
             serial: self.last_serial,
             read_error: 0,
-            socket,
+            way,
             content,
             wants_writable: false,
             is_unheard: true,
@@ -322,6 +310,7 @@ impl World {
     pub(super) fn add_listener(&mut self, listener: Listener) {
         self.segments = listener.has_segments();
         self.listeners.push(listener);
+        self.outboxes.push(Outbox::default());
     }
 
     /// Notes whether `client` is in the list of sockets to read, and returns whether it was; `None` if it is gone.
@@ -340,15 +329,159 @@ impl World {
         let Some(connection) = self.connections.get_mut(client).and_then(Option::as_mut) else {
             return;
         };
+        let socket = match &connection.way {
+            Way::Own(socket) => socket,
+            Way::Shared(local) => {
+                let number = local.listener;
+                if wanted {
+                    self.outboxes[number].waiting.push(client);
+                    self.watch_listener(number, true);
+                }
+                return;
+            }
+        };
         if connection.wants_writable == wanted {
             return;
         }
         match self
             .poll
-            .want_writable(&connection.socket, Source::Client(client), wanted)
+            .want_writable(socket, Source::Client(client), wanted)
         {
             Ok(()) => connection.wants_writable = wanted,
             Err(error) => self.log.write(self.now, &LogEvent::PollFailed(&error)),
+        }
+    }
+
+    /// Asks for an event when a listening socket takes packets again, or for none.
+    fn watch_listener(&mut self, number: usize, wanted: bool) {
+        let (listener, outbox) = (&self.listeners[number], &mut self.outboxes[number]);
+        if outbox.is_full == wanted {
+            return;
+        }
+        let source = Source::Listener(number);
+        match self.poll.want_writable(listener, source, wanted) {
+            Ok(()) => outbox.is_full = wanted,
+            Err(error) => self.log.write(self.now, &LogEvent::PollFailed(&error)),
+        }
+    }
+
+    /// A listening socket takes packets again. Returns the clients that wait for that.
+    pub(super) fn on_listener_writable(&mut self, number: usize) -> Vec<usize> {
+        if self.flush(number) {
+            return Vec::new();
+        }
+        self.watch_listener(number, false);
+        mem::take(&mut self.outboxes[number].waiting)
+    }
+
+    /// Lets what was gathered for a listening socket leave. Returns whether some of it has to wait.
+    fn flush(&mut self, number: usize) -> bool {
+        let World {
+            listeners,
+            outboxes,
+            connections,
+            scratch,
+            ..
+        } = self;
+        let flushed = flush(
+            &mut outboxes[number],
+            &listeners[number],
+            connections,
+            scratch,
+        );
+        self.unreadable.extend(flushed.unreadable);
+        if flushed.is_full {
+            self.watch_listener(number, true);
+        }
+        flushed.is_full
+    }
+
+    /// Lets what was gathered in this turn leave. Returns the next client whose file could not be read.
+    pub(super) fn flush_all(&mut self) -> Option<usize> {
+        for number in 0..self.outboxes.len() {
+            if !self.outboxes[number].is_full {
+                self.flush(number);
+            }
+        }
+        self.unreadable.pop()
+    }
+
+    /// A client has sent something to a shared socket.
+    pub(super) fn hear(&mut self, client: usize) {
+        if let Some(connection) = self.connections.get_mut(client).and_then(Option::as_mut) {
+            connection.is_unheard = false;
+        }
+    }
+
+    /// A packet to `client` by a shared socket was rejected. Returns whether its port is closed.
+    pub(super) fn rejected(&mut self, client: usize, rejected: &Rejected) -> bool {
+        let Some(connection) = self.connections.get(client).and_then(Option::as_ref) else {
+            return false;
+        };
+        let (peer, is_unheard) = (connection.peer, connection.is_unheard);
+        let error = io::Error::from_raw_os_error(rejected.error);
+        let by = rejected.by.filter(|_| is_unheard);
+        if is_refused(&error) {
+            self.rejection = by.map(|by| (peer, by));
+            return true;
+        }
+        if let Some(by) = by {
+            let error = &error;
+            let rejected = LogEvent::Rejected { peer, by, error };
+            self.log.write(self.now, &rejected);
+        }
+        false
+    }
+
+    /// How packets are to reach a client, and how many bytes one carries without being cut into fragments. Where it is by
+    /// a shared socket, a spare one finds out whether there is a way.
+    fn find_way(
+        &mut self,
+        client: usize,
+        peer: Peer,
+        local: Local,
+        blksize: u16,
+    ) -> Result<(Way, Option<u16>), Unopened> {
+        let World {
+            connections, ports, ..
+        } = self;
+        // A client that asked anew has another one.
+        let is_unfit = |port| {
+            let mut open = connections.iter().flatten().filter(|it| it.peer == peer);
+            open.any(|it| matches!(&it.way, Way::Own(socket) if socket.port == port))
+        };
+        let from = (local.address, local.interface);
+        let socket = ClientSocket::connect(from, peer.into(), ports, is_unfit);
+        let (is_shared, poll) = (self.is_shared, &self.poll);
+        let socket = socket
+            .and_then(|socket| {
+                if !is_shared {
+                    poll.add(&socket, Source::Client(client))?;
+                }
+                Ok(socket)
+            })
+            .map_err(|error| match os::is_exhaustion(&error) {
+                true => Unopened::Exhausted,
+                false => Unopened::Unreachable,
+            })?;
+        let payload_max = self.payload_max(&socket, peer, blksize);
+        let way = match is_shared {
+            true => Way::Shared(local),
+            false => Way::Own(socket),
+        };
+        Ok((way, payload_max))
+    }
+
+    /// Answers a request from where it arrived, and that is all.
+    fn answer(&mut self, peer: Peer, local: Local, datagram: &[u8]) {
+        let Some(listener) = self.listeners.get(local.listener) else {
+            return;
+        };
+        let pieces = [IoSlice::new(datagram)];
+        let sent = listener.send_from(local.address, local.interface, peer.into(), &pieces);
+        if let Err(error) = sent {
+            let failed = LogEvent::AnswerFailed(peer, &error);
+            self.log.write(self.now, &failed);
         }
     }
 
@@ -395,52 +528,72 @@ impl Io for World {
             blksize,
             ..
         } = opening;
-        let socket = self.connect(client, peer, local)?;
+        let (way, payload_max) = self.find_way(client, peer, local, blksize)?;
         let opened = Opened {
             size,
             length: content.length(),
-            payload_max: self.payload_max(&socket, peer, blksize),
+            payload_max,
         };
-        self.keep(client, peer, socket, Some(content));
+        self.keep(client, peer, way, Some(content));
         Ok(opened)
     }
 
     fn send(&mut self, client: usize, datagrams: Datagrams<'_>) -> Result<Departed, Unsent> {
-        let connection = self.connections.get_mut(client).and_then(Option::as_mut);
+        let World {
+            connections,
+            listeners,
+            outboxes,
+            scratch,
+            unreadable,
+            ..
+        } = self;
+        let connection = connections.get_mut(client).and_then(Option::as_mut);
         let connection = connection.expect("the server sends to open clients only");
+        let shared = connection.shared();
+        if shared.is_some_and(|number| outboxes[number].is_full) {
+            return Err(self.unsent(client, Unsent::Full));
+        }
+        if let Some(number) = shared
+            && !matches!(datagrams, Datagrams::Data(_))
+            && outboxes[number].holds(client)
+        {
+            let outbox = &mut outboxes[number];
+            let flushed = flush(outbox, &listeners[number], connections, scratch);
+            unreadable.extend(flushed.unreadable);
+        }
+        let connection = connections[client].as_mut().expect("it is still open");
         let result = match datagrams {
             Datagrams::Oack(negotiated) => {
                 let mut buffer = [0; OACK_MAX];
                 let length = negotiated.write_oack(&mut buffer);
-                connection.send_whole(&buffer[..length])
+                connection.send_whole(listeners, &buffer[..length])
             }
-            Datagrams::Ack(block) => connection.send_whole(&ack_packet(block)),
+            Datagrams::Ack(block) => connection.send_whole(listeners, &ack_packet(block)),
             Datagrams::Error(refusal) => {
                 let mut buffer = [0; ERROR_PACKET_MAX];
                 let length = write_error(refusal, &mut buffer);
-                connection.send_whole(&buffer[..length])
+                connection.send_whole(listeners, &buffer[..length])
             }
-            Datagrams::Data(blocks) => connection.send_blocks(self.now, blocks),
+            Datagrams::Data(blocks) => {
+                connection.send_blocks(self.now, client, blocks, listeners, outboxes)
+            }
         };
+        if let Some(number) = shared
+            && self.outboxes[number].is_due()
+        {
+            self.flush(number);
+        }
         result.map_err(|unsent| self.unsent(client, unsent))
     }
 
     fn refuse(&mut self, peer: Peer, local: Local, refusal: Refusal) {
-        let Some(listener) = self.listeners.get(local.listener) else {
-            return;
-        };
         let mut buffer = [0; ERROR_PACKET_MAX];
         let length = write_error(refusal, &mut buffer);
-        let sent = listener.send_from(
-            local.address,
-            local.interface,
-            peer.into(),
-            &buffer[..length],
-        );
-        if let Err(error) = sent {
-            let failed = LogEvent::AnswerFailed(peer, &error);
-            self.log.write(self.now, &failed);
-        }
+        self.answer(peer, local, &buffer[..length]);
+    }
+
+    fn confirm(&mut self, peer: Peer, local: Local) {
+        self.answer(peer, local, PROBE_OACK);
     }
 
     fn receive(&mut self, client: usize, buffer: &mut [u8]) -> Incoming {
@@ -448,10 +601,13 @@ impl Io for World {
             return Incoming::Nothing;
         };
         let peer = connection.peer;
+        let Way::Own(socket) = &connection.way else {
+            return Incoming::Nothing;
+        };
         let received = match connection.is_unheard {
-            true => connection.socket.receive(buffer),
+            true => socket.receive(buffer),
             false => {
-                let reply = connection.socket.receive_from_peer(buffer);
+                let reply = socket.receive_from_peer(buffer);
                 reply.map(|reply| (reply, peer.into()))
             }
         };
@@ -509,11 +665,9 @@ impl Io for World {
             blksize,
             ..
         } = upload;
-        let socket = self.connect(client, peer, local)?;
-        let created = Created {
-            payload_max: self.payload_max(&socket, peer, blksize),
-        };
-        let serial = self.keep(client, peer, socket, None);
+        let (way, payload_max) = self.find_way(client, peer, local, blksize)?;
+        let created = Created { payload_max };
+        let serial = self.keep(client, peer, way, None);
         let is_text = upload.mode == Mode::Netascii;
         self.uploads.begin(self.now, (client, serial), is_text);
         Ok(created)
@@ -529,6 +683,16 @@ impl Io for World {
 
     fn close(&mut self, client: usize) {
         self.uploads.close(client);
+        let shared = self.connections[client]
+            .as_ref()
+            .and_then(Connection::shared);
+        if let Some(number) = shared {
+            if self.outboxes[number].holds(client) {
+                self.flush(number);
+            }
+            self.outboxes[number].forget(client);
+            self.unreadable.retain(|&of| of != client);
+        }
         self.connections[client] = None;
     }
 
@@ -538,8 +702,21 @@ impl Io for World {
             _ => None,
         };
         let rejected_by = rejection.map(|(_, by)| by);
+        let now = self.now;
+        if let Event::AddressFull { .. } = event {
+            if now < self.address_full_at {
+                return;
+            }
+            self.address_full_at = now + ADDRESS_FULL_EVERY;
+        }
         self.log
-            .write(self.now, &LogEvent::Server { event, rejected_by });
+            .write(now, &LogEvent::Server { event, rejected_by });
+        if let Event::Ended(report) = event
+            && !self.is_shared
+            && let Some(address) = self.suspects.note(&report)
+        {
+            self.log.write(now, &LogEvent::Rewritten(address));
+        }
     }
 }
 
@@ -579,6 +756,9 @@ pub(super) fn after_error(error: &io::Error) -> AfterError {
         _ => AfterError::Report,
     }
 }
+
+/// It concerns the operator, not each request.
+const ADDRESS_FULL_EVERY: Duration = Duration::from_secs(60);
 
 fn is_refused(error: &io::Error) -> bool {
     error.kind() == ErrorKind::ConnectionRefused

@@ -14,10 +14,15 @@ mod check;
 mod confine;
 mod connection;
 mod events;
+mod flush;
 mod io;
 mod log;
 mod lookups;
 mod manager;
+mod nat;
+mod outbox;
+mod probe;
+mod requests;
 mod root;
 mod start;
 mod text;
@@ -28,8 +33,7 @@ use std::io::{Error, Result as IoResult};
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::access::Access;
-use crate::config::{Door, LISTEN_MAX, Rules, Settings};
+use crate::config::{Door, LISTEN_MAX, Ports, Rules, Settings};
 use crate::moment::Moment;
 use crate::os::background::PidFile;
 use crate::os::clock::Clock;
@@ -40,14 +44,16 @@ use crate::os::notify::Notify;
 use crate::os::place::WriteRules;
 use crate::os::poll::{Events, LISTENERS_MAX, Poll, Source};
 use crate::os::process::{Signal, Signals, memory, raise_descriptor_limit};
-use crate::os::receive::{Batch, Received};
-use crate::server::{Heard, Io, Limits, Local, Server};
-use crate::wire::{Malformed, Peer};
+use crate::os::receive::Batch;
+use crate::server::{Io, Limits, Server};
+use crate::transfer::options::BLKSIZE_MAX;
+use crate::wire::{DataHeader, Peer};
 use events::LogEvent;
-use io::{AfterError, World, after_error};
+use io::World;
 use log::Log;
 use lookups::{Found, Request};
 use manager::Manager;
+pub use probe::probe;
 use root::RootWatch;
 use start::Begun;
 pub use start::Start;
@@ -131,7 +137,13 @@ struct Daemon {
     requests: Batch,
     /// Listening sockets that may hold more than was read.
     unread_listeners: Vec<usize>,
+    /// Shared sockets that may keep more errors than were read.
+    rejecting: Vec<usize>,
+    /// Requests that came to them while the directory was looked at.
+    deferred: Vec<(Peer, Request)>,
     manager: Manager,
+    /// When the drain begins, once the signal to stop came.
+    drain_at: Option<Moment>,
     /// Emptied when the value goes.
     _pid_file: Option<PidFile>,
 }
@@ -161,11 +173,14 @@ impl Daemon {
             true => bind::all(settings, &signals, &clock, &mut world.log)?,
             false => bind::adopt(handed)?,
         };
-        for (listener, name) in listeners {
+        for (mut listener, name) in listeners {
             let source = Source::Listener(world.listeners.len());
             trying("epoll", world.poll.add(&listener, source))?;
             let buffer = listener.enlarge_buffer(RECEIVE_BUFFER);
             opened.push((name, trying("receive buffer", buffer)?));
+            if world.is_shared {
+                trying("shared socket", listener.share(SEND_BUFFER))?;
+            }
             world.add_listener(listener);
         }
         let pid_file = write_pid_file(settings)?;
@@ -201,9 +216,12 @@ impl Daemon {
             server,
             world,
             events: Events::new(),
-            requests: Batch::new(REQUESTS_AT_ONCE, REQUEST_MAX),
+            requests: Batch::new(REQUESTS_AT_ONCE, datagram_max(settings)),
             unread_listeners: Vec::new(),
+            rejecting: Vec::new(),
+            deferred: Vec::new(),
             manager: Manager::new(now, notify, settings.limits.max_transfers),
+            drain_at: None,
             _pid_file: pid_file,
         })
     }
@@ -213,11 +231,14 @@ impl Daemon {
         let now = self.clock.now();
         self.world.now = now;
         self.take_events(now);
+        self.drain(now);
         self.receive_requests(now);
         self.receive_replies(now);
+        self.receive_rejections(now);
         self.receive_done(now);
         self.server.on_wakeup(now, &mut self.world);
         self.server.send_ready(now, &mut self.world);
+        self.flush(now);
         self.world.log.drops(now, self.server.stats());
         if self.server.is_stopped() {
             self.world.log.stopped(self.server.stats());
@@ -228,9 +249,20 @@ impl Daemon {
 
     /// Sorts the events of the poll into what is to be read.
     fn take_events(&mut self, now: Moment) {
+        let mut stops = 0;
         for readiness in self.events.iter() {
             match readiness.source {
-                Source::Listener(number) => remember(&mut self.unread_listeners, number),
+                Source::Listener(number) => {
+                    remember(&mut self.unread_listeners, number);
+                    if readiness.is_writable {
+                        for client in self.world.on_listener_writable(number) {
+                            self.server.on_writable(client);
+                        }
+                    }
+                    if readiness.is_error && self.world.is_shared {
+                        remember(&mut self.rejecting, number);
+                    }
+                }
                 Source::Client(client) => {
                     if readiness.is_writable {
                         self.world.on_writable(client);
@@ -246,69 +278,16 @@ impl Daemon {
                     while let Some(signal) = self.signals.next() {
                         match signal {
                             Signal::HangUp | Signal::Ignored => {}
-                            Signal::Stop if self.server.is_stopping() => {
-                                self.server.abort(now, &mut self.world);
-                            }
-                            Signal::Stop => {
-                                let drain = self.rules.drain;
-                                self.server.stop(now, &mut self.world, drain);
-                                let serving = self.server.serving();
-                                let stopping = LogEvent::Stopping { serving, drain };
-                                self.world.log.write(now, &stopping);
-                                self.manager.stopping();
-                            }
+                            Signal::Stop => stops += 1,
                         }
                     }
                 }
             }
         }
         self.events.clear();
-    }
-
-    /// Hands requests to the server, a bounded number from each listening socket. While the server stops
-    /// they stay unread: a port that is open but silent makes firmware ask again, and the next instance answers.
-    fn receive_requests(&mut self, now: Moment) {
-        if self.server.is_stopping() {
-            return self.unread_listeners.clear();
+        for _ in 0..stops {
+            self.stop(now);
         }
-        if !self.unread_listeners.is_empty() {
-            let World { files, helper, .. } = &self.world;
-            self.root.look(now, files, helper.as_ref());
-            if self.root.waits_until(now).is_some() {
-                return;
-            }
-        }
-        let Daemon {
-            rules,
-            server,
-            world,
-            requests,
-            unread_listeners,
-            ..
-        } = self;
-        unread_listeners.retain(|&number| {
-            for _ in 0..REQUEST_BATCHES {
-                match requests.receive(&world.listeners[number]) {
-                    Ok(datagrams) => {
-                        for received in datagrams.iter() {
-                            take_request(now, &rules.access, server, world, number, received);
-                        }
-                        if !datagrams.is_full() {
-                            return false;
-                        }
-                    }
-                    Err(error) => match after_error(&error) {
-                        AfterError::Empty => return false,
-                        AfterError::TryAgain => {}
-                        AfterError::Report => {
-                            world.log.write(now, &LogEvent::ListenFailed(&error));
-                            return false;
-                        }
-                    },
-                }
-            }
-            true
-        });
     }
 
     /// Hands what the helper has done to those who wait for it, a bounded number at once.
@@ -374,18 +353,20 @@ impl Daemon {
 
     fn sleep(&mut self, now: Moment) -> Result<Turn, Failure> {
         self.world.forget_found();
-        let requests_at = match self.unread_listeners.is_empty() {
-            true => None,
-            false => self.root.waits_until(now),
-        };
+        let unread = !self.unread_listeners.is_empty();
+        let waits = self.root.waits_until(now);
+        let requests_at = waits.filter(|_| unread || !self.deferred.is_empty());
         let may_go_on = !self.world.unread.is_empty()
             || self.world.has_done
             || self.server.has_ready()
-            || (!self.unread_listeners.is_empty() && requests_at.is_none());
+            || !self.rejecting.is_empty()
+            || (unread && (waits.is_none() || self.world.is_shared))
+            || (!self.deferred.is_empty() && waits.is_none());
         let tell_at = self.manager.look(now, &self.server);
+        let drain_at = self.drain_at.filter(|_| !self.server.is_stopping());
         let until = match may_go_on {
             true => Some(now),
-            false => Moment::first_of([tell_at, self.server.next_wakeup(), requests_at]),
+            false => Moment::first_of([tell_at, self.server.next_wakeup(), requests_at, drain_at]),
         };
         let wait = self.world.poll.wait(&mut self.events, now, until);
         trying("epoll", wait)?;
@@ -397,48 +378,6 @@ impl Daemon {
 fn remember(list: &mut Vec<usize>, number: usize) {
     if !list.contains(&number) {
         list.push(number);
-    }
-}
-
-fn take_request(
-    now: Moment,
-    access: &Access,
-    server: &mut Server,
-    world: &mut World,
-    listener: usize,
-    received: Received<'_>,
-) {
-    // No answer ever reaches port 0.
-    let Some(peer) = received.from.map(Peer::from) else {
-        return;
-    };
-    if peer.port == 0 {
-        return server.drop_malformed(world, peer, Malformed::Unanswerable);
-    }
-    if !access.allows(peer.address) {
-        return server.count_denied();
-    }
-    if received.is_truncated {
-        return server.drop_malformed(world, peer, Malformed::Oversized);
-    }
-    let asked = world.listeners[listener].destination(received);
-    let local = Local {
-        address: asked.address,
-        interface: asked.interface,
-        listener,
-        is_everybody: asked.is_everybody,
-    };
-    match server.on_request(now, world, peer, local, received.bytes) {
-        Heard::Busy(Some(awaited)) => {
-            let request = Request {
-                local,
-                datagram: received.bytes.into(),
-                at: now,
-            };
-            world.await_name(awaited, peer, request);
-        }
-        Heard::Busy(None) => {}
-        Heard::Judged => world.forget_requests(peer),
     }
 }
 
@@ -511,10 +450,14 @@ fn bound_by_machine(
     let beside = listeners + DESCRIPTORS_BESIDE;
     // A socket and a file, and the directory of an upload.
     let each = if settings.uploads.are_on() { 3 } else { 2 };
-    let needed = each * limits.max_sockets() + beside;
+    let needed = match settings.ports {
+        // Files only, most of which several clients share.
+        Ports::Single => (each - 1) * limits.max_transfers + beside,
+        Ports::Any | Ports::Range(_) => each * limits.max_sockets() + beside,
+    };
     let needed = u64::try_from(needed).unwrap_or(u64::MAX);
     let limit = trying("RLIMIT_NOFILE", raise_descriptor_limit(needed))?;
-    if limit < needed {
+    if limit < needed && settings.ports != Ports::Single {
         let limit_here = usize::try_from(limit).unwrap_or(usize::MAX);
         limits.bound_held_by(limit_here.saturating_sub(beside) * 2 / each);
         let few = LogEvent::FewDescriptors {
@@ -525,6 +468,14 @@ fn bound_by_machine(
         log.write(now, &few);
     }
     Ok(limits)
+}
+
+/// Bytes of the longest datagram that is of use at a listening socket.
+fn datagram_max(settings: &Settings) -> usize {
+    match settings.ports {
+        Ports::Single if settings.uploads.are_on() => usize::from(BLKSIZE_MAX) + DataHeader::LENGTH,
+        Ports::Single | Ports::Any | Ports::Range(_) => REQUEST_MAX,
+    }
 }
 
 /// The length of the queue on a machine with this much memory, in bytes.
@@ -549,6 +500,8 @@ const _: () = assert!(LISTEN_MAX <= LISTENERS_MAX);
 /// A storm of 20,000 requests: the kernel doubles this, and counts each with 1 to 2.3 kB, as the driver has
 /// it.
 const RECEIVE_BUFFER: usize = 24 << 20;
+/// Windows of many clients, of which each is counted with 1 to 2 kB more a packet.
+const SEND_BUFFER: usize = 8 << 20;
 /// RFC 2347 bounds a request to 512 bytes; some firmware pads.
 const REQUEST_MAX: usize = 2048;
 /// What the helper did that is taken in one turn.

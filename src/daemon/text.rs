@@ -105,8 +105,13 @@ impl fmt::Display for Text<'_> {
             LogEvent::Rejected { peer, by, error } => {
                 write!(f, "{peer}: packets rejected by {by}: {error}")
             }
+            LogEvent::Rewritten(address) => write!(
+                f,
+                "{address}: no first packet to this address was ever answered: if a NAT or a proxy rewrites addresses \
+                 there, use --single-port"
+            ),
             LogEvent::AnswerFailed(peer, error) => {
-                write!(f, "{peer}: cannot send an ERROR: {error}")
+                write!(f, "{peer}: cannot send an answer: {error}")
             }
             LogEvent::ReceiveFailed(peer, error) => write!(f, "{peer}: cannot receive: {error}"),
             LogEvent::ListenFailed(error) => write!(f, "listening socket: cannot receive: {error}"),
@@ -126,6 +131,11 @@ impl fmt::Display for Text<'_> {
             }
             LogEvent::Dropped(drops) => dropped(f, drops),
             LogEvent::Suppressed(lines) => write!(f, "{lines} similar lines suppressed"),
+            LogEvent::LameDuck(time) => write!(
+                f,
+                "lame duck: for {} s requests are served, and probes are not",
+                time.as_secs()
+            ),
             LogEvent::Stopping { serving, drain } => {
                 let drain = drain.as_secs();
                 write!(f, "stopping; {serving} transfers have {drain} s to finish")
@@ -196,6 +206,12 @@ impl Text<'_> {
                 f,
                 "{peer}: acknowledged the OACK but no block, twice in a row: large packets are lost on \
                  the way? Blocks limited to 512 bytes for 10 minutes (see -B)"
+            ),
+            Event::AddressFull { peer } => write!(
+                f,
+                "{}: requests wait although slots are free, since --per-client are running: raise it where many \
+                 machines share an address",
+                peer.address
             ),
             Event::FarAway { peer, round_trip } => {
                 let millis = round_trip.as_millis();

@@ -65,21 +65,26 @@ fn in6_pktinfo(data: &[u8]) -> Option<Destination> {
 /// A message to go with what is sent.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    bytes: [u8; HEADER + 24],
+    bytes: [u8; 2 * HEADER + 32],
     length: usize,
 }
 
 impl Outgoing {
-    const EMPTY: Outgoing = Outgoing {
-        bytes: [0; HEADER + 24],
+    pub(super) const EMPTY: Outgoing = Outgoing {
+        bytes: [0; 2 * HEADER + 32],
         length: 0,
     };
 
     /// The kernel cuts what is sent into datagrams of `size` bytes; the last may be shorter.
     pub(super) fn segments(size: u16) -> Outgoing {
         let mut message = Outgoing::EMPTY;
-        message.put(libc::SOL_UDP, libc::UDP_SEGMENT, &size.to_ne_bytes());
+        message.add_segments(size);
         message
+    }
+
+    /// As [`Outgoing::segments`], and what it says already.
+    pub(super) fn add_segments(&mut self, size: u16) {
+        self.put(libc::SOL_UDP, libc::UDP_SEGMENT, &size.to_ne_bytes());
     }
 
     /// The datagram leaves from `address`.
@@ -104,11 +109,12 @@ impl Outgoing {
 
     fn put(&mut self, level: i32, kind: i32, data: &[u8]) {
         let length = HEADER + data.len();
-        self.bytes[..WORD].copy_from_slice(&length.to_ne_bytes());
-        self.bytes[WORD..WORD + 4].copy_from_slice(&level.to_ne_bytes());
-        self.bytes[WORD + 4..HEADER].copy_from_slice(&kind.to_ne_bytes());
-        self.bytes[HEADER..length].copy_from_slice(data);
-        self.length = aligned(length);
+        let bytes = &mut self.bytes[self.length..];
+        bytes[..WORD].copy_from_slice(&length.to_ne_bytes());
+        bytes[WORD..WORD + 4].copy_from_slice(&level.to_ne_bytes());
+        bytes[WORD + 4..HEADER].copy_from_slice(&kind.to_ne_bytes());
+        bytes[HEADER..length].copy_from_slice(data);
+        self.length += aligned(length);
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
@@ -183,6 +189,21 @@ mod tests {
             let message = Outgoing::from(text.parse().expect("an address"), 2);
             let read = destination(message.as_bytes()).expect("it tells");
             assert_eq!(read.is_everybody, is_everybody);
+        }
+    }
+
+    #[test]
+    fn two_messages_stand_behind_each_other() {
+        for text in ["192.0.2.7", "2001:db8::7"] {
+            let address: IpAddr = text.parse().expect("an address");
+            let mut message = Outgoing::from(address, 0);
+            let first = message.as_bytes().len();
+            message.add_segments(516);
+            let read = destination(message.as_bytes()).expect("it tells");
+            assert_eq!(read.address, address);
+            let second = Message::first(&message.as_bytes()[first..]).expect("there is one");
+            let (kind, data) = (second.kind, second.data);
+            assert_eq!((kind, data), (libc::UDP_SEGMENT, &516u16.to_ne_bytes()[..]));
         }
     }
 

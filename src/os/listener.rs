@@ -1,14 +1,15 @@
 //! Listening sockets: requests come in here, and refusals go out, from the very address that was asked.
 
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use nix::sys::socket::{getsockopt, setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, SockaddrStorage, getsockopt, recvmsg, setsockopt, sockopt};
 use socket2::{Domain, MsgHdr, Protocol, SockAddr, Socket, Type};
 
 use super::control::{self, Destination, Outgoing};
 use super::receive::Received;
+use super::socket::{never_discover_mtu, rejection};
 
 /// A socket that takes requests.
 #[derive(Debug)]
@@ -17,6 +18,19 @@ pub struct Listener {
     address: SocketAddr,
     /// The machine did not have the address yet.
     pub is_early: bool,
+    /// All transfers take place here, and errors of packets to anybody come up in any call.
+    is_shared: bool,
+}
+
+/// A packet that was rejected on its way (IP_RECVERR in ip(7)).
+#[derive(Clone, Copy, Debug)]
+pub struct Rejected {
+    /// To whom it went.
+    pub to: SocketAddr,
+    /// Who says so.
+    pub by: Option<IpAddr>,
+    /// The number of the error.
+    pub error: i32,
 }
 
 impl Listener {
@@ -49,6 +63,7 @@ impl Listener {
             socket,
             address,
             is_early,
+            is_shared: false,
         })
     }
 
@@ -73,6 +88,7 @@ impl Listener {
             socket,
             address,
             is_early: false,
+            is_shared: false,
         })
     }
 
@@ -91,6 +107,55 @@ impl Listener {
             self.socket.set_recv_buffer_size(bytes)?;
         }
         self.socket.recv_buffer_size()
+    }
+
+    /// Lets all transfers take place here: room for what is sent to many, errors of packets with whom they went to,
+    /// and no flag "don't fragment", on which some boot ROMs choke.
+    ///
+    /// # Errors
+    /// None that can be expected.
+    pub fn share(&mut self, send_buffer: usize) -> io::Result<()> {
+        self.is_shared = true;
+        if setsockopt(&self.socket, sockopt::SndBufForce, &send_buffer).is_err() {
+            self.socket.set_send_buffer_size(send_buffer)?;
+        }
+        if self.address.is_ipv6() {
+            setsockopt(&self.socket, sockopt::Ipv6RecvErr, &true)?;
+        }
+        if self.address.is_ipv4() || !self.socket.only_v6()? {
+            setsockopt(&self.socket, sockopt::Ipv4RecvErr, &true)?;
+            never_discover_mtu(&self.socket)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the oldest error that the kernel keeps of a shared socket; `None` if it keeps none.
+    pub fn rejected(&self) -> Option<Rejected> {
+        // Where the packet went to is told as well, as of a request.
+        let mut room = nix::cmsg_space!(
+            libc::sock_extended_err,
+            libc::sockaddr_in6,
+            libc::in6_pktinfo,
+            libc::in_pktinfo
+        );
+        loop {
+            let (socket, kept) = (self.socket.as_raw_fd(), MsgFlags::MSG_ERRQUEUE);
+            let message =
+                recvmsg::<SockaddrStorage>(socket, &mut [], Some(&mut room), kept).ok()?;
+            let Some(to) = message.address else { continue };
+            let v4 = to.as_sockaddr_in().map(|v4| SocketAddrV4::from(*v4).into());
+            let v6 = || {
+                to.as_sockaddr_in6()
+                    .map(|v6| SocketAddrV6::from(*v6).into())
+            };
+            let (Some(to), Ok(mut messages)) = (v4.or_else(v6), message.cmsgs()) else {
+                continue;
+            };
+            if let Some((error, by)) = messages.find_map(|message| rejection(&message)) {
+                let error = i32::try_from(error.ee_errno).unwrap_or(0);
+                return Some(Rejected { to, by, error });
+            }
+        }
     }
 
     /// Whether this kernel cuts a buffer into datagrams (UDP_SEGMENT, Linux 4.18). One that does not know it
@@ -126,7 +191,7 @@ impl Listener {
         }
     }
 
-    /// Sends a datagram to `peer` from the address `from` of `interface`.
+    /// Sends a datagram that is gathered from `pieces` to `peer` from the address `from` of `interface`.
     ///
     /// # Errors
     /// Those of sendmsg(2).
@@ -135,23 +200,37 @@ impl Listener {
         from: IpAddr,
         interface: u32,
         peer: SocketAddr,
-        datagram: &[u8],
+        pieces: &[IoSlice<'_>],
     ) -> io::Result<()> {
         let message = Outgoing::from(from, interface);
-        let peer = SockAddr::from(match (self.address, peer) {
+        let peer = SockAddr::from(self.reachable(peer));
+        let header = MsgHdr::new()
+            .with_addr(&peer)
+            .with_buffers(pieces)
+            .with_control(message.as_bytes());
+        let mut tries = if self.is_shared { TRIES } else { 1 };
+        loop {
+            tries -= 1;
+            match self.socket.sendmsg(&header, 0) {
+                Err(error) if tries > 0 && error.kind() != io::ErrorKind::WouldBlock => {}
+                result => return result.map(drop),
+            }
+        }
+    }
+
+    /// `peer` as this socket spells it.
+    pub fn reachable(&self, peer: SocketAddr) -> SocketAddr {
+        match (self.address, peer) {
             (SocketAddr::V6(_), SocketAddr::V4(v4)) => {
                 SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port()))
             }
             _ => peer,
-        });
-        let buffers = [IoSlice::new(datagram)];
-        let header = MsgHdr::new()
-            .with_addr(&peer)
-            .with_buffers(&buffers)
-            .with_control(message.as_bytes());
-        self.socket.sendmsg(&header, 0).map(drop)
+        }
     }
 }
+
+/// A shared socket may hold errors of packets to several clients; each costs a try.
+const TRIES: u32 = 16;
 
 /// Whether an address is a broadcast or multicast address: nothing is sent to the former without asking for the right
 /// (connect(2)).

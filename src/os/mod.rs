@@ -18,6 +18,7 @@ mod beneath;
 pub mod clock;
 pub mod content;
 mod control;
+pub mod departures;
 pub mod fetch;
 pub mod files;
 pub mod handed;
@@ -32,7 +33,6 @@ mod nowait;
 mod original;
 pub mod place;
 pub mod poll;
-#[cfg(feature = "storm")]
 pub mod port;
 pub mod ports;
 pub mod privileges;

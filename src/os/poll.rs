@@ -73,6 +73,8 @@ pub struct Readiness {
     pub is_readable: bool,
     /// Something may be written.
     pub is_writable: bool,
+    /// An error is to be picked up.
+    pub is_error: bool,
 }
 
 /// The poll.
@@ -207,6 +209,7 @@ impl Events {
             source: event.token().into(),
             is_readable: event.is_readable() || event.is_error(),
             is_writable: event.is_writable(),
+            is_error: event.is_error(),
         })
     }
 }

@@ -1,5 +1,4 @@
-//! A UDP port of a simulated machine: open to anybody, with an error when nobody listens at the
-//! other end.
+//! A UDP port of a client: open to anybody, with an error when nobody listens at the other end.
 
 use std::io;
 use std::net::SocketAddr;

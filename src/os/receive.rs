@@ -123,6 +123,13 @@ impl Batch {
     }
 }
 
+impl Default for Batch {
+    /// Without any buffer: what is left behind where one is taken.
+    fn default() -> Batch {
+        Batch::new(0, 1)
+    }
+}
+
 impl std::fmt::Debug for Batch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Batch of {} x {} bytes", self.capacity(), self.each)

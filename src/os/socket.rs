@@ -42,12 +42,7 @@ impl ClientSocket {
         let port = ports.bind(&socket, local, is_unfit)?;
         if peer.is_ipv4() {
             // Some boot ROMs choke on the flag "don't fragment".
-            set_option(
-                &socket,
-                libc::IPPROTO_IP,
-                libc::IP_MTU_DISCOVER,
-                libc::IP_PMTUDISC_DONT,
-            )?;
+            never_discover_mtu(&socket)?;
         }
         // Keeps who sent an ICMP error, and lets those through that are not final.
         match peer.ip() {
@@ -81,11 +76,10 @@ impl ClientSocket {
         let mut room = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in6);
         let (socket, kept) = (self.socket.as_raw_fd(), MsgFlags::MSG_ERRQUEUE);
         let message = recvmsg::<()>(socket, &mut [], Some(&mut room), kept).ok()?;
-        message.cmsgs().ok()?.find_map(|message| match message {
-            Control::Ipv4RecvErr(_, from) => from.map(|it| it.sin_addr.s_addr.to_ne_bytes().into()),
-            Control::Ipv6RecvErr(_, from) => from.map(|it| it.sin6_addr.s6_addr.into()),
-            _ => None,
-        })
+        message
+            .cmsgs()
+            .ok()?
+            .find_map(|message| rejection(&message)?.1)
     }
 
     /// Bytes that one datagram carries to the client, whose address this is, without being cut into
@@ -174,6 +168,27 @@ impl AsRawFd for ClientSocket {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
+}
+
+/// What a control message says of a packet that was rejected, and who rejected it.
+pub(super) fn rejection(message: &Control) -> Option<(libc::sock_extended_err, Option<IpAddr>)> {
+    match message {
+        Control::Ipv4RecvErr(error, from) => {
+            let from = from.map(|it| IpAddr::from(it.sin_addr.s_addr.to_ne_bytes()));
+            Some((*error, from))
+        }
+        Control::Ipv6RecvErr(error, from) => {
+            let from = from.map(|it| IpAddr::from(it.sin6_addr.s6_addr).to_canonical());
+            Some((*error, from))
+        }
+        _ => None,
+    }
+}
+
+/// Leaves the flag "don't fragment" out of IPv4 packets.
+pub(super) fn never_discover_mtu(socket: &impl AsFd) -> io::Result<()> {
+    let (name, value) = (libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT);
+    set_option(socket, libc::IPPROTO_IP, name, value)
 }
 
 /// The kernel, the route or its device will not cut datagrams for us: they are larger than a packet, or

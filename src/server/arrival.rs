@@ -68,6 +68,9 @@ impl Server {
             return Heard::Judged;
         }
         self.wheel.skip_idle(now);
+        if request.is_probe() {
+            return self.answer_probe(now, io, peer, local, &request);
+        }
         let arrival = Arrival {
             peer,
             local,
@@ -239,6 +242,9 @@ impl Server {
     fn keep(&mut self, now: Moment, io: &mut impl Io, id: usize) -> bool {
         let peer = self.clients[id].peer;
         let host = host_of(peer);
+        if self.queue.has_all_slots(host) && self.count.running < self.limits.max_transfers {
+            io.report(Event::AddressFull { peer });
+        }
         if !self.queue.has_room_for(host) {
             self.stats.client_full += 1;
             self.remove(now, id);
@@ -307,7 +313,7 @@ impl Server {
 }
 
 /// What is wrong with a request whatever files there are.
-fn fault_of(request: &Request<'_>) -> Option<Refusal> {
+pub(super) fn fault_of(request: &Request<'_>) -> Option<Refusal> {
     match (request.direction, request.mode) {
         (Direction::Write, _) => Some(Refusal::ReadOnly),
         (Direction::Read, Mode::Octet | Mode::Netascii) => None,

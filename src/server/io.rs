@@ -176,6 +176,9 @@ pub trait Io {
     /// Answers a request with an ERROR, from the address it was sent to.
     fn refuse(&mut self, peer: Peer, local: Local, refusal: Refusal);
 
+    /// Answers a probe: what it names could be served. A world in which nobody probes has nothing to do.
+    fn confirm(&mut self, _peer: Peer, _local: Local) {}
+
     /// Takes the next datagram out of the socket of `client`, as much of it as `buffer` holds. A world that delivers
     /// each by [`super::Server::on_reply`] has nothing to take.
     fn receive(&mut self, _client: usize, _buffer: &mut [u8]) -> Incoming {
@@ -271,6 +274,11 @@ pub enum Event<'a> {
     /// granted no larger ones for 10 minutes.
     LargeBlocksLost {
         /// The client.
+        peer: Peer,
+    },
+    /// A request waits because its address has as many slots as one may have.
+    AddressFull {
+        /// Who asked.
         peer: Peer,
     },
     /// More clients are far away than slots and the link are of use to: reported now and then.

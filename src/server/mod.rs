@@ -76,6 +76,18 @@ pub struct Local {
     pub is_everybody: bool,
 }
 
+/// Whether it serves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Serving,
+    /// It does, and answers no probes.
+    LameDuck,
+    /// Nobody new, and what still runs ends then.
+    Stopping {
+        until: Moment,
+    },
+}
+
 /// The server.
 #[derive(Debug)]
 pub struct Server {
@@ -100,8 +112,7 @@ pub struct Server {
     arrivals: u64,
     /// Admissions pause until then: opening failed for want of descriptors.
     paused_until: Option<Moment>,
-    /// The server is stopping and ends what still runs then.
-    stop_at: Option<Moment>,
+    phase: Phase,
     stats: Stats,
 }
 
@@ -128,7 +139,7 @@ impl Server {
             count: Count::default(),
             arrivals: 0,
             paused_until: None,
-            stop_at: None,
+            phase: Phase::Serving,
             stats: Stats::default(),
         }
     }
@@ -179,7 +190,7 @@ impl Server {
         self.paused_until = self.paused_until.filter(|&until| now < until);
         self.queue.refill(now);
         self.congestion.forget(now);
-        if self.stop_at.is_some_and(|stop_at| stop_at <= now) {
+        if matches!(self.phase, Phase::Stopping { until } if until <= now) {
             self.end_all(now, io, |_| true);
         }
         self.fill_slots(now, io);
@@ -202,7 +213,10 @@ impl Server {
     /// When [`Server::on_wakeup`] is to be called, at the latest; `None` if nothing will ever be due.
     pub fn next_wakeup(&self) -> Option<Moment> {
         let paused_until = self.paused_until.filter(|_| !self.queue.is_deserted());
-        let stop_at = self.stop_at.filter(|_| !self.clients.is_empty());
+        let stop_at = match self.phase {
+            Phase::Stopping { until } if !self.clients.is_empty() => Some(until),
+            Phase::Stopping { .. } | Phase::LameDuck | Phase::Serving => None,
+        };
         let refill = self.queue.next_refill();
         Moment::first_of([self.wheel.next_wakeup(), paused_until, stop_at, refill])
     }
@@ -253,11 +267,16 @@ impl Server {
                 self.clients[id].output = Output::Absent { again_at };
             }
             Unsent::PortClosed => self.on_port_closed(now, io, id),
-            Unsent::Unreadable(refusal) => {
-                // The ERROR is a courtesy: the transfer is over whether it leaves or not.
-                let _ = io.send(id, Datagrams::Error(refusal));
-                self.end(now, io, id, Outcome::Refused(refusal));
-            }
+            Unsent::Unreadable(refusal) => self.on_unreadable(now, io, id, refusal),
+        }
+    }
+
+    /// The file of a client could not be read, or is no longer what it was.
+    pub fn on_unreadable(&mut self, now: Moment, io: &mut impl Io, id: usize, refusal: Refusal) {
+        if self.served(id).is_some() {
+            // The ERROR is a courtesy: the transfer is over whether it leaves or not.
+            let _ = io.send(id, Datagrams::Error(refusal));
+            self.end(now, io, id, Outcome::Refused(refusal));
         }
     }
 
@@ -293,25 +312,31 @@ impl Server {
 
     // The end of it.
 
+    /// Serves on, but answers no probe any more, so that a load balancer sends nobody new.
+    pub fn become_lame_duck(&mut self) {
+        self.phase = Phase::LameDuck;
+    }
+
     /// Stops: nobody new is admitted, those who wait for their first slot are forgotten, and what runs, or
     /// ran and lost its slot for a moment, may finish within `drain`.
     pub fn stop(&mut self, now: Moment, io: &mut impl Io, drain: Duration) {
-        self.stop_at = Some(now + drain);
+        self.phase = Phase::Stopping { until: now + drain };
         self.end_all(now, io, |client| !client.has_run());
     }
 
     /// The server is stopping.
     pub fn is_stopping(&self) -> bool {
-        self.stop_at.is_some()
+        matches!(self.phase, Phase::Stopping { .. })
     }
 
     /// The server was stopped and nothing runs any more.
     pub fn is_stopped(&self) -> bool {
-        self.stop_at.is_some() && self.clients.is_empty()
+        self.is_stopping() && self.clients.is_empty()
     }
 
     /// Ends everything at once.
     pub fn abort(&mut self, now: Moment, io: &mut impl Io) {
+        self.phase = Phase::Stopping { until: now };
         self.end_all(now, io, |_| true);
     }
 

@@ -101,6 +101,12 @@ impl Queue {
         record.is_some_and(|record| !record.is_validated || record.has_queued())
     }
 
+    /// As many of `host` run as may.
+    pub(super) fn has_all_slots(&self, host: Host) -> bool {
+        let record = self.hosts.get(host);
+        record.is_some_and(|record| self.is_full(host, record))
+    }
+
     fn is_full(&self, host: Host, record: &HostRecord) -> bool {
         record.running as usize >= self.limits.per_client && self.limits.bounds(host)
     }

@@ -8,7 +8,7 @@ use super::hosts::host_of;
 use super::{Incoming, Io, REPLY_MAX, Server};
 use crate::moment::Moment;
 use crate::transfer::Outcome;
-use crate::wire::Reply;
+use crate::wire::{Peer, Reply};
 
 impl Server {
     /// The socket of `client` may hold something. Reads until all that matters now was heard, and no
@@ -85,6 +85,28 @@ impl Server {
             Err(malformed) => self.stats.count_malformed(malformed),
         }
         false
+    }
+
+    /// Whose a datagram is that came from `peer` to a socket that all share; `None` if it may be a request, or `peer` is
+    /// not known. Of two transfers of one peer, what the older one waits for is its own.
+    pub fn recipient(&self, peer: Peer, datagram: &[u8]) -> Option<usize> {
+        if let Some([0, 1 | 2]) = datagram.first_chunk() {
+            return None;
+        }
+        let id = *self.by_peer.get(&peer)?;
+        match (self.clients[id].again(), Reply::parse(datagram)) {
+            (Again::Answers { older }, Ok(Reply::Ack(block))) if block != 0 => {
+                let transfer = self.clients[older].transfer();
+                let is_its = transfer.is_some_and(|it| it.awaits(block));
+                Some(if is_its { older } else { id })
+            }
+            _ => Some(id),
+        }
+    }
+
+    /// The transfer of `peer`, the newer one if there are two.
+    pub fn client_of(&self, peer: Peer) -> Option<usize> {
+        self.by_peer.get(&peer).copied()
     }
 
     fn on_ack(&mut self, now: Moment, io: &mut impl Io, id: usize, block: u16) -> bool {

@@ -14,6 +14,8 @@ pub struct Stats {
     pub refused: u64,
     /// Requests to a broadcast or multicast address that could not be served: another server may have the file.
     pub unanswered: u64,
+    /// Probes that were answered.
+    pub probes: u64,
     /// ERROR answers and repeated first packets not sent: a network whose machines have not answered
     /// draws a bounded number.
     pub withheld: u64,

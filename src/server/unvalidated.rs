@@ -3,13 +3,15 @@
 //! What they are sent comes out of the buckets of their network (`networks`), and in a full queue those
 //! who do not answer make room for others.
 
+use super::arrival::fault_of;
 use super::client::{Output, Served};
 use super::hosts::{Host, host_of};
 use super::networks::network_of;
-use super::{Io, Local, Server};
+use super::{Heard, Io, Local, Phase, Server, Unopened};
 use crate::moment::Moment;
+use crate::name::NAME_MAX;
 use crate::transfer::{Outcome, Step};
-use crate::wire::{Peer, Refusal};
+use crate::wire::{Peer, Refusal, Request};
 
 impl Server {
     // What they are sent.
@@ -73,6 +75,45 @@ impl Server {
             self.stats.withheld += 1;
         }
         may
+    }
+
+    /// Answers a probe as far as its network may be sent packets; it takes no slot and no place.
+    pub(super) fn answer_probe(
+        &mut self,
+        now: Moment,
+        io: &mut impl Io,
+        peer: Peer,
+        local: Local,
+        request: &Request<'_>,
+    ) -> Heard {
+        let host = host_of(peer);
+        if self.phase != Phase::Serving || local.is_everybody || !self.has_first_packet(now, host) {
+            self.stats.withheld += 1;
+            return Heard::Judged;
+        }
+        let mut buffer = [0; NAME_MAX];
+        let found = match fault_of(request) {
+            Some(refusal) => Err(Unopened::Refused(refusal)),
+            None => {
+                let name = io.resolve(peer, request, &mut buffer);
+                name.and_then(|name| io.find(name))
+            }
+        };
+        match found {
+            Ok(_) => {
+                self.take_first_packet(now, host);
+                io.confirm(peer, local);
+            }
+            Err(Unopened::Refused(refusal)) => {
+                if !self.send_refusal(now, io, peer, local, refusal) {
+                    return Heard::Judged;
+                }
+            }
+            Err(Unopened::Busy(awaited)) => return Heard::Busy(awaited),
+            Err(Unopened::Exhausted | Unopened::Unreachable) => return Heard::Judged,
+        }
+        self.stats.probes += 1;
+        Heard::Judged
     }
 
     /// A client has answered a packet of ours, and with it its host.

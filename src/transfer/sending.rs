@@ -276,6 +276,12 @@ impl Transfer {
         self.timing.resume(now);
     }
 
+    /// An ACK of `block` makes progress.
+    pub fn awaits(&self, block: u16) -> bool {
+        let acknowledged = self.window.clone().acknowledge(block);
+        matches!(acknowledged, Acknowledged::All | Acknowledged::Part)
+    }
+
     /// This ACK shows that the client still takes part. A repeated one that comes right behind the first may
     /// be a copy, too.
     pub fn is_carried_on_by(&self, now: Moment, block: u16) -> bool {

@@ -28,6 +28,9 @@ pub fn ack_packet(block: u16) -> [u8; 4] {
     [first, second, high, low]
 }
 
+/// The whole OACK that answers a probe.
+pub const PROBE_OACK: &[u8] = b"\0\x06x-probe\x001\0";
+
 /// A buffer of this size holds any ERROR packet that [`write_error`] makes.
 pub const ERROR_PACKET_MAX: usize = 64;
 

@@ -13,7 +13,7 @@ pub mod request;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
-pub use header::{DataHeader, ERROR_PACKET_MAX, ack_packet, write_error};
+pub use header::{DataHeader, ERROR_PACKET_MAX, PROBE_OACK, ack_packet, write_error};
 pub use reply::Reply;
 pub use request::{Direction, Mode, Request};
 

@@ -83,7 +83,18 @@ impl<'a> Request<'a> {
     pub fn options(&self) -> Options<'a> {
         Options { rest: self.options }
     }
+
+    /// Somebody asks only whether this server serves (`tftpd --probe`).
+    pub fn is_probe(&self) -> bool {
+        let mut options = self.options();
+        options.any(|(name, _)| name.eq_ignore_ascii_case(PROBE))
+    }
 }
+
+/// An option of our own: the request is a probe, which is answered with an OACK or an ERROR and no more.
+pub const PROBE: &[u8] = b"x-probe";
+/// Its value, here and in the OACK.
+pub const PROBE_VALUE: &[u8] = b"1";
 
 /// Iterates over the options of a request.
 #[derive(Clone, Debug)]

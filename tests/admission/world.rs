@@ -179,7 +179,7 @@ impl Site for Record {
                 self.queue_full.push(peer);
             }
             Event::LargeBlocksLost { peer } => self.lost_reported.push(peer),
-            Event::FarAway { .. } => {}
+            Event::FarAway { .. } | Event::AddressFull { .. } => {}
             Event::Exhausted => {
                 self.deeds.push(Deed::Exhausted);
                 self.exhausted_reported.push(at);

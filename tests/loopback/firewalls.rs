@@ -116,11 +116,20 @@ fn behind_a_router(
     mtu: u16,
     test: impl FnOnce(&Path, &dyn Fn(SocketAddr) -> Client) + Send + 'static,
 ) {
+    let rules =
+        format!("table ip t {{ chain c {{ type filter hook forward priority 0; {rule}; }}; }}");
+    behind_rules(rules, mtu, test);
+}
+
+/// The same with whole tables. The router is 198.51.100.1 for the client.
+pub(crate) fn behind_rules(
+    rules: String,
+    mtu: u16,
+    test: impl FnOnce(&Path, &dyn Fn(SocketAddr) -> Client) + Send + 'static,
+) {
     if !has_program("nft", "--version") {
         return skipped("there is no nft");
     }
-    let rules =
-        format!("table ip t {{ chain c {{ type filter hook forward priority 0; {rule}; }}; }}");
     in_own_network(move || {
         if !lay_cable("here", "near") {
             return;

@@ -10,7 +10,7 @@ use crate::crowd::Crowd;
 use crate::download::Wish;
 use crate::machine::{alone, library, raise_own_file_limit, status};
 use crate::root::Root;
-use crate::server::{PROGRAM, Server, program};
+use crate::server::{Mode, PROGRAM, Server, program};
 
 /// With the defaults of `-n` and `-q`: more machines were heard of than are remembered, and the queue is full of clients that are
 /// kept alive, each with a name as long as can be.
@@ -49,7 +49,11 @@ fn memory_of_a_full_server() {
     let lines = server.log_lines();
     let bound = lines.iter().find_map(|line| line.split_once("at most "));
     let bound = bound.and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
-    let held = bound.unwrap_or(WAITING).min(WAITING);
+    let held = match Mode::wanted() {
+        Mode::OwnPorts | Mode::PortRange => bound.unwrap_or(WAITING).min(WAITING),
+        // The clients here need descriptors.
+        Mode::SinglePort => 5000,
+    };
     let mut crowd = Crowd::new(server.address());
     (0..held).for_each(|_| crowd.add(Wish::octet(&long)));
     crowd.begin(held);

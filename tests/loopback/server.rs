@@ -23,6 +23,35 @@ pub(crate) struct Server {
     addresses: Vec<SocketAddr>,
 }
 
+/// Where transfers take place, if the test does not say: the whole suite can run in each of these modes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mode {
+    OwnPorts,
+    PortRange,
+    SinglePort,
+}
+
+impl Mode {
+    /// As the environment variable `TFTPD_TEST_PORTS` says: nothing, `range` or `single`.
+    pub(crate) fn wanted() -> Self {
+        match std::env::var("TFTPD_TEST_PORTS").as_deref() {
+            Err(_) | Ok("") => Self::OwnPorts,
+            Ok("range") => Self::PortRange,
+            Ok("single") => Self::SinglePort,
+            Ok(other) => panic!("TFTPD_TEST_PORTS={other}"),
+        }
+    }
+
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::OwnPorts => &[],
+            // Below those that the system picks from; servers of several tests may share them.
+            Self::PortRange => &["-R", "20000:29999"],
+            Self::SinglePort => &["--single-port"],
+        }
+    }
+}
+
 /// What the server has written to its standard error so far.
 #[derive(Default)]
 struct Log {
@@ -51,6 +80,10 @@ impl Server {
     pub(crate) fn with(root: &Path, options: &[&str]) -> Self {
         let mut command = program(PROGRAM);
         command.arg("-r").arg(root).args(options);
+        let names_ports = |option: &&str| ["-R", "--single-port"].contains(option);
+        if !options.iter().any(names_ports) {
+            command.args(Mode::wanted().options());
+        }
         let mut listeners = options.iter().filter(|&&option| option == "-a").count();
         if listeners == 0 {
             command.args(["-a", "127.0.0.1:0"]);

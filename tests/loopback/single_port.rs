@@ -1,0 +1,213 @@
+//! All transfers over the port that is listened on. The whole suite runs in this mode as well (see `server::Mode`); here is what is
+//! true of it alone.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::client::{Client, PATIENCE, fetch_bytes};
+use crate::crowd::Crowd;
+use crate::download::Wish;
+use crate::machine::{eventually, is_root, is_stopped, open_files, raise_own_file_limit, skipped};
+use crate::packet;
+use crate::root::{Root, assert_same};
+use crate::server::Server;
+use crate::signals::halfway_at;
+
+fn start(root: &Root, options: &[&str]) -> Server {
+    Server::with(root.path(), &[&["--single-port"], options].concat())
+}
+
+#[test]
+fn every_transfer_comes_from_the_port_that_was_asked() {
+    let root = Root::new();
+    let length = 90_001;
+    let bytes = root.write("file", length);
+    for listen in ["127.0.0.1:0", "[::1]:0", "[::]:0", "0.0.0.0:0"] {
+        let server = start(&root, &["-a", listen]);
+        let port = server.address().port();
+        let hosts: &[&str] = match listen {
+            "[::1]:0" => &["[::1]"],
+            "[::]:0" => &["[::1]", "127.0.0.1", "127.0.0.9"],
+            "0.0.0.0:0" => &["127.0.0.1", "127.0.0.9"],
+            _ => &["127.0.0.1"],
+        };
+        for host in hosts {
+            let to: SocketAddr = format!("{host}:{port}").parse().unwrap();
+            for (blksize, windowsize) in [(512, 1), (1468, 1), (1400, 16), (512, 64), (32_000, 4)] {
+                let wish = Wish::octet("file")
+                    .option("blksize", blksize)
+                    .option("windowsize", windowsize);
+                let mut client = Client::new(to);
+                let download = client.fetch(&wish).unwrap();
+                assert_same(&download.bytes, &bytes);
+                assert_eq!((client.tid(), download.duplicates), (to, 0));
+            }
+            let mut client = Client::new(to);
+            let download = client.fetch(&Wish::netascii("file")).unwrap();
+            assert!(download.bytes.len() >= length);
+            assert_eq!(client.tid(), to);
+        }
+    }
+}
+
+/// More packets than one call sends, for clients that are told apart by their addresses and ports.
+#[test]
+fn a_crowd_with_windows_gets_the_right_bytes() {
+    raise_own_file_limit();
+    let root = Root::new();
+    let names: Vec<String> = (0..100).map(|number| format!("file-{number}")).collect();
+    let files: Vec<Vec<u8>> = (0..100)
+        .map(|number| root.write(&names[number], 60_000 + number))
+        .collect();
+    let server = start(&root, &["-n", "100", "--small-file", "0"]);
+    let mut crowd = Crowd::new(server.address());
+    for (number, name) in names.iter().enumerate() {
+        crowd.add(Wish::octet(name).option("windowsize", 1 + number % 40));
+    }
+    crowd.complete(PATIENCE);
+    for (member, bytes) in crowd.members().iter().zip(&files) {
+        assert_same(&member.download.bytes, bytes);
+    }
+    assert_eq!(crowd.tids().len(), 1);
+}
+
+/// The kernel tells it of the shared socket; the client behind gets the slot at once.
+#[test]
+fn a_client_that_closes_its_port_frees_its_slot() {
+    let (root, bytes) = Root::with_file(60_000);
+    for listen in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
+        let server = start(
+            &root,
+            &["-n", "1", "-t", "600", "-a", listen, "--hold", "never"],
+        );
+        let to = match listen {
+            "[::]:0" => (Ipv4Addr::LOCALHOST, server.address().port()).into(),
+            _ => server.address(),
+        };
+        let (gone, _) = halfway_at(to);
+        let port = gone.port();
+        gone.ack(4);
+        drop(gone);
+        assert_same(&fetch_bytes(to, "file"), &bytes);
+        server.wait_for_log(&[&format!(":{port} \"file\""), "client closed its port"]);
+    }
+}
+
+#[test]
+fn strangers_draw_nothing_and_disturb_nobody() {
+    let (root, bytes) = Root::with_file(60_000);
+    let server = start(&root, &[]);
+    let (mut client, download) = halfway_at(server.address());
+    let mut strangers: Vec<Client> = (0..20).map(|_| Client::new(server.address())).collect();
+    for stranger in &strangers {
+        for datagram in [
+            packet::ack(0),
+            packet::ack(4),
+            packet::error(0, "away"),
+            vec![0, 3, 0, 1, 7],
+        ] {
+            stranger.send_to_server(&datagram);
+        }
+    }
+    assert_same(&client.complete(download).unwrap().bytes, &bytes);
+    for stranger in &mut strangers {
+        stranger.expect_nothing_yet();
+    }
+}
+
+#[test]
+fn those_who_wait_cost_no_descriptor() {
+    let (root, _) = Root::with_file(600_000);
+    let server = start(&root, &["-n", "1", "--hold", "0"]);
+    let (_running, _) = halfway_at(server.address());
+    let before = open_files(server.process());
+    let mut held: Vec<Client> = (0..50).map(|_| Client::new(server.address())).collect();
+    for client in &mut held {
+        client.request(&Wish::octet("file"));
+        client.expect_data(1);
+    }
+    assert_eq!(open_files(server.process()), before);
+}
+
+/// As many as come in while the loop is busy for a moment. Without the right to a large buffer the kernel grants a small one.
+#[test]
+fn five_thousand_acks_in_one_turn() {
+    if !is_root() {
+        return skipped("a large receive buffer needs root");
+    }
+    let (root, bytes) = Root::with_file(60_000);
+    let server = start(&root, &[]);
+    let (mut client, download) = halfway_at(server.address());
+    server.signal(Signal::SIGSTOP);
+    eventually("the stop", PATIENCE, || {
+        is_stopped(server.process()).then_some(())
+    });
+    let stranger = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    for number in 0..5000 {
+        let block = u16::try_from(number).unwrap();
+        stranger
+            .send_to(&packet::ack(block), server.address())
+            .unwrap();
+    }
+    let mut last = Client::new(server.address());
+    last.request(&Wish::octet("missing"));
+    server.signal(Signal::SIGCONT);
+    last.expect_error(1);
+    assert_same(&client.complete(download).unwrap().bytes, &bytes);
+}
+
+/// Running transfers go on; requests that arrive meanwhile are dropped.
+#[test]
+fn running_transfers_finish_at_the_end() {
+    let (root, bytes) = Root::with_file(60_000);
+    let mut server = start(&root, &["--drain", "20"]);
+    let (mut running, download) = halfway_at(server.address());
+    server.signal(Signal::SIGTERM);
+    server.wait_for_log(&["INFO stopping"]);
+    let mut late = Client::new(server.address());
+    late.request(&Wish::octet("file"));
+    late.request(&Wish::octet("missing"));
+    assert_same(&running.complete(download).unwrap().bytes, &bytes);
+    assert_eq!(server.wait(PATIENCE).code(), Some(0));
+    late.expect_nothing_yet();
+}
+
+/// The older transfer of two is carried on by what it waits for.
+#[test]
+fn a_client_that_asks_anew_is_answered_from_the_beginning() {
+    let (root, bytes) = Root::with_file(60_000);
+    let server = start(&root, &[]);
+    for _ in 0..5 {
+        let (mut client, _) = halfway_at(server.address());
+        // What the older transfer sent is read before.
+        while client.receive_within(Duration::from_millis(20)).is_some() {}
+        let download = client.fetch(&Wish::octet("file")).unwrap();
+        assert_same(&download.bytes, &bytes);
+    }
+}
+
+/// Many machines behind one address: the log names the option.
+#[test]
+fn an_address_with_all_its_slots_is_named() {
+    let (root, _) = Root::with_file(60_000);
+    let server = start(&root, &["--per-client", "2"]);
+    let mut clients: Vec<Client> = (0..6).map(|_| Client::new(server.address())).collect();
+    for client in &mut clients {
+        client.request(&Wish::octet("file"));
+    }
+    for client in &mut clients[..2] {
+        client.expect_data(1);
+    }
+    let line = server.wait_for_log(&["127.0.0.1: ", "--per-client are running"]);
+    assert!(line.starts_with("WARN "), "{line}");
+    let mut last = Client::new(server.address());
+    last.request(&Wish::octet("missing"));
+    last.expect_error(1);
+    let log = server.log_lines();
+    let lines = log
+        .iter()
+        .filter(|line| line.contains("--per-client are running"));
+    assert_eq!(lines.count(), 1, "{log:?}");
+}
