@@ -193,7 +193,8 @@ impl Uploads {
             };
             let news = match written {
                 Written::Appended(key, buffer, result) => self.appended(now, key, buffer, result),
-                Written::Finished(key, result) => self.of(key).map(|_| {
+                Written::Finished(key, result) => self.of(key).is_some().then(|| {
+                    self.by_client.remove(&key.0);
                     let result = result.map_err(|error| (refusal(error), error));
                     News::Stored(key.0, result)
                 }),

@@ -57,6 +57,7 @@ pub struct Place {
     pub(super) how: How,
     /// Bytes that fit.
     pub room: u64,
+    rules: WriteRules,
 }
 
 /// How a file comes to its place.
@@ -72,6 +73,12 @@ impl Place {
     /// The file that is there is written to as the bytes come.
     pub fn is_in_place(&self) -> bool {
         self.how == How::InPlace
+    }
+
+    /// Looks whether a file that was made here since may be replaced.
+    pub(super) fn may_replace_now(&self) -> bool {
+        let how = how(&self.directory, &self.name, &self.rules);
+        matches!(how, Ok(How::Renamed { .. }))
     }
 }
 
@@ -89,16 +96,17 @@ impl Look {
         if !entry.is_within {
             return Err(Refusal::NoUploadsHere);
         }
-        let how = how(&entry, rules)?;
         let Entry {
             directory, name, ..
         } = entry;
+        let how = how(&directory, &name, rules)?;
         let room = room(&directory, how)?;
         Ok(Place {
             directory,
             name,
             how,
             room,
+            rules: *rules,
         })
     }
 }
@@ -133,11 +141,8 @@ pub(super) fn directory_beneath(
 }
 
 /// How the file may be written by who we are.
-fn how(entry: &Entry, rules: &WriteRules) -> Result<How, Refusal> {
-    let Entry {
-        directory, name, ..
-    } = entry;
-    let state = match fstatat(directory, &name[..], AtFlags::AT_SYMLINK_NOFOLLOW) {
+fn how(directory: &OwnedFd, name: &[u8], rules: &WriteRules) -> Result<How, Refusal> {
+    let state = match fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Err(Errno::ENOENT) if !rules.creates => return Err(Refusal::NotFound),
         Err(Errno::ENOENT) => {
             may_write(directory, b".", AccessFlags::W_OK | AccessFlags::X_OK)?;
@@ -159,7 +164,7 @@ fn how(entry: &Entry, rules: &WriteRules) -> Result<How, Refusal> {
     }
     may_write(directory, name, AccessFlags::W_OK)?;
     let may_rename = may_write(directory, b".", AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
-        && !is_protected(entry, &state);
+        && !is_protected(directory, name, &state);
     Ok(match may_rename {
         true => How::Renamed {
             mode: Mode::from_bits_truncate(state.st_mode & FILE_MODE),
@@ -171,11 +176,8 @@ fn how(entry: &Entry, rules: &WriteRules) -> Result<How, Refusal> {
 
 /// Nothing can be renamed over the file though its directory is writable: it is another user's in a directory with the
 /// sticky bit, or something is mounted on it.
-fn is_protected(entry: &Entry, state: &FileStat) -> bool {
+fn is_protected(directory: &OwnedFd, name: &[u8], state: &FileStat) -> bool {
     let owner = |state: &FileStat| Uid::from_raw(state.st_uid);
-    let Entry {
-        directory, name, ..
-    } = entry;
     let of_directory = beneath::state_of(directory);
     let is_sticky = of_directory.is_ok_and(|above| {
         above.st_mode & Mode::S_ISVTX.bits() != 0
@@ -184,7 +186,7 @@ fn is_protected(entry: &Entry, state: &FileStat) -> bool {
     is_sticky || is_mounted(directory, name)
 }
 
-fn is_mounted(directory: &Arc<OwnedFd>, name: &[u8]) -> bool {
+fn is_mounted(directory: &OwnedFd, name: &[u8]) -> bool {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let file = openat(directory, name, flags, Mode::empty());
     let state = file.and_then(|file| beneath::known_state(&file));
@@ -193,7 +195,7 @@ fn is_mounted(directory: &Arc<OwnedFd>, name: &[u8]) -> bool {
 }
 
 /// Bytes that fit into the file system.
-fn room(directory: &Arc<OwnedFd>, how: How) -> Result<u64, Refusal> {
+fn room(directory: &OwnedFd, how: How) -> Result<u64, Refusal> {
     let Ok(system) = fstatvfs(directory) else {
         return Ok(u64::MAX);
     };

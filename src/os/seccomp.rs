@@ -189,6 +189,7 @@ const WRITING_CALLS: &[c_long] = &[
     libc::SYS_faccessat2,
     libc::SYS_fsync,
     libc::SYS_getdents64,
+    libc::SYS_geteuid,
     libc::SYS_lseek,
     libc::SYS_sync_file_range,
 ];

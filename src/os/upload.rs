@@ -83,7 +83,15 @@ impl Upload {
         if let How::Renamed { replaces, .. } = self.place.how
             && let Some(temporary) = &self.temporary
         {
-            rename(&self.place.directory, temporary, &self.place.name, replaces)?;
+            let Place {
+                directory, name, ..
+            } = &self.place;
+            match rename(directory, temporary, name, replaces) {
+                Err(Errno::EEXIST) if self.place.may_replace_now() => {
+                    rename(directory, temporary, name, true)?;
+                }
+                result => result?,
+            }
             self.temporary = None;
         }
         Ok(())

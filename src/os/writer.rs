@@ -345,19 +345,32 @@ mod tests {
         }
     }
 
+    /// As one that was there before: not without the right to, and never under --write-once.
     #[test]
-    fn a_file_that_is_made_meanwhile_is_not_replaced() {
-        for replaces in [true, false] {
-            let rules = WriteRules { replaces, ..ALL };
-            let tree = Tree::new(&format!("meanwhile-{replaces}"), rules, &[]);
+    fn a_file_that_is_made_meanwhile() {
+        for (replaces, mode, is_replaced) in [
+            (true, 0o666, true),
+            (true, 0o444, false),
+            (false, 0o666, false),
+        ] {
+            let rules = WriteRules {
+                replaces,
+                public_only: true,
+                ..ALL
+            };
+            let tree = Tree::new(&format!("meanwhile-{replaces}-{mode:o}"), rules, &[]);
             let place = tree.look("new").expect("a place");
             fs::write(tree.path.join("new"), "theirs").expect("a file");
+            let permissions = fs::Permissions::from_mode(mode);
+            fs::set_permissions(tree.path.join("new"), permissions).expect("a mode");
             tree.writer.ask(Task::Begin(KEY, place));
             tree.writer.ask(Task::Finish(KEY));
-            let reply = tree.reply();
-            let exists = Errno::EEXIST;
-            assert!(matches!(reply, Written::Finished(KEY, Err(error)) if error == exists));
-            assert_eq!(tree.read("new").0, "theirs");
+            let Written::Finished(KEY, result) = tree.reply() else {
+                panic!("it was finished");
+            };
+            assert_eq!(result.is_ok(), is_replaced, "{replaces} {mode:o}");
+            let (text, expected) = (tree.read("new").0, if is_replaced { "" } else { "theirs" });
+            assert_eq!(text, expected);
             assert_eq!(tree.names(), ["locked", "new", "old", "sub"]);
         }
     }
