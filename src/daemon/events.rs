@@ -101,6 +101,15 @@ pub(super) enum LogEvent<'a> {
     PollFailed(&'a Error),
     /// A disk failed; the line of the end names the file.
     DiskFailed(Peer, &'a Error),
+    /// The helper waits for a disk.
+    DiskSilent {
+        /// For how long it has done nothing.
+        span: Duration,
+        /// How many jobs it has.
+        waiting: usize,
+    },
+    /// It does no longer, after so long.
+    DiskAnswers(Duration),
     /// A disk failed while an upload was written to it.
     WriteFailed(Peer, &'a Error),
     /// So many unfinished uploads of an earlier process were removed.
@@ -164,6 +173,7 @@ impl LogEvent<'_> {
             | LogEvent::AddressMissing(_)
             | LogEvent::RootUnreadable(_)
             | LogEvent::Rewritten(_)
+            | LogEvent::DiskSilent { .. }
             | LogEvent::Dropped(_)
             | LogEvent::Suppressed(_) => (Level::Warn, Rate::Unlimited),
             LogEvent::ReceiveBuffer { bytes, wanted, .. } if *bytes < 2 * wanted => {
@@ -180,6 +190,7 @@ impl LogEvent<'_> {
             | LogEvent::RootLinkIgnored(_)
             | LogEvent::RootSwapped(..)
             | LogEvent::Confined { .. }
+            | LogEvent::DiskAnswers(_)
             | LogEvent::Swept(_)
             | LogEvent::LameDuck(_)
             | LogEvent::Stopping { .. }
@@ -375,6 +386,9 @@ mod tests {
             PollFailed(error) => "WARN epoll: Input/output error (os error 5)",
             DiskFailed(peer(), error) =>
                 "WARN 192.0.2.7:2070: disk: cannot read a block: Input/output error (os error 5)",
+            DiskSilent { span: Duration::from_secs(2), waiting: 3 } =>
+                "WARN no answer from the disk or file server for 2.000 s: 3 names or pieces of files are waited for",
+            DiskAnswers(Duration::from_secs(7)) => "INFO the disk or file server answers again, after 7.000 s",
             WriteFailed(peer(), error) =>
                 "WARN 192.0.2.7:2070: disk: cannot write an upload: Input/output error (os error 5)",
             Swept(3) => "INFO removed 3 unfinished uploads of an earlier run",

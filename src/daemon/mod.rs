@@ -13,6 +13,7 @@ mod budget;
 mod check;
 mod confine;
 mod connection;
+mod disk;
 mod events;
 mod flush;
 mod io;
@@ -48,6 +49,7 @@ use crate::os::receive::Batch;
 use crate::server::{Io, Limits, Server};
 use crate::transfer::options::BLKSIZE_MAX;
 use crate::wire::{DataHeader, Peer};
+use disk::DiskWatch;
 use events::LogEvent;
 use io::World;
 use log::Log;
@@ -131,6 +133,7 @@ struct Daemon {
     rules: Rules,
     server: Server,
     root: RootWatch,
+    disk: DiskWatch,
     world: World,
     events: Events,
     /// Buffers for requests.
@@ -213,6 +216,7 @@ impl Daemon {
             signals,
             rules: settings.rules.clone(),
             root: RootWatch::new(now, settings),
+            disk: DiskWatch::new(now),
             server,
             world,
             events: Events::new(),
@@ -364,9 +368,12 @@ impl Daemon {
             || (!self.deferred.is_empty() && waits.is_none());
         let tell_at = self.manager.look(now, &self.server);
         let drain_at = self.drain_at.filter(|_| !self.server.is_stopping());
+        let World { helper, log, .. } = &mut self.world;
+        let disk_at = self.disk.look(now, helper.as_ref(), log);
+        let server_at = self.server.next_wakeup();
         let until = match may_go_on {
             true => Some(now),
-            false => Moment::first_of([tell_at, self.server.next_wakeup(), requests_at, drain_at]),
+            false => Moment::first_of([tell_at, disk_at, server_at, requests_at, drain_at]),
         };
         let wait = self.world.poll.wait(&mut self.events, now, until);
         trying("epoll", wait)?;

@@ -119,6 +119,16 @@ impl fmt::Display for Text<'_> {
             LogEvent::DiskFailed(peer, error) => {
                 write!(f, "{peer}: disk: cannot read a block: {error}")
             }
+            LogEvent::DiskSilent { span, waiting } => write!(
+                f,
+                "no answer from the disk or file server for {}: {waiting} names or pieces of files are waited for",
+                Seconds(span)
+            ),
+            LogEvent::DiskAnswers(after) => write!(
+                f,
+                "the disk or file server answers again, after {}",
+                Seconds(after)
+            ),
             LogEvent::WriteFailed(peer, error) => {
                 write!(f, "{peer}: disk: cannot write an upload: {error}")
             }

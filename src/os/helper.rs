@@ -65,6 +65,8 @@ pub struct Helper {
     done: Receiver<Done>,
     /// Jobs that it has and of which the loop has not taken the reply.
     under_way: Cell<usize>,
+    /// Jobs that came before those, since the start.
+    done_so_far: Cell<u64>,
 }
 
 impl Helper {
@@ -120,6 +122,7 @@ impl Helper {
             tasks,
             done,
             under_way: Cell::new(0),
+            done_so_far: Cell::new(0),
         })
     }
 
@@ -141,7 +144,18 @@ impl Helper {
     pub fn next(&self) -> Option<Done> {
         let done = self.done.try_recv().ok()?;
         self.under_way.update(|count| count - 1);
+        self.done_so_far.update(|count| count + 1);
         Some(done)
+    }
+
+    /// How many jobs it has.
+    pub fn under_way(&self) -> usize {
+        self.under_way.get()
+    }
+
+    /// How many jobs it has done, and the replies were taken.
+    pub fn done(&self) -> u64 {
+        self.done_so_far.get()
     }
 }
 

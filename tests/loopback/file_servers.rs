@@ -57,6 +57,33 @@ fn a_request_behind_one_that_waits_is_judged_once() {
     });
 }
 
+/// The operator learns that a file server does not answer, once, and that it does again.
+#[test]
+fn a_file_server_that_does_not_answer_is_in_the_log() {
+    in_own_mounts(|| {
+        let root = Root::new();
+        let near = root.write("near", 5_000);
+        let Some(disk) = mounted(&root, "disk", 5_000) else {
+            return;
+        };
+        let server = Server::start(root.path());
+        let _end = disk.answering_at_the_end();
+        let fetch_near = || assert_same(&fetch_bytes(server.address(), "near"), &near);
+        fetch_near();
+        disk.hang();
+        let mut client = Client::new(server.address());
+        client.request(&Wish::octet("disk/file"));
+        server.wait_for_log(&["WARN no answer from the disk or file server for "]);
+        fetch_near();
+        disk.answer();
+        client.expect_data(1);
+        server.wait_for_log(&["INFO the disk or file server answers again, after "]);
+        let lines = server.log_lines();
+        let told = lines.iter().filter(|line| line.contains("no answer from"));
+        assert_eq!(told.count(), 1);
+    });
+}
+
 /// The same in both modes.
 fn letters(length: usize) -> Vec<u8> {
     let bytes = pattern(length, 1).into_iter();
