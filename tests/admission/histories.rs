@@ -1,8 +1,9 @@
 //! Ten thousand random histories, each compared turn by turn with the `model`.
 //!
 //! A history is made from its seed alone. One that fails prints it; with `TFTPD_SEED` set to it, only
-//! that history is played again, and told step by step.
+//! that history is played again, and told step by step. `TFTPD_SEEDS` says how many are played, if not so many.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use ripple_tftpd::server::Limits;
@@ -11,7 +12,7 @@ use ripple_tftpd::wire::{Peer, Refusal};
 
 use crate::laboratory::choices::{Choices, Seeded};
 use crate::laboratory::outcomes::OUTCOMES;
-use crate::model::{Model, Wish, length_of};
+use crate::model::{Model, Wish};
 use crate::world::{
     Arrival, Lab, ack, behind, client, error, millis, request, request_with, seconds, silent_fifo,
 };
@@ -24,7 +25,9 @@ fn random_histories_agree_with_the_model() {
         return;
     }
     let mut totals = Totals::default();
-    for seed in 0..HISTORIES {
+    let seeds = std::env::var("TFTPD_SEEDS").ok();
+    let histories = seeds.map_or(HISTORIES, |it| it.parse().expect("TFTPD_SEEDS is a number"));
+    for seed in 0..histories {
         totals.add(&History::new(seed, false).play());
     }
     // Histories in which nothing happens would prove nothing.
@@ -33,8 +36,8 @@ fn random_histories_agree_with_the_model() {
         waited,
         outcomes,
     } = totals;
-    assert!(served > 10 * HISTORIES, "only {served} were served");
-    assert!(waited > 5 * HISTORIES, "only {waited} had to wait");
+    assert!(served > 10 * histories, "only {served} were served");
+    assert!(waited > 5 * histories, "only {waited} had to wait");
     // Nobody here is crowded out: there are too few strangers.
     let here = OUTCOMES.into_iter().filter(|&it| it != Outcome::CrowdedOut);
     for outcome in here {
@@ -90,10 +93,12 @@ impl History {
             ..silent_fifo()
         };
         let mut lab = Lab::new(limits);
-        for file in FILES {
-            if let Some(length) = length_of(file) {
-                lab.world.add_file(file, length);
-            }
+        let mut lengths = HashMap::new();
+        for file in FILES.into_iter().filter(|&file| file != NOTHING) {
+            let any = random.within(0, LENGTH_MAX);
+            let length = random.pick(&[0, 1, 511, 512, 513, 1023, 1024, 1025, any, any, any]);
+            lengths.insert(file, length);
+            lab.world.add_file(file, length);
         }
         let mut peers: Vec<Peer> = (1..=5).map(client).collect();
         peers.extend((4001..=4004).map(|port| behind(9, port)));
@@ -101,7 +106,7 @@ impl History {
             seed,
             random,
             lab,
-            model: Model::new(limits),
+            model: Model::new(limits, lengths),
             peers,
             is_told,
         }
@@ -300,8 +305,7 @@ impl History {
         self.lab.deliver(&arrival);
         let deeds = self.take_deeds();
         let (now, world) = (self.lab.world.now, &self.lab.world);
-        let pending = self.lab.server.pending();
-        self.model.on_end(now, world, peer, outcome, pending, deeds);
+        self.model.on_end(now, world, peer, outcome, deeds);
     }
 
     fn someone_is_refused(&mut self) {
@@ -376,8 +380,14 @@ impl History {
 
 const HISTORIES: u64 = 10_000;
 
-/// What clients ask for; the last is not there.
-const FILES: [&str; 5] = ["empty", "small", "even", "medium", "nothing"];
+/// What clients ask for, each of a length of its own in each history.
+const FILES: [&str; 5] = ["kernel", "initrd", "menu", "script", NOTHING];
+
+/// It is not there.
+const NOTHING: &str = "nothing";
+
+/// Bytes of a file at most.
+const LENGTH_MAX: u64 = 5000;
 
 /// Blocks of the longest of them, and some to spare.
 const FILE_BLOCKS_MAX: u32 = 12;

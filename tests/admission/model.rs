@@ -63,6 +63,8 @@ pub(crate) struct Served {
     is_called_for: bool,
     /// Another transfer answers its client: this one has no slot, and its peer is told as [`older`].
     is_overtaken: bool,
+    /// Bytes of its file.
+    length: u64,
     /// As its OACK says: which hosts lose large blocks is not judged here.
     blksize: u16,
 }
@@ -80,6 +82,8 @@ struct AskedAgain {
 #[derive(Debug)]
 pub(crate) struct Model {
     limits: Limits,
+    /// Bytes of the files there are.
+    lengths: HashMap<&'static str, u64>,
     /// In the order in which they will be served.
     pub(crate) waiting: Vec<Waiter>,
     pub(crate) served: Vec<Served>,
@@ -114,8 +118,7 @@ impl Served {
 
     /// The block that ends its file.
     pub(crate) fn last(&self) -> u64 {
-        let length = length_of(self.wish.file).expect("only files that exist are served");
-        length / u64::from(self.blksize) + 1
+        self.length / u64::from(self.blksize) + 1
     }
 
     /// How often its first packet is sent, and for how long an answer to it is awaited.
@@ -157,21 +160,11 @@ impl Served {
     }
 }
 
-/// Bytes of the files there are.
-pub(crate) fn length_of(file: &str) -> Option<u64> {
-    match file {
-        "empty" => Some(0),
-        "small" => Some(100),
-        "even" => Some(1024),
-        "medium" => Some(4000),
-        _ => None,
-    }
-}
-
 impl Model {
-    pub(crate) fn new(limits: Limits) -> Model {
+    pub(crate) fn new(limits: Limits, lengths: HashMap<&'static str, u64>) -> Model {
         Model {
             limits,
+            lengths,
             waiting: Vec::new(),
             served: Vec::new(),
             paused_until: None,
@@ -242,7 +235,12 @@ impl Model {
         if served.owes_only_its_last_ack() {
             let on_its_way = now.since(served.sent_at?);
             let ends = !deeds.0.is_empty();
-            assert!(ends || on_its_way < ANSWER_MAX, "not answered: {served:?}");
+            // The server may have heard that it asked, and not have been woken since.
+            let has_asked = served.asked_again.is_some();
+            assert!(
+                ends || has_asked || on_its_way < ANSWER_MAX,
+                "not answered: {served:?}"
+            );
             assert!(
                 !ends || ANSWER_MIN <= on_its_way,
                 "its ACK may come: {served:?}"
@@ -284,7 +282,7 @@ impl Model {
         if world.exhausted {
             deeds.expect(Deed::Exhausted);
             self.paused_until = Some(now + millis(100));
-        } else if length_of(wish.file).is_none() {
+        } else if !self.lengths.contains_key(wish.file) {
             return deeds.expect(Deed::Refused(peer, Refusal::NotFound));
         }
         let place = self.join(now, peer, wish, boot_began, deeds);
@@ -297,9 +295,12 @@ impl Model {
             }
             deeds.expect(Deed::Opened(peer));
             self.serve(now, peer, wish, waited);
+            deeds.expect(Deed::Taken(peer, 0));
         } else if self.waiting.len() > self.limits.max_pending {
             deeds.expect(Deed::QueueFull(peer));
             self.waiting.remove(place);
+        } else {
+            deeds.expect(Deed::Taken(peer, self.waiting.len()));
         }
     }
 
@@ -440,7 +441,6 @@ impl Model {
         world: &World,
         peer: Peer,
         outcome: Outcome,
-        pending: usize,
         deeds: Vec<Deed>,
     ) {
         let mut deeds = Deeds(deeds.into());
@@ -463,24 +463,23 @@ impl Model {
         self.forget_served(peer);
         self.older_goes_on(peer);
         let is_error = matches!(outcome, Outcome::Cancelled | Outcome::ClientError(_));
-        if let Some(asked) = served.asked_again.filter(|_| is_error)
-            // Whoever joins the queue does so without a deed.
-            && (!asked.may_be_over || !deeds.0.is_empty() || self.waiting.len() < pending)
-        {
-            self.begin_unless_stopping(now, world, peer, served.wish, &mut deeds);
+        if let Some(asked) = served.asked_again.filter(|_| is_error) {
+            self.begin_anew(now, world, (peer, served.wish), asked, &mut deeds);
         }
         deeds.none_left();
     }
 
-    fn begin_unless_stopping(
+    /// The transfer of a client that asked again is over: its request is a new one, unless an ACK may have shown that it
+    /// was a copy; then what the server does tells.
+    fn begin_anew(
         &mut self,
         now: Moment,
         world: &World,
-        peer: Peer,
-        wish: Wish,
+        (peer, wish): (Peer, Wish),
+        asked: AskedAgain,
         deeds: &mut Deeds,
     ) {
-        if self.stop_at.is_none() {
+        if self.stop_at.is_none() && (!asked.may_be_over || deeds.have_new(peer)) {
             self.begin(now, world, peer, wish, deeds);
         }
     }
@@ -540,14 +539,14 @@ impl Model {
                 Deed::Refused(peer, refusal) => {
                     let first = self.first_to_be_admitted(now);
                     assert_eq!(peer, first.peer);
-                    assert_eq!(length_of(first.wish.file), None);
+                    assert_eq!(self.lengths.get(first.wish.file), None);
                     refused = Some((peer, refusal));
                 }
                 Deed::Ended(peer, outcome, waited) => {
-                    let again = self.wish_to_begin_again(now, peer, outcome);
+                    let again = self.may_begin_anew(now, peer, outcome);
                     self.judge_end(now, world, peer, outcome, waited, refused.take());
-                    if let Some(wish) = again {
-                        self.begin_unless_stopping(now, world, peer, wish, &mut deeds);
+                    if let Some((wish, asked)) = again {
+                        self.begin_anew(now, world, (peer, wish), asked, &mut deeds);
                     }
                 }
                 Deed::Sent(peer, packet) => {
@@ -560,7 +559,7 @@ impl Model {
                     }
                     self.judge_packet(now, peer, packet);
                 }
-                Deed::QueueFull(_) => panic!("nothing arrived: {deed:?}"),
+                Deed::Taken(..) | Deed::QueueFull(_) => panic!("nothing arrived: {deed:?}"),
             }
         }
         assert_eq!(refused, None, "a refused request goes on");
@@ -580,7 +579,12 @@ impl Model {
     }
 
     /// What a client that asked again gets by a request of its own, where its transfer ends for that.
-    fn wish_to_begin_again(&self, now: Moment, peer: Peer, outcome: Outcome) -> Option<Wish> {
+    fn may_begin_anew(
+        &self,
+        now: Moment,
+        peer: Peer,
+        outcome: Outcome,
+    ) -> Option<(Wish, AskedAgain)> {
         let served = self.served.iter().find(|one| one.peer == peer)?;
         let asked = served.asked_again?;
         let is_due = match outcome {
@@ -592,7 +596,7 @@ impl Model {
             }
             _ => false,
         };
-        is_due.then_some(served.wish)
+        is_due.then_some((served.wish, asked))
     }
 
     fn first_to_be_admitted(&self, now: Moment) -> Waiter {
@@ -715,6 +719,7 @@ impl Model {
             asked_again: None,
             is_called_for: false,
             is_overtaken: false,
+            length: self.lengths[wish.file],
             blksize: wish.blksize.map_or(512, |it| it.parse().expect("a number")),
         });
     }
@@ -779,6 +784,17 @@ impl Deeds {
             Some(Deed::Ended(peer, outcome, waited)) => (peer, outcome, waited),
             other => panic!("expected an end, found {other:?}"),
         }
+    }
+
+    /// What follows shows that a request of `peer` is new.
+    fn have_new(&self, peer: Peer) -> bool {
+        self.0.iter().any(|deed| match deed {
+            Deed::Taken(other, _)
+            | Deed::Refused(other, _)
+            | Deed::QueueFull(other)
+            | Deed::Ended(other, Outcome::Unreachable, _) => *other == peer,
+            Deed::Opened(_) | Deed::Sent(..) | Deed::Ended(..) | Deed::Exhausted => false,
+        })
     }
 
     #[track_caller]

@@ -44,6 +44,8 @@ pub(crate) struct Ended {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Deed {
     Opened(Peer),
+    /// A new request, and how many wait since then; 0 if it is served.
+    Taken(Peer, usize),
     Sent(Peer, Packet),
     Refused(Peer, Refusal),
     /// With the outcome and the time spent waiting.
@@ -172,7 +174,8 @@ impl Site for Record {
                 });
             }
             Event::Refused { .. } => self.refusals_reported += 1,
-            Event::Taken { .. } | Event::Nonsense { .. } => {}
+            Event::Taken { peer, waiting, .. } => self.deeds.push(Deed::Taken(peer, waiting)),
+            Event::Nonsense { .. } => {}
             Event::Unanswered { peer, refusal, .. } => self.unanswered.push((peer, refusal)),
             Event::QueueFull { peer } => {
                 self.deeds.push(Deed::QueueFull(peer));
