@@ -51,7 +51,7 @@ fn a_machine_halfway_through_its_boot_goes_before_one_that_has_just_come() {
     assert_eq!(order_of_those_who_wait(&mut lab), expected);
 }
 
-/// Seen at a site behind one NAT address with a raised `--per-client`: whoever was switched on later went before an
+/// Seen at a site behind one NAT address with a raised `--per-client`: machines that were switched on later went before an
 /// outsider, without end.
 #[test]
 fn machines_behind_one_address_do_not_share_the_age_of_a_boot() {
@@ -284,19 +284,19 @@ fn a_machine_that_asked_in_vain_until_a_moment_ago_has_made_no_pause() {
 
 #[test]
 fn the_boots_of_those_who_wait_are_remembered_whatever_crowd_passes_by() {
-    const CROWD: u32 = 70_000;
+    const CLIENTS: u32 = 70_000;
     let mut lab = lab_with(silent(1));
     fill(&mut lab);
     lab.ask(behind(1, 1001), "kernel");
     lab.pass(seconds(1));
     lab.ask(client(2), "kernel");
-    for chunk in 0..CROWD / 1000 {
+    for chunk in 0..CLIENTS / 1000 {
         let misses: Vec<_> = (0..1000)
             .map(|number| request(machine(chunk * 1000 + number), "nothing"))
             .collect();
         lab.turn(&misses);
     }
-    assert_eq!(lab.world.refusals.len(), CROWD as usize);
+    assert_eq!(lab.world.refusals.len(), CLIENTS as usize);
     lab.settle(&[error(client(9), 0)]);
     assert!(lab.world.client_of(behind(1, 1001)).is_some());
     let next = request(behind(1, 1002), "large");

@@ -1,4 +1,4 @@
-//! Files of which nothing can be told yet, since a disk is slow or somebody else has them for a moment: no ERROR ever, and
+//! Files of which nothing can be told yet, since a disk is slow or another program has them for a moment: no ERROR ever, and
 //! nobody else waits for them.
 
 use ripple_tftpd::server::Limits;
@@ -54,7 +54,7 @@ fn whose_file_is_busy_stands_aside_for_those_behind_and_is_next_when_it_was_foun
     assert_eq!(lab.world.ended.len(), 1);
     let waiting = lab.world.asked_busy.clone();
     assert_eq!(waiting.len(), 1, "it is asked for once: {waiting:?}");
-    // Found, but the slot is somebody else's by now: it has its old place.
+    // Found, but the slot is another client's by now: it has its old place.
     lab.world.busy.clear();
     lab.server.on_found(lab.world.now, waiting[0]);
     lab.settle(&[]);
@@ -81,7 +81,7 @@ fn a_busy_file_of_which_nothing_is_heard_is_asked_for_every_second() {
 
 /// It was to be held: with what was found it is answered at once, not a second later.
 #[test]
-fn whoever_is_to_be_held_is_answered_as_soon_as_its_file_was_found() {
+fn a_client_that_is_to_be_held_is_answered_as_soon_as_its_file_was_found() {
     let mut lab = lab(1);
     lab.world.busy.clear();
     lab.ask(client(1), "warm");

@@ -128,7 +128,7 @@ fn a_complaint_of_a_stray_block_ends_no_transfer_that_is_under_way() {
     }
 }
 
-/// It does not hold the slot of somebody who complains and does nothing else.
+/// It does not hold the slot of a client that complains and does nothing else.
 #[test]
 fn who_only_complains_is_given_up() {
     let mut lab = lab_with_patience(seconds(5));

@@ -63,7 +63,7 @@ impl Answering {
         }
     }
 
-    /// Lets time pass. Whoever has no round trip is silent.
+    /// Lets time pass. A client without a round trip is silent.
     pub(crate) fn live(
         &mut self,
         lab: &mut Lab,
@@ -169,7 +169,7 @@ fn gaps(sendings: &[(u64, Moment)]) -> Vec<Duration> {
 }
 
 #[test]
-fn whoever_waits_is_answered_after_the_time_set_and_not_before() {
+fn a_client_that_waits_is_answered_after_the_time_set_and_not_before() {
     for hold in [millis(0), millis(500), seconds(2), seconds(4)] {
         let limits = Limits {
             hold: Some(hold),
@@ -692,7 +692,7 @@ fn want_of_descriptors_puts_holding_off_and_loses_nobody() {
     assert_eq!(lab.world.ended, []);
 }
 
-/// One who waits for descriptors to be held must not keep a slot from somebody who has his.
+/// One who waits for descriptors to be held must not keep a slot from one that has its own.
 #[test]
 fn while_descriptors_are_lacking_those_who_are_held_still_get_slots() {
     let (mut lab, mut answering) = lab_with_one_slow(slots(1));

@@ -38,7 +38,7 @@ fn random_histories_agree_with_the_model() {
     } = totals;
     assert!(served > 10 * histories, "only {served} were served");
     assert!(waited > 5 * histories, "only {waited} had to wait");
-    // Nobody here is crowded out: there are too few strangers.
+    // Nobody here is evicted from a full queue: there are too few unvalidated clients.
     let here = OUTCOMES.into_iter().filter(|&it| it != Outcome::CrowdedOut);
     for outcome in here {
         let times = outcomes.iter().filter(|&&other| other == outcome).count();
@@ -209,15 +209,15 @@ impl History {
 
     fn arrive(&mut self) {
         match self.random.within(0, 20) {
-            0..8 => self.someone_asks(),
-            8..16 => self.someone_acknowledges(),
-            16 => self.someone_ends(),
-            17 => self.someone_is_refused(),
-            _ => self.someone_fetches_on(),
+            0..8 => self.a_client_asks(),
+            8..16 => self.a_client_acknowledges(),
+            16 => self.a_client_ends(),
+            17 => self.a_client_is_refused(),
+            _ => self.a_client_fetches_on(),
         }
     }
 
-    fn someone_asks(&mut self) {
+    fn a_client_asks(&mut self) {
         let peer = self.random.pick(&self.peers);
         let known_wish = self.wish_of(peer).filter(|_| !self.random.one_in(4));
         let wish = known_wish.unwrap_or(Wish {
@@ -251,7 +251,7 @@ impl History {
     }
 
     /// An ACK, right or wrong, of one who is served.
-    fn someone_acknowledges(&mut self) {
+    fn a_client_acknowledges(&mut self) {
         let Some((peer, block)) = self.one_who_is_served() else {
             return;
         };
@@ -272,7 +272,7 @@ impl History {
     }
 
     /// Some blocks without a hitch.
-    fn someone_fetches_on(&mut self) {
+    fn a_client_fetches_on(&mut self) {
         let Some((peer, _)) = self.one_who_is_served() else {
             return;
         };
@@ -291,7 +291,7 @@ impl History {
         }
     }
 
-    fn someone_ends(&mut self) {
+    fn a_client_ends(&mut self) {
         let Some((peer, _)) = self.one_who_is_served() else {
             return;
         };
@@ -308,7 +308,7 @@ impl History {
         self.model.on_end(now, world, peer, outcome, deeds);
     }
 
-    fn someone_is_refused(&mut self) {
+    fn a_client_is_refused(&mut self) {
         // From a peer that never asks for anything else.
         let peer = client(77);
         self.tell(&"a request out of the root");

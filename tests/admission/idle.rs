@@ -1,4 +1,4 @@
-//! A slot that nobody uses: whoever makes no progress loses it to those who wait, and to nobody else.
+//! A slot that nobody uses: a client that makes no progress loses it to those who wait, and to nobody else.
 
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ fn a_slot_lies_idle_after_a_few_round_trips_and_goes_to_who_waits() {
 }
 
 #[test]
-fn whoever_does_not_answer_the_first_packet_has_a_slot_for_a_second() {
+fn a_client_that_does_not_answer_the_first_packet_has_a_slot_for_a_second() {
     let limits = Limits {
         hold: None,
         ..slots(1)
@@ -316,7 +316,7 @@ fn only_as_many_idle_slots_are_taken_back_as_are_wanted() {
     assert_eq!((lab.server.running(), lab.server.held()), (4, 2));
 }
 
-/// A kernel cannot have a slot that is kept for small files, so whoever loses one to it has it back at once.
+/// A kernel cannot have a slot that is kept for small files, so the client that loses one to it has it back at once.
 #[test]
 fn a_small_file_has_its_slot_again_with_its_next_ack_though_kernels_wait() {
     let mut lab = lab_with(slots(2));

@@ -55,7 +55,7 @@ fn a_client_far_away_lends_its_slot_and_goes_on_as_fast_as_before() {
 
 /// A second transfer at full speed is what a slot is for.
 #[test]
-fn whoever_lent_its_slot_and_is_quick_afterwards_stands_in_line() {
+fn a_client_that_lent_its_slot_and_is_quick_afterwards_stands_in_line() {
     let (mut lab, mut answering) = far_and_near(millis(200));
     let far = |peer| Some(millis(if peer == client(1) { 200 } else { 1 }));
     answering.live(&mut lab, seconds(3), far);
@@ -70,7 +70,7 @@ fn whoever_lent_its_slot_and_is_quick_afterwards_stands_in_line() {
 }
 
 #[test]
-fn whoever_lent_its_slot_and_falls_silent_is_held_and_given_up_as_any_other() {
+fn a_client_that_lent_its_slot_and_falls_silent_is_held_and_given_up_as_any_other() {
     let (mut lab, mut answering) = far_and_near(millis(200));
     let far = |peer| Some(millis(if peer == client(1) { 200 } else { 1 }));
     answering.live(&mut lab, seconds(3), far);

@@ -372,7 +372,7 @@ impl Model {
         }
     }
 
-    /// A request that is refused whoever sends it.
+    /// A request that is refused to every client.
     pub(crate) fn on_fault(&mut self, peer: Peer, refusal: Refusal, deeds: Vec<Deed>) {
         let mut deeds = Deeds(deeds.into());
         if self.stop_at.is_none() {
@@ -525,7 +525,7 @@ impl Model {
                 }
                 Deed::Opened(peer) => {
                     let first = self.first_to_be_admitted(now);
-                    assert_eq!(peer, first.peer, "somebody was overtaken");
+                    assert_eq!(peer, first.peer, "a client was overtaken");
                     assert!(!world.exhausted && !world.unreachable.contains(&peer));
                     self.waiting.remove(0);
                     let waited = now.since(first.arrived_at);
@@ -602,7 +602,7 @@ impl Model {
     fn first_to_be_admitted(&self, now: Moment) -> Waiter {
         assert!(self.may_admit(now), "no slot is free");
         let first = self.waiting.first().copied();
-        first.expect("somebody waits")
+        first.expect("a client waits")
     }
 
     fn judge_end(

@@ -389,7 +389,7 @@ fn past_its_bound_the_queue_drops_in_silence_and_lets_in_a_later_repeat() {
     assert_eq!(lab.world.refusals, []);
     assert_eq!(lab.world.packets_to(client(5)), []);
 
-    // Repeats of those inside are heard; the room that comes free goes to whoever asks next.
+    // Repeats of those inside are heard; the room that comes free goes to the client that asks next.
     lab.ask(client(3), "large");
     assert_eq!(lab.server.stats().queue_full, 2);
     lab.settle(&[error(client(1), 0)]);

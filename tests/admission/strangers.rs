@@ -48,7 +48,7 @@ fn one_address_runs_so_many_and_the_others_of_it_hold_nobody_up() {
 }
 
 #[test]
-fn whoever_is_passed_over_goes_on_where_it_stood() {
+fn a_client_that_is_passed_over_goes_on_where_it_stood() {
     let mut lab = Lab::new(per_client(2, 1));
     lab.ask(behind(1, 1), "large");
     lab.ask(client(9), "large");
@@ -355,7 +355,7 @@ fn strangers_never_have_all_slots_whatever_they_ask_for() {
             assert_eq!(lab.world.packets_to(peer), [Packet::Data(1)]);
         }
         assert_eq!((lab.server.running(), lab.server.pending()), (32, 80));
-        // Whoever answers is no stranger any longer, and makes room for one.
+        // A client that answers is validated, and makes room for one.
         lab.settle(&[error(
             Peer {
                 port: 2,
@@ -430,14 +430,14 @@ fn a_full_queue_has_room_for_a_network_that_does_not_crowd_it() {
         (100, 80)
     );
     assert_eq!(lab.server.stats().queue_full, 80 + 30);
-    // Whoever has answered before goes before strangers, whatever its network.
+    // A client that has answered before goes before unvalidated ones, whatever its network.
     lab.ask(behind(1, 9), "small");
     assert_eq!(lab.server.pending(), 100);
     assert_eq!(lab.server.stats().queue_full, 80 + 31);
 }
 
 /// Fifty machines that fetch 100 kB each with a round trip of 1 ms, beside strangers who ask so often in
-/// a second for `file`: when the last of them is done. Whoever hears nothing asks again every two seconds.
+/// a second for `file`: when the last of them is done. A client that hears nothing asks again every two seconds.
 fn done_after(
     limits: Limits,
     forged_per_second: u64,

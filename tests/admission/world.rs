@@ -160,7 +160,7 @@ impl Site for Record {
     fn report(&mut self, at: Moment, event: Event<'_>) {
         match event {
             Event::Ended(report) => {
-                // Whoever had a socket was closed just before.
+                // If it had a socket, that was closed just before.
                 let told = self.closed.take().unwrap_or(report.peer);
                 let deed = Deed::Ended(told, report.outcome, report.pending);
                 self.deeds.push(deed);

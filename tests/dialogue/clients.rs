@@ -129,7 +129,7 @@ fn a_port_closed_after_everything_was_sent_is_a_success() {
 
 /// "The last ACK is waited for with short patience (3 sendings, no slot)."
 #[test]
-fn whoever_was_sent_everything_needs_no_slot() {
+fn a_client_that_was_sent_everything_needs_no_slot() {
     let mut desk = Desk::new(1);
     desk.at(0.0)
         .asks(PORT, CONFIG, "blksize 1024")

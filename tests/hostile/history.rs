@@ -130,7 +130,7 @@ impl<C: Choices> History<C> {
                         0,
                         "something stays open for ever"
                     );
-                    assert_eq!(self.lab.server.pending(), 0, "somebody waits for ever");
+                    assert_eq!(self.lab.server.pending(), 0, "a client waits for ever");
                     return;
                 }
             }

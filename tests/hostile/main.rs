@@ -1,4 +1,4 @@
-//! The whole server against whoever means it ill: random histories of broken datagrams, forged replies,
+//! The whole server against an attacker: random histories of broken datagrams, forged replies,
 //! ports used again, jumps in time and failures of everything that the server asks for. Nothing may
 //! panic, no book may be wrong, and nothing may stay behind. No socket, no clock, no file.
 //!

@@ -40,7 +40,7 @@ fn who_opens_a_file_again_boots_in_a_crowd() {
     let world = |seed| World {
         slots: 4,
         uplink: FAST_ETHERNET,
-        ..World::new("opened again in a crowd", seed).with_each(&OPENS_AGAIN, 20, 100)
+        ..World::new("opened again by many", seed).with_each(&OPENS_AGAIN, 20, 100)
     };
     judge(world, |results| {
         results.all_booted();

@@ -97,7 +97,7 @@ fn machines_900_ms_away_keep_nothing_from_those_next_door() {
 
 /// Four times as many as there are slots: they may be an attacker's, with a round trip as it likes.
 #[test]
-fn a_crowd_far_away_does_not_halve_what_those_next_door_get() {
+fn many_machines_far_away_do_not_halve_what_those_next_door_get() {
     for millis in [12, 20, 50, 200, 900, 3000] {
         let round_trip = Duration::from_millis(millis);
         for seed in few_seeds() {

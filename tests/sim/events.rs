@@ -9,7 +9,7 @@ use ripple_tftpd::moment::Moment;
 /// Something that will happen. Machines and hosts (addresses) are numbers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Event {
-    /// Somebody presses the button.
+    /// A machine gets power.
     SwitchOn(u32),
     /// A machine may have something to do.
     Deadline(u32),

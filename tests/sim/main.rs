@@ -127,8 +127,8 @@ fn all_boot(results: &Results) {
     results.all_booted();
 }
 
-/// A crowd for which there are too few slots, but which is done within the patience of all.
-fn small_crowd(name: &'static str, seed: u64) -> World {
+/// More machines than there are slots, but all done within the patience of each.
+fn small_storm(name: &'static str, seed: u64) -> World {
     World {
         slots: 8,
         arrival: Arrival::Within(Duration::from_millis(300)),
@@ -168,7 +168,7 @@ fn equal_seeds_give_equal_runs_and_others_do_not() {
             ..Path::CLEAN
         },
         reboots: Chance::per_mille(200),
-        ..small_crowd("equal seeds", seed)
+        ..small_storm("equal seeds", seed)
     };
     for seed in seeds() {
         let first = run_ours(&world(seed));
@@ -194,7 +194,7 @@ fn a_lost_packet_ends_no_boot() {
             loss: Chance::per_mille(10),
             ..Path::CLEAN
         },
-        ..small_crowd("loss", seed)
+        ..small_storm("loss", seed)
     };
     judge(world, all_boot);
 }
@@ -206,7 +206,7 @@ fn a_packet_that_comes_twice_ends_no_boot() {
             duplicate: Chance::per_mille(50),
             ..Path::CLEAN
         },
-        ..small_crowd("duplicates", seed)
+        ..small_storm("duplicates", seed)
     };
     judge(world, |results| {
         results.all_booted();
@@ -224,7 +224,7 @@ fn packets_out_of_order_end_no_boot() {
             reorder_by: Duration::from_millis(5),
             ..Path::CLEAN
         },
-        ..small_crowd("out of order", seed)
+        ..small_storm("out of order", seed)
     };
     judge(world, all_boot);
 }
@@ -267,7 +267,7 @@ fn a_small_buffer_drops_packets_and_ends_no_boot() {
             buffer: 32 << 10,
         },
         arrival: Arrival::Within(Duration::from_secs(2)),
-        ..small_crowd("small buffer", seed)
+        ..small_storm("small buffer", seed)
     };
     judge(world, all_boot);
 }
@@ -340,7 +340,7 @@ fn receive_ring(packets: u64, seed: u64) -> World {
             rate: 100_000_000,
             buffer: packets * wire_bytes(4 + 1468),
         },
-        ..small_crowd("receive ring", seed).with_each(&[Kind::WindowsBootmgr], 4, 30)
+        ..small_storm("receive ring", seed).with_each(&[Kind::WindowsBootmgr], 4, 30)
     }
 }
 
@@ -374,7 +374,7 @@ fn slow_machines_do_not_hold_up_the_others() {
             rate: 10_000_000,
             buffer: 32 << 10,
         },
-        ..small_crowd("slow links", seed)
+        ..small_storm("slow links", seed)
     };
     judge(world, all_boot);
 }
@@ -384,7 +384,7 @@ fn a_machine_that_is_switched_off_and_on_boots() {
     let world = |seed| World {
         reboots: Chance::per_mille(300),
         slots: 32,
-        ..small_crowd("power cuts", seed)
+        ..small_storm("power cuts", seed)
     };
     judge(world, |results| {
         results.all_booted();
@@ -397,7 +397,7 @@ fn machines_that_vanish_do_not_harm_the_others() {
     let world = |seed| World {
         vanishes: Chance::per_mille(300),
         slots: 32,
-        ..small_crowd("vanishing", seed)
+        ..small_storm("vanishing", seed)
     };
     judge(world, |results| {
         results.all_booted();
@@ -409,7 +409,7 @@ fn machines_that_vanish_do_not_harm_the_others() {
 fn machines_behind_one_address_all_boot() {
     let world = |seed| World {
         behind_one_address: 8,
-        ..small_crowd("one address", seed)
+        ..small_storm("one address", seed)
     };
     judge(world, all_boot);
 }
@@ -443,7 +443,7 @@ fn everything_bad_at_once_ends_no_boot_for_good() {
         tries_again: true,
         uplink: FAST_ETHERNET,
         arrival: Arrival::Staggered(Duration::from_millis(40)),
-        ..small_crowd("everything", seed)
+        ..small_storm("everything", seed)
     };
     judge(world, all_boot);
 }

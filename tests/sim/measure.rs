@@ -190,7 +190,7 @@ impl Results {
     /// Everybody whose power was not cut for good has booted.
     ///
     /// # Panics
-    /// Where somebody has not.
+    /// Where a machine has not.
     pub(crate) fn all_booted(&self) {
         self.all_booted_but(&[]);
     }
@@ -198,7 +198,7 @@ impl Results {
     /// Everybody has booted, or is of one of these kinds.
     ///
     /// # Panics
-    /// Where somebody else has not.
+    /// Where a machine of another kind has not.
     pub(crate) fn all_booted_but(&self, excepted: &[Kind]) {
         let excused: usize = excepted.iter().map(|&kind| self.lost_of(kind)).sum();
         assert!(

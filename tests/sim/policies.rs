@@ -423,7 +423,7 @@ impl ServerUnderTest for Other {
         assert!(self.running.len() <= self.policy.cap, "more run than may");
         assert!(
             self.waiting.is_empty() || self.is_full(),
-            "a place is free and somebody waits"
+            "a place is free and a client waits"
         );
     }
 

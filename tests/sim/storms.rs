@@ -11,7 +11,7 @@ use crate::measure::Results;
 use crate::random::Chance;
 use crate::world::{Arrival, FAST_ETHERNET, GIGABIT, TEN_GIGABIT, World};
 use crate::{
-    few_seeds, is_full, judge, judge_all, kinds_that_bear_loss, run_ours, seeds, small_crowd,
+    few_seeds, is_full, judge, judge_all, kinds_that_bear_loss, run_ours, seeds, small_storm,
 };
 
 /// It allows 30 s for a whole file, waiting included.
@@ -95,7 +95,7 @@ fn machines_that_are_switched_off_and_on_do_not_keep_their_slots() {
     let world = |seed| World {
         reboots: Chance::per_mille(300),
         slots: 3,
-        ..small_crowd("power cuts, few slots", seed)
+        ..small_storm("power cuts, few slots", seed)
     };
     judge(world, Results::all_booted);
 }
@@ -105,7 +105,7 @@ fn machines_that_vanish_do_not_keep_their_slots() {
     let world = |seed| World {
         vanishes: Chance::per_mille(300),
         slots: 3,
-        ..small_crowd("vanishing, few slots", seed)
+        ..small_storm("vanishing, few slots", seed)
     };
     judge(world, Results::all_booted);
 }
