@@ -33,6 +33,9 @@ impl Daemon {
         if !must_wait {
             self.receive_deferred(now);
         }
+        if self.unread_listeners.is_empty() {
+            return;
+        }
         let mut listeners = mem::take(&mut self.unread_listeners);
         let mut requests = mem::take(&mut self.requests);
         listeners.retain(|&number| self.read_listener(now, &mut requests, number, must_wait));
