@@ -53,7 +53,7 @@ const BUDGETS: &[(&[&str], usize)] = &[
     // 2,700 are wanted; and uploads.
     (&["server"], 4_135),
     // 1,300, what both directions share in a file of its own, and the receiving half.
-    (&["transfer"], 1_720),
+    (&["transfer"], 2_000),
     // 2,900, the walk of --check, the helper thread with what lets the loop never wait for a disk nor ask a server of
     // files, the ways of starting: sockets that are handed over, the background, syslog, sd_notify; and what names need
     // of the system: letter case, several roots, neighbours, files that are read again. Uploads: where they may go, the

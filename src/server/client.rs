@@ -279,8 +279,7 @@ impl Client {
         // again must not get more than its share.
         let must_wait = self.trickle_at().is_some_and(|at| now < at)
             && transfer.is_answered()
-            && transfer.timing().timeouts() == 0
-            && !transfer.is_within_window();
+            && !transfer.is_out_of_turn();
         !must_wait && transfer.datagrams(1).is_some()
     }
 

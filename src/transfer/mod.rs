@@ -1,25 +1,29 @@
-//! One file to one client: what to send next, and what an ACK or a silence means.
+//! One file to or from one client: what to send next, and what an ACK, a block or a silence means.
 //!
-//! A [`Transfer`] is a value. It is asked what goes next, and learns when that left, which ACK came, and
+//! A [`Transfer`] is a value. It is asked what goes next, and learns when that left, which ACK or block came, and
 //! when its deadline passed. It holds no file bytes, no socket and no clock, and never sends by itself.
 //!
 //! Blocks are counted from 1 in 64 bits and wrap only on the wire. The OACK is block 0, so a handshake
 //! with options and one without differ in nothing but the number they begin with.
 //!
-//! What a transfer in either direction has is in `options` (what was agreed), `timing` (when to act) and
-//! `retransmit` (how long to wait); what is sent, in `window` (which blocks may be out) and `pacing` (for clients
-//! with small receive rings).
+//! What a transfer in either direction has is in `common`, `options` (what was agreed), `timing` (when to act) and
+//! `retransmit` (how long to wait). The half that sends is `sending`, with `window` (which blocks may be out) and
+//! `pacing` (for clients with small receive rings); the half that receives is `receiving`. `either` joins them.
 
+mod common;
+mod either;
 pub mod options;
 mod pacing;
+mod receiving;
 mod retransmit;
 mod sending;
 mod timing;
 mod window;
 
 use crate::wire::Refusal;
+pub use either::Transfer;
 pub use options::{Negotiated, Terms, Wanted};
-pub use sending::{DATA_SENDINGS, OACK_SENDINGS, TAIL_SENDINGS, Transfer};
+pub use sending::{DATA_SENDINGS, OACK_SENDINGS, TAIL_SENDINGS};
 pub use timing::Timing;
 
 /// How a request ended. Every one ends exactly once, and the log says how.
@@ -82,7 +86,19 @@ pub struct Acked {
     pub progress: Option<Progress>,
 }
 
-/// A client acknowledged something for the first time.
+/// What a block of an upload is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Arrived {
+    /// The next in order: it is to be stored, and [`Transfer::stored`] or [`Transfer::not_stored`] to be called.
+    Next,
+    /// None that is of use now: repeated, too early, or of no meaning.
+    Stray(Step),
+    /// More bytes than agreed: the client gets an ERROR.
+    TooLong,
+}
+
+/// A client acknowledged something for the first time, or sent a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Progress {
     /// It is the first answer: the transfer is established.

@@ -216,6 +216,20 @@ impl Wanted {
         })
     }
 
+    /// Grants what can be granted to a client that sends a file of the size that it announced.
+    pub fn negotiate_upload(
+        &self,
+        terms: Terms,
+        announced: Option<NonZero<u64>>,
+        payload_max: Option<u16>,
+    ) -> Negotiated {
+        Negotiated {
+            size: announced,
+            is_upload: true,
+            ..self.negotiate(terms, None, payload_max)
+        }
+    }
+
     /// Asked as the loader of the Raspberry Pi 4 asks. It gives up a file that is not complete 30 s after
     /// its first request, however lively the transfer is; others that ask so lose nothing by being
     /// taken for one.
@@ -253,10 +267,17 @@ impl Wanted {
                 .unwrap_or(1)
                 .min(max_windowsize),
             size: size.and_then(NonZero::new),
+            is_upload: false,
             refused: terms.refused,
             wanted: *self,
         }
     }
+}
+
+/// The size that the client of an upload announces (RFC 2349); `None` if it does not know either, as U-Boot, which says 0.
+pub fn announced(options: Options<'_>) -> Option<NonZero<u64>> {
+    let mut sizes = options.filter(|(name, _)| name.eq_ignore_ascii_case(TSIZE));
+    NonZero::new(sizes.find_map(|(_, value)| decimal(value))?)
 }
 
 /// What was agreed for a transfer.
@@ -268,6 +289,8 @@ pub struct Negotiated {
     pub windowsize: u16,
     /// Bytes of the file, as far as they are known.
     size: Option<NonZero<u64>>,
+    /// The file comes from the client.
+    is_upload: bool,
     refused: Refused,
     wanted: Wanted,
 }
@@ -288,6 +311,11 @@ impl Negotiated {
             })
     }
 
+    /// The size that the client of an upload announced.
+    pub fn announced(&self) -> Option<NonZero<u64>> {
+        self.size.filter(|_| self.is_upload)
+    }
+
     /// Some option was granted, so the transfer begins with an OACK.
     pub fn has_oack(&self) -> bool {
         self.wanted
@@ -301,6 +329,7 @@ impl Negotiated {
             _ if self.refused.has(option) => None,
             Known::Blksize(_) => Some(self.blksize.into()),
             Known::Timeout(seconds) => Some(seconds.into()),
+            Known::Tsize if self.is_upload => Some(self.announced().map_or(0, NonZero::get)),
             // curl fails on the size of an empty file, and PXELINUX takes it for a miss.
             Known::Tsize => self.size.map(NonZero::get),
             Known::Windowsize(_) => Some(self.windowsize.into()),

@@ -1,121 +1,105 @@
-//! One file on its way to one client: which packets go next, and what an ACK or a silence means for them.
+//! The half of a transfer that sends: which blocks go next, and what an ACK or a silence means for them.
 
 use std::num::NonZero;
 use std::time::Duration;
 
+use super::common::{Common, REPEAT_AFTER, UNMEASURED};
 use super::options::Negotiated;
 use super::pacing::Pacing;
-use super::timing::{Answered, Timing};
+use super::timing::Answered;
 use super::window::{Acknowledged, Window};
 use super::{Acked, Blocks, Datagrams, Departed, Outcome, Progress, Step};
 use crate::moment::Moment;
 
-/// One file on its way to one client.
+/// What is particular to a file on its way to a client.
 #[derive(Clone, Debug)]
-pub struct Transfer {
-    negotiated: Negotiated,
-    /// Bytes in all; unknown for netascii until the end was sent.
-    length: Option<u64>,
+pub(super) struct Sending {
     window: Window,
     pacing: Pacing,
-    timing: Timing,
-    /// The client acknowledged something: the handshake is over.
-    answered: bool,
-    /// Packets sent more than once.
-    retransmissions: u64,
     /// When the window last began anew at the client's wish.
     rewound_at: Option<Moment>,
-    /// When the first packet goes out again at the client's wish.
-    first_again_at: Option<Moment>,
 }
 
-impl Transfer {
-    /// A transfer of `length` bytes (`None`: not known before they are sent) on the terms of `negotiated`;
-    /// it is given up after `patience` without progress.
-    pub fn new(
-        now: Moment,
-        negotiated: Negotiated,
-        length: Option<u64>,
-        patience: Duration,
-    ) -> Transfer {
+impl Sending {
+    pub(super) fn new(negotiated: &Negotiated, length: Option<u64>) -> Sending {
         let first = if negotiated.has_oack() { 0 } else { 1 };
         let last = length.map(|length| last_block(length, negotiated.blksize));
-        Transfer {
+        Sending {
             window: Window::new(first, negotiated.windowsize, last),
             pacing: Pacing::default(),
-            timing: Timing::new(now, patience),
-            negotiated,
-            length,
-            answered: false,
-            retransmissions: 0,
             rewound_at: None,
-            first_again_at: None,
         }
     }
 
     /// What goes next, at most `most` packets of it; `None` while the client must speak first.
-    pub fn datagrams(&self, most: u16) -> Option<Datagrams<'_>> {
+    pub(super) fn datagrams<'c>(&self, common: &'c Common, most: u16) -> Option<Datagrams<'c>> {
         let room = u16::try_from(self.pacing.room()).unwrap_or(u16::MAX);
-        let allowed = self.window.unsent(self.answered).min(room);
+        let allowed = self.window.unsent(common.answered).min(room);
         if allowed == 0 {
             return None;
         }
         let first = self.window.next();
         if first == 0 {
-            return Some(Datagrams::Oack(&self.negotiated));
+            return Some(Datagrams::Oack(&common.negotiated));
         }
         Some(Datagrams::Data(Blocks {
             first,
             count: allowed.min(most),
-            blksize: self.negotiated.blksize,
+            blksize: common.negotiated.blksize,
             oldest: self.window.base(),
         }))
     }
 
     /// Some of what [`Transfer::datagrams`] told has left. Returns how many packets of it had left before.
-    pub fn sent(&mut self, now: Moment, departed: Departed) -> u64 {
-        self.timing.sent(now, self.has_nothing_out());
+    pub(super) fn sent(&mut self, common: &mut Common, now: Moment, departed: Departed) -> u64 {
+        common.timing.sent(now, self.has_nothing_out());
         let repeated = self.window.advance(departed.packets);
-        self.retransmissions += repeated;
+        common.retransmissions += repeated;
         if let Some(length) = departed.end {
-            self.length = Some(length);
+            common.length = Some(length);
             self.window
-                .end_at(last_block(length, self.negotiated.blksize));
+                .end_at(last_block(length, common.negotiated.blksize));
         }
-        let goes_on = self.window.unsent(self.answered) > 0;
+        let goes_on = self.window.unsent(common.answered) > 0;
         self.pacing.sent(now, departed.packets.into(), goes_on);
-        self.first_again_at = None;
+        common.first_again_at = None;
         // A repeat of the first packet at the client's wish leaves the handshake's schedule alone, so
         // that a client which cannot hear us does not keep its slot by asking.
-        if self.answered || self.timing.retransmit_at().is_none() {
-            self.timing.retransmit_after(now, self.rto());
+        if common.answered || common.timing.retransmit_at().is_none() {
+            common.timing.retransmit_after(now, self.rto(common));
         }
         repeated
     }
 
     /// The client acknowledged `block`, modulo 65,536.
-    pub fn on_ack(&mut self, now: Moment, block: u16) -> Acked {
+    pub(super) fn on_ack(&mut self, common: &mut Common, now: Moment, block: u16) -> Acked {
         let base = self.window.base();
         let acknowledged = self.window.acknowledge(block);
         let is_progress = matches!(acknowledged, Acknowledged::All | Acknowledged::Part);
         let progress = is_progress.then(|| Progress {
-            is_first: !self.answered,
+            is_first: !common.answered,
             has_first_block: base <= 1 && self.window.base() > 1,
-            timeouts: self.timing.timeouts(),
+            timeouts: common.timing.timeouts(),
         });
         let step = match acknowledged {
-            Acknowledged::All => self.on_progress(now, base, true),
-            Acknowledged::Part => self.on_progress(now, base, false),
-            Acknowledged::Nothing => self.on_repeated_ack(now),
+            Acknowledged::All => self.on_progress(common, now, base, true),
+            Acknowledged::Part => self.on_progress(common, now, base, false),
+            Acknowledged::Nothing => self.on_repeated_ack(common, now),
             Acknowledged::Stranger => Step::Wait,
         };
         Acked { step, progress }
     }
 
     /// All blocks from `base` to the window's new one were acknowledged.
-    fn on_progress(&mut self, now: Moment, base: u64, whole_window: bool) -> Step {
+    fn on_progress(
+        &mut self,
+        common: &mut Common,
+        now: Moment,
+        base: u64,
+        whole_window: bool,
+    ) -> Step {
         self.pacing.begin_anew();
-        match (whole_window, self.timing.is_repeated()) {
+        match (whole_window, common.timing.is_repeated()) {
             (true, false) => self.pacing.arrived(now),
             (true, true) => {}
             (false, _) => self.pacing.lost_after(now, self.window.base() - base),
@@ -129,26 +113,26 @@ impl Transfer {
             is_whole: whole_window,
             is_guess: base == 0 && self.window.size() > 1,
         };
-        self.timing.on_progress(now, answered);
-        self.answered = true;
-        self.first_again_at = None;
+        common.timing.on_progress(now, answered);
+        common.answered = true;
+        common.first_again_at = None;
         if self.window.is_complete() {
             return Step::End(Outcome::Complete);
         }
-        if !whole_window && self.may_begin_anew(now, Duration::ZERO) {
+        if !whole_window && self.may_begin_anew(common, now, Duration::ZERO) {
             self.rewound_at = Some(now);
-            return self.repeat();
+            return self.repeat(common);
         }
         if !self.window.is_at_base() {
-            self.timing.retransmit_after(now, self.rto());
+            common.timing.retransmit_after(now, self.rto(common));
         }
         Step::Send
     }
 
     /// A window begins anew at the client's wish once per round trip: every packet that it did not expect
     /// draws the same ACK from it; and not sooner than after `guard`.
-    fn may_begin_anew(&self, now: Moment, guard: Duration) -> bool {
-        let guard = self.timing.srtt().unwrap_or(UNMEASURED).max(guard);
+    fn may_begin_anew(&self, common: &Common, now: Moment, guard: Duration) -> bool {
+        let guard = common.timing.srtt().unwrap_or(UNMEASURED).max(guard);
         self.rewound_at
             .is_none_or(|rewound_at| now.since(rewound_at) >= guard)
             && !self.window.follows_a_repeat()
@@ -159,11 +143,11 @@ impl Transfer {
     /// In lockstep this sends again only what is long overdue: answering each duplicate ACK with data
     /// would double every packet from then on (the Sorcerer's Apprentice, RFC 1123 section 4.2.3.1).
     /// With a window it means "start again after this block" (RFC 7440 section 4), once per round trip.
-    fn on_repeated_ack(&mut self, now: Moment) -> Step {
-        let Some(sent_at) = self.timing.sent_at() else {
+    fn on_repeated_ack(&mut self, common: &mut Common, now: Moment) -> Step {
+        let Some(sent_at) = common.timing.sent_at() else {
             return Step::Wait;
         };
-        let round_trip = self.timing.srtt();
+        let round_trip = common.timing.srtt();
         let again = if self.window.size() == 1 {
             let overdue = round_trip.map_or(UNMEASURED, |srtt| {
                 (2 * srtt).clamp(REPEAT_AFTER, UNMEASURED)
@@ -171,45 +155,21 @@ impl Transfer {
             now.since(sent_at) >= overdue
         } else {
             // The rest of the window may still be on the way, if none ever came whole.
-            let per_block = self.timing.time_per_block().unwrap_or_default();
+            let per_block = common.timing.time_per_block().unwrap_or_default();
             let whole = per_block * self.window.size().into();
-            self.may_begin_anew(now, whole.min(WHOLE_WINDOW_MAX))
+            self.may_begin_anew(common, now, whole.min(WHOLE_WINDOW_MAX))
         };
         if !again || self.window.is_at_base() {
             return Step::Wait;
         }
         self.rewound_at = Some(now);
-        self.repeat()
-    }
-
-    /// The client had to wait for us until now: that was no silence of its own.
-    pub fn was_kept_waiting(&mut self, now: Moment) {
-        self.timing.was_kept_waiting(now);
-    }
-
-    /// The client repeated its request in the handshake: its first packet may be lost. It goes out once more,
-    /// when it is old enough.
-    pub fn on_repeated_request(&mut self, now: Moment) -> Step {
-        let Some(sent_at) = self.timing.sent_at().filter(|_| !self.answered) else {
-            return Step::Wait;
-        };
-        if now.since(sent_at) >= REPEAT_AFTER {
-            return self.repeat();
-        }
-        let is_new = self.first_again_at.is_none() && !self.window.is_at_base();
-        if is_new {
-            self.first_again_at = Some(sent_at + REPEAT_AFTER);
-        }
-        match is_new {
-            true => Step::Send,
-            false => Step::Wait,
-        }
+        self.repeat(common)
     }
 
     /// [`Transfer::deadline`] passed.
-    pub fn on_deadline(&mut self, now: Moment) -> Step {
-        if self.timing.give_up_at() <= now {
-            return Step::End(match (self.answered, self.is_unconfirmed()) {
+    pub(super) fn on_deadline(&mut self, common: &mut Common, now: Moment) -> Step {
+        if common.timing.give_up_at() <= now {
+            return Step::End(match (common.answered, self.is_unconfirmed(common)) {
                 (false, _) => Outcome::NoAnswer,
                 (true, false) => Outcome::TimedOut,
                 (true, true) => Outcome::CompleteUnconfirmed,
@@ -218,62 +178,34 @@ impl Transfer {
         if self.pacing.resume(now) {
             return Step::Send;
         }
-        let wish_is_due = self.first_again_at.take_if(|at| *at <= now).is_some();
-        if self.timing.retransmit_at().is_none_or(|at| now < at) {
+        let wish_is_due = common.first_again_at.take_if(|at| *at <= now).is_some();
+        if common.timing.retransmit_at().is_none_or(|at| now < at) {
             return match wish_is_due {
-                true => self.repeat(),
+                true => self.repeat(common),
                 false => Step::Wait,
             };
         }
-        let timeouts = self.timing.on_timeout();
-        if timeouts >= self.first_sendings() && !self.answered {
+        let timeouts = common.timing.on_timeout();
+        if timeouts >= first_sendings(common) && !common.answered {
             return Step::End(Outcome::NoAnswer);
         }
-        if timeouts >= TAIL_SENDINGS && self.is_unconfirmed() {
+        if timeouts >= TAIL_SENDINGS && self.is_unconfirmed(common) {
             return Step::End(Outcome::CompleteUnconfirmed);
         }
-        self.timing.back_off();
-        self.repeat()
+        common.timing.back_off();
+        self.repeat(common)
     }
 
-    fn first_sendings(&self) -> u8 {
-        match self.negotiated.has_oack() {
-            true => OACK_SENDINGS,
-            false => DATA_SENDINGS,
-        }
-    }
-
-    fn repeat(&mut self) -> Step {
-        self.timing.repeat();
+    pub(super) fn repeat(&mut self, common: &mut Common) -> Step {
+        common.timing.repeat();
         self.pacing.begin_anew();
         self.window.rewind();
         Step::Send
     }
 
-    /// When [`Transfer::on_deadline`] wants to be called.
-    pub fn deadline(&self) -> Moment {
-        let repeats = Moment::first_of([self.timing.retransmit_at(), self.first_again_at]);
-        let silent = self.silent_deadline();
-        repeats.map_or(silent, |at| at.min(silent))
-    }
-
-    /// The same while nothing is repeated.
-    pub fn silent_deadline(&self) -> Moment {
-        let resumes_at = self.pacing.resumes_at();
-        let give_up_at = self.timing.give_up_at();
-        resumes_at.map_or(give_up_at, |at| at.min(give_up_at))
-    }
-
-    /// Neither [`Transfer::deadline`] nor [`Timing::overdue_after`] the last progress comes before; `None` if that would
-    /// have to be looked at. It is the cheaper question.
-    pub fn quiet_until(&self) -> Option<Moment> {
-        let is_usual = self.first_again_at.is_none() && self.pacing.resumes_at().is_none();
-        is_usual.then(|| self.timing.quiet_until())
-    }
-
-    /// Its timer was not looked at for a while: what was due before `now` is due now.
-    pub fn resume(&mut self, now: Moment) {
-        self.timing.resume(now);
+    /// Nothing but what the timing knows is due; see [`super::Transfer::quiet_until`].
+    pub(super) fn is_usual(&self, common: &Common) -> bool {
+        common.first_again_at.is_none() && self.pacing.resumes_at().is_none()
     }
 
     /// An ACK of `block` makes progress.
@@ -284,86 +216,76 @@ impl Transfer {
 
     /// This ACK shows that the client still takes part. A repeated one that comes right behind the first may
     /// be a copy, too.
-    pub fn is_carried_on_by(&self, now: Moment, block: u16) -> bool {
+    pub(super) fn is_carried_on_by(&self, common: &Common, now: Moment, block: u16) -> bool {
         match self.window.clone().acknowledge(block) {
             Acknowledged::All | Acknowledged::Part => true,
             Acknowledged::Nothing => {
-                now.since(self.timing.progress_at()) >= self.timing.ack_due_within()
+                now.since(common.timing.progress_at()) >= common.timing.ack_due_within()
             }
             Acknowledged::Stranger => false,
         }
     }
 
     /// How long to wait for an answer to what leaves now.
-    fn rto(&self) -> Duration {
-        let mut rto = self.timing.rto(|| self.negotiated.timeout());
+    fn rto(&self, common: &Common) -> Duration {
+        let mut rto = common.timing.rto(|| common.negotiated.timeout());
         if self.window.is_around_wrap() {
             rto = rto.max(RTO_AROUND_WRAP);
         }
-        match self.timing.timeouts() {
-            timeouts @ 1.. if self.is_unconfirmed() => rto.max(TAIL_RTO * u32::from(timeouts)),
+        match common.timing.timeouts() {
+            timeouts @ 1.. if self.is_unconfirmed(common) => {
+                rto.max(TAIL_RTO * u32::from(timeouts))
+            }
             _ => rto,
         }
     }
 
-    /// The client acknowledged something: the handshake is over.
-    pub fn is_answered(&self) -> bool {
-        self.answered
-    }
-
     /// Only the ACK of the last block is missing; some block or the OACK was acknowledged.
-    pub fn is_unconfirmed(&self) -> bool {
-        self.answered && self.window.is_last_out()
+    pub(super) fn is_unconfirmed(&self, common: &Common) -> bool {
+        common.answered && self.window.is_last_out()
     }
 
-    /// When it acts, and what is known of the way.
-    pub fn timing(&self) -> &Timing {
-        &self.timing
+    /// When the rest of a window may leave, if it has to wait.
+    pub(super) fn resumes_at(&self) -> Option<Moment> {
+        self.pacing.resumes_at()
     }
 
     /// A window leaves in bursts, and there are more to come.
-    pub fn is_within_window(&self) -> bool {
+    pub(super) fn is_within_window(&self) -> bool {
         self.pacing.is_within_window()
     }
 
     /// All that was sent was acknowledged.
-    pub fn has_nothing_out(&self) -> bool {
+    pub(super) fn has_nothing_out(&self) -> bool {
         self.window.is_at_base() && self.window.is_fresh()
     }
 
-    /// The options agreed on.
-    pub fn negotiated(&self) -> &Negotiated {
-        &self.negotiated
-    }
-
-    /// Packets sent more than once.
-    pub fn retransmissions(&self) -> u64 {
-        self.retransmissions
-    }
-
     /// Bytes that the client acknowledged.
-    pub fn acknowledged_bytes(&self) -> u64 {
+    pub(super) fn acknowledged_bytes(&self, common: &Common) -> u64 {
         let blocks = self.window.base().saturating_sub(1);
-        let bytes = blocks * u64::from(self.negotiated.blksize);
-        self.length.map_or(bytes, |length| bytes.min(length))
-    }
-
-    /// Bytes of the whole file as sent; `None` while a netascii file has not come to its end.
-    pub fn length(&self) -> Option<u64> {
-        self.length
+        let bytes = blocks * u64::from(common.negotiated.blksize);
+        common.length.map_or(bytes, |length| bytes.min(length))
     }
 
     /// Checks what must hold between any two calls.
     ///
     /// # Panics
     /// Where our own bookkeeping is wrong.
-    pub fn audit(&self) {
+    pub(super) fn audit(&self, common: &Common) {
         self.window.audit();
-        self.timing.audit();
+        common.timing.audit();
         assert!(
-            self.window.is_at_base() || self.timing.retransmit_at().is_some(),
+            self.window.is_at_base() || common.timing.retransmit_at().is_some(),
             "a block is out and no timer runs"
         );
+    }
+}
+
+/// How often the first packet is sent.
+fn first_sendings(common: &Common) -> u8 {
+    match common.negotiated.has_oack() {
+        true => OACK_SENDINGS,
+        false => DATA_SENDINGS,
     }
 }
 
@@ -384,14 +306,6 @@ pub const DATA_SENDINGS: u8 = 3;
 /// which never asks again, waits 33 s for it: with 3 % of the packets lost, three sendings were too few
 /// for one boot in some thousands.
 pub const TAIL_SENDINGS: u8 = 6;
-
-/// A packet younger than this is not sent again at the client's wish: firmware repeats requests within
-/// 5-9 ms, and PXELINUX its ACKs within 110 ms.
-const REPEAT_AFTER: Duration = Duration::from_millis(100);
-
-/// What a round trip may take before one was measured. What was measured may have been the client's own
-/// pause instead, where its ACK was lost and it sent another: an old ROM asks four times, 1 s apart.
-const UNMEASURED: Duration = Duration::from_secs(1);
 
 /// A window takes no longer to arrive once its first blocks have: 64 of them at 50 Mbit/s.
 const WHOLE_WINDOW_MAX: Duration = Duration::from_millis(20);

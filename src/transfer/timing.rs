@@ -99,6 +99,11 @@ impl Timing {
         {
             self.retransmit.repeat_answered(now.since(sent_at));
         }
+        self.heard(now);
+    }
+
+    /// The client is there, and the window is not complete.
+    pub(super) fn heard(&mut self, now: Moment) {
         self.retransmit.restart();
         self.timeouts = 0;
         self.progress_at = now;
