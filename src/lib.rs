@@ -11,7 +11,7 @@
 //! | [`wire`] | bytes ⇄ meaning | allocate, panic, know files |
 //! | [`name`] | a requested name made safe | look at a file system |
 //! | [`names`] | names as sites spell them | the same |
-//! | [`transfer`] | one file to one client | send, read, wait |
+//! | [`transfer`] | one file to or from one client | send, read, wait |
 //! | [`server`] | the many: slots, queue, timers | anything but through [`server::Io`] |
 //! | [`os`] | system calls, and all `unsafe` | decide anything |
 //! | [`access`] | which addresses may ask | know packets |
@@ -35,7 +35,7 @@
 //! 4. [`server::Server::send_ready`] sends that. An ACK comes by `server/replies` to [`transfer::Transfer::on_ack`].
 //!
 //! The stages of a client are `Stage` in `server/client`. They change in one place, `server/change`, which keeps all
-//! books. An upload would be a second kind of transfer; a TFTP option is in `transfer/options`, a command line option
+//! books. An upload is a transfer with another half, `transfer/receiving`; a TFTP option is in `transfer/options`, a command line option
 //! in `cli/tftpd`, a log line in `daemon/events`, a system call in [`os`] and its filter.
 //!
 //! # Two reading lanes
@@ -44,13 +44,15 @@
 //!
 //! - README, `main`, `lib`, `moment`
 //! - `wire/mod`, `wire/request`, `wire/reply`, `name`
-//! - `transfer/mod`, `transfer/sending`, `transfer/window`
+//! - `transfer/mod`, `transfer/sending`
 //! - `server/mod`, `server/io`, `server/client`, `server/change`, `server/arrival`, `server/replies`, `server/admission`
 //! - `daemon/mod`
 //!
 //! The second lane, when you need it:
 //!
-//! - timing: `transfer/retransmit`, `transfer/pacing`, `transfer/options`, `server/wheel`
+//! - what both directions share: `transfer/either`, `transfer/common`; windows and timing: `transfer/window`,
+//!   `transfer/retransmit`, `transfer/pacing`, `transfer/options`, `server/wheel`
+//! - clients that write: `transfer/receiving`, `server/uploads`
 //! - who is next, and who lends a slot: `server/queue`, `lending`, `congestion`, `keepalive`
 //! - clients that ask anew: `server/anew`
 //! - defences: `server/networks`, `server/hosts`, `server/unvalidated`, `os/seccomp`, `os/landlock`, `os/privileges`

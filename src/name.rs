@@ -3,6 +3,8 @@
 //! This is text only: it never looks at a file system. Opening beneath the root, in `os::files`, holds
 //! even where a symbolic link points outside. Names are bytes, not UTF-8.
 
+use std::borrow::Borrow;
+
 use crate::wire::Refusal;
 
 /// Longest name that is looked up, in bytes, after it was made relative.
@@ -106,6 +108,12 @@ pub fn are_same(one: &[u8], other: &[u8]) -> bool {
     ) {
         (Ok(one), Ok(other)) => one == other,
         (Ok(_) | Err(_), _) => false,
+    }
+}
+
+impl Borrow<[u8]> for FileNameBuf {
+    fn borrow(&self) -> &[u8] {
+        &self.0
     }
 }
 

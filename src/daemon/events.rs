@@ -259,7 +259,7 @@ mod tests {
     use crate::name::{FileName, FileNameBuf, NAME_MAX, RootPrefixes};
     use crate::server::Report;
     use crate::transfer::{Negotiated, Terms, Wanted};
-    use crate::wire::{Malformed, Refusal, Request};
+    use crate::wire::{Direction, Malformed, Refusal, Request};
 
     /// Values of an enum with what is expected of each. A variant without a value does not compile.
     macro_rules! every {
@@ -308,6 +308,7 @@ mod tests {
             peer: peer(),
             asked: b"/a\nb",
             name: name.as_name(),
+            direction: Direction::Read,
             outcome,
             was_answered: false,
             bytes: 42_430,
@@ -476,6 +477,12 @@ mod tests {
             let expected = format!("{level} 192.0.2.7:2070 \"a\\nb\": {words}; {rest}");
             assert_eq!(line(server(Event::Ended(report))), expected);
         }
+        let received = Report {
+            direction: Direction::Write,
+            ..report(&name, Outcome::Complete, Some(&negotiated))
+        };
+        let received = line(server(Event::Ended(received)));
+        assert!(received.contains("complete; 42430 bytes received, pending"));
         let rejected = LogEvent::Server {
             event: Event::Ended(report(&name, Outcome::PortClosed, None)),
             rejected_by: Some(peer().address),

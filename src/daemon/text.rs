@@ -10,7 +10,7 @@ use crate::name::{FileName, NAME_MAX, RootPrefixes};
 use crate::os::files::Astray;
 use crate::server::{Event, Limits, Report, Stats};
 use crate::transfer::Outcome;
-use crate::wire::{Malformed, Refusal};
+use crate::wire::{Direction, Malformed, Refusal};
 
 /// The words for an event; `user` is who the server is, for those who wonder why a file is refused.
 pub(super) struct Text<'a> {
@@ -249,6 +249,7 @@ fn ended(
         peer,
         asked,
         name,
+        direction,
         bytes,
         pending,
         held,
@@ -256,6 +257,10 @@ fn ended(
         retransmissions,
         ..
     } = report;
+    let received = match direction {
+        Direction::Read => "",
+        Direction::Write => " received",
+    };
     let names = Served(asked, *name);
     let pending = Seconds(*pending);
     write!(f, "{peer} {names}: {outcome}; ")?;
@@ -264,7 +269,7 @@ fn ended(
     };
     write!(
         f,
-        "{bytes} bytes, pending {pending}, held {}, running {}, {}, blksize {}, windowsize {}, \
+        "{bytes} bytes{received}, pending {pending}, held {}, running {}, {}, blksize {}, windowsize {}, \
          {retransmissions} retransmissions",
         Seconds(*held),
         Seconds(*running),

@@ -3,14 +3,16 @@
 //! pending → held → running → finishing: a client may skip a stage, and goes back only from running, when
 //! its slot lies idle while others wait: to held, or to lent if it is far away.
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use super::client::{Again, Client, Output, Served, Stage};
 use super::hosts::{Host, host_of};
 use super::pending::Place;
-use super::{Event, Io, Opened, Server, Unopened};
+use super::{Created, Event, Io, Opened, Server, Unopened};
 use crate::moment::Moment;
 use crate::transfer::{Outcome, Step, Transfer, Wanted};
+use crate::wire::Direction;
 
 impl Server {
     /// Gives free slots to those who are next.
@@ -70,10 +72,19 @@ impl Server {
         if !self.has_first_packet(now, host_of(peer)) {
             return;
         }
-        match io.open(id, self.clients[id].opening()) {
-            Ok(opened) => {
+        let client = &self.clients[id];
+        let made = match client.direction {
+            Direction::Read => io.open(id, client.opening()).map(Made::File),
+            Direction::Write => {
+                let announced = client.announced();
+                let created = io.create(id, client.upload());
+                created.map(|created| Made::Upload(created, announced))
+            }
+        };
+        match made {
+            Ok(made) => {
                 let is_held = stage.is_held();
-                let served = self.begin(now, host_of(peer), wanted, opened, is_held, Again::No);
+                let served = self.begin(now, host_of(peer), wanted, made, is_held, Again::No);
                 self.change(now, id, |client| {
                     client.served = Some(Box::new(served));
                     client.stage = stage;
@@ -119,7 +130,7 @@ impl Server {
         now: Moment,
         host: Host,
         wanted: Wanted,
-        opened: Opened,
+        made: Made,
         is_held: bool,
         again: Again,
     ) -> Served {
@@ -129,8 +140,18 @@ impl Server {
         let bound = self.congestion.max_windowsize(self.count.running);
         let bound = bound.min(if is_held { HELD_WINDOWSIZE } else { u16::MAX });
         terms.max_windowsize = terms.max_windowsize.min(bound);
-        let negotiated = wanted.negotiate(terms, opened.length, opened.payload_max);
-        let transfer = Transfer::new(now, negotiated, opened.length, self.limits.patience);
+        let patience = self.limits.patience;
+        let transfer = match made {
+            Made::File(opened) => {
+                let length = opened.length;
+                let negotiated = wanted.negotiate(terms, length, opened.payload_max);
+                Transfer::new(now, negotiated, length, patience)
+            }
+            Made::Upload(created, announced) => {
+                let negotiated = wanted.negotiate_upload(terms, announced, created.payload_max);
+                Transfer::receiving(now, negotiated, announced.map(NonZero::get), patience)
+            }
+        };
         let mut served = Served::new(now, transfer, again);
         served.first_packets_taken = u8::from(self.take_first_packet(now, host));
         served
@@ -152,7 +173,7 @@ impl Server {
         // Should opening fail it is tried again.
         waiting.hold_at = Some(now + HOLD_AGAIN);
         self.set_timer(id);
-        if self.count.held < self.limits.max_held && !self.is_paused(now) {
+        if self.may_keep_one_more() && !self.is_paused(now) {
             let stage = Stage::Held {
                 trickle_at: now,
                 in_line: true,
@@ -200,6 +221,7 @@ impl Server {
             | Stage::Held { .. }
             | Stage::Lent
             | Stage::Finishing
+            | Stage::Dallying
             | Stage::Overtaken { .. } => {}
         }
         self.take(now, io, id, step);
@@ -243,7 +265,8 @@ impl Server {
         let first = self.queue.first();
         // A client that loses its slot keeps its descriptors: if they are short, only one that has its own gets
         // that slot.
-        let may_hold_more = self.count.held < self.limits.max_held_with_lenders();
+        let kept = self.count.held + self.count.dallying;
+        let may_hold_more = kept < self.limits.max_held_with_lenders();
         let has_its_own = first.is_some_and(|(_, id)| self.clients[id].served().is_some());
         if self.is_paused(now) || !(may_hold_more || has_its_own) {
             return false;
@@ -304,7 +327,9 @@ impl Server {
             Stage::Lent if is_far => return,
             Stage::Lent => now,
             Stage::Held { trickle_at, .. } => trickle_at,
-            Stage::Pending(_) | Stage::Finishing | Stage::Overtaken { .. } => return,
+            Stage::Pending(_) | Stage::Finishing | Stage::Dallying | Stage::Overtaken { .. } => {
+                return;
+            }
         };
         let per_block = served
             .transfer
@@ -344,7 +369,17 @@ impl Server {
 
     /// One more transfer may be open without a slot and without a place in the queue.
     pub(super) fn may_finish_one_more(&self) -> bool {
-        self.count.finishing + self.count.overtaken < self.limits.max_finishing()
+        let without_slot = self.count.finishing + self.count.overtaken;
+        let dallying = match self.limits.max_kept() {
+            0 => self.count.dallying,
+            _ => 0,
+        };
+        without_slot + dallying < self.limits.max_finishing()
+    }
+
+    /// One more client may have a socket that others could wait with.
+    pub(super) fn may_keep_one_more(&self) -> bool {
+        self.count.held + self.count.dallying < self.limits.max_kept()
     }
 
     /// Those who were held together are not sent their blocks together.
@@ -354,6 +389,13 @@ impl Server {
             *trickle_at = now + part;
         }
     }
+}
+
+/// What the world has made for a client.
+pub(super) enum Made {
+    File(Opened),
+    /// With the size that was announced.
+    Upload(Created, Option<NonZero<u64>>),
 }
 
 /// The largest window of a client that waited: one of it keeps the client alive.

@@ -6,19 +6,24 @@
 //! show a copy, so it is awaited for a moment. Then a second transfer answers and has the slot, or the
 //! place in the queue. The first ACK to either decides which of them goes on.
 
-use super::admission::EXHAUSTED_PAUSE;
+use super::admission::{EXHAUSTED_PAUSE, Made};
 use super::arrival::Arrival;
 use super::client::{Again, Client, Output, Stage};
 use super::hosts::host_of;
 use super::{Io, Server, Unopened};
 use crate::moment::Moment;
 use crate::transfer::Outcome;
+use crate::wire::Direction;
 
 impl Server {
     /// An equal request came from a client that has acknowledged something. Returns whether that is taken
     /// care of; if not, its transfer was complete and has ended, and the request is new.
     pub(super) fn ask_anew(&mut self, now: Moment, io: &mut impl Io, id: usize) -> bool {
         let client = &mut self.clients[id];
+        if matches!(client.stage, Stage::Dallying) {
+            self.end(now, io, id, Outcome::Complete);
+            return false;
+        }
         let is_to_leave = client.output != Output::Idle || client.has_to_send(now);
         let Some(served) = &mut client.served else {
             return false;
@@ -71,7 +76,9 @@ impl Server {
         let is_given_up = client
             .transfer()
             .is_some_and(|it| it.timing().give_up_at() <= now);
-        if is_given_up || self.is_stopping() || !self.may_finish_one_more() {
+        // Two transfers of one peer cannot be told apart by the blocks that it sends.
+        let is_upload = client.direction == Direction::Write;
+        if is_upload || is_given_up || self.is_stopping() || !self.may_finish_one_more() {
             return self.begin_anew(now, io, id, Outcome::Restarted);
         }
         let (host, wanted) = (host_of(client.peer), client.wanted());
@@ -82,7 +89,8 @@ impl Server {
             Err(unopened) => return self.not_answered(now, io, id, unopened),
         };
         let again = Again::Answers { older: id };
-        let served = self.begin(now, host, wanted, opened, is_held, again);
+        let made = Made::File(opened);
+        let served = self.begin(now, host, wanted, made, is_held, again);
         let client = &self.clients[id];
         let newer = Client {
             name: client.name.clone(),
@@ -135,7 +143,9 @@ impl Server {
             local: client.local,
             asked: asked.as_deref().unwrap_or(name.as_name().as_bytes()),
             mode: client.mode,
+            direction: client.direction,
             wanted: client.wanted(),
+            announced: client.announced(),
         };
         self.end(now, io, id, outcome);
         if !self.is_stopping() {
@@ -169,7 +179,11 @@ impl Server {
         match client.stage {
             Stage::Overtaken { by, .. } => self.end(now, io, by, Outcome::Duplicate),
             Stage::Running { .. } => self.note_idle_slot(now, id),
-            Stage::Pending(_) | Stage::Held { .. } | Stage::Lent | Stage::Finishing => {}
+            Stage::Pending(_)
+            | Stage::Held { .. }
+            | Stage::Lent
+            | Stage::Finishing
+            | Stage::Dallying => {}
         }
     }
 

@@ -1,12 +1,15 @@
 //! What becomes of a request: a repeat is recognised, a fault is answered at once, and the rest gets a
 //! slot or a place in the queue.
 
+use std::num::NonZero;
+
 use super::client::{Again, Client, Output, Stage};
 use super::hosts::host_of;
 use super::pending::{Place, SUPERSEDED_AFTER, Waiting};
-use super::{Event, Heard, Io, Local, Server, Unopened};
+use super::{Event, Heard, Io, Local, Server, Unopened, Upload};
 use crate::moment::Moment;
 use crate::name::{self, FileName, NAME_MAX};
+use crate::transfer::options::announced;
 use crate::transfer::{Outcome, Wanted};
 use crate::wire::{Direction, Mode, Peer, Refusal, Request};
 
@@ -17,7 +20,10 @@ pub(super) struct Arrival<'a> {
     /// The name as the client spelled it.
     pub(super) asked: &'a [u8],
     pub(super) mode: Mode,
+    pub(super) direction: Direction,
     pub(super) wanted: Wanted,
+    /// The size of an upload, if it is told.
+    pub(super) announced: Option<NonZero<u64>>,
 }
 
 impl Arrival<'_> {
@@ -34,12 +40,24 @@ impl Arrival<'_> {
             name: name.to_owned(),
             asked: (self.asked != name.as_bytes()).then(|| self.asked.into()),
             mode: self.mode,
+            direction: self.direction,
             arrived_at,
             place,
             stage: Stage::Pending(Box::new(waiting)),
             served: None,
             output: Output::Idle,
             timer: None,
+        }
+    }
+
+    fn upload<'b>(&self, name: FileName<'b>) -> Upload<'b> {
+        Upload {
+            peer: self.peer,
+            local: self.local,
+            name,
+            mode: self.mode,
+            blksize: self.wanted.blksize(),
+            announced: self.announced,
         }
     }
 }
@@ -76,12 +94,18 @@ impl Server {
             local,
             asked: request.filename,
             mode: request.mode,
+            direction: request.direction,
             wanted: Wanted::new(request.options()),
+            announced: match request.direction {
+                Direction::Read => None,
+                Direction::Write => announced(request.options()),
+            },
         };
         let mut buffer = [0; NAME_MAX];
-        let fault = fault_of(&request);
+        let fault = fault_of(&request, local);
         let is_repeat = known.is_some_and(|known| {
             fault.is_none()
+                && self.clients[known].direction == arrival.direction
                 && name::are_same(self.clients[known].asked(), arrival.asked)
                 && self.repeat(now, io, known, &arrival)
         });
@@ -122,12 +146,14 @@ impl Server {
     fn repeat(&mut self, now: Moment, io: &mut impl Io, id: usize, arrival: &Arrival<'_>) -> bool {
         let client = &mut self.clients[id];
         let same_terms = (client.mode, client.local) == (arrival.mode, arrival.local)
-            && client.wanted() == arrival.wanted;
+            && client.wanted() == arrival.wanted
+            && client.announced() == arrival.announced;
         let is_unanswered = client.is_unanswered();
         match &mut client.stage {
             Stage::Pending(waiting) => {
                 waiting.heard(now);
                 waiting.wanted = arrival.wanted;
+                waiting.announced = arrival.announced;
                 client.mode = arrival.mode;
                 client.local = arrival.local;
                 true
@@ -173,11 +199,24 @@ impl Server {
         name: FileName<'_>,
     ) -> Heard {
         let (peer, host) = (arrival.peer, host_of(arrival.peer));
-        let superseded = self.superseded_by(now, arrival);
+        let superseded = match arrival.direction {
+            Direction::Read => self.superseded_by(now, arrival),
+            Direction::Write => self.upload_superseded_by(arrival, name),
+        };
         let replaced = usize::from(superseded.is_some());
         let boot_began = self.queue.heard(now, host, replaced);
-        let is_large = match io.find(name) {
-            Ok(size) => self.limits.is_large(size),
+        let found = match arrival.direction {
+            Direction::Read => io.find(name).map(Some),
+            Direction::Write if self.is_being_written(name) => {
+                Err(Unopened::Refused(Refusal::BeingWritten))
+            }
+            Direction::Write => {
+                let size = arrival.announced.map(NonZero::get);
+                io.find_upload(arrival.upload(name)).map(|()| size)
+            }
+        };
+        let is_large = match found {
+            Ok(size) => size.is_none_or(|size| self.limits.is_large(size)),
             Err(Unopened::Refused(refusal)) => {
                 self.refuse(now, io, arrival, Some(name), refusal);
                 return Heard::Judged;
@@ -205,8 +244,12 @@ impl Server {
             None => (place, now),
         };
         let hold_at = self.limits.hold.map(|hold| now.max(arrived_at + hold));
-        let waiting = Waiting::new(now, arrival.wanted, hold_at);
+        let mut waiting = Waiting::new(now, arrival.wanted, hold_at);
+        waiting.announced = arrival.announced;
         let id = self.insert(now, arrival.client(name, arrived_at, place, waiting));
+        if arrival.direction == Direction::Write {
+            self.claim_name(id);
+        }
         if self.next_in_line(now) == Some(id) {
             self.open(now, io, id, Stage::Running { idle_from: None });
         }
@@ -278,7 +321,8 @@ impl Server {
                 }
                 (_, _) => false,
             };
-            gives_way && name::are_same(client.asked(), arrival.asked)
+            let is_same = client.direction == arrival.direction;
+            gives_way && is_same && name::are_same(client.asked(), arrival.asked)
         })
     }
 
@@ -313,12 +357,13 @@ impl Server {
 }
 
 /// What is wrong with a request whatever files there are.
-pub(super) fn fault_of(request: &Request<'_>) -> Option<Refusal> {
+pub(super) fn fault_of(request: &Request<'_>, local: Local) -> Option<Refusal> {
     match (request.direction, request.mode) {
-        (Direction::Write, _) => Some(Refusal::ReadOnly),
-        (Direction::Read, Mode::Octet | Mode::Netascii) => None,
-        (Direction::Read, Mode::Mail) => Some(Refusal::MailMode),
-        (Direction::Read, Mode::Unknown) => Some(Refusal::UnknownMode),
+        // Another server may take the file.
+        (Direction::Write, _) if local.is_everybody => Some(Refusal::ReadOnly),
+        (_, Mode::Octet | Mode::Netascii) => None,
+        (_, Mode::Mail) => Some(Refusal::MailMode),
+        (_, Mode::Unknown) => Some(Refusal::UnknownMode),
     }
 }
 

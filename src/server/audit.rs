@@ -135,6 +135,10 @@ impl Server {
             ),
             (count.lent <= limits.max_lent(), "too many have lent"),
             (
+                count.dallying <= limits.max_kept().max(limits.max_finishing()),
+                "too many dally",
+            ),
+            (
                 without_slot <= limits.max_finishing(),
                 "too many have neither slot nor place",
             ),

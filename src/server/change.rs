@@ -20,6 +20,7 @@ pub(super) struct Count {
     pub(super) running_large: usize,
     pub(super) lent: usize,
     pub(super) finishing: usize,
+    pub(super) dallying: usize,
     pub(super) overtaken: usize,
 }
 
@@ -31,6 +32,7 @@ impl Count {
             Stage::Running { .. } => &mut self.running,
             Stage::Lent => &mut self.lent,
             Stage::Finishing => &mut self.finishing,
+            Stage::Dallying => &mut self.dallying,
             Stage::Overtaken { .. } => &mut self.overtaken,
         }
     }
@@ -77,6 +79,7 @@ impl Server {
     pub(super) fn remove(&mut self, now: Moment, id: usize) -> Client {
         self.leave(id);
         let client = self.clients.remove(id);
+        self.release_name(id, &client);
         self.part(now, &client);
         let record = self.queue.host(host_of(client.peer));
         record.remove_client(client.heard_at());
@@ -98,6 +101,10 @@ impl Server {
         if client.transfer().is_some() {
             io.close(id);
             self.paused_until = None;
+        }
+        if matches!(client.stage, Stage::Dallying) {
+            // It was reported when its file was on the disk.
+            return;
         }
         let outcome = match outcome {
             // It was sent everything and went on with its boot without a last ACK.
@@ -177,7 +184,7 @@ impl Server {
                 self.queue.runs(host);
             }
             Stage::Lent => self.queue.runs(host),
-            Stage::Finishing | Stage::Overtaken { .. } => {}
+            Stage::Finishing | Stage::Dallying | Stage::Overtaken { .. } => {}
         }
     }
 
@@ -195,7 +202,7 @@ impl Server {
                 self.queue.runs_no_longer(host);
             }
             Stage::Lent => self.queue.runs_no_longer(host),
-            Stage::Finishing | Stage::Overtaken { .. } => {}
+            Stage::Finishing | Stage::Dallying | Stage::Overtaken { .. } => {}
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Each stage holds just what belongs to it. A client is *pending* (waits, was sent nothing) or served: it
 //! is *held* (waits, and is sent a block now and then), *running* (has a slot), *lent* (is far away, and goes
-//! on without one), *finishing* (was sent everything, only the last ACK is missing) or *overtaken* (its client
+//! on without one), *finishing* (was sent everything, only the last ACK is missing; or has sent everything, which is
+//! brought to the disk), *dallying* (has sent everything, and may ask for the last ACK again) or *overtaken* (its client
 //! asked again). `Server::change` alone moves it from one to another.
 
 use std::num::NonZero;
@@ -12,11 +13,11 @@ use crate::moment::Moment;
 use crate::name::FileNameBuf;
 use crate::transfer::options::BLKSIZE_DEFAULT;
 use crate::transfer::{Outcome, Transfer, Wanted};
-use crate::wire::{Mode, Peer};
+use crate::wire::{Direction, Mode, Peer};
 
 use super::congestion::Share;
 use super::pending::{Place, Waiting};
-use super::{Local, Opening, Report};
+use super::{Local, Opening, Report, Upload};
 
 /// A client and its request.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(super) struct Client {
     /// The name as it was asked for, if it is another. Two requests with the same one are for the same file.
     pub(super) asked: Option<Box<[u8]>>,
     pub(super) mode: Mode,
+    /// Whether it wants to read the file, or to write it.
+    pub(super) direction: Direction,
     pub(super) arrived_at: Moment,
     /// Where it stands whenever it waits.
     pub(super) place: Place,
@@ -50,8 +53,10 @@ pub(super) enum Stage {
     Running { idle_from: Option<Moment> },
     /// No slot, since it is far away and others wait; it is sent what it may be sent all the same.
     Lent,
-    /// No slot: everything was sent.
+    /// No slot: everything was sent, or received.
     Finishing,
+    /// No slot: its upload is on the disk, and was reported. The last ACK is repeated for one who did not hear it.
+    Dallying,
     /// Neither slot nor place: the client asked again, and the client with number `by` answers it.
     Overtaken { by: usize, trickle_at: Moment },
 }
@@ -108,7 +113,7 @@ impl Stage {
         match self {
             Stage::Running { .. } => Stage::Running { idle_from: None },
             Stage::Lent => Stage::Lent,
-            Stage::Finishing => Stage::Finishing,
+            Stage::Finishing | Stage::Dallying => Stage::Finishing,
             Stage::Pending(_) | Stage::Held { .. } | Stage::Overtaken { .. } => Stage::Held {
                 trickle_at,
                 in_line,
@@ -126,9 +131,11 @@ impl Stage {
         match self {
             Stage::Pending(waiting) => waiting.aside_until.is_none(),
             Stage::Held { in_line, .. } => *in_line,
-            Stage::Running { .. } | Stage::Lent | Stage::Finishing | Stage::Overtaken { .. } => {
-                false
-            }
+            Stage::Running { .. }
+            | Stage::Lent
+            | Stage::Finishing
+            | Stage::Dallying
+            | Stage::Overtaken { .. } => false,
         }
     }
 
@@ -230,6 +237,26 @@ impl Client {
         }
     }
 
+    /// The same where the file comes from the client.
+    pub(super) fn upload(&self) -> Upload<'_> {
+        Upload {
+            peer: self.peer,
+            local: self.local,
+            name: self.name.as_name(),
+            mode: self.mode,
+            blksize: self.wanted().blksize(),
+            announced: self.announced(),
+        }
+    }
+
+    /// The size that the client of an upload announced.
+    pub(super) fn announced(&self) -> Option<NonZero<u64>> {
+        match (&self.stage, self.transfer()) {
+            (Stage::Pending(waiting), _) => waiting.announced,
+            (_, transfer) => transfer.and_then(|it| it.negotiated().announced()),
+        }
+    }
+
     /// The options that it asked for.
     pub(super) fn wanted(&self) -> Wanted {
         match (&self.stage, self.transfer()) {
@@ -245,7 +272,7 @@ impl Client {
                 .served()
                 .is_some_and(|served| served.since > served.began_at + served.held),
             Stage::Running { .. } | Stage::Lent | Stage::Finishing => true,
-            Stage::Pending(_) | Stage::Overtaken { .. } => false,
+            Stage::Pending(_) | Stage::Dallying | Stage::Overtaken { .. } => false,
         }
     }
 
@@ -266,7 +293,11 @@ impl Client {
             Stage::Held { trickle_at, .. } | Stage::Overtaken { trickle_at, .. } => {
                 Some(trickle_at)
             }
-            Stage::Pending(_) | Stage::Running { .. } | Stage::Lent | Stage::Finishing => None,
+            Stage::Pending(_)
+            | Stage::Running { .. }
+            | Stage::Lent
+            | Stage::Finishing
+            | Stage::Dallying => None,
         }
     }
 
@@ -377,7 +408,9 @@ impl Client {
     /// Whether blocks of more than 512 bytes arrived there, and when it last made progress; `None` if it was sent
     /// none, or asked again since.
     pub(super) fn large_blocks(&self) -> Option<(bool, Moment)> {
-        let transfer = self.transfer()?;
+        let transfer = self
+            .transfer()
+            .filter(|_| self.direction == Direction::Read)?;
         let have_arrived = transfer.acknowledged_bytes() > 0;
         let may_be_lost = self.is_repeating() && !transfer.has_nothing_out();
         let are_large = transfer.negotiated().blksize > BLKSIZE_DEFAULT;
@@ -400,6 +433,7 @@ impl Client {
             peer: self.peer,
             asked: self.asked(),
             name: self.name.as_name(),
+            direction: self.direction,
             outcome,
             was_answered: !self.is_unanswered(),
             bytes,

@@ -7,7 +7,7 @@ use super::Local;
 use crate::name::{FileName, NAME_MAX};
 use crate::transfer::options::BUFFERED_WINDOW_MAX;
 use crate::transfer::{Datagrams, Departed, Negotiated, Outcome};
-use crate::wire::{Malformed, Mode, Peer, Refusal, Request};
+use crate::wire::{Direction, Malformed, Mode, Peer, Refusal, Request};
 
 /// A request that gets a file and a socket.
 #[derive(Clone, Copy, Debug)]
@@ -299,11 +299,13 @@ pub struct Report<'a> {
     pub asked: &'a [u8],
     /// For what, as it is looked up.
     pub name: FileName<'a>,
+    /// Whether the file went to the client, or came from it.
+    pub direction: Direction,
     /// How it ended.
     pub outcome: Outcome,
     /// The client acknowledged something.
     pub was_answered: bool,
-    /// Bytes that arrived, as far as the client acknowledged them.
+    /// Bytes that arrived, as far as the client acknowledged them; or that came from it and were stored.
     pub bytes: u64,
     /// Time it waited and was sent nothing.
     pub pending: Duration,

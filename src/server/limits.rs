@@ -114,6 +114,14 @@ impl Limits {
         self.max_transfers + self.max_lent() + self.max_finishing() + held
     }
 
+    /// Clients that have a socket while they wait, or after all that they sent is on the disk.
+    pub(super) fn max_kept(&self) -> usize {
+        match self.hold.is_some() || self.reclaim {
+            true => self.max_held.min(self.max_pending),
+            false => 0,
+        }
+    }
+
     /// Clients that are held at most if those who have lent their slots are counted in.
     pub(super) fn max_held_with_lenders(&self) -> usize {
         self.max_held.saturating_add(self.max_transfers)

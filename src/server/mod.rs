@@ -34,6 +34,7 @@ mod replies;
 mod stats;
 mod table;
 mod unvalidated;
+mod uploads;
 mod wheel;
 
 use std::collections::{HashMap, VecDeque};
@@ -43,8 +44,9 @@ use std::time::Duration;
 use slab::Slab;
 
 use crate::moment::Moment;
-use crate::transfer::{Datagrams, Departed, Negotiated, Outcome};
-use crate::wire::{Malformed, Peer, Refusal};
+use crate::transfer::options::BLKSIZE_MAX;
+use crate::transfer::{Departed, Negotiated, Outcome};
+use crate::wire::{DataHeader, Direction, Malformed, Peer, Refusal};
 use change::Count;
 use client::{Client, Output, Stage};
 use congestion::Congestion;
@@ -60,6 +62,7 @@ pub use networks::{
 };
 use queue::Queue;
 pub use stats::Stats;
+use uploads::Writers;
 use wheel::{Due, Wheel};
 
 /// The address that a request was sent to, from which every answer to it goes out.
@@ -94,6 +97,7 @@ pub struct Server {
     limits: Limits,
     clients: Slab<Client>,
     by_peer: HashMap<Peer, usize>,
+    writers: Writers,
     queue: Queue,
     wheel: Wheel,
     /// Room for the timers of one turn.
@@ -108,6 +112,8 @@ pub struct Server {
     /// Unvalidated clients that wait and were sent their first packet in vain, longest first.
     silent: VecDeque<usize>,
     count: Count,
+    /// Room for one packet of a client: of its last byte nobody makes use, but it shows one that is too long.
+    buffer: Vec<u8>,
     /// Requests that ever got a place in the queue.
     arrivals: u64,
     /// Admissions pause until then: opening failed for want of descriptors.
@@ -127,6 +133,7 @@ impl Server {
             limits,
             clients: Slab::with_capacity(running),
             by_peer: HashMap::with_capacity(limits.max_transfers),
+            writers: Writers::new(),
             queue: Queue::new(limits),
             wheel: Wheel::new(now, timers),
             due: Vec::with_capacity(timers),
@@ -137,6 +144,7 @@ impl Server {
             idle: VecDeque::with_capacity(2 * limits.max_transfers + 1),
             silent: VecDeque::new(),
             count: Count::default(),
+            buffer: vec![0; DataHeader::LENGTH + usize::from(BLKSIZE_MAX) + 1],
             arrivals: 0,
             paused_until: None,
             phase: Phase::Serving,
@@ -154,19 +162,6 @@ impl Server {
             blocked.output = Output::Ready;
             self.ready.push_back(client);
         }
-    }
-
-    /// There is room for one window more of what `client` sends, where [`Io::store`] had none.
-    pub fn on_room(&mut self, _now: Moment, _io: &mut impl Io, _client: usize) {}
-
-    /// The upload of `client` is safe on the disk, or it failed, at whatever time.
-    pub fn on_stored(
-        &mut self,
-        _now: Moment,
-        _io: &mut impl Io,
-        _client: usize,
-        _stored: Result<(), Refusal>,
-    ) {
     }
 
     // What is due.
@@ -267,16 +262,14 @@ impl Server {
                 self.clients[id].output = Output::Absent { again_at };
             }
             Unsent::PortClosed => self.on_port_closed(now, io, id),
-            Unsent::Unreadable(refusal) => self.on_unreadable(now, io, id, refusal),
+            Unsent::Unreadable(refusal) => self.break_off(now, io, id, refusal),
         }
     }
 
     /// The file of a client could not be read, or is no longer what it was.
     pub fn on_unreadable(&mut self, now: Moment, io: &mut impl Io, id: usize, refusal: Refusal) {
         if self.served(id).is_some() {
-            // The ERROR is a courtesy: the transfer is over whether it leaves or not.
-            let _ = io.send(id, Datagrams::Error(refusal));
-            self.end(now, io, id, Outcome::Refused(refusal));
+            self.break_off(now, io, id, refusal);
         }
     }
 
@@ -287,12 +280,14 @@ impl Server {
         let transfer = &mut served.transfer;
         let repeated = transfer.sent(now, departed);
         let packets = u64::from(departed.packets);
-        // A first packet that nobody answers says nothing about the path.
-        let repeated = repeated * u64::from(transfer.is_answered());
-        let share = &mut served.congestion_share;
-        self.congestion.sent(now, packets, repeated, share);
-        let packet = u64::from(transfer.negotiated().blksize) + PACKET_OVERHEAD;
-        self.keepalive.sent(now, packets * packet);
+        if client.direction == Direction::Read {
+            // A first packet that nobody answers says nothing about the path.
+            let repeated = repeated * u64::from(transfer.is_answered());
+            let share = &mut served.congestion_share;
+            self.congestion.sent(now, packets, repeated, share);
+            let packet = u64::from(transfer.negotiated().blksize) + PACKET_OVERHEAD;
+            self.keepalive.sent(now, packets * packet);
+        }
         let is_all_sent = transfer.is_unconfirmed();
         let goes_on = transfer.datagrams(1).is_some();
         match &mut client.stage {

@@ -3,12 +3,14 @@
 //! The loop reads requests before replies, and no socket further than it has to. So before a request of a
 //! known peer is judged, all that this peer has answered is read: what a client sent first counts first.
 
+use std::mem;
+
 use super::client::Again;
 use super::hosts::host_of;
 use super::{Incoming, Io, REPLY_MAX, Server};
 use crate::moment::Moment;
-use crate::transfer::Outcome;
-use crate::wire::{Peer, Reply};
+use crate::transfer::{Acked, Outcome};
+use crate::wire::{DataHeader, Direction, Malformed, Peer, Reply};
 
 impl Server {
     /// The socket of `client` may hold something. Reads until all that matters now was heard, and no
@@ -31,14 +33,37 @@ impl Server {
         most: u16,
         until: Until,
     ) -> bool {
-        let mut buffer = [0; REPLY_MAX];
+        let mut buffer = mem::take(&mut self.buffer);
+        let may_hold_more = self.read_into(now, io, client, most, until, &mut buffer);
+        self.buffer = buffer;
+        may_hold_more
+    }
+
+    fn read_into(
+        &mut self,
+        now: Moment,
+        io: &mut impl Io,
+        client: usize,
+        most: u16,
+        until: Until,
+        buffer: &mut [u8],
+    ) -> bool {
         let mut is_port_closed = false;
         let mut may_hold_more = true;
         for _ in 0..most {
-            if self.served(client).is_none() {
+            let Some(it) = self.clients.get(client) else {
                 return false;
-            }
-            let is_enough = match io.receive(client, &mut buffer) {
+            };
+            let Some(transfer) = it.transfer() else {
+                return false;
+            };
+            let length = match it.direction {
+                Direction::Read => REPLY_MAX,
+                Direction::Write => {
+                    DataHeader::LENGTH + usize::from(transfer.negotiated().blksize) + 1
+                }
+            };
+            let is_enough = match io.receive(client, &mut buffer[..length]) {
                 Incoming::Datagram(length) => {
                     let is_caught_up = self.on_reply(now, io, client, &buffer[..length]);
                     is_caught_up && until == Until::CaughtUp
@@ -71,18 +96,32 @@ impl Server {
         client: usize,
         datagram: &[u8],
     ) -> bool {
-        let Some(served) = self.served(client) else {
+        let Some(it) = self.clients.get(client) else {
             return true;
         };
-        match Reply::parse(datagram) {
-            Ok(Reply::Ack(block)) => return self.on_ack(now, io, client, block),
+        let Some(transfer) = it.transfer() else {
+            return true;
+        };
+        match (Reply::parse(datagram), it.direction) {
+            (Ok(Reply::Ack(block)), Direction::Read) => {
+                return self.on_ack(now, io, client, block);
+            }
+            (Ok(Reply::Data { block, payload }), Direction::Write) => {
+                return self.on_block(now, io, client, block, payload);
+            }
+            (Ok(Reply::Ack(_) | Reply::Data { .. }), _) => {
+                self.stats.count_malformed(Malformed::Opcode);
+            }
             // Not for who has never answered: that one is in no transfer with us.
-            Ok(Reply::Error {
-                code: 5,
-                message: STRAY_BLOCK,
-            }) if served.transfer.is_answered() => {}
-            Ok(Reply::Error { code, .. }) => self.on_error(now, io, client, code),
-            Err(malformed) => self.stats.count_malformed(malformed),
+            (
+                Ok(Reply::Error {
+                    code: 5,
+                    message: STRAY_BLOCK,
+                }),
+                _,
+            ) if transfer.is_answered() => {}
+            (Ok(Reply::Error { code, .. }), _) => self.on_error(now, io, client, code),
+            (Err(malformed), _) => self.stats.count_malformed(malformed),
         }
         false
     }
@@ -118,6 +157,12 @@ impl Server {
         // In a window, a stray copy of an ACK is a wish to begin anew, unless it is read before more leaves.
         let is_lockstep = served.transfer.negotiated().windowsize == 1;
         let is_caught_up = is_lockstep && served.transfer.has_nothing_out();
+        self.acked(now, io, id, acked);
+        is_caught_up && acked.progress.is_some()
+    }
+
+    /// A client has acknowledged something, or sent a block.
+    pub(super) fn acked(&mut self, now: Moment, io: &mut impl Io, id: usize, acked: Acked) {
         if let Some(progress) = acked.progress {
             if progress.is_first {
                 self.spread_first_trickle(now, id);
@@ -130,11 +175,12 @@ impl Server {
                 let host = host_of(self.clients[id].peer);
                 self.queue.host(host).note_large_blocks(now, true, at);
             }
-            self.congestion.recovered(progress.timeouts);
+            if self.clients[id].direction == Direction::Read {
+                self.congestion.recovered(progress.timeouts);
+            }
             self.on_progress(now, io, id);
         }
         self.take(now, io, id, acked.step);
-        is_caught_up && acked.progress.is_some()
     }
 
     fn on_error(&mut self, now: Moment, io: &mut impl Io, id: usize, code: u16) {

@@ -92,7 +92,7 @@ impl Server {
             return Heard::Judged;
         }
         let mut buffer = [0; NAME_MAX];
-        let found = match fault_of(request) {
+        let found = match fault_of(request, local) {
             Some(refusal) => Err(Unopened::Refused(refusal)),
             None => {
                 let name = io.resolve(peer, request, &mut buffer);

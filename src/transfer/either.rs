@@ -226,6 +226,14 @@ impl Transfer {
         }
     }
 
+    /// An ACK of `block` makes progress.
+    pub fn awaits(&self, block: u16) -> bool {
+        match &self.half {
+            Half::Sending(sending) => sending.awaits(block),
+            Half::Receiving(_) => false,
+        }
+    }
+
     /// The client acknowledged something, or sent a block: the handshake is over.
     pub fn is_answered(&self) -> bool {
         self.common.answered

@@ -321,9 +321,9 @@ fn again_after(common: &Common) -> Duration {
     })
 }
 
-/// When something was last heard, or sent.
+/// When something was last heard, or sent, or the client was no longer kept waiting.
 fn silent_since(common: &Common) -> Moment {
-    let heard_at = common.timing.progress_at();
+    let heard_at = common.timing.patient_from();
     common
         .timing
         .sent_at()

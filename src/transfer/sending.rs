@@ -209,7 +209,7 @@ impl Sending {
     }
 
     /// An ACK of `block` makes progress.
-    pub fn awaits(&self, block: u16) -> bool {
+    pub(super) fn awaits(&self, block: u16) -> bool {
         let acknowledged = self.window.clone().acknowledge(block);
         matches!(acknowledged, Acknowledged::All | Acknowledged::Part)
     }

@@ -161,6 +161,11 @@ impl Timing {
         self.patient_from + self.patience
     }
 
+    /// When the client last made progress, or was sent what it had been kept waiting for.
+    pub(super) fn patient_from(&self) -> Moment {
+        self.patient_from
+    }
+
     /// Timeouts since the client last made progress.
     pub fn timeouts(&self) -> u8 {
         self.timeouts

@@ -287,6 +287,7 @@ fn a_stopping_server_waits_no_longer_than_its_patience() {
 #[test]
 fn every_refusal_is_answered_at_once_even_when_the_server_is_full() {
     let mut desk = one_runs_and_one_waits();
+    desk.lab.world.takes_uploads = false;
     desk.at(0.03)
         .asks(3000, ("missing", 0), "tsize 0")
         .error(3000, Refusal::NotFound);

@@ -44,6 +44,14 @@ pub(crate) struct Unnamed {
     ended: VecDeque<Ending>,
 }
 
+impl Unnamed {
+    /// What the server did so far is of no matter.
+    pub(crate) fn forget(&mut self) {
+        self.left.clear();
+        self.ended.clear();
+    }
+}
+
 impl Site for Unnamed {
     fn send(
         &mut self,
@@ -85,20 +93,24 @@ pub(crate) struct Desk {
 impl Desk {
     /// A server with this many slots.
     pub(crate) fn new(max_transfers: usize) -> Desk {
-        let limits = Limits {
+        Desk::with(Limits {
             max_transfers,
             // Here the rules of a transfer are at stake, and not who waits for whom.
             hold: None,
             reclaim: false,
             small_file: 0,
             ..Limits::default()
-        };
+        })
+    }
+
+    pub(crate) fn with(limits: Limits) -> Desk {
         let root = RootPrefixes::default();
         let mut lab = Lab::start(Moment::START, limits, root, Unnamed::default());
         for (name, size) in [KERNEL, CONFIG, IMAGE] {
             lab.world.add_file(name, size);
         }
         lab.world.add_fault(DIRECTORY, Refusal::NotAFile);
+        lab.world.takes_uploads = true;
         Desk { lab }
     }
 
@@ -116,6 +128,26 @@ impl Desk {
         let request = packets::request(1, name, "octet", &[]);
         let datagram = [request, option_bytes(options)].concat();
         self.listener_gets(port, &datagram)
+    }
+
+    /// A write request in octet mode.
+    pub(crate) fn writes(&mut self, port: u16, name: &str, options: &str) -> &mut Desk {
+        let request = packets::request(2, name, "octet", &[]);
+        let datagram = [request, option_bytes(options)].concat();
+        self.listener_gets(port, &datagram)
+    }
+
+    /// A block of an upload: of bytes that tell where in the file they belong.
+    pub(crate) fn block(&mut self, port: u16, block: u64, length: usize) -> &mut Desk {
+        let [.., high, low] = block.to_be_bytes();
+        let bytes = block_bytes(block, length);
+        self.socket_gets(port, &[&[0, 3, high, low][..], &bytes].concat())
+    }
+
+    /// There is room again for what this client sends.
+    pub(crate) fn has_room(&mut self, port: u16) -> &mut Desk {
+        self.lab.has_room(client(port));
+        self.turn()
     }
 
     /// Any datagram on the listening socket.
@@ -196,13 +228,40 @@ impl Desk {
         self.sent(port, Packet::Data { block, length })
     }
 
+    pub(crate) fn ack(&mut self, port: u16, block: u16) -> &mut Desk {
+        self.sent(port, Packet::Ack(block))
+    }
+
+    /// This file was uploaded whole, in blocks of `blksize` bytes.
+    pub(crate) fn has_file(&mut self, name: &str, size: usize, blksize: usize) -> &mut Desk {
+        let blocks = (1..).map(|block| block_bytes(block, blksize));
+        let whole: Vec<u8> = blocks.flatten().take(size).collect();
+        let found = self.lab.world.uploaded.get(name.as_bytes());
+        assert!(found == Some(&whole), "{name} is not what was sent");
+        self
+    }
+
+    pub(crate) fn has_no_file(&mut self, name: &str) -> &mut Desk {
+        assert!(!self.lab.world.uploaded.contains_key(name.as_bytes()));
+        self
+    }
+
     pub(crate) fn error(&mut self, port: u16, refusal: Refusal) -> &mut Desk {
         self.sent(port, Packet::Error(refusal))
     }
 
+    /// An ERROR to somebody else's host.
+    pub(crate) fn error_of(&mut self, peer: Peer, refusal: Refusal) -> &mut Desk {
+        self.sent_to(peer, Packet::Error(refusal))
+    }
+
     fn sent(&mut self, port: u16, packet: Packet) -> &mut Desk {
+        self.sent_to(client(port), packet)
+    }
+
+    fn sent_to(&mut self, peer: Peer, packet: Packet) -> &mut Desk {
         let found = self.lab.world.left.pop_front();
-        let expected = (client(port), packet);
+        let expected = (peer, packet);
         assert_eq!(found, Some(expected), "at {:?}", self.lab.world.now);
         self
     }
@@ -256,8 +315,15 @@ impl Desk {
     }
 }
 
+/// What block `block` of an upload holds.
+fn block_bytes(block: u64, length: usize) -> Vec<u8> {
+    let [.., high, low] = block.to_be_bytes();
+    let pattern = [high, low, high ^ 0x5A];
+    pattern.iter().copied().cycle().take(length).collect()
+}
+
 /// The client with this port.
-fn client(port: u16) -> Peer {
+pub(crate) fn client(port: u16) -> Peer {
     host(99, port)
 }
 

@@ -25,6 +25,7 @@ mod rings;
 mod seen_elsewhere;
 mod talk;
 mod timing;
+mod uploads;
 mod windows;
 mod wrap;
 

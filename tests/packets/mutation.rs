@@ -397,6 +397,11 @@ fn check_reply(shown: &Shown<'_>, seen: &mut Seen) {
             let [high, low] = block.to_be_bytes();
             assert!(datagram.starts_with(&[0, 4, high, low]), "{shown}");
         }
+        Ok(Reply::Data { block, payload }) => {
+            let [high, low] = block.to_be_bytes();
+            assert!(datagram.starts_with(&[0, 3, high, low]), "{shown}");
+            assert_eq!(&datagram[4..], payload, "{shown}");
+        }
         Ok(Reply::Error { code, message }) => {
             seen.errors += 1;
             let [high, low] = code.to_be_bytes();
@@ -406,7 +411,7 @@ fn check_reply(shown: &Shown<'_>, seen: &mut Seen) {
         }
         Err(Malformed::Short) => assert!(datagram.len() < 4, "{shown}"),
         Err(Malformed::Opcode) => {
-            let is_reply = datagram.starts_with(b"\0\x04") || datagram.starts_with(b"\0\x05");
+            let is_reply = matches!(datagram, [0, 3..=5, ..]);
             assert!(!is_reply, "{shown}");
         }
         Err(other) => panic!("{other:?}: {shown}"),

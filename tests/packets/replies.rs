@@ -96,9 +96,25 @@ fn replies() {
             Err(Malformed::Opcode),
         ),
         (
-            "DATA towards the sender",
-            b"\0\x03\0\x01data",
-            Err(Malformed::Opcode),
+            "RFC 1350 section 5: DATA, of an upload",
+            b"\0\x03\x01\x02data",
+            Ok(Reply::Data {
+                block: 258,
+                payload: b"data",
+            }),
+        ),
+        (
+            "a last block without bytes",
+            b"\0\x03\0\x09",
+            Ok(Reply::Data {
+                block: 9,
+                payload: b"",
+            }),
+        ),
+        (
+            "DATA with half a number",
+            b"\0\x03\0",
+            Err(Malformed::Short),
         ),
         (
             "an OACK towards the server",

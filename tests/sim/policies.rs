@@ -333,7 +333,7 @@ impl ServerUnderTest for Other {
         let step = match Reply::parse(bytes) {
             Ok(Reply::Ack(block)) => running.transfer.on_ack(now, block).step,
             Ok(Reply::Error { .. }) => Step::End(Outcome::Cancelled),
-            Err(_) => return,
+            Ok(Reply::Data { .. }) | Err(_) => return,
         };
         if running.dead_until.is_none() {
             self.take(now, io, client, step);
