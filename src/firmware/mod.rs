@@ -7,7 +7,7 @@
 //!
 //! Read `profile` for what can set kinds apart, `roms`, `loaders` and `tools` for one table per kind,
 //! `exchange` for how a request and its transfer go (one engine for all), `chain` for what a boot
-//! consists of; this file joins them.
+//! consists of; this file joins them. Machines that write are in `writer`.
 
 mod adaptive;
 pub mod chain;
@@ -20,6 +20,7 @@ mod profile;
 pub mod random;
 mod roms;
 mod tools;
+mod writer;
 
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ pub use kinds::Kind;
 use outbox::Outbox;
 use profile::{Before, Ports, Profile, Restart};
 use random::Random;
+pub use writer::{Writer, WriterKind, WriterStatus};
 
 /// One machine, from power-on to a complete boot or a failure.
 #[derive(Debug)]

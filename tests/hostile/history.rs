@@ -9,7 +9,7 @@ use ripple_tftpd::moment::Moment;
 use ripple_tftpd::name::RootPrefixes;
 use ripple_tftpd::server::{Limits, Local, Server};
 use ripple_tftpd::transfer::{Outcome, Terms};
-use ripple_tftpd::wire::{Malformed, Peer};
+use ripple_tftpd::wire::{Malformed, Peer, Refusal};
 
 use super::laboratory::choices::Choices;
 use super::laboratory::{LOCAL, Lab, World, host, packets};
@@ -31,6 +31,7 @@ impl<C: Choices> History<C> {
             choices,
             faults,
             ended: Vec::new(),
+            uploads: 0,
         };
         let now = Moment::START + Duration::from_secs(up);
         let root = RootPrefixes::new([&b"/srv/tftp"[..]]);
@@ -38,6 +39,8 @@ impl<C: Choices> History<C> {
         for (name, size) in FILES {
             lab.world.add_file(name, size);
         }
+        lab.world.takes_uploads = !lab.world.choices.one_in(4);
+        lab.world.disk_takes = lab.world.choices.pick(&DISK_TAKES);
         History {
             lab,
             last: (host(1, 2070), local(0), Vec::new()),
@@ -66,7 +69,10 @@ impl<C: Choices> History<C> {
             0..6 => self.request_arrives(),
             6 | 7 => self.request_comes_again(),
             8..13 => self.reply_arrives(),
-            13 => self.client_fetches_on(),
+            13 => match self.lab.world.choices.one_in(2) {
+                true => self.client_fetches_on(),
+                false => self.client_sends_on(),
+            },
             14 => {
                 let client = self.any_client();
                 self.lab.becomes_writable(client);
@@ -116,13 +122,15 @@ impl<C: Choices> History<C> {
         for client in clients {
             self.lab.becomes_writable(client);
         }
+        self.lab.world.wanting.clear();
+        self.lab.world.full.clear();
         for _ in 0..TURNS_MAX {
             self.turn();
             self.check();
             if self.lab.server.has_ready() {
                 continue;
             }
-            match self.lab.server.next_wakeup() {
+            match self.lab.next_wakeup() {
                 Some(wakeup) => self.lab.world.now = self.lab.world.now.max(wakeup),
                 None => {
                     assert_eq!(
@@ -152,6 +160,26 @@ impl<C: Choices> History<C> {
         assert_eq!(sent, Some(1));
         self.lab.reply(client, &packets::ack(1));
         assert_eq!(self.lab.world.ended[before..], [Outcome::Complete]);
+        self.take_an_honest_file();
+    }
+
+    fn take_an_honest_file(&mut self) {
+        let peer = host(201, 2070);
+        (self.lab.world.takes_uploads, self.lab.world.disk_takes) = (true, Duration::ZERO);
+        self.lab.world.unwritable.clear();
+        let before = self.lab.world.ended.len();
+        self.lab.request(peer, local(0), b"\0\x02honest\0octet\0");
+        self.turn();
+        let client = self.lab.world.client_of(peer);
+        let client = client.expect("an honest client may write at once");
+        self.lab.reply(client, &block_of(1, 512));
+        self.turn();
+        self.lab.reply(client, &block_of(2, 5));
+        self.turn();
+        assert_eq!(self.lab.world.ended[before..], [Outcome::Complete]);
+        let whole = [[1; 512].as_slice(), &[2; 5]].concat();
+        let found = self.lab.world.uploaded.get(&b"honest"[..]);
+        assert_eq!(found, Some(&whole));
     }
 
     // What arrives.
@@ -195,6 +223,7 @@ impl<C: Choices> History<C> {
         let mut datagram = match choices.below(12) {
             0 => vec![0, 5, 0, choices.pick(&[0, 8, 1, 4, 9]), b'%', b'n', 0],
             1 => any_bytes(choices, 12),
+            2..6 => a_block(choices, block),
             _ => packets::ack(block).to_vec(),
         };
         if choices.one_in(10) {
@@ -214,6 +243,60 @@ impl<C: Choices> History<C> {
             self.lab.reply(client, &ack);
             self.turn();
             self.check();
+        }
+    }
+
+    /// A client sends its file on, as it should, for a while.
+    fn client_sends_on(&mut self) {
+        let client = self.any_client();
+        for _ in 0..self.lab.world.choices.within(1, 12) {
+            let Some(socket) = self.lab.world.socket(client) else {
+                return;
+            };
+            let next = socket.block + 1;
+            let choices = &mut self.lab.world.choices;
+            let length = choices.pick(&[512, 512, 512, 8, 1428, 100]);
+            let block = block_of(next, length);
+            self.lab.reply(client, &block);
+            self.turn();
+            self.check();
+        }
+    }
+
+    /// The disk fails, or has no room, or has room again.
+    fn disk_changes(&mut self) {
+        let client = self.any_client();
+        let socket = self.lab.world.socket(client);
+        let Some(socket) = socket.filter(|socket| socket.upload.is_some()) else {
+            return;
+        };
+        let (peer, name) = (socket.peer, socket.name.clone());
+        match self.lab.world.choices.below(6) {
+            0 => {
+                self.lab.world.wanting.insert(peer);
+            }
+            1 => {
+                self.lab.world.full.insert(peer);
+            }
+            2 => {
+                let refusal = self
+                    .lab
+                    .world
+                    .choices
+                    .pick(&[Refusal::NoSpace, Refusal::WriteFailed]);
+                self.lab.world.unwritable.insert(name, refusal);
+            }
+            3 => {
+                let now = self.lab.world.now;
+                let failed = Err(Refusal::WriteFailed);
+                self.lab
+                    .server
+                    .on_stored(now, &mut self.lab.world, client, failed);
+            }
+            _ => {
+                self.lab.world.unwritable.clear();
+                self.lab.has_room(peer);
+            }
         }
     }
 
@@ -251,6 +334,7 @@ impl<C: Choices> History<C> {
                         .drop_malformed(&mut self.lab.world, peer, malformed);
                 }
             }
+            24..28 => self.disk_changes(),
             20..24 => {
                 let client = self.any_client();
                 self.lab.server.on_found(now, client);
@@ -322,9 +406,10 @@ fn any_request(choices: &mut impl Choices) -> Vec<u8> {
     if choices.one_in(16) {
         return any_bytes(choices, 40);
     }
-    let opcode = match choices.one_in(16) {
-        true => choices.pick(&[2, 3, 4, 5, 6]),
-        false => 1,
+    let opcode = match choices.below(16) {
+        0 => choices.pick(&[3, 4, 5, 6]),
+        1..5 => 2,
+        _ => 1,
     };
     let mut datagram = vec![0, opcode];
     datagram.extend(match choices.one_in(4) {
@@ -373,10 +458,31 @@ fn spoil(choices: &mut impl Choices, datagram: &mut Vec<u8>) {
     }
 }
 
+/// A block of an upload: good ones, the last one, and ones that are longer than agreed.
+fn a_block(choices: &mut impl Choices, block: u64) -> Vec<u8> {
+    let length = choices.pick(&[512, 512, 512, 1428, 8, 0, 100, 513, 3000]);
+    block_of(block, length)
+}
+
+fn block_of(block: u64, length: usize) -> Vec<u8> {
+    let [.., high, low] = block.to_be_bytes();
+    let mut datagram = vec![0, 3, high, low];
+    datagram.resize(4 + length, low);
+    datagram
+}
+
 fn any_bytes(choices: &mut impl Choices, end: usize) -> Vec<u8> {
     let length = choices.length(end);
     (0..length).map(|_| choices.byte()).collect()
 }
+
+/// How long it takes to bring a file to the disk.
+const DISK_TAKES: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(20),
+    Duration::from_secs(3),
+    Duration::from_secs(100),
+];
 
 const NAMES: [&[u8]; 8] = [
     b"empty",

@@ -25,19 +25,21 @@ fn hostile_histories_leave_no_trace() {
     }
     let mut totals = Totals::default();
     for seed in 0..HISTORIES {
-        let (stats, outcomes, sent) = play(seed);
+        let (stats, outcomes, sent, uploads) = play(seed);
         totals.add(&stats, &outcomes, sent);
+        totals.uploads += uploads;
     }
     println!("{totals:?}");
     totals.check();
 }
 
-fn play(seed: u64) -> (Stats, Vec<Outcome>, u64) {
+fn play(seed: u64) -> (Stats, Vec<Outcome>, u64, u64) {
     let _told = TellSeed(seed);
     let mut length = Seeded::new(!seed, 1);
     let choices = Seeded::new(seed, length.within(200, 6000));
     let (server, world) = History::new(choices).play();
-    (*server.stats(), world.site.ended, world.packets)
+    let (packets, uploads) = (world.packets, world.site.uploads);
+    (*server.stats(), world.site.ended, packets, uploads)
 }
 
 struct TellSeed(u64);
@@ -54,6 +56,7 @@ impl Drop for TellSeed {
 #[derive(Debug, Default)]
 struct Totals {
     sent: u64,
+    uploads: u64,
     requests: u64,
     repeats: u64,
     refused: u64,
@@ -91,6 +94,8 @@ impl Totals {
     fn check(&self) {
         let counts = [
             self.sent,
+            // More than the honest one at the end of each.
+            self.uploads,
             self.requests,
             self.repeats,
             self.refused,

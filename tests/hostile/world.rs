@@ -2,9 +2,9 @@
 //! the trait `Io` allows.
 
 use ripple_tftpd::moment::Moment;
-use ripple_tftpd::server::{Event, Unopened, Unsent};
+use ripple_tftpd::server::{Event, Unopened, Unsent, Unstored};
 use ripple_tftpd::transfer::Outcome;
-use ripple_tftpd::wire::{Mode, Refusal};
+use ripple_tftpd::wire::{Direction, Mode, Refusal};
 
 use super::laboratory::choices::Choices;
 use super::laboratory::{Datagram, Site, Socket, Stream};
@@ -15,6 +15,8 @@ pub(crate) struct Faulty<C> {
     /// One call of so many fails; 0: none.
     pub(crate) faults: u64,
     pub(crate) ended: Vec<Outcome>,
+    /// Files that came whole.
+    pub(crate) uploads: u64,
 }
 
 impl<C: Choices> Faulty<C> {
@@ -63,8 +65,21 @@ impl<C: Choices> Site for Faulty<C> {
         }
     }
 
+    fn store(&mut self) -> Result<(), Unstored> {
+        if !self.fails() {
+            return Ok(());
+        }
+        Err(match self.choices.below(3) {
+            0 => Unstored::Full,
+            1 => Unstored::Failed(Refusal::NoSpace),
+            _ => Unstored::Failed(Refusal::WriteFailed),
+        })
+    }
+
     fn report(&mut self, _: Moment, event: Event<'_>) {
         if let Event::Ended(report) = event {
+            let is_upload = report.direction == Direction::Write;
+            self.uploads += u64::from(is_upload && report.outcome == Outcome::Complete);
             self.ended.push(report.outcome);
         }
     }
@@ -82,7 +97,7 @@ pub(crate) const FILES: [(&str, u64); 6] = [
 ];
 
 /// Whatever may be wrong with a file.
-const REFUSALS: [Refusal; 7] = [
+const REFUSALS: [Refusal; 9] = [
     Refusal::NotFound,
     Refusal::NameTooLong,
     Refusal::OutsideRoot,
@@ -90,6 +105,8 @@ const REFUSALS: [Refusal; 7] = [
     Refusal::NoAccess,
     Refusal::NotPublic,
     Refusal::ReadFailed,
+    Refusal::NoSpace,
+    Refusal::WriteFailed,
 ];
 
 /// Every way in which a send fails.

@@ -116,7 +116,7 @@ impl<S: Site> Lab<S> {
     }
 
     /// When the next turn is, if nothing comes.
-    fn next_wakeup(&self) -> Option<Moment> {
+    pub(crate) fn next_wakeup(&self) -> Option<Moment> {
         let both = [self.server.next_wakeup(), self.world.next_stored()];
         both.into_iter().flatten().min()
     }

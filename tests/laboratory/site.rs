@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ripple_tftpd::moment::Moment;
-use ripple_tftpd::server::{Event, Incoming, Local, Unopened, Unsent};
+use ripple_tftpd::server::{Event, Incoming, Local, Unopened, Unsent, Unstored};
 use ripple_tftpd::transfer::Negotiated;
 use ripple_tftpd::wire::{Mode, Peer, Refusal};
 
@@ -23,6 +23,14 @@ pub(crate) trait Site {
     /// As for `Io::open`.
     fn open(&mut self, _client: usize, socket: &Socket) -> Result<Stream, Unopened> {
         Ok(Stream::plain(socket))
+    }
+
+    /// A block of an upload is to be stored.
+    ///
+    /// # Errors
+    /// As for `Io::store`.
+    fn store(&mut self) -> Result<(), Unstored> {
+        Ok(())
     }
 
     /// A packet leaves.

@@ -501,6 +501,7 @@ impl<S: Site> Io for World<S> {
         if self.full.contains(&socket.peer) {
             return Err(Unstored::Full);
         }
+        self.site.store()?;
         let upload = socket.upload.as_mut().expect("it is an upload");
         assert!(!upload.has_ended, "more after the end");
         upload.bytes.extend_from_slice(bytes);
@@ -522,7 +523,10 @@ impl<S: Site> Io for World<S> {
         let upload = socket.upload.as_mut().expect("it is an upload");
         assert!(!upload.has_ended, "it ends twice");
         upload.has_ended = true;
-        self.finishing.push((self.now + self.disk_takes, client));
+        // One disk, which does one thing after the other.
+        let before = self.finishing.iter().map(|&(at, _)| at).max();
+        let begins = before.map_or(self.now, |before| before.max(self.now));
+        self.finishing.push((begins + self.disk_takes, client));
     }
 
     fn send(&mut self, client: usize, datagrams: Datagrams<'_>) -> Result<Departed, Unsent> {

@@ -67,39 +67,38 @@ pub(crate) struct Bytes(u32);
 /// Datagrams under way whose bytes matter.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
-    all: Vec<Buffer>,
+    all: Vec<Vec<u8>>,
     free: Vec<u32>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Buffer {
-    bytes: [u8; BUFFER],
-    length: usize,
 }
 
 impl Buffers {
     pub(crate) fn keep(&mut self, bytes: &[u8]) -> Bytes {
-        let mut buffer = Buffer {
-            bytes: [0; BUFFER],
-            length: bytes.len(),
-        };
-        buffer.bytes[..bytes.len()].copy_from_slice(bytes);
-        self.put(buffer)
+        let place = self.place();
+        self.all[place].extend_from_slice(bytes);
+        Bytes(number(place))
     }
 
     pub(crate) fn copy(&mut self, of: Bytes) -> Bytes {
-        self.put(self.all[of.0 as usize])
+        let place = self.place();
+        let [from, to] = self
+            .all
+            .get_disjoint_mut([of.0 as usize, place])
+            .expect("the copy has a place of its own");
+        to.extend_from_slice(from);
+        Bytes(number(place))
     }
 
-    fn put(&mut self, buffer: Buffer) -> Bytes {
+    /// An empty buffer.
+    fn place(&mut self) -> usize {
         match self.free.pop() {
             Some(number) => {
-                self.all[number as usize] = buffer;
-                Bytes(number)
+                let place = number as usize;
+                self.all[place].clear();
+                place
             }
             None => {
-                self.all.push(buffer);
-                Bytes(number(self.all.len() - 1))
+                self.all.push(Vec::new());
+                self.all.len() - 1
             }
         }
     }
@@ -108,8 +107,7 @@ impl Buffers {
     /// caller has let go of the slice.
     pub(crate) fn take(&mut self, bytes: Bytes) -> &[u8] {
         self.free.push(bytes.0);
-        let buffer = &self.all[bytes.0 as usize];
-        &buffer.bytes[..buffer.length]
+        &self.all[bytes.0 as usize]
     }
 }
 
@@ -179,6 +177,3 @@ pub(crate) fn number(of: usize) -> u32 {
 pub(crate) fn moment(nanos: u64) -> Moment {
     Moment::from_micros(nanos / 1000)
 }
-
-/// The longest datagram that is kept: requests are at most 256 bytes long.
-const BUFFER: usize = 256;

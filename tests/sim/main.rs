@@ -26,6 +26,7 @@ mod run;
 mod server;
 mod storms;
 mod table;
+mod uploads;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -19,6 +19,7 @@ use crate::server::ServerUnderTest;
 use crate::world::{Arrival, World};
 use ripple_tftpd::firmware::random::Random;
 use ripple_tftpd::firmware::{Chain, Destination, Machine, Packet, Reaction, Role, Status, Step};
+use ripple_tftpd::firmware::{Writer, WriterStatus};
 
 /// Runs a world with a server in it until every machine has booted or given up, and the server is at
 /// rest.
@@ -35,6 +36,8 @@ struct Run<'w, S> {
     server: S,
     network: Network,
     seats: Vec<Seat>,
+    /// Those that write, numbered behind the others.
+    writers: Vec<Writing>,
     /// The files of each group's chain, by step.
     chains: Vec<Vec<Option<File>>>,
     random: Random,
@@ -98,6 +101,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
             server,
             network,
             seats: Vec::new(),
+            writers: Vec::new(),
             chains: Vec::new(),
             random: Random::stream(world.seed, 2),
             digest: Digest::default(),
@@ -119,7 +123,33 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
             }
         }
         run.switch_on_all();
+        run.let_write();
         run
+    }
+
+    /// Machines that write begin when the others are switched on, each with a file of its own.
+    fn let_write(&mut self) {
+        self.network.takes_uploads = self.world.writing() > 0;
+        self.network.disk_takes = DISK_TAKES;
+        for (group, of) in self.world.writers.iter().enumerate() {
+            for number in 0..of.count {
+                let name = format!("upload-{group}-{number}");
+                let writer = Writer::new(of.kind, name, of.size, self.random.next());
+                self.writers.push(Writing {
+                    writer,
+                    filed: u64::MAX,
+                });
+            }
+        }
+        for place in 0..self.writers.len() {
+            let machine = number(self.seats.len() + place);
+            let at = match self.world.arrival {
+                Arrival::AtOnce => 0,
+                Arrival::Within(span) => self.random.below(nanos(span)),
+                Arrival::Staggered(gap) => place as u64 * nanos(gap),
+            };
+            self.network.events.file(at, Event::SwitchOn(machine));
+        }
     }
 
     fn files_of(&mut self, chain: &Chain) -> Vec<Option<File>> {
@@ -231,9 +261,9 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
     }
 
     fn next_at(&self) -> Option<u64> {
-        let wake_at = self
-            .wake_at
-            .map(|at| (at.micros() * 1000).max(self.network.clock));
+        let wake_at = [self.wake_at, self.network.next_stored()];
+        let wake_at = wake_at.into_iter().flatten().min();
+        let wake_at = wake_at.map(|at| (at.micros() * 1000).max(self.network.clock));
         [wake_at, self.network.events.next_at()]
             .into_iter()
             .flatten()
@@ -245,7 +275,8 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
     fn is_server_concerned(&mut self) -> bool {
         let now = self.network.now;
         let end = (now.micros() + 1) * 1000;
-        let mut concerned = self.wake_at.is_some_and(|at| at <= now);
+        let is_due = |at: Option<Moment>| at.is_some_and(|at| at <= now);
+        let mut concerned = is_due(self.wake_at) || is_due(self.network.next_stored());
         while let Some((at, event)) = self.network.events.pop_before(end) {
             self.network.set_clock(at);
             self.digest.add(at);
@@ -261,6 +292,10 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
         let now = self.network.now;
         self.receive_requests(now);
         self.receive_replies(now);
+        while let Some((client, stored)) = self.network.take_stored() {
+            self.server
+                .on_stored(now, &mut self.network, client, stored);
+        }
         for round in 0.. {
             assert!(round < ROUNDS_MAX, "the server is never done sending");
             self.server.on_wakeup(now, &mut self.network);
@@ -324,6 +359,21 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
     fn happen(&mut self, event: Event) -> bool {
         let now = self.network.now;
         match event {
+            Event::SwitchOn(machine) | Event::Deadline(machine)
+                if self.writing(machine).is_some() =>
+            {
+                if let Some(it) = self.writing(machine) {
+                    it.on_time(now);
+                }
+                self.attend_writer(machine);
+            }
+            Event::ToMachine {
+                machine,
+                port,
+                from,
+                content,
+            } if self.writing(machine).is_some() => self.tell(machine, port, from, content),
+            Event::MachineUnreachable { machine, .. } if self.writing(machine).is_some() => {}
             Event::SwitchOn(machine) => self.switch_on(machine),
             Event::Deadline(machine) => self.on_deadline(machine),
             Event::ToMachine {
@@ -363,6 +413,59 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
             }
         }
         false
+    }
+
+    // Machines that write.
+
+    fn writing(&mut self, machine: u32) -> Option<&mut Writing> {
+        let place = (machine as usize).checked_sub(self.seats.len())?;
+        self.writers.get_mut(place)
+    }
+
+    /// A packet comes to a machine that writes.
+    fn tell(&mut self, machine: u32, port: u16, from: u16, content: Content) {
+        let now = self.network.now;
+        self.digest.add(u64::from(machine));
+        let place = machine as usize - self.seats.len();
+        let packet = match content {
+            Content::Data { block, length, .. } => Packet::Data { block, length },
+            Content::Oack(bytes) => Packet::Oack(self.network.buffers.take(bytes)),
+            Content::Ack(block) => Packet::Ack(block),
+            Content::Error(code) => Packet::Error { code },
+        };
+        let writer = &mut self.writers[place].writer;
+        let was_busy = writer.status() == WriterStatus::Busy;
+        writer.on_packet(now, port, from, packet);
+        if was_busy && writer.status() == WriterStatus::Done {
+            // What was acknowledged is on the disk.
+            let written = self.network.uploaded.get(writer.name().as_bytes());
+            let is_whole = written.is_some_and(|bytes| writer.is_file(bytes));
+            assert!(is_whole, "{} is not what was sent", writer.name());
+            self.under_way -= 1;
+        }
+        self.attend_writer(machine);
+    }
+
+    fn attend_writer(&mut self, machine: u32) {
+        let mut bytes = Vec::new();
+        let place = machine as usize - self.seats.len();
+        let it = &mut self.writers[place];
+        let status = it.writer.status();
+        assert!(
+            matches!(status, WriterStatus::Busy | WriterStatus::Done),
+            "{} {status:?}",
+            it.writer.name()
+        );
+        while let Some(to) = it.writer.next_datagram(&mut bytes) {
+            self.network.send_up(machine, it.writer.port(), to, &bytes);
+        }
+        if let Some(deadline) = it.writer.deadline()
+            && deadline.micros() < it.filed
+        {
+            it.filed = deadline.micros();
+            let at = (it.filed * 1000).max(self.network.clock);
+            self.network.events.file(at, Event::Deadline(machine));
+        }
     }
 
     fn switch_on(&mut self, machine: u32) {
@@ -550,6 +653,23 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
     }
 }
 
+/// A machine that writes.
+struct Writing {
+    writer: Writer,
+    /// When its event comes up, in microseconds.
+    filed: u64,
+}
+
+impl Writing {
+    fn on_time(&mut self, now: Moment) {
+        self.filed = u64::MAX;
+        match self.writer.status() {
+            WriterStatus::Idle => self.writer.begin(now),
+            _ => self.writer.on_deadline(now),
+        }
+    }
+}
+
 impl Seat {
     fn begin_again(&mut self) {
         self.restarts = self.machine.restarts();
@@ -644,6 +764,9 @@ impl Drop for Replay {
         }
     }
 }
+
+/// How long a file takes to the disk, one after the other: that of a laptop.
+const DISK_TAKES: Duration = Duration::from_millis(5);
 
 /// Requests that the daemon takes in one turn.
 const REQUESTS_AT_ONCE: usize = 256;

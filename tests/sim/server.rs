@@ -2,7 +2,7 @@
 
 use ripple_tftpd::moment::Moment;
 use ripple_tftpd::server::{Incoming, Io, Limits, Local, REPLY_MAX, Server};
-use ripple_tftpd::wire::Peer;
+use ripple_tftpd::wire::{Peer, Refusal};
 
 use crate::network::Network;
 
@@ -40,6 +40,10 @@ pub(crate) trait ServerUnderTest {
     }
 
     fn on_writable(&mut self, client: usize);
+
+    /// An upload is on the disk.
+    fn on_stored(&mut self, _: Moment, _: &mut Network, _client: usize, _: Result<(), Refusal>) {}
+
     fn on_wakeup(&mut self, now: Moment, io: &mut Network);
     fn send_ready(&mut self, now: Moment, io: &mut Network);
     fn has_ready(&self) -> bool;
@@ -102,6 +106,16 @@ impl ServerUnderTest for Production {
 
     fn on_writable(&mut self, client: usize) {
         self.server.on_writable(client);
+    }
+
+    fn on_stored(
+        &mut self,
+        now: Moment,
+        io: &mut Network,
+        client: usize,
+        stored: Result<(), Refusal>,
+    ) {
+        self.server.on_stored(now, io, client, stored);
     }
 
     fn on_wakeup(&mut self, now: Moment, io: &mut Network) {

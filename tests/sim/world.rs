@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::disk::Drive;
 use crate::link::{Capacity, Path};
 use crate::random::Chance;
-use ripple_tftpd::firmware::{Chain, Kind};
+use ripple_tftpd::firmware::{Chain, Kind, WriterKind};
 use ripple_tftpd::server::Limits;
 
 /// The options of a world.
@@ -16,6 +16,8 @@ pub(crate) struct World {
     pub(crate) seed: u64,
     /// The machines.
     pub(crate) groups: Vec<Group>,
+    /// Those that write, each a file of its own.
+    pub(crate) writers: Vec<Writers>,
     pub(crate) arrival: Arrival,
     /// Of our server (`-n`).
     pub(crate) slots: usize,
@@ -54,6 +56,14 @@ pub(crate) struct Group {
     pub(crate) later: Duration,
 }
 
+/// Machines of one kind that write a file of this many bytes each.
+#[derive(Clone, Debug)]
+pub(crate) struct Writers {
+    pub(crate) kind: WriterKind,
+    pub(crate) count: usize,
+    pub(crate) size: u64,
+}
+
 /// When machines are switched on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Arrival {
@@ -72,6 +82,7 @@ impl World {
             name,
             seed,
             groups: Vec::new(),
+            writers: Vec::new(),
             arrival: Arrival::Within(Duration::from_secs(1)),
             slots: Limits::default().max_transfers,
             queue: Limits::default().max_pending,
@@ -100,6 +111,12 @@ impl World {
         self
     }
 
+    /// The same with `count` machines more that write.
+    pub(crate) fn with_writers(mut self, kind: WriterKind, count: usize, size: u64) -> World {
+        self.writers.push(Writers { kind, count, size });
+        self
+    }
+
     /// The machines added last are so far away, one way.
     pub(crate) fn at_distance(mut self, latency: Duration) -> World {
         self.last_group().latency = Some(latency);
@@ -119,12 +136,18 @@ impl World {
     /// How far each machine is away, where that is its own.
     pub(crate) fn latencies(&self) -> impl Iterator<Item = Option<Duration>> + '_ {
         let of = |group: &Group| std::iter::repeat_n(group.latency, group.count);
-        self.groups.iter().flat_map(of)
+        let writers = std::iter::repeat_n(None, self.writing());
+        self.groups.iter().flat_map(of).chain(writers)
     }
 
-    /// Machines in all.
+    /// Machines in all: first those that boot, then those that write.
     pub(crate) fn population(&self) -> usize {
-        self.groups.iter().map(|group| group.count).sum()
+        self.groups.iter().map(|group| group.count).sum::<usize>() + self.writing()
+    }
+
+    /// Machines that write.
+    pub(crate) fn writing(&self) -> usize {
+        self.writers.iter().map(|writers| writers.count).sum()
     }
 }
 
