@@ -1,6 +1,7 @@
 //! `tftp-storm`: rehearses a power-on against any TFTP server, over real sockets.
 //!
-//! Arguments → [`options::Order`] → [`run::run`] → [`results::Results`] → table, JSON, picture, exit status.
+//! Arguments → [`options::Order`] → [`run::run`] → [`results::Results`] → table, JSON, picture, exit status. Machines that
+//! write instead are in `upload`.
 //! The machines are those of the simulator (`firmware`); nothing of our own server is used. Read `plan`,
 //! `chains`, `seat`, `fleet`, `run`.
 
@@ -25,6 +26,7 @@ mod results;
 mod run;
 mod seat;
 mod track;
+mod upload;
 mod values;
 mod watch;
 
@@ -35,12 +37,17 @@ use std::process::ExitCode;
 
 use options::{Command, Order};
 use results::Results;
+use upload::UploadOrder;
 
 fn main() -> ExitCode {
     match options::parse(std::env::args_os().skip(1)) {
         Ok(Command::Help) => print(&options::help(), true),
         Ok(Command::Version) => print(&options::version(), true),
         Ok(Command::Rehearse(order)) => rehearse(&order).unwrap_or_else(|message| {
+            complain(&message);
+            ExitCode::FAILURE
+        }),
+        Ok(Command::Upload(order)) => write_files(&order).unwrap_or_else(|message| {
             complain(&message);
             ExitCode::FAILURE
         }),
@@ -69,6 +76,14 @@ fn rehearse(order: &Order) -> Result<ExitCode, String> {
         write(path, &plot::drawing(&results))?;
     }
     Ok(status)
+}
+
+fn write_files(order: &UploadOrder) -> Result<ExitCode, String> {
+    if let Some(directory) = &order.verify {
+        fs::read_dir(directory).map_err(|error| about(directory, &error))?;
+    }
+    let uploads = upload::run(order).map_err(|error| error.to_string())?;
+    Ok(print(&uploads.to_string(), uploads.are_all_done()))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), String> {

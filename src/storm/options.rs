@@ -10,10 +10,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use getopts::{HasArg, Matches, Occur, Options};
-use ripple_tftpd::firmware::Kind;
+use ripple_tftpd::firmware::{Kind, WriterKind};
 
 use crate::chains::Wanted;
 use crate::chance::Chance;
+use crate::upload::UploadOrder;
 use crate::values::{Mix, Network, short_name, time};
 
 struct Flag {
@@ -96,6 +97,18 @@ const FLAGS: &[Flag] = &[
         "compare every byte with the files in DIR",
         None,
     ),
+    flag(
+        "upload",
+        "KIND,...",
+        "machines write FILE-0, FILE-1 and so on instead: switch, phone, router, uboot, dump",
+        None,
+    ),
+    flag(
+        "size",
+        "BYTES",
+        "with --upload: bytes of each file",
+        Some("20000"),
+    ),
     flag("json", "FILE", "write all results as JSON", None),
     flag("plot", "FILE", "draw the storm as SVG", None),
     flag(
@@ -118,6 +131,8 @@ const FLAGS: &[Flag] = &[
 pub(crate) enum Command {
     /// A rehearsal.
     Rehearse(Box<Order>),
+    /// Machines that write.
+    Upload(Box<UploadOrder>),
     /// Print [`help`].
     Help,
     /// Print [`version`].
@@ -151,7 +166,45 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     if matches.opt_present("version") {
         return Ok(Command::Version);
     }
+    if matches.opt_present("upload") {
+        return Ok(Command::Upload(Box::new(upload_order(&matches)?)));
+    }
     Ok(Command::Rehearse(Box::new(order(&matches)?)))
+}
+
+fn upload_order(matches: &Matches) -> Result<UploadOrder, String> {
+    for other in ["chain", "mix", "retry", "json", "plot", "pid"] {
+        if matches.opt_present(other) {
+            return Err(format!("--upload and --{other} exclude each other"));
+        }
+    }
+    let [server, name] = matches.free.as_slice() else {
+        return Err("--upload takes a server and one FILE".to_owned());
+    };
+    let value = |name| Value { matches, name };
+    Ok(UploadOrder {
+        server: server_address(server)?,
+        name: name.clone(),
+        kinds: value("upload").read(|text| text.split(',').map(writer_named).collect())?,
+        size: value("size").read(|text| number(text, 0, u64::from(u32::MAX)))?,
+        clients: value("clients").read(|text| number(text, 1, CLIENTS_MAX))?,
+        arrival: value("arrival").read(time)?,
+        loss: value("loss").read(Chance::parse)?,
+        limit: value("limit").read(time)?,
+        from: value("from").read_if_given(Network::parse)?,
+        seed: value("seed").read(|text| number(text, 0, u64::MAX))?,
+        verify: matches.opt_str("verify").map(PathBuf::from),
+    })
+}
+
+fn writer_named(name: &str) -> Result<WriterKind, String> {
+    let kinds = WriterKind::ALL.into_iter();
+    let found = kinds
+        .zip(["switch", "phone", "router", "uboot", "dump"])
+        .find(|&(_, known)| known == name);
+    found
+        .map(|(kind, _)| kind)
+        .ok_or_else(|| format!("nothing called '{name}' writes"))
 }
 
 fn order(matches: &Matches) -> Result<Order, String> {
@@ -260,7 +313,8 @@ fn parser() -> Options {
 pub(crate) fn help() -> String {
     let mut text = String::from(
         "Usage: tftp-storm SERVER[:PORT] FILE... [options]\n       \
-         tftp-storm SERVER[:PORT] --chain NAME|FILE [options]\n\n\
+         tftp-storm SERVER[:PORT] --chain NAME|FILE [options]\n       \
+         tftp-storm SERVER[:PORT] FILE --upload KIND,... [options]\n\n\
          Rehearses a power-on against a TFTP server: many machines, simulated down to the timers of\n\
          their firmware, fetch files over real sockets. Ends with status 0 if all of them booted.\n\n\
          Options:\n",
@@ -324,7 +378,7 @@ mod tests {
     fn parsed(line: &str) -> Result<Order, String> {
         match parse(line.split_whitespace().map(OsString::from))? {
             Command::Rehearse(order) => Ok(*order),
-            Command::Help | Command::Version => Err("no rehearsal".to_owned()),
+            Command::Upload(_) | Command::Help | Command::Version => Err("no rehearsal".to_owned()),
         }
     }
 
@@ -336,6 +390,26 @@ mod tests {
         assert_eq!(order.arrival, Duration::from_secs(2));
         assert!(parsed("127.0.0.1").is_err());
         assert!(parsed("").is_err());
+    }
+
+    #[test]
+    fn machines_write_one_file_each() {
+        let parsed = |line: &str| parse(line.split_whitespace().map(OsString::from));
+        let Ok(Command::Upload(order)) = parsed("::1 sw --upload switch,uboot --size 7") else {
+            panic!("no uploads");
+        };
+        assert_eq!(order.kinds, [WriterKind::Switch, WriterKind::Uboot]);
+        assert_eq!((order.size, order.name.as_str()), (7, "sw"));
+        for (line, part) in [
+            ("::1 --upload switch", "one FILE"),
+            ("::1 a b --upload switch", "one FILE"),
+            ("::1 a --upload toaster", "toaster"),
+            ("::1 a --upload switch --chain uefi", "exclude"),
+            ("::1 a --upload switch --size x", "--size"),
+        ] {
+            let message = parsed(line).err().expect(line);
+            assert!(message.contains(part), "{line}: {message}");
+        }
     }
 
     #[test]

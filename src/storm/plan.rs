@@ -28,18 +28,23 @@ pub(crate) fn machines(order: &Order) -> Vec<Planned> {
         let other = random.below(place as u64 + 1);
         kinds.swap(place, usize::try_from(other).unwrap_or(0));
     }
-    let network = order.from.or_else(|| Network::usual_for(order.server));
     let span = u64::try_from(order.arrival.as_micros()).unwrap_or(u64::MAX);
     let planned = |(place, kind): (usize, Kind)| Planned {
         kind,
-        address: network.map_or_else(
-            || unspecified(order.server),
-            |network| network.host(place as u128, order.server.ip()),
-        ),
+        address: address(order.from, order.server, place),
         on_at: Moment::START + Duration::from_micros(random.below(span)),
         seed: random.next(),
     };
     kinds.into_iter().enumerate().map(planned).collect()
+}
+
+/// The address of the machine with this number.
+pub(crate) fn address(from: Option<Network>, server: SocketAddr, number: usize) -> IpAddr {
+    let network = from.or_else(|| Network::usual_for(server));
+    network.map_or_else(
+        || unspecified(server),
+        |network| network.host(number as u128, server.ip()),
+    )
 }
 
 /// Where the system chooses the address.

@@ -99,7 +99,7 @@ impl Run {
     }
 }
 
-fn is_stop(signals: &Signals) -> bool {
+pub(crate) fn is_stop(signals: &Signals) -> bool {
     let mut came = std::iter::from_fn(|| signals.next());
     came.any(|signal| match signal {
         Signal::Stop | Signal::HangUp => true,
@@ -114,9 +114,9 @@ fn needed(clients: usize) -> u64 {
 /// Between two looks at processor time, memory and progress.
 const GLANCE: Duration = Duration::from_millis(200);
 /// The largest window that firmware asks for.
-const BATCH: usize = 16;
+pub(crate) const BATCH: usize = 16;
 /// A block of 65464 bytes and its header, and one byte more to see that it is too long.
-const DATAGRAM_MAX: usize = 65_469;
+pub(crate) const DATAGRAM_MAX: usize = 65_469;
 /// Sockets of closed ports that a machine keeps, if the system has that many.
 const KEPT_MAX: usize = 4;
 /// So many events at once mean that more may wait.
