@@ -38,10 +38,21 @@ pub(crate) enum Packet {
 type Ending = (u16, Outcome, u64);
 
 /// What the server did and the script has not named yet. Packets to the [`older`] of two transfers are told apart.
-#[derive(Default)]
 pub(crate) struct Unnamed {
     left: VecDeque<(Peer, Packet)>,
+    /// When a packet last left.
+    pub(crate) last_sent_at: Moment,
     ended: VecDeque<Ending>,
+}
+
+impl Default for Unnamed {
+    fn default() -> Unnamed {
+        Unnamed {
+            left: VecDeque::new(),
+            last_sent_at: Moment::START,
+            ended: VecDeque::new(),
+        }
+    }
 }
 
 impl Unnamed {
@@ -55,11 +66,12 @@ impl Unnamed {
 impl Site for Unnamed {
     fn send(
         &mut self,
-        _: Moment,
+        now: Moment,
         _: usize,
         socket: &Socket,
         datagram: Datagram<'_>,
     ) -> Result<(), Unsent> {
+        self.last_sent_at = now;
         let packet = match datagram {
             Datagram::Oack(_, bytes) => Packet::Oack(bytes.to_vec()),
             Datagram::Data { block, length, .. } => Packet::Data {
@@ -276,7 +288,7 @@ impl Desk {
 
     /// Nothing (more) was sent, and nothing (more) has ended.
     pub(crate) fn nothing(&mut self) -> &mut Desk {
-        let Unnamed { left, ended } = &self.lab.world.site;
+        let Unnamed { left, ended, .. } = &self.lab.world.site;
         assert!(left.is_empty(), "these left too: {left:?}");
         assert!(ended.is_empty(), "these ended too: {ended:?}");
         self

@@ -1,10 +1,14 @@
 //! Clients that write, each rule of it: what is acknowledged when, and what is left behind.
 
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use ripple_tftpd::server::{FIRST_PACKETS_BURST, FIRST_PACKETS_PER_SECOND, Limits};
 use ripple_tftpd::transfer::Outcome;
-use ripple_tftpd::wire::Refusal;
+use ripple_tftpd::wire::{Peer, Refusal};
 
 use crate::desk::{CONFIG, Desk, client};
-use crate::laboratory::packets;
+use crate::laboratory::{LOCAL, host, packets};
 
 /// A client in the middle of an upload in blocks of 512 bytes: its first block was acknowledged at 0.002.
 fn under_way(options: &str) -> Desk {
@@ -20,7 +24,7 @@ fn under_way(options: &str) -> Desk {
 #[test]
 fn a_file_comes_in_lockstep_and_its_last_ack_follows_the_disk() {
     let mut desk = under_way("");
-    desk.lab.world.disk_takes = std::time::Duration::from_millis(30);
+    desk.lab.world.disk_takes = Duration::from_millis(30);
     desk.at(0.001).block(2000, 1, 512).ack(2000, 1);
     desk.at(0.002).block(2000, 2, 512).ack(2000, 2);
     desk.at(0.003).block(2000, 3, 100);
@@ -288,7 +292,7 @@ fn the_last_ack_is_repeated_for_as_long_as_the_client_asks_and_takes_no_slot() {
 #[test]
 fn while_the_disk_works_a_repeated_last_block_draws_nothing_and_keeps_the_client_alive() {
     let mut desk = under_way("");
-    desk.lab.world.disk_takes = std::time::Duration::from_secs(60);
+    desk.lab.world.disk_takes = Duration::from_secs(60);
     desk.at(0.001).block(2000, 1, 5).serves(0, 1);
     for second in (5..60).step_by(5) {
         desk.at(f64::from(second)).block(2000, 1, 5).nothing();
@@ -459,10 +463,9 @@ fn a_name_is_written_by_one_at_a_time() {
 #[test]
 fn a_request_alone_keeps_nobody_from_a_name() {
     let mut desk = Desk::new(3);
-    let stranger = crate::laboratory::host(7, 4000);
+    let stranger = host(7, 4000);
     let request = packets::request(2, "dump", "octet", &[]);
-    desk.lab
-        .request(stranger, crate::laboratory::LOCAL, &request);
+    desk.lab.request(stranger, LOCAL, &request);
     desk.lab.come_to_rest();
     desk.lab.world.site.forget();
     desk.at(0.001).writes(2000, "dump", "").ack(2000, 0);
@@ -529,4 +532,100 @@ fn a_stopping_server_lets_an_upload_end() {
     desk.at(0.001).block(2000, 1, 5).ack(2000, 1);
     desk.ended(2000, Outcome::Complete, 5);
     desk.at(0.002).is_told_to_stop().serves(0, 0);
+}
+
+// Slots.
+
+#[test]
+fn a_held_client_is_acknowledged_at_the_pace_of_the_trickle() {
+    let mut desk = Desk::with(Limits {
+        max_transfers: 1,
+        reclaim: false,
+        small_file: 0,
+        ..Limits::default()
+    });
+    desk.at(0.0).writes(2000, "first", "").ack(2000, 0);
+    desk.at(0.001).block(2000, 1, 512).ack(2000, 1);
+    desk.at(0.01).writes(2001, "second", "").nothing();
+    desk.at(0.9).nothing();
+    desk.at(1.1).ack(2001, 0);
+    // Its first interval begins anywhere within a second, the next ones are a second each.
+    desk.at(1.1).block(2001, 1, 512).nothing();
+    desk.at(1.11).block(2001, 1, 512).nothing();
+    desk.at(2.2).ack(2001, 1);
+    let answered_at = desk.lab.world.site.last_sent_at;
+    desk.lab.pass_until(answered_at + Duration::from_millis(1));
+    desk.block(2001, 2, 512).nothing();
+    desk.lab
+        .pass_until(answered_at + Duration::from_millis(900));
+    desk.block(2001, 2, 512).nothing();
+    desk.lab
+        .pass_until(answered_at + Duration::from_millis(1100));
+    desk.ack(2001, 2);
+    // With a slot it goes on at full speed.
+    desk.block(2000, 2, 1)
+        .ack(2000, 2)
+        .ended(2000, Outcome::Complete, 513);
+    desk.block(2001, 3, 512).ack(2001, 3);
+    desk.block(2001, 4, 512).ack(2001, 4);
+}
+
+#[test]
+fn a_client_that_is_held_and_owes_nothing_goes_on_at_once_when_a_slot_is_free() {
+    let mut desk = Desk::with(Limits {
+        max_transfers: 1,
+        reclaim: false,
+        small_file: 0,
+        ..Limits::default()
+    });
+    desk.at(0.0).writes(2000, "first", "").ack(2000, 0);
+    desk.at(0.001).block(2000, 1, 512).ack(2000, 1);
+    desk.at(0.01).writes(2001, "second", "").nothing();
+    desk.at(1.1).ack(2001, 0);
+    desk.at(1.1).block(2001, 1, 512).nothing();
+    desk.block(2000, 2, 1).ack(2000, 2);
+    desk.ack(2001, 1).ended(2000, Outcome::Complete, 513);
+}
+
+/// `tsize` says how large a file will be, unless it is 0.
+#[test]
+fn a_small_file_has_the_slots_of_small_files() {
+    let mut desk = Desk::with(Limits {
+        max_transfers: 2,
+        hold: None,
+        reclaim: false,
+        ..Limits::default()
+    });
+    desk.at(0.0).writes(2000, "a", "").ack(2000, 0);
+    desk.at(0.1).writes(2001, "b", "").nothing();
+    desk.at(0.1).writes(2002, "c", "tsize 0").nothing();
+    desk.at(0.1).writes(2003, "d", "tsize 200000").nothing();
+    desk.at(0.1)
+        .writes(2004, "e", "tsize 100")
+        .oack(2004, "tsize 100");
+}
+
+#[test]
+fn forged_write_requests_draw_as_little_as_others_and_create_nothing() {
+    let mut desk = Desk::with(Limits::default());
+    for number in 0..2000_u16 {
+        let [high, low] = number.to_be_bytes();
+        let stranger = Peer {
+            address: Ipv4Addr::new(10, 9, high, low).into(),
+            port: 2000,
+            scope: 0,
+        };
+        let name = format!("forged-{}", number % 10);
+        let request = packets::request(2, &name, "octet", &[("blksize", "1468")]);
+        desk.lab.audited_every = 1000;
+        desk.lab.request(stranger, LOCAL, &request);
+        desk.lab.wake();
+        desk.lab.send();
+    }
+    desk.lab.pass(Duration::from_secs(30));
+    let most = FIRST_PACKETS_BURST + 31 * FIRST_PACKETS_PER_SECOND;
+    assert!(desk.lab.world.packets <= u64::from(most));
+    assert!(desk.lab.world.packets > 0, "some were answered");
+    assert!(desk.lab.world.uploaded.is_empty());
+    desk.lab.world.site.forget();
 }
