@@ -14,3 +14,4 @@ mod files;
 mod manual;
 mod progress;
 mod storms;
+mod uploads;
