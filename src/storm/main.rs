@@ -35,9 +35,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use options::{Command, Order};
+use options::{Command, Order, UploadOrder};
 use results::Results;
-use upload::UploadOrder;
 
 fn main() -> ExitCode {
     match options::parse(std::env::args_os().skip(1)) {

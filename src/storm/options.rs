@@ -14,7 +14,6 @@ use ripple_tftpd::firmware::{Kind, WriterKind};
 
 use crate::chains::Wanted;
 use crate::chance::Chance;
-use crate::upload::UploadOrder;
 use crate::values::{Mix, Network, short_name, time};
 
 struct Flag {
@@ -155,6 +154,24 @@ pub(crate) struct Order {
     pub(crate) json: Option<PathBuf>,
     pub(crate) plot: Option<PathBuf>,
     pub(crate) pid: Option<u32>,
+}
+
+/// Machines that write, as they were ordered.
+pub(crate) struct UploadOrder {
+    pub(crate) server: SocketAddr,
+    /// Each machine sends this name with its number behind it.
+    pub(crate) name: String,
+    /// The machines are of these kinds in turn.
+    pub(crate) kinds: Vec<WriterKind>,
+    pub(crate) size: u64,
+    pub(crate) clients: usize,
+    pub(crate) arrival: Duration,
+    pub(crate) loss: Chance,
+    pub(crate) limit: Duration,
+    pub(crate) from: Option<Network>,
+    pub(crate) seed: u64,
+    /// Where the server writes.
+    pub(crate) verify: Option<PathBuf>,
 }
 
 /// Parses the arguments that follow the program's name, or returns what is wrong with them.

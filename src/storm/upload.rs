@@ -4,7 +4,6 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 use std::{fmt, fs, io};
 
@@ -17,28 +16,9 @@ use ripple_tftpd::os::port::Port;
 use ripple_tftpd::os::process::{Signals, raise_descriptor_limit};
 use ripple_tftpd::os::receive::Batch;
 
-use crate::chance::Chance;
+use crate::options::UploadOrder;
 use crate::plan;
 use crate::run::{BATCH, DATAGRAM_MAX, is_stop};
-use crate::values::Network;
-
-/// What the operator wants.
-pub(crate) struct UploadOrder {
-    pub(crate) server: SocketAddr,
-    /// Each machine sends this name with its number behind it.
-    pub(crate) name: String,
-    /// The machines are of these kinds in turn.
-    pub(crate) kinds: Vec<WriterKind>,
-    pub(crate) size: u64,
-    pub(crate) clients: usize,
-    pub(crate) arrival: Duration,
-    pub(crate) loss: Chance,
-    pub(crate) limit: Duration,
-    pub(crate) from: Option<Network>,
-    pub(crate) seed: u64,
-    /// Where the server writes.
-    pub(crate) verify: Option<PathBuf>,
-}
 
 /// What became of it.
 pub(crate) struct Uploads {

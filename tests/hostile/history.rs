@@ -177,6 +177,7 @@ impl<C: Choices> History<C> {
         self.lab.reply(client, &block_of(2, 5));
         self.turn();
         assert_eq!(self.lab.world.ended[before..], [Outcome::Complete]);
+        self.lab.world.site.uploads -= 1;
         let whole = [[1; 512].as_slice(), &[2; 5]].concat();
         let found = self.lab.world.uploaded.get(&b"honest"[..]);
         assert_eq!(found, Some(&whole));
@@ -248,7 +249,10 @@ impl<C: Choices> History<C> {
 
     /// A client sends its file on, as it should, for a while.
     fn client_sends_on(&mut self) {
-        let client = self.any_client();
+        let mut uploads = self.lab.world.sockets();
+        let Some((client, _)) = uploads.find(|(_, socket)| socket.upload.is_some()) else {
+            return;
+        };
         for _ in 0..self.lab.world.choices.within(1, 12) {
             let Some(socket) = self.lab.world.socket(client) else {
                 return;
