@@ -249,8 +249,7 @@ impl<C: Choices> History<C> {
 
     /// A client sends its file on, as it should, for a while.
     fn client_sends_on(&mut self) {
-        let mut uploads = self.lab.world.sockets();
-        let Some((client, _)) = uploads.find(|(_, socket)| socket.upload.is_some()) else {
+        let Some(client) = self.any_upload() else {
             return;
         };
         for _ in 0..self.lab.world.choices.within(1, 12) {
@@ -265,6 +264,12 @@ impl<C: Choices> History<C> {
             self.turn();
             self.check();
         }
+    }
+
+    fn any_upload(&self) -> Option<usize> {
+        let mut sockets = self.lab.world.sockets();
+        let upload = sockets.find(|(_, socket)| socket.upload.is_some())?;
+        Some(upload.0)
     }
 
     /// The disk fails, or has no room, or has room again.
