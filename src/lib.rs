@@ -43,7 +43,7 @@
 //! The first lane takes an hour; `tests/house.rs` holds it to 4,000 lines:
 //!
 //! - README, `main`, `lib`, `moment`
-//! - `wire/mod`, `wire/request`, `wire/reply`, `name`
+//! - `wire/mod`, `wire/request`, `name`
 //! - `transfer/mod`, `transfer/sending`
 //! - `server/mod`, `server/io`, `server/client`, `server/change`, `server/arrival`, `server/replies`, `server/admission`
 //! - `daemon/mod`
@@ -52,7 +52,7 @@
 //!
 //! - what both directions share: `transfer/either`, `transfer/common`; windows and timing: `transfer/window`,
 //!   `transfer/retransmit`, `transfer/pacing`, `transfer/options`, `server/wheel`
-//! - clients that write: `transfer/receiving`, `server/uploads`
+//! - what clients answer: `wire/reply`; clients that write: `transfer/receiving`, `server/uploads`
 //! - who is next, and who lends a slot: `server/queue`, `lending`, `congestion`, `keepalive`
 //! - clients that ask anew: `server/anew`
 //! - defences: `server/networks`, `server/hosts`, `server/unvalidated`, `os/seccomp`, `os/landlock`, `os/privileges`
