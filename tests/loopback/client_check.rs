@@ -159,6 +159,6 @@ fn a_conversation_by_hand() {
         }
     );
     client.ack(1);
-    assert_eq!(parse(&ack(1)), Packet::Strange(ack(1)));
+    assert_eq!(parse(&ack(1)), Packet::Ack(1));
     server.join().unwrap();
 }

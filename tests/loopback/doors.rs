@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::PathBuf;
@@ -15,7 +15,8 @@ use crate::background::Background;
 use crate::client::{Client, fetch, fetch_bytes};
 use crate::download::Wish;
 use crate::machine::{has_ipv6, in_own_network, is_root, run};
-use crate::root::{Root, assert_same};
+use crate::put::Put;
+use crate::root::{Root, assert_same, pattern};
 use crate::server::{PROGRAM, Server, program};
 
 const LINES: &str = include_str!("option_lines.txt");
@@ -203,11 +204,38 @@ fn every_line_that_lacks_nothing_serves_a_file() {
                 true => 2,
             };
             with_uploads[kind] += 1;
+            upload_twice(asked, &root, kind);
             drop(server);
         }
         assert_eq!(in_the_background, 17);
         assert_eq!(with_uploads, [1, 26, 13], "read only, without -c, with -c");
     });
+}
+
+/// Twice to one name, and reads it back: to none where all is read only, without `-c` to one that is there and that
+/// others may write, with it to any that is not closed to others.
+fn upload_twice(server: SocketAddr, root: &Root, kind: usize) {
+    root.write_bytes("public", b"old");
+    fs::set_permissions(root.file("public"), fs::Permissions::from_mode(0o666)).unwrap();
+    let codes = ["public", "new", "file"].map(|name| {
+        let mut codes = [1, 2].map(|seed| {
+            let bytes = pattern(3_000, seed);
+            let written = Put::octet(name, &bytes).to(server);
+            if written.is_ok() {
+                assert_same(&fetch_bytes(server, name), &bytes);
+            }
+            written.err().map(|(code, _)| code)
+        });
+        assert_eq!(codes[0], codes[1], "{name}");
+        codes[0].take()
+    });
+    let expected = match kind {
+        0 => [Some(2), Some(2), Some(2)],
+        1 => [None, Some(1), Some(2)],
+        _ => [None, None, Some(2)],
+    };
+    assert_eq!(codes, expected);
+    let _ = fs::remove_file(root.file("new"));
 }
 
 /// The settings that a command line means, but for the language in which it was said.

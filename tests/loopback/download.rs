@@ -102,6 +102,7 @@ impl Download {
                 self.refusal = Some((code, message));
                 None
             }
+            Packet::Ack(block) => panic!("the server sent an ACK of {block} to a reader"),
             Packet::Strange(bytes) => panic!("the server sent nonsense: {bytes:?}"),
         }
     }

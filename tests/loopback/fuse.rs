@@ -30,6 +30,11 @@ pub(crate) enum Asked {
     Attributes,
     Open,
     Read(Range<usize>),
+    Write(Range<usize>),
+    /// Its length or times are set.
+    Change,
+    /// fsync(2).
+    Sync,
     /// A descriptor is closed.
     Flush,
     /// statfs(2).
@@ -67,6 +72,8 @@ struct State {
     modified: u64,
     /// The kernel may remember names and attributes.
     are_remembered: bool,
+    /// The content of the file.
+    bytes: Vec<u8>,
 }
 
 impl Requests {
@@ -104,6 +111,15 @@ impl Requests {
 impl Disk {
     /// One that answers all reads for now. None, and says so, where there is no such thing.
     pub(crate) fn mount(path: &Path, bytes: Vec<u8>) -> Option<Disk> {
+        Disk::mount_with(path, bytes, "")
+    }
+
+    /// One whose modes hold.
+    pub(crate) fn mount_with_modes(path: &Path, bytes: Vec<u8>) -> Option<Disk> {
+        Disk::mount_with(path, bytes, ",default_permissions")
+    }
+
+    fn mount_with(path: &Path, bytes: Vec<u8>, more: &str) -> Option<Disk> {
         let device = match OpenOptions::new().read(true).write(true).open("/dev/fuse") {
             Ok(device) => device,
             Err(error) => {
@@ -112,7 +128,7 @@ impl Disk {
             }
         };
         let options = format!(
-            "fd={},rootmode=40000,user_id=0,group_id=0,allow_other",
+            "fd={},rootmode=40000,user_id=0,group_id=0,allow_other{more}",
             device.as_raw_fd()
         );
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
@@ -127,6 +143,7 @@ impl Disk {
                 target: b"directory".to_vec(),
                 modified: 1,
                 are_remembered: true,
+                bytes,
             }),
             changed: Condvar::new(),
         });
@@ -135,7 +152,7 @@ impl Disk {
             requests: Arc::clone(&requests),
         };
         let device = Arc::new(device);
-        thread::spawn(move || serve(&device, &Arc::new(bytes), &requests));
+        thread::spawn(move || serve(&device, &requests));
         Some(disk)
     }
 
@@ -182,6 +199,11 @@ impl Disk {
 
     pub(crate) fn point_link_to(&self, target: &str) {
         self.requests.state.lock().unwrap().target = target.into();
+    }
+
+    /// The content of the file.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.requests.state.lock().unwrap().bytes.clone()
     }
 
     pub(crate) fn touch_file(&self) {
@@ -242,8 +264,8 @@ impl Drop for Answering<'_> {
 }
 
 /// Answers the kernel until the file system is gone.
-fn serve(device: &Arc<File>, bytes: &Arc<Vec<u8>>, requests: &Arc<Requests>) {
-    let mut buffer = vec![0; 1 << 20];
+fn serve(device: &Arc<File>, requests: &Arc<Requests>) {
+    let mut buffer = vec![0; 2 << 20];
     while let Ok(length) = (&**device).read(&mut buffer) {
         let request = Request(buffer[..length].to_vec());
         match request.opcode() {
@@ -254,12 +276,12 @@ fn serve(device: &Arc<File>, bytes: &Arc<Vec<u8>>, requests: &Arc<Requests>) {
             }
             _ => {}
         }
-        let (device, bytes, requests) =
-            (Arc::clone(device), Arc::clone(bytes), Arc::clone(requests));
+        let (device, requests) = (Arc::clone(device), Arc::clone(requests));
         thread::spawn(move || {
-            let asked = request.asked(bytes.len());
+            let length = requests.state.lock().unwrap().bytes.len();
+            let asked = request.asked(length);
             let may = asked.map_or(Ok(()), |asked| requests.may_be_answered(&asked));
-            let result = may.and_then(|()| request.result(&bytes, &requests));
+            let result = may.and_then(|()| request.result(&requests));
             match result {
                 Ok(body) => answer(&device, request.unique(), 0, &body),
                 Err(error) => answer(&device, request.unique(), error, &[]),
@@ -307,6 +329,9 @@ impl Request {
             GETATTR => Asked::Attributes,
             OPEN => Asked::Open,
             READ => Asked::Read(self.range(length)),
+            WRITE => Asked::Write(self.range(usize::MAX)),
+            SETATTR => Asked::Change,
+            FSYNC => Asked::Sync,
             FLUSH => Asked::Flush,
             STATFS => Asked::Statistics,
             READLINK => Asked::Target,
@@ -314,11 +339,15 @@ impl Request {
         })
     }
 
-    fn result(&self, bytes: &[u8], requests: &Requests) -> Result<Vec<u8>, i32> {
-        let state = requests.state.lock().unwrap();
+    fn result(&self, requests: &Requests) -> Result<Vec<u8>, i32> {
+        let mut state = requests.state.lock().unwrap();
+        if self.opcode() == SETATTR && self.number(40) & SETS_SIZE != 0 {
+            let length = usize::try_from(self.number(56)).unwrap();
+            state.bytes.resize(length, 0);
+        }
         // How long names and attributes hold.
         let seconds = if state.are_remembered { 3600 } else { 0 };
-        let (length, modified) = (bytes.len(), state.modified);
+        let (length, modified) = (state.bytes.len(), state.modified);
         let mut answer = Answer::default();
         match self.opcode() {
             LOOKUP => {
@@ -332,13 +361,23 @@ impl Request {
                 answer.put(node).put(0).put(seconds).put(seconds).put(0);
                 answer.attributes(node, length, modified);
             }
-            GETATTR => {
+            WRITE => {
+                let range = self.range(usize::MAX);
+                if state.bytes.len() < range.end {
+                    state.bytes.resize(range.end, 0);
+                }
+                let count = u32::try_from(range.len()).unwrap();
+                state.bytes[range.clone()].copy_from_slice(&self.0[80..80 + range.len()]);
+                answer.put_half(count).put_half(0);
+            }
+            FSYNC => {}
+            GETATTR | SETATTR => {
                 answer.put(seconds).put(0);
                 answer.attributes(self.node(), length, modified);
             }
             READLINK => answer.0.extend(&state.target),
             OPEN | OPENDIR => answer.0.extend([0; 16]),
-            READ => answer.0.extend(&bytes[self.range(length)]),
+            READ => answer.0.extend(&state.bytes[self.range(length)]),
             STATFS => answer.0.extend([0; 80]),
             RELEASE | RELEASEDIR | FLUSH => {}
             _ => return Err(libc::ENOSYS),
@@ -416,14 +455,20 @@ const LOOKUP: u32 = 1;
 const FORGET: u32 = 2;
 const GETATTR: u32 = 3;
 const READLINK: u32 = 5;
+const SETATTR: u32 = 4;
 const OPEN: u32 = 14;
 const READ: u32 = 15;
+const WRITE: u32 = 16;
 const STATFS: u32 = 17;
 const RELEASE: u32 = 18;
+const FSYNC: u32 = 20;
 const FLUSH: u32 = 25;
 const INIT: u32 = 26;
 const OPENDIR: u32 = 27;
 const RELEASEDIR: u32 = 29;
 const BATCH_FORGET: u32 = 42;
+
+/// Of the bits that say what is set.
+const SETS_SIZE: u64 = 1 << 3;
 
 const ASYNC_READ: u32 = 1;

@@ -5,6 +5,7 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Packet {
     Data { block: u16, bytes: Vec<u8> },
+    Ack(u16),
     Error { code: u16, message: String },
     Oack(Vec<(String, String)>),
     Strange(Vec<u8>),
@@ -16,6 +17,15 @@ pub(crate) fn read_request(name: &[u8], mode: &str, options: &[(&str, &str)]) ->
 
 pub(crate) fn write_request(name: &[u8], mode: &str) -> Vec<u8> {
     request(2, name, mode, &[])
+}
+
+pub(crate) fn write_request_with(name: &[u8], mode: &str, options: &[(&str, &str)]) -> Vec<u8> {
+    request(2, name, mode, options)
+}
+
+pub(crate) fn data(block: u16, bytes: &[u8]) -> Vec<u8> {
+    let header = [3_u16.to_be_bytes(), block.to_be_bytes()].concat();
+    [&header[..], bytes].concat()
 }
 
 pub(crate) fn ack(block: u16) -> Vec<u8> {
@@ -39,6 +49,10 @@ fn well_formed(datagram: &[u8]) -> Option<Packet> {
             block,
             bytes: bytes.to_vec(),
         }),
+        4 => match word(rest)? {
+            (block, []) => Some(Packet::Ack(block)),
+            _ => None,
+        },
         5 => {
             let (code, text) = word(rest)?;
             let [message] = <[String; 1]>::try_from(strings(text)?).ok()?;
@@ -104,6 +118,8 @@ fn packets_are_those_of_the_rfcs() {
     assert_eq!(write_request(b"f", "netascii"), b"\0\x02f\0netascii\0");
     assert_eq!(ack(258), [0, 4, 1, 2]);
     assert_eq!(error(8, "no"), b"\0\x05\0\x08no\0");
+    assert_eq!(data(258, b"x"), [0, 3, 1, 2, b'x']);
+    assert_eq!(parse(b"\0\x04\x01\x02"), Packet::Ack(258));
 
     assert_eq!(
         parse(b"\0\x03\x01\x02"),
@@ -133,7 +149,8 @@ fn malformed_packets_of_a_server_are_noticed() {
         b"\0",
         b"\0\x03",
         b"\0\x03\0",
-        b"\0\x04\0\x01",
+        b"\0\x04\0",
+        b"\0\x04\0\x01\0",
         b"\0\x05\0\x01gone",
         b"\0\x05\0\x01a\0b\0",
         b"\0\x06tsize\09",
