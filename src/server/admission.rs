@@ -318,7 +318,9 @@ impl Server {
             return;
         };
         let was_far = client.place.is_far;
-        let is_far = self.limits.reclaim && self.lending.is_far(now, &served.transfer, was_far);
+        let (_, has_run) = served.times(now, client.stage.is_held());
+        let is_far =
+            self.limits.reclaim && self.lending.is_far(now, &served.transfer, was_far, has_run);
         let trickle_at = match client.stage {
             Stage::Running { .. } => {
                 client.place.is_far = is_far;

@@ -167,7 +167,7 @@ impl Served {
     }
 
     /// Time held and time running so far.
-    fn times(&self, now: Moment, is_held: bool) -> (Duration, Duration) {
+    pub(super) fn times(&self, now: Moment, is_held: bool) -> (Duration, Duration) {
         let held = match is_held {
             true => self.held + now.since(self.since),
             false => self.held,

@@ -32,8 +32,15 @@ impl Lending {
         }
     }
 
-    /// A client made progress. Returns whether it is far away, by the time that it usually takes; `was_far` until now.
-    pub(super) fn is_far(&mut self, now: Moment, transfer: &Transfer, was_far: bool) -> bool {
+    /// A client made progress. Returns whether it is far away, by the time that it usually takes; `was_far` until now,
+    /// and it `has_run` for so long.
+    pub(super) fn is_far(
+        &mut self,
+        now: Moment,
+        transfer: &Transfer,
+        was_far: bool,
+        has_run: Duration,
+    ) -> bool {
         let Some(per_block) = transfer.timing().time_per_block() else {
             return was_far;
         };
@@ -47,7 +54,8 @@ impl Lending {
         }
         self.nearest = self.nearest.max(pace / u64::from(negotiated.windowsize));
         let least = self.nearest.max(self.nearest_before) / FAR_FACTOR;
-        let least = least.clamp(PACE_MIN, PACE_MAX);
+        let most = PACE_MAX.saturating_mul(1 + has_run.as_secs() / NEAR_FOR.as_secs());
+        let least = least.clamp(PACE_MIN, most);
         pace < if was_far { 2 * least } else { least }
     }
 
@@ -68,9 +76,13 @@ const FAR_FACTOR: u64 = 4;
 /// slots of it are 8 Mbit/s.
 const PACE_MIN: u64 = 32 << 10;
 
-/// This much is near: a block of 512 bytes every 5.2 ms. Old ROMs that share 100 Mbit/s wait 4 ms, and a
+/// This much is near at first: a block of 512 bytes every 5.2 ms. Old ROMs that share 100 Mbit/s wait 4 ms, and a
 /// single client with large windows makes nobody else slow.
 const PACE_MAX: u64 = 96 << 10;
+
+/// Each time that a client has run for so long, as much more is needed to be near: nobody keeps a slot for a large
+/// file by being just quick enough. By then the nearest are measured behind the same queue as all others.
+const NEAR_FOR: Duration = Duration::from_secs(2);
 
 /// How long it is remembered how near the nearest are: held ones are heard of every 4 s.
 const SPAN: Duration = Duration::from_secs(5);

@@ -129,7 +129,8 @@ fn the_order_by_boot_holds_for_those_who_are_held() {
     let mut lab = lab_with(slots(1));
     lab.ask(behind(1, 1001), "small");
     lab.fetch_rest(behind(1, 1001));
-    lab.pass(seconds(1));
+    // How near that was is forgotten.
+    lab.pass(seconds(11));
     let mut answering = Answering::from_now(&lab);
     fill(&mut lab);
     lab.ask(client(2), "kernel");

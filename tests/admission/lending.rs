@@ -149,6 +149,26 @@ fn what_counts_is_the_bytes_that_a_slot_brings() {
     }
 }
 
+/// The file is a gigabyte, so it would have the slot for two hours.
+#[test]
+fn a_client_that_is_just_quick_enough_keeps_its_slot_for_seconds_only() {
+    let mut lab = lab_with(slots(1));
+    let mut answering = Answering::from_now(&lab);
+    lab.ask(client(1), "kernel");
+    let slow = millis(4);
+    let near = Duration::from_micros(300);
+    let lives = |peer| Some(if peer == client(1) { slow } else { near });
+    answering.live(&mut lab, seconds(1), lives);
+    lab.ask(client(2), "kernel");
+    answering.live(&mut lab, seconds(9), lives);
+    assert_eq!((lab.server.running(), lab.server.held()), (1, 0));
+    let before = [1, 2].map(|number| blocks_of(&lab, client(number)));
+    answering.live(&mut lab, seconds(10), lives);
+    let after = [1, 2].map(|number| blocks_of(&lab, client(number)));
+    assert!(after[0] - before[0] >= 2_490, "it goes on as fast");
+    assert!(after[1] - before[1] >= 30_000, "the other one has a slot");
+}
+
 /// What is known of the nearest is forgotten when they are gone.
 #[test]
 fn a_client_in_the_middle_distance_is_far_only_beside_one_that_is_near() {

@@ -111,6 +111,41 @@ fn many_machines_far_away_do_not_halve_what_those_next_door_get() {
     }
 }
 
+/// Just quick enough not to be far away, with files that take minutes: 32 of them, which have all slots and a quarter
+/// to a half of the link, which is theirs all the time.
+#[test]
+fn machines_that_are_slow_but_not_far_away_keep_a_slot_for_seconds_only() {
+    for (micros, left) in [(14_000, 0.73), (7_000, 0.46)] {
+        let round_trip = Duration::from_micros(micros);
+        for seed in few_seeds() {
+            let files = Chain::one_file("slow", 16 << 20);
+            let with_slow = |world: World| {
+                world
+                    .with(Kind::Ipxe, 32, &files)
+                    .at_distance(round_trip / 2)
+            };
+            let world = |name| site(name, seed);
+            let results = [
+                with_near(with_slow(world("slow ones"))),
+                with_near(world("the near alone")),
+                with_slow(world("the slow alone")),
+            ]
+            .map(|world| run_ours(&world));
+            tell(&format!("32 at {round_trip:?}"), &results);
+            let [together, near, slow] = results;
+            together.all_booted();
+            let (near_beside, near_alone) = (together.boot_time_of[1], near.boot_time_of[0]);
+            let bound = near_alone.most.div_f64(left) + KEPT_FOR;
+            assert!(near_beside.most <= bound, "{bound:?}");
+            let (slow_beside, slow_alone) = (together.boot_time_of[0], slow.boot_time_of[0]);
+            assert!(is_hardly_more(slow_beside, slow_alone, 15));
+        }
+    }
+}
+
+/// For about so long a slow machine keeps its slot.
+const KEPT_FOR: Duration = Duration::from_secs(4);
+
 /// A window of one block and 50 ms there and back: 32 slots are 7 % of the link.
 #[test]
 fn where_all_are_far_away_more_than_the_slots_are_used() {
