@@ -156,7 +156,7 @@ impl Results {
             seed: world.seed,
             server: server.name(),
             digest,
-            machines: world.population(),
+            machines: world.population() - world.writing(),
             booted: tally.booted_at.len(),
             gave_up: tally.gave_up,
             failed: tally.failed,

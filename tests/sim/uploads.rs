@@ -1,14 +1,15 @@
-//! Machines that write: a thousand at night, and all kinds through few slots. Every one that was told so
+//! Machines that write: a thousand at night, and some beside a storm of machines that boot. Every one that was told so
 //! has its file on the disk, byte for byte: the run looks.
 
 use std::time::Duration;
 
-use ripple_tftpd::firmware::WriterKind;
+use ripple_tftpd::firmware::{Chain, Kind, WriterKind};
 
 use crate::link::Path;
+use crate::measure::Results;
 use crate::random::Chance;
-use crate::world::{Arrival, World};
-use crate::{few_seeds, run_ours, seeds};
+use crate::world::{Arrival, FAST_ETHERNET, World};
+use crate::{few_seeds, judge_all, run_ours, seeds};
 
 /// At 02:00, through 32 slots.
 #[test]
@@ -43,4 +44,17 @@ fn every_kind_that_writes_comes_through_loss_and_few_slots() {
         );
         run_ours(&world);
     }
+}
+
+/// The uploads take no more than their share.
+#[test]
+fn three_hundred_old_roms_boot_beside_twenty_uploads() {
+    let chain = Chain::one_file("boot.img", 4 << 20);
+    let world = |seed| World {
+        uplink: FAST_ETHERNET,
+        ..World::new("300 old ROMs and 20 uploads", seed)
+            .with(Kind::OldRom, 300, &chain)
+            .with_writers(WriterKind::Uboot, 20, 4 << 20)
+    };
+    judge_all(few_seeds(), world, Results::all_booted);
 }
