@@ -78,8 +78,12 @@ impl Server {
             .is_some_and(|it| it.timing().give_up_at() <= now);
         // Two transfers of one peer cannot be told apart by the blocks that it sends.
         let is_upload = client.direction == Direction::Write;
-        if is_upload || is_given_up || self.is_stopping() || !self.may_finish_one_more() {
+        if is_upload || is_given_up || self.is_stopping() {
             return self.begin_anew(now, io, id, Outcome::Restarted);
+        }
+        // It may be a copy, or a repeat that crossed the first packet: who is alive is not ended for want of room.
+        if !self.may_finish_one_more() {
+            return self.not_answered(now, io, id, Unopened::Exhausted);
         }
         let (host, wanted) = (host_of(client.peer), client.wanted());
         let is_held = client.stage.is_held();
@@ -110,7 +114,7 @@ impl Server {
         self.insert(now, newer);
     }
 
-    /// File or socket of a second transfer could not be opened.
+    /// A second transfer has no room, or its file or socket could not be opened.
     fn not_answered(&mut self, now: Moment, io: &mut impl Io, id: usize, unopened: Unopened) {
         let client = &mut self.clients[id];
         let (peer, local) = (client.peer, client.local);

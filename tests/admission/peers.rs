@@ -319,7 +319,8 @@ fn a_second_transfer_that_cannot_be_opened_is_tried_again() {
     assert_eq!((lab.server.running(), lab.world.open_now()), (1, 2));
 }
 
-/// Past the bound of transfers without a slot the older one ends at once.
+/// Past the bound of transfers without a slot a second one waits until there is room. Nobody is ended for that: the
+/// request may have been a copy, or a repeat that crossed the first packet.
 #[test]
 fn those_who_begin_anew_are_bounded() {
     let mut lab = Lab::with_slots(100);
@@ -344,10 +345,27 @@ fn those_who_begin_anew_are_bounded() {
         lab.ack(client(number), 1);
     }
     assert_eq!((lab.server.running(), lab.server.pending()), (70, 0));
-    lab.ask(client(101), "large");
+    for number in [101, 102] {
+        lab.ask(client(number), "large");
+    }
     lab.pass(ANSWER_MAX);
-    assert_eq!(lab.world.outcomes_of(client(101)), [Outcome::Restarted]);
+    for number in [101, 102] {
+        assert_eq!(lab.world.outcomes_of(client(number)), []);
+    }
     assert_eq!((lab.server.running(), lab.world.open_now()), (70, 140));
+    // One goes on: its request was a copy.
+    lab.ack(client(101), 2);
+    assert_eq!(
+        lab.world.packets_to(client(101)).last(),
+        Some(&Packet::Data(3))
+    );
+    // The other has begun anew, and is answered as soon as there is room.
+    lab.ack(client(1), 4);
+    lab.pass(millis(100));
+    let expected = [1, 2, 1].map(Packet::Data);
+    assert_eq!(lab.world.packets_to(client(102)), expected);
+    lab.ack(client(102), 1);
+    assert_eq!(lab.world.outcomes_of(client(102)), [Outcome::Restarted]);
 }
 
 /// Both sockets of a client, over IPv6 as over IPv4.
