@@ -50,6 +50,37 @@ impl Access {
         Ok(())
     }
 
+    /// Adds the networks of a file: `allow CIDR` or `deny CIDR`, one a line; `#` begins a comment.
+    ///
+    /// # Errors
+    /// What is wrong with it, for the operator, and in which line.
+    pub fn read(&mut self, file: &[u8]) -> Result<(), String> {
+        for (number, line) in file.split(|&byte| byte == b'\n').enumerate() {
+            let wrong = |why: String| format!("line {}: {why}", number + 1);
+            let line = std::str::from_utf8(line).map_err(|_| wrong("not UTF-8".into()))?;
+            let line = line.split('#').next().unwrap_or_default();
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let (verdict, text) = match words[..] {
+                [] => continue,
+                ["allow", text] => (Verdict::Allow, text),
+                ["deny", text] => (Verdict::Deny, text),
+                _ => {
+                    return Err(wrong(format!(
+                        "'{}' is not 'allow CIDR' or 'deny CIDR'",
+                        line.trim()
+                    )));
+                }
+            };
+            self.add(text, verdict).map_err(wrong)?;
+        }
+        Ok(())
+    }
+
+    /// How many networks were named.
+    pub fn networks(&self) -> usize {
+        self.networks.len()
+    }
+
     /// Whether a packet from `address`, which must not be IPv4-mapped, is looked at. Where no network
     /// holds it, it is unless some network was allowed.
     pub fn allows(&self, address: IpAddr) -> bool {
@@ -177,6 +208,28 @@ mod tests {
         }
         let access = access(&[("::ffff:0:0/96", Deny)]);
         assert!(!allows(&access, "203.0.113.1") && allows(&access, "2001:db8::1"));
+    }
+
+    #[test]
+    fn a_file_has_a_network_a_line() {
+        let mut read = access(&[("192.0.2.7", Deny)]);
+        let file = b"# lab\n\n allow 192.0.2.0/24 # all of it\r\ndeny\t2001:db8::/32";
+        assert_eq!((read.read(file), read.networks()), (Ok(()), 3));
+        assert!(allows(&read, "192.0.2.8") && !allows(&read, "192.0.2.7"));
+        for (file, wrong) in [
+            (&b"allow"[..], "line 1: 'allow' is not"),
+            (b"allow ::1\npermit ::1", "line 2: 'permit ::1' is not"),
+            (b"allow ::1 ::2", "line 1: "),
+            (b"\n\ndeny lan", "line 3: 'lan' is not a network"),
+            (
+                b"allow ::1\ndeny ::1",
+                "line 2: ::1/128 is both allowed and denied",
+            ),
+            (b"\xFF", "line 1: not UTF-8"),
+        ] {
+            let message = Access::default().read(file).expect_err(wrong);
+            assert!(message.starts_with(wrong), "{message}");
+        }
     }
 
     #[test]

@@ -9,14 +9,22 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::access::Access;
+use crate::names::Unique;
+use crate::names::map::STEPS_MAX;
 use crate::server::Limits;
 use crate::transfer::options::{BLKSIZE_MAX, BLKSIZE_MIN, Refused};
 
 /// Everything that the operator may set: what is needed to start, and the [`Rules`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// The directory served.
-    pub root: PathBuf,
+    /// The directories served, searched in this order.
+    pub roots: Vec<PathBuf>,
+    /// How the names of files are made of what clients ask for.
+    pub names: NameSettings,
+    /// Names to be shown to the operator as the map makes them, instead of serving.
+    pub map_tests: Vec<Box<[u8]>>,
+    /// A file of networks, beside those of [`Rules::access`].
+    pub access_file: Option<PathBuf>,
     /// What the loop reads each time.
     pub rules: Rules,
     /// Serve only files that others may read (o+r), and replace only those that others may write to (o+w), as
@@ -68,7 +76,7 @@ pub struct Uploads {
     pub umask: u32,
     /// Bytes of a file.
     pub max: u64,
-    /// Directories beneath which files may be written, absolute or from the root; none: beneath the root.
+    /// Directories beneath which files may be written, absolute or from the first root; none: beneath that root.
     pub directories: Vec<PathBuf>,
 }
 
@@ -77,6 +85,19 @@ impl Uploads {
     pub fn are_on(&self) -> bool {
         self.create || self.overwrite
     }
+}
+
+/// How the names of files are made of what clients ask for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NameSettings {
+    /// The file of rules.
+    pub map: Option<PathBuf>,
+    /// Rules that are tried for one request.
+    pub map_steps: u32,
+    /// Letters match in either case.
+    pub ignores_case: bool,
+    /// Clients may have directories of their own.
+    pub unique: Option<Unique>,
 }
 
 /// What may be changed while the server runs: nothing that is open or under way rests on it.
@@ -158,7 +179,15 @@ pub enum Ports {
 impl From<PathBuf> for Settings {
     fn from(root: PathBuf) -> Settings {
         Settings {
-            root,
+            roots: vec![root],
+            names: NameSettings {
+                map: None,
+                map_steps: STEPS_MAX,
+                ignores_case: false,
+                unique: None,
+            },
+            map_tests: Vec::new(),
+            access_file: None,
             rules: Rules {
                 access: Access::default(),
                 lame_duck: Duration::ZERO,
@@ -209,6 +238,36 @@ pub fn of_other_family(settings: &Settings) -> Option<SocketAddr> {
         (Listen::At(_), Families::Both) | (Listen::Every(_), _) => None,
     })
 }
+
+/// Takes a file of rules. Some who know atftpd mean something else.
+///
+/// # Errors
+/// It is a number.
+pub fn map_file(path: PathBuf) -> Result<PathBuf, String> {
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    match path.to_str().filter(|text| is_number(text)) {
+        Some(number) => Err(format!("'{number}' is no file; atftpd's -m is -n here")),
+        None => Ok(path),
+    }
+}
+
+/// Reads what the directories of clients are called.
+///
+/// # Errors
+/// What is wrong with it, for the operator.
+pub fn unique(text: &str) -> Result<Unique, String> {
+    match text {
+        "ip" => Ok(Unique::Address),
+        "mac" => Ok(Unique::Hardware),
+        _ => Err(format!("'{text}' is neither ip nor mac")),
+    }
+}
+
+/// Rules that are tried for one request: at least one, and no more than take a moment.
+pub const MAP_STEPS: RangeInclusive<u64> = 1..=1_000_000;
+
+/// Most directories that are served: each is searched for every name that those before it have not.
+pub const ROOTS_MAX: usize = 16;
 
 /// Most addresses that are listened on.
 pub const LISTEN_MAX: usize = 64;
@@ -368,11 +427,11 @@ pub fn user_name(text: &str) -> Result<UserName, String> {
     })
 }
 
-/// Takes a directory to serve. Some who know tftpd-hpa mean something else.
+/// Adds a directory to serve. Some who know tftpd-hpa mean something else.
 ///
 /// # Errors
-/// It has the name of an option of TFTP; such a directory is `./blksize`.
-pub fn root(path: PathBuf) -> Result<PathBuf, String> {
+/// It has the name of an option of TFTP (such a directory is `./blksize`) or none, or there are [`ROOTS_MAX`] already.
+pub fn root(roots: &mut Vec<PathBuf>, path: PathBuf) -> Result<(), String> {
     let names = "blksize blksize2 tsize timeout utimeout rollover windowsize";
     match path
         .to_str()
@@ -381,7 +440,12 @@ pub fn root(path: PathBuf) -> Result<PathBuf, String> {
         Some(name) => Err(format!(
             "'{name}' is no directory; tftpd-hpa's -r is --refuse here"
         )),
-        None => Ok(path),
+        None if path.as_os_str().is_empty() => Err("a directory without a name".into()),
+        None if roots.len() == ROOTS_MAX => Err(format!("more than {ROOTS_MAX} directories")),
+        None => {
+            roots.push(path);
+            Ok(())
+        }
     }
 }
 

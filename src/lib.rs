@@ -22,7 +22,7 @@
 //! | `storm` | `tftp-storm`, a program of its own: those machines over real sockets | name anything of the server |
 //!
 //! [`server`] and [`os`] do not know each other; only `daemon::io` and `daemon::connection` know both. The first
-//! five rooms, and [`access`], have no socket, clock, file, log or randomness: time is an argument, so tests and
+//! six rooms, and [`access`], have no socket, clock, file, log or randomness: time is an argument, so tests and
 //! simulations run the code of production in virtual time.
 //!
 //! # From a request to a transfer
@@ -58,6 +58,7 @@
 //! - defences: `server/networks`, `server/hosts`, `server/unvalidated`, `os/seccomp`, `os/landlock`, `os/privileges`
 //! - the loop's hands: `daemon/requests`, `daemon/io`, `daemon/connection`, `daemon/outbox`, `daemon/flush`,
 //!   `os/socket`, `os/listener`
+//! - names: `names`, `daemon/naming`, `daemon/rules`, `os/resolve`, `os/spelling`, `os/neighbours`
 //! - files and disks: `os/files`, `os/mapping`, `os/beneath`, `os/root`, `os/helper`
 //! - uploads: `daemon/uploads`, `os/place`, `os/upload`, `os/writer`, `os/sweep`
 //! - the laboratory: [`firmware`], `tests/laboratory`, `tests/sim`

@@ -24,6 +24,10 @@ fn main() -> ExitCode {
             Ok(line) => return print(line.as_bytes()),
             Err(failure) => Err(failure),
         },
+        Ok(Command::MapTest(settings)) => match daemon::map_test(&settings) {
+            Ok(report) => return print(report.as_bytes()),
+            Err(failure) => Err(failure),
+        },
         Ok(Command::Serve(settings)) => daemon::run(settings, &mut start),
         Err(message) => {
             start.complain(&message);

@@ -83,6 +83,25 @@ impl<'a> FileName<'a> {
     pub fn to_owned(self) -> FileNameBuf {
         FileNameBuf(self.0.into())
     }
+
+    /// A copy in `buffer`.
+    pub fn copied<'b>(self, buffer: &'b mut [u8; NAME_MAX]) -> FileName<'b> {
+        let copy = &mut buffer[..self.0.len()];
+        copy.copy_from_slice(self.0);
+        FileName(copy)
+    }
+
+    /// The file of this name in `directory`; `None` if that is too long.
+    pub fn within(self, directory: FileName<'_>) -> Option<FileNameBuf> {
+        let whole = [directory.0, self.0].join(&b'/');
+        (whole.len() <= NAME_MAX).then(|| FileNameBuf(whole.into()))
+    }
+
+    /// What [`FileName::within`] was given.
+    pub fn beneath(self, directory: FileName<'_>) -> Option<FileName<'a>> {
+        let rest = self.0.strip_prefix(directory.0)?.strip_prefix(b"/")?;
+        Some(FileName(rest))
+    }
 }
 
 /// A [`FileName`] that owns its bytes.

@@ -11,6 +11,10 @@ _tftpd() {
         -n | --max-transfers) ;;
         -a | --listen) ;;
         -u | --user) _tftpd_reply -u ;;
+        -m | --map-file) _tftpd_reply -f ;;
+        --map-steps) ;;
+        --map-test) ;;
+        --unique-root) ;;
         -q | --max-pending) ;;
         --per-client) ;;
         --per-client-pending) ;;
@@ -19,6 +23,7 @@ _tftpd() {
         --small-file) ;;
         --allow) ;;
         --deny) ;;
+        --access) _tftpd_reply -f ;;
         --upload-dir) _tftpd_reply -d ;;
         --max-upload) ;;
         -U | --umask) ;;
@@ -34,7 +39,7 @@ _tftpd() {
         --probe-timeout) ;;
         *)
             if [[ $word == -* ]]; then
-                _tftpd_reply -W '-r --root -n --max-transfers -a --listen -u --user -v --verbose -C --check -q --max-pending --per-client --per-client-pending --hold --keepalive-share --small-file -4 --ipv4 -6 --ipv6 --allow --deny -c --create -o --overwrite --write-once --upload-dir --max-upload -U --umask --public-only -t --timeout -B --max-blksize -W --max-windowsize --no-mtu-clamp -R --port-range --single-port --refuse --drain --lame-duck --chroot --no-sandbox -b --background -P --pidfile --syslog --probe --probe-timeout -h --help -V --version'
+                _tftpd_reply -W '-r --root -n --max-transfers -a --listen -u --user -v --verbose -C --check -m --map-file --map-steps --map-test -i --ignore-case --unique-root -q --max-pending --per-client --per-client-pending --hold --keepalive-share --small-file -4 --ipv4 -6 --ipv6 --allow --deny --access -c --create -o --overwrite --write-once --upload-dir --max-upload -U --umask --public-only -t --timeout -B --max-blksize -W --max-windowsize --no-mtu-clamp -R --port-range --single-port --refuse --drain --lame-duck --chroot --no-sandbox -b --background -P --pidfile --syslog --probe --probe-timeout -h --help -V --version'
             else
                 _tftpd_reply -d
             fi

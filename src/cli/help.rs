@@ -43,8 +43,9 @@ pub(super) fn version() -> String {
 }
 
 /// Each stands before the option with this long name.
-const TITLES: [(&str, &str); 7] = [
+const TITLES: [(&str, &str); 8] = [
     ("root", "Most used"),
+    ("map-file", "Names"),
     ("max-pending", "Queue"),
     ("ipv4", "Clients"),
     ("create", "Uploads"),

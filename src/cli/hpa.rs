@@ -9,7 +9,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use super::arguments::{self, Names};
 use super::{Command, tftpd};
 use crate::config::Door;
-use Means::{Address, Bare, Blocksize, Ignored, Missing, Refuse, RefuseAll, Same, Verbosity};
+use Means::{
+    Address, Bare, Blocksize, Ignored, MapTest, Missing, Refuse, RefuseAll, Same, Verbosity,
+};
 
 /// What an option of tftpd-hpa means here.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +26,7 @@ pub(super) enum Means {
     Missing(&'static str),
     Address,
     Blocksize,
+    MapTest,
     Refuse,
     RefuseAll,
     Verbosity,
@@ -49,7 +52,7 @@ const OF_5_2: &[(Names, Means)] = &[
     (Names("-t, --timeout SECONDS"), Ignored),
     (Names("-T, --retransmit MICROSECONDS"), Ignored),
     (Names("-R, --port-range A:B"), Same("--port-range")),
-    (Names("-m, --map-file FILE"), Missing("map files")),
+    (Names("-m, --map-file FILE"), Same("--map-file")),
     (Names("-P, --pidfile FILE"), Same("--pidfile")),
 ];
 
@@ -70,8 +73,8 @@ const LATER: &[(Names, Means)] = &[
         Names("--port NAME"),
         Missing("a default port; name it with -a"),
     ),
-    (Names("--map-steps N"), Ignored),
-    (Names("--map-test FILE"), Missing("map files")),
+    (Names("--map-steps N"), Same("--map-steps")),
+    (Names("--map-test FILE"), MapTest),
     (Names("--max-upload BYTES"), Same("--max-upload")),
     (Names("--stderr"), Bare("--foreground", "")),
     (Names("--systemd"), Bare("--foreground", "")),
@@ -121,7 +124,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     match &mut command {
         Command::Print(_) | Command::Probe(_) => {}
         _ if is_explained => return Ok(Command::Print(quoted(&words, &ignored))),
-        Command::Serve(settings) | Command::Check(settings) => {
+        Command::Serve(settings) | Command::Check(settings) | Command::MapTest(settings) => {
             settings.door = Door::InTftpd { ignored };
         }
     }
@@ -138,6 +141,10 @@ impl Line {
             Same(option) => self.replace(option, Some(value)),
             Address => self.replace("--address", Some(address(value))),
             Blocksize if value == "mtu" => drop(self.remove("--blocksize")),
+            MapTest => {
+                self.replace("--map-file", Some(value));
+                self.replace("--map-test", Some("-".into()));
+            }
             Blocksize => self.replace("--blocksize", Some(value)),
             Refuse
                 if NEVER_GRANTED
@@ -208,12 +215,16 @@ impl Line {
             self.remove("--background");
         }
         match directories.len() {
-            0 if !self.words.contains(&("--version", None)) => {
+            0 if !self
+                .words
+                .iter()
+                .any(|(word, _)| ["--version", "--map-test"].contains(word)) =>
+            {
                 return Err("the directory to serve is missing".into());
             }
             0 | 1 => {}
             _ if is_secure => return Err("--secure takes one directory".into()),
-            _ => return Err("this server does not have several directories yet".into()),
+            _ => {}
         }
         let words = self.words.into_iter();
         let words = words
@@ -475,8 +486,6 @@ mod tests {
     #[test]
     fn what_is_not_built_yet_is_no_secret() {
         for (line, named) in [
-            ("-m /etc/map -s /d", "map files"),
-            ("/a /b", "several directories"),
             ("-s /a /b", "one directory"),
             ("-s", "directory to serve is missing"),
             ("-x /d", "'x'"),
@@ -496,10 +505,11 @@ mod tests {
 
     #[test]
     fn what_is_ignored_is_kept_for_the_log() {
-        let Ok(Command::Serve(settings)) = parsed("-t 120 -s -T 1000000 --map-steps 9 /d") else {
+        let Ok(Command::Serve(settings)) = parsed("-t 120 -s -T 1000000 --window-bytes 9 /d")
+        else {
             panic!("a right line");
         };
-        let ignored = ["-t 120", "-T 1000000", "--map-steps 9"].map(str::to_owned);
+        let ignored = ["-t 120", "-T 1000000", "--window-bytes 9"].map(str::to_owned);
         assert_eq!(
             settings.door,
             Door::InTftpd {

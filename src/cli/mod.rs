@@ -74,6 +74,8 @@ pub enum Command {
     Check(Settings),
     /// Ask a server whether it serves.
     Probe(Probe),
+    /// Show what the map makes of some names.
+    MapTest(Settings),
     /// Print this.
     Print(Vec<u8>),
 }
@@ -131,6 +133,7 @@ mod tests {
     use super::*;
     use crate::access::{Access, Verdict};
     use crate::config::{Door, Families, Listen, Ports};
+    use crate::names::Unique;
 
     fn parsed(line: &str) -> Result<Command, String> {
         Program::Tftpd.parse(line.split_whitespace().map(OsString::from))
@@ -152,6 +155,11 @@ mod tests {
         );
         assert_eq!(parsed("/srv/tftp"), parsed("-r /srv/tftp"));
         assert_eq!(parsed("-4 -6 ./blksize"), parsed("-r ./blksize"));
+        let roots = |line| match parsed(line) {
+            Ok(Command::Serve(settings)) => settings.roots,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(roots("-r b a -r c"), ["b", "c", "a"].map(PathBuf::from));
         let drain = |line| match parsed(line) {
             Ok(Command::Serve(settings)) => settings.rules.drain.as_secs(),
             other => panic!("{other:?}"),
@@ -168,7 +176,8 @@ mod tests {
                     --per-client-pending 7 --drain 0 --lame-duck 8 \
                     --allow ::1 --deny 192.0.2.0/24 --deny 10.0.0.0/8 --public-only -6 -a :70 -b \
                     -P /run/tftpd.pid --syslog -R 4000-4099 --refuse TSIZE --secure --foreground \
-                    -c -o --umask 027 --max-upload 5 --upload-dir a --upload-dir /b";
+                    -c -o --umask 027 --max-upload 5 --upload-dir a --upload-dir /b -m /etc/map \
+                    --map-steps 9 -i --unique-root mac --access /etc/list";
         let Ok(Command::Check(settings)) = parsed(line) else {
             panic!("a check was asked for")
         };
@@ -196,6 +205,11 @@ mod tests {
         assert!(uploads.create && uploads.overwrite && !uploads.write_once);
         assert_eq!((uploads.umask, uploads.max), (0o027, 5));
         assert_eq!(uploads.directories, ["a", "/b"].map(PathBuf::from));
+        assert_eq!(settings.names.map, Some(PathBuf::from("/etc/map")));
+        assert_eq!(settings.access_file, Some(PathBuf::from("/etc/list")));
+        let names = &settings.names;
+        assert_eq!((names.map_steps, names.ignores_case), (9, true));
+        assert_eq!(names.unique, Some(Unique::Hardware));
         assert_eq!(settings.limits.patience, Duration::from_secs(9));
         assert_eq!(settings.limits.terms.max_blksize, 1468);
         assert_eq!(settings.limits.terms.max_windowsize, 16);
@@ -256,7 +270,7 @@ mod tests {
     fn a_directory_may_have_any_name() {
         let name = OsStr::from_bytes(b"/srv/caf\xE9");
         let root = |command| match command {
-            Ok(Command::Serve(settings)) => settings.root,
+            Ok(Command::Serve(mut settings)) => settings.roots.remove(0),
             other => panic!("{other:?}"),
         };
         assert_eq!(root(Program::Tftpd.parse(["-r".into(), name.into()])), name);
@@ -285,8 +299,10 @@ mod tests {
             ("-r . --deny 192.0.2.0/33", "--deny"),
             ("-r . --allow ::1 --deny ::1", "both"),
             ("-r . --frobnicate", "frobnicate"),
-            ("-r . more", "--root"),
-            ("more evenmore", "--root"),
+            ("-r . -i --map-test x", "-m FILE"),
+            ("-r . --map-steps 0", "--map-steps"),
+            ("-r . --unique-root name", "neither ip nor mac"),
+            ("-r . --chroot more", "--chroot"),
             ("-r blksize", "--refuse"),
             ("rollover", "--refuse"),
             ("-r . -m 100", "-n"),

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::ops::RangeInclusive;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,9 +26,10 @@ pub(super) enum Request {
 pub const OPTIONS: &[Flag] = &[
     option(
         "-r, --root DIR",
-        Path(|to, path| config::root(path).map(|root| to.root = root)),
-        "directory to serve; DIR alone means the same",
-    ),
+        Path(|to, path| config::root(&mut to.roots, path)),
+        "directory to serve; DIR alone means the same; repeatable",
+    )
+    .repeatable(),
     option(
         "-n, --max-transfers N",
         Text(|to, text| set(&mut to.limits.max_transfers, text, config::MAX_TRANSFERS)),
@@ -57,6 +59,36 @@ pub const OPTIONS: &[Flag] = &[
         "-C, --check",
         Asks(Request::Check),
         "check the options and every file below DIR, then exit",
+    ),
+    option(
+        "-m, --map-file FILE",
+        Path(|to, path| config::map_file(path).map(|path| to.names.map = Some(path))),
+        "rewrite and refuse names by the rules of FILE",
+    ),
+    option(
+        "--map-steps N",
+        Text(|to, text| set(&mut to.names.map_steps, text, config::MAP_STEPS)),
+        "rules that are tried for one request",
+    )
+    .default("4096"),
+    option(
+        "--map-test NAME[,ADDR][,put]",
+        Path(|to, path| {
+            to.map_tests.push(path.as_os_str().as_bytes().into());
+            Ok(())
+        }),
+        "print what the map makes of NAME, then exit; -: standard input; repeatable",
+    )
+    .repeatable(),
+    option(
+        "-i, --ignore-case",
+        Nothing(|to| to.names.ignores_case = true),
+        "let letters match in either case where the exact name does not",
+    ),
+    option(
+        "--unique-root ip|mac",
+        Text(|to, text| config::unique(text).map(|it| to.names.unique = Some(it))),
+        "serve a client from its own directory below DIR, if there is one",
     ),
     option(
         "-q, --max-pending N",
@@ -135,6 +167,14 @@ pub const OPTIONS: &[Flag] = &[
         "never answer this network; repeatable",
     )
     .repeatable(),
+    option(
+        "--access FILE",
+        Path(|to, path| {
+            to.access_file = Some(path);
+            Ok(())
+        }),
+        "read more networks from FILE, read again on SIGHUP",
+    ),
     option(
         "-c, --create",
         Nothing(|to| to.uploads.create = true),
@@ -296,7 +336,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ),
     ("L", "tftpd-hpa's -L is the default here"),
     ("p", "tftpd-hpa's -p is the default here"),
-    ("m", "atftpd's -m is -n here"),
     ("maxthread", "atftpd's --maxthread is -n here"),
     ("daemon", "atftpd's --daemon is -b here"),
     ("no-fork", "atftpd's --no-fork is the default here"),
@@ -342,6 +381,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     }
     let settings = settings(given)?;
     Ok(match asked {
+        _ if !settings.map_tests.is_empty() => Command::MapTest(settings),
         Some(_) => Command::Check(settings),
         None => Command::Serve(settings),
     })
@@ -370,6 +410,7 @@ fn probe(given: Vec<(&str, Option<&Flag>, OsString)>) -> Result<Probe, String> {
 /// Makes the changes of all options, each with the name by which it was given.
 fn settings(given: Vec<(&str, Option<&Flag>, OsString)>) -> Result<Settings, String> {
     let mut settings = Settings::from(PathBuf::new());
+    settings.roots.clear();
     let mut seen = Vec::new();
     for (name, flag, value) in given {
         let Some(flag) = flag else { continue };
@@ -383,11 +424,18 @@ fn settings(given: Vec<(&str, Option<&Flag>, OsString)>) -> Result<Settings, Str
         let applied = flag.apply(&mut settings, value);
         applied.map_err(|message| format!("--{name}: {message}"))?;
     }
-    if settings.root.as_os_str().is_empty() {
+    let is_test = !settings.map_tests.is_empty();
+    if is_test && settings.names.map.is_none() {
+        return Err("--map-test: the rules are missing: -m FILE".into());
+    }
+    if settings.roots.is_empty() && !is_test {
         return Err("the directory to serve is missing: -r DIR".into());
     }
     if seen.contains(&"port-range") && seen.contains(&"single-port") {
         return Err("--single-port: not together with --port-range".into());
+    }
+    if settings.chroot && settings.roots.len() > 1 {
+        return Err("--chroot: takes one directory".into());
     }
     if settings.background && !seen.contains(&"drain") {
         // Init scripts start the next instance at once.

@@ -3,11 +3,13 @@
 //! Nothing of it prevents serving. The walk itself is in `os::walk`; here is what is worth a line, and its words.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use super::text::escaped;
-use crate::config::Ports;
+use crate::config::{Ports, Settings};
 use crate::moment::Moment;
+use crate::names::Names;
 use crate::os::clock::Clock;
 use crate::os::files::Files;
 use crate::os::walk::{Answer, Bounds, Seen};
@@ -17,9 +19,33 @@ use crate::os::walk::{Answer, Bounds, Seen};
 /// # Errors
 /// Where descriptors ran out.
 pub(super) fn report(files: &Files, user: &str) -> io::Result<String> {
-    let mut findings = Findings::default();
     let mut progress = Progress::new();
-    let mut walk = files.walk(BOUNDS)?;
+    let mut text = String::new();
+    for number in 0..files.roots() {
+        let found = below(files, number, user, &mut progress)?;
+        if files.roots() > 1 && !found.is_empty() {
+            text += &format!("{}:\n", files.given_path(number).display());
+        }
+        text += &found;
+    }
+    progress.end();
+    Ok(text)
+}
+
+/// Returns what an operator should know of the rules of the map, in lines.
+pub(super) fn rules(settings: &Settings, names: &Names) -> String {
+    let path = settings.names.map.as_deref().unwrap_or(Path::new(""));
+    let line = |line| {
+        let path = path.display();
+        format!("{path}: line {line}: needless here: this server does so by itself\n")
+    };
+    names.needless_rules().into_iter().map(line).collect()
+}
+
+/// What there is to know below one root.
+fn below(files: &Files, number: usize, user: &str, progress: &mut Progress) -> io::Result<String> {
+    let mut findings = Findings::default();
+    let mut walk = files.walk(number, BOUNDS)?;
     while let Some(seen) = walk.step() {
         progress.count();
         if let Some((kind, what)) = judge(&seen, user) {
@@ -31,7 +57,6 @@ pub(super) fn report(files: &Files, user: &str) -> io::Result<String> {
             }
         }
     }
-    progress.end();
     let mut text = findings.text();
     if walk.is_cut_short() {
         let names = BOUNDS.names;

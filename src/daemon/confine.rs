@@ -5,7 +5,6 @@
 //! Landlock and the filter of system calls need none, and forbid what comes before them.
 
 use std::io::{Error, ErrorKind};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -19,6 +18,7 @@ use crate::os::files::Files;
 use crate::os::helper::Helper;
 use crate::os::poll::Poll;
 use crate::os::process;
+use crate::os::rule_file::{RuleFile, RuleFiles};
 use crate::os::users::{self, Account};
 use crate::os::writer::Writer;
 use crate::os::{privileges, sandbox};
@@ -72,6 +72,7 @@ pub(super) fn confine(
     now: Moment,
     settings: &Settings,
     files: &Files,
+    rule_files: &RuleFiles,
     account: Option<&Account>,
     log: &mut Log,
     poll: &Poll,
@@ -80,10 +81,22 @@ pub(super) fn confine(
     if let Err(failure) = find_readable(settings, files) {
         log.write(now, &LogEvent::RootUnreadable(&failure));
     }
-    if let Some(within) = files.followed_within() {
-        log.write(now, &LogEvent::RootLinkFollowed(&settings.root, within));
-    } else if files.ignores_a_link() {
-        log.write(now, &LogEvent::RootLinkIgnored(&settings.root));
+    for (number, root) in settings.roots.iter().enumerate() {
+        if let Some(within) = files.followed_within(number) {
+            log.write(now, &LogEvent::RootLinkFollowed(root, within));
+        } else if files.ignores_a_link(number) {
+            log.write(now, &LogEvent::RootLinkIgnored(root));
+        }
+    }
+    if let Err((path, why)) = rule_files.read() {
+        let what = path.display().to_string();
+        log.write(now, &LogEvent::RulesUnreadable(&Failure { what, why }));
+    }
+    for file in rule_files
+        .iter()
+        .filter(|file| settings.sandbox && file.is_alone())
+    {
+        log.write(now, &LogEvent::RulesAlone(file.path()));
     }
     let user = account.map(|of| format!("{} ({}:{})", of.name, of.user, of.group));
     let acts_as = privileges::acts_as();
@@ -92,7 +105,7 @@ pub(super) fn confine(
     }
     let start_threads = || trying("helper thread", start_threads(files, poll));
     let (threads, sandbox) = match settings.sandbox {
-        true => enter_sandbox(files, start_threads)?,
+        true => enter_sandbox(files, rule_files, start_threads)?,
         false => (start_threads()?, "off".into()),
     };
     log.confined(user.as_deref(), acts_as, &sandbox);
@@ -117,7 +130,7 @@ pub(super) fn give_up_privileges(
     account: Option<&Account>,
 ) -> Result<(), Failure> {
     if settings.chroot {
-        trying("chroot", privileges::change_root(files.as_fd()))?;
+        trying("chroot", privileges::change_root(files.directory(0)))?;
     }
     privileges::empty_bounding_set();
     if let Some(account) = account {
@@ -139,22 +152,25 @@ pub(super) fn give_up_privileges(
     trying("capabilities", privileges::drop_capabilities())
 }
 
-/// Looks whether files can be found in the directory by who we are now.
+/// Looks whether files can be found in the directories by who we are now.
 ///
 /// # Errors
 /// Why not.
 pub(super) fn find_readable(settings: &Settings, files: &Files) -> Result<(), Failure> {
     let (user, group) = privileges::acts_as();
-    let root = settings.root.display();
-    let what = format!("{root}: not open to user {user}, group {group}");
-    trying(what, privileges::may_search(files.as_fd()))
+    for (number, root) in settings.roots.iter().enumerate() {
+        let root = root.display();
+        let what = format!("{root}: not open to user {user}, group {group}");
+        trying(what, privileges::may_search(files.directory(number)))?;
+    }
+    Ok(())
 }
 
 /// The directories in which clients are to make files and this user cannot, in lines.
 pub(super) fn closed_to_uploads(settings: &Settings, files: &Files, user: &str) -> String {
     let uploads = &settings.uploads;
     let mut paths = match uploads.directories.as_slice() {
-        [] => std::slice::from_ref(&settings.root).iter(),
+        [] => settings.roots[..1].iter(),
         directories => directories.iter(),
     };
     let mut lines = String::new();
@@ -185,7 +201,7 @@ pub(super) fn confine_files(settings: &Settings, files: &Files) -> Result<(), Fa
     if settings.sandbox {
         trying(
             "Landlock",
-            sandbox::confine_files(&files.directories(), &[]),
+            sandbox::confine_files(&files.directories(), &[], &[]),
         )?;
     }
     Ok(())
@@ -194,13 +210,13 @@ pub(super) fn confine_files(settings: &Settings, files: &Files) -> Result<(), Fa
 /// Enters the sandbox, and returns how much of it this system has. Landlock binds the threads that are started later, the filter all there are.
 fn enter_sandbox(
     files: &Files,
+    rule_files: &RuleFiles,
     start_threads: impl FnOnce() -> Result<Threads, Failure>,
 ) -> Result<(Threads, String), Failure> {
     let writable = files.writable_directories();
-    let level = trying(
-        "Landlock",
-        sandbox::confine_files(&files.directories(), &writable),
-    )?;
+    let rules: Vec<_> = rule_files.iter().map(RuleFile::descriptor).collect();
+    let level = sandbox::confine_files(&files.directories(), &writable, &rules);
+    let level = trying("Landlock", level)?;
     let threads = start_threads()?;
     let writes = threads.1.is_some();
     let calls = trying("seccomp", sandbox::confine_calls(level > 0, writes))?;

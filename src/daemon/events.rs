@@ -13,6 +13,7 @@ use log::Level;
 
 use super::Failure;
 use crate::config::Settings;
+use crate::name::FileName;
 use crate::os::files::Astray;
 use crate::server::{Event, Limits, Stats};
 use crate::transfer::Outcome;
@@ -66,6 +67,14 @@ pub(super) enum LogEvent<'a> {
     RootSwapped(&'a Path, &'a Path),
     /// What is served is no longer what the operator named.
     RootAstray(&'a Path, Astray),
+    /// A file of rules cannot be read by who the process is now.
+    RulesUnreadable(&'a Failure),
+    /// A file of rules lies among other things: the sandbox leaves only the file itself open.
+    RulesAlone(&'a Path),
+    /// Files of rules were read again.
+    Reloaded(Reloaded),
+    /// Files of rules were read again in vain.
+    NotReloaded(&'a Failure),
     /// All privileges are given up.
     Confined {
         /// Who the process became; `None` if it stayed who it was.
@@ -80,6 +89,12 @@ pub(super) enum LogEvent<'a> {
         /// Who sent the ICMP error that ended a client that had answered nothing, if the system knows.
         rejected_by: Option<IpAddr>,
     },
+    /// A rule of the map refused what this client asked for, with this text.
+    Forbidden(Peer, &'a [u8], &'a [u8]),
+    /// What this client asked for is not there, but the second name is.
+    OtherCase(Peer, FileName<'a>, FileName<'a>),
+    /// The hardware address of this client cannot be known.
+    NotOnTheLink(Peer),
     /// Packets to a client that has sent nothing are rejected, which does not end the transfer.
     Rejected {
         /// Whose packets.
@@ -133,6 +148,15 @@ pub(super) enum LogEvent<'a> {
     Stopped(&'a Stats),
 }
 
+/// What has changed in files of rules.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Reloaded {
+    /// Rules of the map, if it is another one.
+    pub rules: Option<usize>,
+    /// Networks in all, if there are others.
+    pub networks: Option<usize>,
+}
+
 /// Numbers of what got no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Drops {
@@ -174,6 +198,8 @@ impl LogEvent<'_> {
             | LogEvent::RootUnreadable(_)
             | LogEvent::Rewritten(_)
             | LogEvent::DiskSilent { .. }
+            | LogEvent::RulesUnreadable(_)
+            | LogEvent::NotReloaded(_)
             | LogEvent::Dropped(_)
             | LogEvent::Suppressed(_) => (Level::Warn, Rate::Unlimited),
             LogEvent::ReceiveBuffer { bytes, wanted, .. } if *bytes < 2 * wanted => {
@@ -189,13 +215,18 @@ impl LogEvent<'_> {
             | LogEvent::RootLinkFollowed(..)
             | LogEvent::RootLinkIgnored(_)
             | LogEvent::RootSwapped(..)
+            | LogEvent::RulesAlone(_)
+            | LogEvent::Reloaded(_)
             | LogEvent::Confined { .. }
             | LogEvent::DiskAnswers(_)
             | LogEvent::Swept(_)
             | LogEvent::LameDuck(_)
             | LogEvent::Stopping { .. }
             | LogEvent::Stopped(_) => (Level::Info, Rate::Unlimited),
+            LogEvent::NotOnTheLink(_) => (Level::Warn, Rate::Unlimited),
             LogEvent::RootAstray(..)
+            | LogEvent::Forbidden(..)
+            | LogEvent::OtherCase(..)
             | LogEvent::AnswerFailed(..)
             | LogEvent::ReceiveFailed(..)
             | LogEvent::ListenFailed(_)
@@ -256,7 +287,7 @@ mod tests {
 
     use super::*;
     use crate::daemon::text::Text;
-    use crate::name::{FileName, FileNameBuf, NAME_MAX, RootPrefixes};
+    use crate::name::{FileNameBuf, NAME_MAX, RootPrefixes};
     use crate::server::Report;
     use crate::transfer::{Negotiated, Terms, Wanted};
     use crate::wire::{Direction, Malformed, Refusal, Request};
@@ -343,6 +374,7 @@ mod tests {
             names: 5,
             withheld: 4,
         };
+        let there = name();
         let events = every!(LogEvent {
             Settings(&settings) => &*debug,
             IgnoredOptions(&ignored) => "WARN ignored options of tftpd-hpa: -t 120, -U 027; see in.tftpd(8)",
@@ -371,10 +403,31 @@ mod tests {
             RootSwapped(root, v2) => "INFO /srv/tftp/now: now leads to /srv/tftp/v2",
             RootAstray(root, Astray::Gone) =>
                 "WARN /srv/tftp/now: removed; the old directory is served: put it back, then restart",
+            RulesUnreadable(&failure) =>
+                "WARN /srv/tftp: not open to user 1, group 2: Permission denied (os error 13): SIGHUP will keep the \
+                 old rules",
+            RulesAlone(root) =>
+                "INFO /srv/tftp/now: in a general directory: SIGHUP finds it if it is rewritten, not if it is \
+                 replaced; a directory of its own allows both",
+            Reloaded(Reloaded { rules: Some(3), networks: None }) => "INFO reloaded: 3 rules in the map",
+            Reloaded(Reloaded { rules: Some(3), networks: Some(2) }) =>
+                "INFO reloaded: 3 rules in the map, 2 networks",
+            Reloaded(Reloaded { rules: None, networks: Some(0) }) => "INFO reloaded: 0 networks",
+            Reloaded(Reloaded { rules: None, networks: None }) => "INFO reloaded: no rule has changed",
+            NotReloaded(&failure) =>
+                "WARN not reloaded, the old rules stay: /srv/tftp: not open to user 1, group 2: Permission denied \
+                 (os error 13)",
             Confined { user: Some("tftp (1:2)"), sandbox: "off" } => "INFO user tftp (1:2), no capabilities, sandbox: off",
             Confined { user: None, sandbox: "off" } => "INFO no capabilities, sandbox: off",
             Server { event: Event::Exhausted, rejected_by: None } =>
                 "WARN out of descriptors or memory: requests wait",
+            Forbidden(peer(), b"x.pvt\xFF", b"not\nthis") =>
+                "WARN 192.0.2.7:2070 \"x.pvt\\xff\": refused by the map: not\\nthis",
+            OtherCase(peer(), there.as_name(), there.as_name()) =>
+                "WARN 192.0.2.7:2070 \"a\\nb\": there is \"a\\nb\": names differ in letter case (see -i)",
+            NotOnTheLink(peer()) =>
+                "WARN 192.0.2.7:2070: no hardware address: a relay or router is between; such clients get the \
+                 common directory, and no \\m",
             Rejected { peer: peer(), by: address.ip(), error } =>
                 "WARN 192.0.2.7:2070: packets rejected by 192.0.2.10: Input/output error (os error 5)",
             Rewritten(address.ip()) =>

@@ -13,13 +13,14 @@ use super::connection::{Connection, Way};
 use super::events::LogEvent;
 use super::flush::{Scratch, flush};
 use super::log::Log;
-use super::lookups::{Lookups, Request};
+use super::lookups::{Lookups, Request, Sought};
+use super::naming::{Meant, Naming};
 use super::nat::Suspects;
 use super::outbox::Outbox;
 use super::uploads::{News, Uploads};
 use crate::config::{self, Settings};
 use crate::moment::Moment;
-use crate::name::{FileName, NAME_MAX, RootPrefixes};
+use crate::name::{FileName, NAME_MAX};
 use crate::os;
 use crate::os::content::Content;
 use crate::os::fetch::Fetched;
@@ -37,6 +38,7 @@ use crate::transfer::options::{BLKSIZE_DEFAULT, OACK_MAX};
 use crate::transfer::{Datagrams, Departed};
 use crate::wire::{
     self, ERROR_PACKET_MAX, Mode, PROBE_OACK, Peer, Refusal, ack_packet, write_error,
+    write_error_with,
 };
 
 /// Everything outside of the server.
@@ -52,8 +54,8 @@ pub(super) struct World {
     pub now: Moment,
     /// The directory that is served.
     pub files: Files,
-    /// The absolute names of it that a request may begin with.
-    prefixes: RootPrefixes,
+    /// How a requested name becomes that of a file.
+    pub naming: Naming,
     /// What waits for disks, once it was started.
     pub helper: Option<Helper>,
     /// The helper may have done more than was taken note of.
@@ -93,6 +95,7 @@ impl World {
     pub(super) fn new(
         poll: Poll,
         files: Files,
+        naming: Naming,
         log: Log,
         now: Moment,
         settings: &Settings,
@@ -102,14 +105,13 @@ impl World {
             config::Ports::Range(range) => Some(range.clone()),
         };
         let listeners = Vec::new();
-        let prefixes = files.root_prefixes();
         World {
             poll,
             listeners,
             log,
             now,
             files,
-            prefixes,
+            naming,
             helper: None,
             has_done: false,
             lookups: Lookups::default(),
@@ -132,7 +134,8 @@ impl World {
 
     /// The directory that is served may be another one.
     pub(super) fn names_changed(&mut self) {
-        self.prefixes = self.files.root_prefixes();
+        let prefixes = self.files.root_prefixes();
+        self.naming.change(|names| names.prefixes = prefixes);
     }
 
     /// The next thing that the helper has done.
@@ -181,6 +184,7 @@ impl World {
 
     /// Those who asked for what the helper found have it.
     pub(super) fn forget_found(&mut self) {
+        self.naming.forget_answer();
         self.files.forget_found();
         self.uploads.forget_found();
     }
@@ -191,7 +195,8 @@ impl World {
             return Unopened::Refused(Refusal::ReadOnly);
         };
         let lookups = &mut self.uploads.lookups;
-        let awaited = match lookups.under_way(name) {
+        let sought = Sought::File(name.to_owned());
+        let awaited = match lookups.under_way(&sought) {
             Some(awaited) => awaited,
             None => {
                 let helper = self.helper.as_ref();
@@ -199,7 +204,7 @@ impl World {
                     self.log.names_dropped += 1;
                     return Unopened::Busy(None);
                 }
-                lookups.begin(name)
+                lookups.begin(sought)
             }
         };
         if let Some(client) = client {
@@ -281,29 +286,48 @@ impl World {
         match unavailable {
             Unavailable::Refused(refusal) => Unopened::Refused(refusal),
             Unavailable::Busy => Unopened::Busy(None),
-            Unavailable::Unknown => Unopened::Busy(self.look_up(name, client)),
+            Unavailable::Unknown => {
+                let job = Job::Open(self.files.lookup(name));
+                let sought = Sought::File(name.to_owned());
+                Unopened::Busy(self.look_up(sought, job, client))
+            }
             Unavailable::Exhausted => Unopened::Exhausted,
         }
     }
 
-    /// Lets the helper look `name` up, unless it does already. Returns `None` if too much waits for it: then nothing is
+    /// Lets the helper look a name up, unless it does already. Returns `None` if too much waits for it: then nothing is
     /// done: the client asks again.
-    fn look_up(&mut self, name: FileName<'_>, client: Option<usize>) -> Option<Awaited> {
-        let awaited = match self.lookups.under_way(name) {
+    fn look_up(&mut self, sought: Sought, job: Job, client: Option<usize>) -> Option<Awaited> {
+        let awaited = match self.lookups.under_way(&sought) {
             Some(awaited) => awaited,
             None => {
-                let job = Job::Open(self.files.lookup(name));
                 if self.helper.as_ref()?.ask(job).is_err() {
                     self.log.names_dropped += 1;
                     return None;
                 }
-                self.lookups.begin(name)
+                self.lookups.begin(sought)
             }
         };
         if let Some(client) = client {
             self.lookups.add_client(awaited, client);
         }
         Some(awaited)
+    }
+
+    /// Lets the helper look whether a name that is missing is there in another case, for the log.
+    fn look_for_other_case(&mut self, event: Event<'_>) {
+        if let Event::Refused {
+            peer,
+            served: Some(name),
+            refusal: Refusal::NotFound,
+            ..
+        } = event
+            && self.naming.wants_hint(self.now)
+            && let Some(helper) = &self.helper
+        {
+            let job = Job::OtherCase(peer, self.files.places(), name.to_owned());
+            let _ = helper.ask(job);
+        }
     }
 
     /// One more socket takes requests.
@@ -497,12 +521,32 @@ impl World {
 impl Io for World {
     fn resolve<'b>(
         &mut self,
-        _peer: Peer,
+        peer: Peer,
         request: &wire::Request<'_>,
         buffer: &'b mut [u8; NAME_MAX],
     ) -> Result<FileName<'b>, Unopened> {
-        let name = FileName::new(request.filename, &self.prefixes, buffer);
-        name.map_err(Unopened::Refused)
+        let names = self.naming.names();
+        if names.are_plain() {
+            let name = FileName::new(request.filename, &names.prefixes, buffer);
+            return name.map_err(Unopened::Refused);
+        }
+        let resolved = self.naming.resolve(self.now, peer, request, &self.files);
+        let (meant, stranger) = resolved;
+        if let Some(stranger) = stranger {
+            self.log.write(self.now, &LogEvent::NotOnTheLink(stranger));
+        }
+        match meant {
+            Meant::Name(name) => Ok(name.as_name().copied(buffer)),
+            Meant::Refused(refusal) => Err(Unopened::Refused(refusal)),
+            Meant::Unknown(question) => {
+                let job = Job::Resolve(self.naming.question(question.clone(), &self.files));
+                Err(Unopened::Busy(self.look_up(
+                    Sought::Name(question),
+                    job,
+                    None,
+                )))
+            }
+        }
     }
 
     fn find(&mut self, name: FileName<'_>) -> Result<u64, Unopened> {
@@ -588,7 +632,10 @@ impl Io for World {
 
     fn refuse(&mut self, peer: Peer, local: Local, refusal: Refusal) {
         let mut buffer = [0; ERROR_PACKET_MAX];
-        let length = write_error(refusal, &mut buffer);
+        let length = match refusal {
+            Refusal::Forbidden => write_error_with(refusal, &self.naming.forbidden, &mut buffer),
+            _ => write_error(refusal, &mut buffer),
+        };
         self.answer(peer, local, &buffer[..length]);
     }
 
@@ -709,8 +756,17 @@ impl Io for World {
             }
             self.address_full_at = now + ADDRESS_FULL_EVERY;
         }
-        self.log
-            .write(now, &LogEvent::Server { event, rejected_by });
+        let line = match event {
+            Event::Refused {
+                peer,
+                name,
+                refusal: Refusal::Forbidden,
+                ..
+            } => LogEvent::Forbidden(peer, name, &self.naming.forbidden),
+            _ => LogEvent::Server { event, rejected_by },
+        };
+        self.log.write(now, &line);
+        self.look_for_other_case(event);
         if let Event::Ended(report) = event
             && !self.is_shared
             && let Some(address) = self.suspects.note(&report)

@@ -7,14 +7,15 @@ use std::time::Duration;
 use slab::Slab;
 
 use crate::moment::Moment;
-use crate::name::{FileName, FileNameBuf};
+use crate::name::FileNameBuf;
+use crate::os::resolve::Question;
 use crate::server::{Awaited, Local};
 use crate::wire::Peer;
 
 /// Names that are being looked up.
 #[derive(Debug, Default)]
 pub(super) struct Lookups {
-    by_name: HashMap<FileNameBuf, usize>,
+    by_name: HashMap<Sought, usize>,
     /// For each name, those of the queue of the server who wait, by number; some may be gone.
     clients: Slab<Vec<usize>>,
     /// Requests that wait, in the order in which they came.
@@ -23,6 +24,15 @@ pub(super) struct Lookups {
     of_peer: HashMap<Peer, Vec<Place>>,
     /// Requests that ever waited.
     arrivals: u64,
+}
+
+/// What is looked up.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Sought {
+    /// A file.
+    File(FileNameBuf),
+    /// What a requested name comes to.
+    Name(Question),
 }
 
 /// The number of the name that a request waits for, and how many came before.
@@ -47,15 +57,15 @@ pub(super) struct Request {
 }
 
 impl Lookups {
-    /// The lookup of `name`, if one is under way.
-    pub(super) fn under_way(&self, name: FileName<'_>) -> Option<Awaited> {
-        self.by_name.get(&name.to_owned()).copied().map(Awaited)
+    /// The lookup of this, if one is under way.
+    pub(super) fn under_way(&self, sought: &Sought) -> Option<Awaited> {
+        self.by_name.get(sought).copied().map(Awaited)
     }
 
     /// One more name is being looked up.
-    pub(super) fn begin(&mut self, name: FileName<'_>) -> Awaited {
+    pub(super) fn begin(&mut self, sought: Sought) -> Awaited {
         let number = self.clients.insert(Vec::new());
-        self.by_name.insert(name.to_owned(), number);
+        self.by_name.insert(sought, number);
         Awaited(number)
     }
 
@@ -96,9 +106,9 @@ impl Lookups {
         }
     }
 
-    /// `name` was looked up. Returns who waited for it, but for requests that are too old.
-    pub(super) fn end(&mut self, now: Moment, name: &FileNameBuf) -> Found {
-        let Some(number) = self.by_name.remove(name) else {
+    /// It was looked up. Returns who waited for it, but for requests that are too old.
+    pub(super) fn end(&mut self, now: Moment, sought: &Sought) -> Found {
+        let Some(number) = self.by_name.remove(sought) else {
             return Found::default();
         };
         let clients = mem::take(&mut self.clients[number]);
@@ -138,12 +148,12 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::name::{NAME_MAX, RootPrefixes};
+    use crate::name::{FileName, NAME_MAX, RootPrefixes};
 
-    fn name(text: &str) -> FileNameBuf {
+    fn name(text: &str) -> Sought {
         let mut buffer = [0; NAME_MAX];
         let name = FileName::new(text.as_bytes(), &RootPrefixes::default(), &mut buffer);
-        name.expect("a safe name").to_owned()
+        Sought::File(name.expect("a safe name").to_owned())
     }
 
     fn peer(port: u16) -> Peer {
@@ -173,8 +183,8 @@ mod tests {
         let mut lookups = Lookups::default();
         let now = Moment::START + REQUEST_KEPT;
         let [one, other] = ["one", "other"].map(|text| {
-            let awaited = lookups.begin(name(text).as_name());
-            assert_eq!(lookups.under_way(name(text).as_name()), Some(awaited));
+            let awaited = lookups.begin(name(text));
+            assert_eq!(lookups.under_way(&name(text)), Some(awaited));
             awaited
         });
         for port in [3, 1, 2, 1] {
@@ -197,7 +207,7 @@ mod tests {
     #[test]
     fn what_waits_has_a_bound() {
         let mut lookups = Lookups::default();
-        let awaited = lookups.begin(name("file").as_name());
+        let awaited = lookups.begin(name("file"));
         let now = Moment::START;
         for _ in 0..2 * WAITING_MAX {
             lookups.add_request(awaited, peer(1), request(now));

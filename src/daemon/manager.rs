@@ -36,6 +36,13 @@ impl Manager {
         self.tell("READY=1");
     }
 
+    /// Rules are being read again; [`Manager::ready`] ends that.
+    pub(super) fn reloading(&self) {
+        if let Some(notify) = &self.notify {
+            notify.reloading();
+        }
+    }
+
     /// The server stops.
     pub(super) fn stopping(&self) {
         self.tell("STOPPING=1");

@@ -14,17 +14,22 @@ mod check;
 mod confine;
 mod connection;
 mod disk;
+mod done;
 mod events;
 mod flush;
 mod io;
 mod log;
 mod lookups;
+mod machine;
 mod manager;
+mod map_test;
+mod naming;
 mod nat;
 mod outbox;
 mod probe;
 mod requests;
 mod root;
+mod rules;
 mod start;
 mod text;
 mod uploads;
@@ -32,34 +37,33 @@ mod uploads;
 use std::fmt;
 use std::io::{Error, Result as IoResult};
 use std::mem;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::config::{Door, LISTEN_MAX, Ports, Rules, Settings};
 use crate::moment::Moment;
 use crate::os::background::PidFile;
 use crate::os::clock::Clock;
-use crate::os::files::Files;
 use crate::os::handed::Socket;
-use crate::os::helper::Done;
+use crate::os::neighbours::Neighbours;
 use crate::os::notify::Notify;
-use crate::os::place::WriteRules;
 use crate::os::poll::{Events, LISTENERS_MAX, Poll, Source};
-use crate::os::process::{Signal, Signals, memory, raise_descriptor_limit};
+use crate::os::process::{Signal, Signals};
 use crate::os::receive::Batch;
-use crate::server::{Io, Limits, Server};
+use crate::server::{Io, Server};
 use crate::transfer::options::BLKSIZE_MAX;
 use crate::wire::{DataHeader, Peer};
 use disk::DiskWatch;
 use events::LogEvent;
 use io::World;
 use log::Log;
-use lookups::{Found, Request};
+use lookups::Request;
+use machine::{bound_by_machine, can_open};
 use manager::Manager;
+use naming::Naming;
 pub use probe::probe;
-use root::RootWatch;
+use root::{RootWatch, open_roots};
+use rules::Rereading;
 use start::Begun;
 pub use start::Start;
-use uploads::News;
 
 /// Why the server could not begin: what was tried, and what came of it.
 #[derive(Debug)]
@@ -88,16 +92,27 @@ fn trying<T>(what: impl fmt::Display, result: IoResult<T>) -> Result<T, Failure>
 /// # Errors
 /// Why it could not be served.
 pub fn check(settings: &Settings) -> Result<String, Failure> {
-    let files = open_root(settings)?;
+    let files = open_roots(settings)?;
+    let names = rules::names(settings, &files, rules::map(settings)?);
     let account = confine::account(settings)?;
     confine::give_up_privileges(settings, &files, account.as_ref())?;
     confine::find_readable(settings, &files)?;
     confine::confine_files(settings, &files)?;
     let user = confine::name_of(account.as_ref());
     let report = check::report(&files, &user);
-    let report = trying(settings.root.display(), report)?;
+    let roots = settings.roots.iter().map(|root| root.display().to_string());
+    let report = trying(roots.collect::<Vec<_>>().join(", "), report)?;
     let closed = confine::closed_to_uploads(settings, &files, &user);
-    Ok(check::few_ports(&settings.ports) + &closed + &report)
+    let rules = check::rules(settings, &names);
+    Ok(check::few_ports(&settings.ports) + &rules + &closed + &report)
+}
+
+/// Shows what the map makes of the names that `settings` hold, in lines for the operator.
+///
+/// # Errors
+/// Where the map or a directory cannot be read.
+pub fn map_test(settings: &Settings) -> Result<String, Failure> {
+    map_test::report(settings)
 }
 
 /// Serves until a signal ends it, or lets another process do so. Returns the status to end with.
@@ -131,8 +146,11 @@ struct Daemon {
     clock: Clock,
     signals: Signals,
     rules: Rules,
+    /// The files that hold some of them.
+    rereading: Rereading,
     server: Server,
-    root: RootWatch,
+    /// One for each root.
+    roots: Vec<RootWatch>,
     disk: DiskWatch,
     world: World,
     events: Events,
@@ -159,12 +177,19 @@ impl Daemon {
     ) -> Result<Daemon, Failure> {
         let clock = Clock::start();
         let now = clock.now();
-        let files = open_root(settings)?;
+        let files = open_roots(settings)?;
+        let (rereading, access) = Rereading::begin(settings)?;
+        let names = rules::names(settings, &files, rereading.map());
+        let neighbours = match names.want_hardware() || settings.names.map.is_some() {
+            true => Some(trying("netlink", Neighbours::open())?),
+            false => None,
+        };
+        let naming = Naming::new(now, names, neighbours);
         let account = confine::account(settings)?;
         let signals = trying("signals", Signals::new())?;
         let poll = trying("epoll", Poll::new())?;
         trying("epoll", poll.add(&signals, Source::Signals))?;
-        let mut world = World::new(poll, files, Log::new(now), now, settings);
+        let mut world = World::new(poll, files, naming, Log::new(now), now, settings);
         world.log.write(now, &LogEvent::Settings(settings));
         if let Door::InTftpd { ignored } = &settings.door
             && !ignored.is_empty()
@@ -188,11 +213,19 @@ impl Daemon {
         }
         let pid_file = write_pid_file(settings)?;
         let limits = bound_by_machine(now, settings, world.listeners.len(), &mut world.log)?;
-        can_open(world.files.as_fd())?;
+        can_open(world.files.directory(0))?;
         let server = Server::new(now, limits);
         // Whatever needs a privilege is done, and nothing that came from the network was looked at yet.
         let (account, poll) = (account.as_ref(), &world.poll);
-        let threads = confine::confine(now, settings, &world.files, account, &mut world.log, poll)?;
+        let threads = confine::confine(
+            now,
+            settings,
+            &world.files,
+            rereading.files(),
+            account,
+            &mut world.log,
+            poll,
+        )?;
         let (helper, writer) = threads;
         world.helper = Some(helper);
         world.uploads.writer = writer;
@@ -214,8 +247,12 @@ impl Daemon {
         Ok(Daemon {
             clock,
             signals,
-            rules: settings.rules.clone(),
-            root: RootWatch::new(now, settings),
+            rules: Rules {
+                access,
+                ..settings.rules.clone()
+            },
+            rereading,
+            roots: RootWatch::all(now, settings),
             disk: DiskWatch::new(now),
             server,
             world,
@@ -236,6 +273,7 @@ impl Daemon {
         self.world.now = now;
         self.take_events(now);
         self.drain(now);
+        self.reload(now);
         self.receive_requests(now);
         self.receive_replies(now);
         self.receive_rejections(now);
@@ -281,7 +319,11 @@ impl Daemon {
                 Source::Signals => {
                     while let Some(signal) = self.signals.next() {
                         match signal {
-                            Signal::HangUp | Signal::Ignored => {}
+                            Signal::Ignored => {}
+                            Signal::HangUp => {
+                                self.manager.reloading();
+                                self.rereading.want();
+                            }
                             Signal::Stop => stops += 1,
                         }
                     }
@@ -294,53 +336,15 @@ impl Daemon {
         }
     }
 
-    /// Hands what the helper has done to those who wait for it, a bounded number at once.
-    fn receive_done(&mut self, now: Moment) {
-        let Daemon {
-            root,
-            server,
-            world,
-            ..
-        } = self;
-        for _ in 0..DONE_AT_ONCE {
-            match world.next_news() {
-                None => break,
-                Some(News::Room(client)) => server.on_room(now, world, client),
-                Some(News::Stored(client, result)) => {
-                    let result = result.map_err(|(refusal, error)| {
-                        world.write_failed(client, error);
-                        refusal
-                    });
-                    server.on_stored(now, world, client, result);
-                }
-                Some(News::Swept(files)) => world.log.write(now, &LogEvent::Swept(files)),
-            }
+    /// Begins to read files of rules again, and to look at the roots, if the operator wants that.
+    fn reload(&mut self, now: Moment) {
+        if !self.rereading.is_awaited() {
+            return;
         }
-        for _ in 0..DONE_AT_ONCE {
-            match world.next_done() {
-                None => return,
-                Some(Done::Read(client, serial, fetched)) => {
-                    if world.fetched(client, serial, fetched) {
-                        server.on_writable(client);
-                    }
-                }
-                Some(Done::Looked(seen)) => {
-                    let World { files, log, .. } = world;
-                    root.saw(now, seen, files, log);
-                    world.names_changed();
-                }
-                Some(Done::Opened(name, opened)) => {
-                    let found = world.lookups.end(now, &name);
-                    world.files.keep_found(name, opened);
-                    hand_in_again(now, server, world, found);
-                }
-                Some(Done::Placed(name, place)) => {
-                    let found = world.uploads.lookups.end(now, &name);
-                    world.uploads.keep_found(name, place);
-                    hand_in_again(now, server, world, found);
-                }
-            }
+        for root in &mut self.roots {
+            root.look(now, &self.world.files, self.world.helper.as_ref());
         }
+        self.rereading.ask(&self.world);
     }
 
     /// Hands what clients sent to the server, a bounded number from each socket.
@@ -355,10 +359,16 @@ impl Daemon {
         self.world.unread = unread;
     }
 
+    /// Until when requests wait for a look at the roots.
+    fn roots_awaited_until(&self, now: Moment) -> Option<Moment> {
+        let until = self.roots.iter().map(|root| root.waits_until(now));
+        until.flatten().max()
+    }
+
     fn sleep(&mut self, now: Moment) -> Result<Turn, Failure> {
         self.world.forget_found();
         let unread = !self.unread_listeners.is_empty();
-        let waits = self.root.waits_until(now);
+        let waits = self.roots_awaited_until(now);
         let requests_at = waits.filter(|_| unread || !self.deferred.is_empty());
         let may_go_on = !self.world.unread.is_empty()
             || self.world.has_done
@@ -388,20 +398,6 @@ fn remember(list: &mut Vec<usize>, number: usize) {
     }
 }
 
-/// What those waited for is known now.
-fn hand_in_again(now: Moment, server: &mut Server, world: &mut World, found: Found) {
-    for (peer, request) in found.requests {
-        // Not a third time: its client repeats it.
-        let _ = server.on_request(now, world, peer, request.local, &request.datagram);
-    }
-    for client in found.clients {
-        server.on_found(now, client);
-    }
-    // The next client takes what was found.
-    server.on_wakeup(now, world);
-    world.forget_found();
-}
-
 /// Before the right to write files is given up, and once the addresses are ours.
 fn write_pid_file(settings: &Settings) -> Result<Option<PidFile>, Failure> {
     let Some(path) = &settings.pidfile else {
@@ -412,71 +408,6 @@ fn write_pid_file(settings: &Settings) -> Result<Option<PidFile>, Failure> {
     trying(path.display(), written).map(Some)
 }
 
-fn open_root(settings: &Settings) -> Result<Files, Failure> {
-    let root = &settings.root;
-    let files = Files::new(root, settings.public_only);
-    let mut files = trying(root.display(), files)?;
-    let uploads = &settings.uploads;
-    if uploads.are_on() {
-        let rules = WriteRules {
-            creates: uploads.create,
-            replaces: !uploads.write_once,
-            public_only: settings.public_only,
-            umask: uploads.umask,
-        };
-        let allowed = files.allow_uploads(rules, &uploads.directories);
-        allowed.map_err(|(path, why)| Failure {
-            what: format!("--upload-dir: {} below {}", path.display(), root.display()),
-            why,
-        })?;
-    }
-    if settings.chroot {
-        files.pin_root();
-    }
-    Ok(files)
-}
-
-/// Lowers what the machine has not enough memory or descriptors for: each client needs a socket, and a file
-/// of its own if nobody else is sent the same.
-fn bound_by_machine(
-    now: Moment,
-    settings: &Settings,
-    listeners: usize,
-    log: &mut Log,
-) -> Result<Limits, Failure> {
-    let mut limits = settings.limits;
-    let memory = trying("sysinfo", memory())?;
-    if memory < MEMORY_USUAL && !settings.queue_is_chosen {
-        limits.max_pending = queue_within(memory, limits.max_pending);
-        let small = LogEvent::SmallMachine {
-            megabytes: memory >> 20,
-            max_pending: limits.max_pending,
-        };
-        log.write(now, &small);
-    }
-    let beside = listeners + DESCRIPTORS_BESIDE;
-    // A socket and a file, and the directory of an upload.
-    let each = if settings.uploads.are_on() { 3 } else { 2 };
-    let needed = match settings.ports {
-        // Files only, most of which several clients share.
-        Ports::Single => (each - 1) * limits.max_transfers + beside,
-        Ports::Any | Ports::Range(_) => each * limits.max_sockets() + beside,
-    };
-    let needed = u64::try_from(needed).unwrap_or(u64::MAX);
-    let limit = trying("RLIMIT_NOFILE", raise_descriptor_limit(needed))?;
-    if limit < needed && settings.ports != Ports::Single {
-        let limit_here = usize::try_from(limit).unwrap_or(usize::MAX);
-        limits.bound_held_by(limit_here.saturating_sub(beside) * 2 / each);
-        let few = LogEvent::FewDescriptors {
-            limit,
-            needed,
-            limits: &limits,
-        };
-        log.write(now, &few);
-    }
-    Ok(limits)
-}
-
 /// Bytes of the longest datagram that is of use at a listening socket.
 fn datagram_max(settings: &Settings) -> usize {
     match settings.ports {
@@ -484,22 +415,6 @@ fn datagram_max(settings: &Settings) -> usize {
         Ports::Single | Ports::Any | Ports::Range(_) => REQUEST_MAX,
     }
 }
-
-/// The length of the queue on a machine with this much memory, in bytes.
-fn queue_within(memory: u64, usual: usize) -> usize {
-    let share = u128::from(memory.min(MEMORY_USUAL));
-    let queue = usual as u128 * share / u128::from(MEMORY_USUAL);
-    usize::try_from(queue).unwrap_or(usual)
-}
-
-/// A socket, a file and a directory on the way to it can be opened: else nobody is ever served.
-fn can_open(root: BorrowedFd<'_>) -> Result<(), Failure> {
-    let opened: Result<Vec<OwnedFd>, Error> = (0..3).map(|_| root.try_clone_to_owned()).collect();
-    trying("RLIMIT_NOFILE is too low to serve anybody", opened).map(drop)
-}
-
-/// Bytes of memory that the usual queue takes for granted.
-const MEMORY_USUAL: u64 = 256 << 20;
 
 // Each address that may be given has a place in the poll.
 const _: () = assert!(LISTEN_MAX <= LISTENERS_MAX);
@@ -511,26 +426,6 @@ const RECEIVE_BUFFER: usize = 24 << 20;
 const SEND_BUFFER: usize = 8 << 20;
 /// RFC 2347 bounds a request to 512 bytes; some firmware pads.
 const REQUEST_MAX: usize = 2048;
-/// What the helper did that is taken in one turn.
-const DONE_AT_ONCE: usize = 256;
 /// Requests taken with one system call, and how often in one turn before transfers have theirs.
 const REQUESTS_AT_ONCE: usize = 64;
 const REQUEST_BATCHES: usize = 4;
-/// Standard streams, epoll, its timer, signals, the root, a lookup.
-const DESCRIPTORS_BESIDE: usize = 32;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_machine_with_little_memory_has_a_shorter_queue() {
-        let megabytes = |memory: u64| queue_within(memory << 20, 20_000);
-        assert_eq!(megabytes(1 << 20), 20_000, "it is never longer");
-        assert_eq!(megabytes(256), 20_000);
-        assert_eq!(megabytes(128), 10_000);
-        assert_eq!(megabytes(64), 5_000);
-        assert_eq!(megabytes(16), 1_250);
-        assert_eq!(queue_within(u64::MAX, usize::MAX), usize::MAX);
-    }
-}

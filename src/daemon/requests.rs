@@ -24,9 +24,11 @@ impl Daemon {
         }
         if !is_stopping && !self.unread_listeners.is_empty() {
             let World { files, helper, .. } = &self.world;
-            self.root.look(now, files, helper.as_ref());
+            for root in &mut self.roots {
+                root.look(now, files, helper.as_ref());
+            }
         }
-        let must_wait = !is_stopping && self.root.waits_until(now).is_some();
+        let must_wait = !is_stopping && self.roots_awaited_until(now).is_some();
         if must_wait && !self.world.is_shared {
             return;
         }

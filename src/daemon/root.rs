@@ -4,16 +4,20 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Failure;
 use super::events::LogEvent;
 use super::log::Log;
 use crate::config::Settings;
 use crate::moment::Moment;
 use crate::os::files::{Files, Found, Seen};
 use crate::os::helper::{Helper, Job};
+use crate::os::place::WriteRules;
 
 /// Watches over the path that the operator gave.
 #[derive(Debug)]
 pub(super) struct RootWatch {
+    /// Which of the roots.
+    number: usize,
     path: PathBuf,
     /// When it may be looked at again; `None` if it cannot be seen.
     look_at: Option<Moment>,
@@ -25,13 +29,15 @@ pub(super) struct RootWatch {
 
 impl RootWatch {
     /// In a root of its own the process does not see the path.
-    pub(super) fn new(now: Moment, settings: &Settings) -> RootWatch {
-        RootWatch {
-            path: settings.root.clone(),
+    pub(super) fn all(now: Moment, settings: &Settings) -> Vec<RootWatch> {
+        let watch = |(number, path): (usize, &PathBuf)| RootWatch {
+            number,
+            path: path.clone(),
             look_at: (!settings.chroot).then_some(now),
             looking_since: None,
             warn_at: now,
-        }
+        };
+        settings.roots.iter().enumerate().map(watch).collect()
     }
 
     /// Lets the helper look at the path if it is time, and does not already.
@@ -40,7 +46,9 @@ impl RootWatch {
         if let Some(helper) = helper.filter(|_| is_time && self.looking_since.is_none()) {
             self.look_at = Some(now + LOOK_EVERY);
             // If too much waits for it, it looks later.
-            let is_asked = helper.ask(Job::Look(files.look_at_root())).is_ok();
+            let is_asked = helper
+                .ask(Job::Look(self.number, files.look_at_root(self.number)))
+                .is_ok();
             self.looking_since = is_asked.then_some(now);
         }
     }
@@ -52,14 +60,24 @@ impl RootWatch {
         (now < until).then_some(until)
     }
 
-    /// Logs what the helper saw.
-    pub(super) fn saw(&mut self, now: Moment, seen: Seen, files: &mut Files, log: &mut Log) {
+    /// Logs what the helper saw. Returns whether the root is another one now.
+    pub(super) fn saw(
+        &mut self,
+        now: Moment,
+        seen: Seen,
+        files: &mut Files,
+        log: &mut Log,
+    ) -> bool {
         self.looking_since = None;
-        match files.follow_root(seen) {
+        let found = files.follow_root(self.number, seen);
+        match found {
             Found::Same => self.warn_at = now,
             Found::Swapped => {
                 self.warn_at = now;
-                log.write(now, &LogEvent::RootSwapped(&self.path, files.root_path()));
+                log.write(
+                    now,
+                    &LogEvent::RootSwapped(&self.path, files.root_path(self.number)),
+                );
             }
             Found::Astray(astray) => {
                 if now >= self.warn_at {
@@ -68,7 +86,39 @@ impl RootWatch {
                 }
             }
         }
+        found == Found::Swapped
     }
+}
+
+/// Opens what is served, and what of it clients may write.
+///
+/// # Errors
+/// Where a directory cannot be opened.
+pub(super) fn open_roots(settings: &Settings) -> Result<Files, Failure> {
+    let files = Files::new(&settings.roots, settings.public_only);
+    let mut files = files.map_err(|(root, why)| Failure {
+        what: root.display().to_string(),
+        why,
+    })?;
+    let uploads = &settings.uploads;
+    if uploads.are_on() {
+        let rules = WriteRules {
+            creates: uploads.create,
+            replaces: !uploads.write_once,
+            public_only: settings.public_only,
+            umask: uploads.umask,
+        };
+        let root = settings.roots[0].display();
+        let allowed = files.allow_uploads(rules, &uploads.directories);
+        allowed.map_err(|(path, why)| Failure {
+            what: format!("--upload-dir: {} below {root}", path.display()),
+            why,
+        })?;
+    }
+    if settings.chroot {
+        files.pin_roots();
+    }
+    Ok(files)
 }
 
 /// How soon a swap is followed. A look costs a few system calls, and a storm is thousands of requests a second.

@@ -72,9 +72,12 @@ impl Start {
         self.reconcile(settings, !handed.is_empty())?;
         if settings.background {
             // The working directory becomes another one.
-            for path in [Some(&mut settings.root), settings.pidfile.as_mut()]
-                .into_iter()
-                .flatten()
+            for path in settings
+                .roots
+                .iter_mut()
+                .chain(&mut settings.pidfile)
+                .chain(&mut settings.names.map)
+                .chain(&mut settings.access_file)
             {
                 *path = trying(path.display(), absolute(&path))?;
             }

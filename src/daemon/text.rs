@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::events::{Drops, LogEvent};
+use super::events::{Drops, LogEvent, Reloaded};
 use crate::name::{FileName, NAME_MAX, RootPrefixes};
 use crate::os::files::Astray;
 use crate::server::{Event, Limits, Report, Stats};
@@ -90,6 +90,29 @@ impl fmt::Display for Text<'_> {
                 let path = path.display();
                 write!(f, "{path}: {what}; the old directory is served: {then}")
             }
+            LogEvent::RulesUnreadable(why) => {
+                write!(f, "{why}: SIGHUP will keep the old rules")
+            }
+            LogEvent::RulesAlone(path) => {
+                let path = path.display();
+                write!(
+                    f,
+                    "{path}: in a general directory: SIGHUP finds it if it is rewritten, not if it is \
+                     replaced; a directory of its own allows both"
+                )
+            }
+            LogEvent::Reloaded(Reloaded { rules, networks }) => {
+                f.write_str("reloaded: ")?;
+                match (rules, networks) {
+                    (None, None) => f.write_str("no rule has changed"),
+                    (None, Some(networks)) => write!(f, "{networks} networks"),
+                    (Some(rules), None) => write!(f, "{rules} rules in the map"),
+                    (Some(rules), Some(networks)) => {
+                        write!(f, "{rules} rules in the map, {networks} networks")
+                    }
+                }
+            }
+            LogEvent::NotReloaded(why) => write!(f, "not reloaded, the old rules stay: {why}"),
             LogEvent::Confined { user, sandbox } => {
                 if let Some(user) = user {
                     write!(f, "user {user}, ")?;
@@ -102,6 +125,22 @@ impl fmt::Display for Text<'_> {
                 }
                 _ => self.reported(f, event),
             },
+            LogEvent::Forbidden(peer, name, text) => {
+                let (name, text) = (escaped(name), escaped(text));
+                write!(f, "{peer} \"{name}\": refused by the map: {text}")
+            }
+            LogEvent::OtherCase(peer, asked, there) => {
+                let (asked, there) = (escaped(asked.as_bytes()), escaped(there.as_bytes()));
+                write!(
+                    f,
+                    "{peer} \"{asked}\": there is \"{there}\": names differ in letter case (see -i)"
+                )
+            }
+            LogEvent::NotOnTheLink(peer) => write!(
+                f,
+                "{peer}: no hardware address: a relay or router is between; such clients get the \
+                 common directory, and no \\m"
+            ),
             LogEvent::Rejected { peer, by, error } => {
                 write!(f, "{peer}: packets rejected by {by}: {error}")
             }

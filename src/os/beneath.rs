@@ -2,7 +2,8 @@
 //!
 //! The kernel does it in one call. Where it cannot (before Linux 5.6) or will not (an absolute link), the path
 //! is walked component by component. An absolute link that begins with a name of the directory means what lies
-//! there; any other begins at the directory, as it would in a chroot.
+//! there; any other begins at the directory, as it would in a chroot. Of several directories each may hold links into
+//! any other.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -17,32 +18,67 @@ use nix::sys::statfs::{
     TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs,
 };
 
-/// Opens `path`, which has no empty component, no `.` and no `..`, for reading beneath `root`.
-/// `root_names` are the absolute paths by which links may name the root.
-///
-/// # Errors
-/// `EXDEV` where a link leads out of the root, else as open(2).
-pub(super) fn open(
-    root: BorrowedFd<'_>,
-    root_names: &[Vec<u8>],
-    path: &[u8],
-) -> nix::Result<OwnedFd> {
-    let how = OpenHow::new()
-        .flags(reading())
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    for _ in 0..RACES_MAX {
-        match openat2(root, path, how) {
-            // Something was renamed while the kernel looked.
-            Err(Errno::EAGAIN) => {}
-            Err(Errno::ENOSYS | Errno::EXDEV | Errno::EPERM) => break,
-            result => return result,
-        }
-    }
-    open_by_walk(root, root_names, path)
+/// A directory beneath which files are opened.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'r> {
+    pub(super) directory: BorrowedFd<'r>,
+    /// The absolute paths by which links may name it; the last leads over no link.
+    pub(super) names: &'r [Vec<u8>],
 }
 
-fn open_by_walk(root: BorrowedFd<'_>, root_names: &[Vec<u8>], path: &[u8]) -> nix::Result<OwnedFd> {
-    let mut walk = Walk::new(root, root_names);
+/// Opens `path`, which has no empty component, no `.` and no `..`, for reading beneath the place with number `at`. Links
+/// may lead to the others.
+///
+/// # Errors
+/// `EXDEV` where a link leads out of all of them, else as open(2).
+pub(super) fn open(places: &[Place<'_>], at: usize, path: &[u8]) -> nix::Result<OwnedFd> {
+    match open_by_kernel(places[at].directory, path, reading()) {
+        Some(result) => result,
+        None => open_by_walk(places, at, path),
+    }
+}
+
+/// Opens the directory `path`, which may be empty, to look names up in it.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn open_directory(places: &[Place<'_>], at: usize, path: &[u8]) -> nix::Result<OwnedFd> {
+    let path = if path.is_empty() { b"." } else { path };
+    if let Some(result) = open_by_kernel(places[at].directory, path, to_directory()) {
+        return result;
+    }
+    let mut walk = Walk::new(places, at);
+    let last = walk.go(path, Foreign::FromRoot)?;
+    openat(
+        walk.here(),
+        last.as_deref().unwrap_or(b"."),
+        to_directory() | OFlag::O_NOFOLLOW,
+        Mode::empty(),
+    )
+}
+
+/// `None` where the kernel cannot say.
+fn open_by_kernel(
+    directory: BorrowedFd<'_>,
+    path: &[u8],
+    flags: OFlag,
+) -> Option<nix::Result<OwnedFd>> {
+    let how = OpenHow::new()
+        .flags(flags)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    for _ in 0..RACES_MAX {
+        match openat2(directory, path, how) {
+            // Something was renamed while the kernel looked.
+            Err(Errno::EAGAIN) => {}
+            Err(Errno::ENOSYS | Errno::EXDEV | Errno::EPERM) => return None,
+            result => return Some(result),
+        }
+    }
+    None
+}
+
+fn open_by_walk(places: &[Place<'_>], at: usize, path: &[u8]) -> nix::Result<OwnedFd> {
+    let mut walk = Walk::new(places, at);
     match walk.go(path, Foreign::FromRoot)? {
         Some(last) => {
             let flags = reading() | OFlag::O_NOFOLLOW;
@@ -53,16 +89,13 @@ fn open_by_walk(root: BorrowedFd<'_>, root_names: &[Vec<u8>], path: &[u8]) -> ni
     }
 }
 
-/// Finds the directory `path` beneath `root`, and its path without links. It can be searched, not listed.
+/// Finds the directory `path` beneath a place, and its path without links. It can be searched, not listed.
 ///
 /// # Errors
 /// `EXDEV` where a link leads out of the root, else as open(2).
-pub(super) fn find_directory(
-    root: BorrowedFd<'_>,
-    root_names: &[Vec<u8>],
-    path: &[u8],
-) -> nix::Result<(OwnedFd, Vec<u8>)> {
-    let mut walk = Walk::new(root, root_names);
+pub(super) fn find_directory(place: Place<'_>, path: &[u8]) -> nix::Result<(OwnedFd, Vec<u8>)> {
+    let places = [place];
+    let mut walk = Walk::new(&places, 0);
     if let Some(last) = walk.go(path, Foreign::Refused)? {
         walk.enter(last)?;
     }
@@ -94,7 +127,11 @@ pub(super) fn find_entry(
     path: &[u8],
     is_meant: impl Fn(&FileStat) -> bool,
 ) -> nix::Result<Entry> {
-    let mut walk = Walk::new(root.as_fd(), root_names);
+    let places = [Place {
+        directory: root.as_fd(),
+        names: root_names,
+    }];
+    let mut walk = Walk::new(&places, 0);
     walk.last_may_be_missing = true;
     let name = walk.go(path, Foreign::FromRoot)?.ok_or(Errno::EISDIR)?;
     let mut is_within = is_meant(&fstat(root)?);
@@ -220,15 +257,32 @@ fn resolve_cached() -> ResolveFlag {
     ResolveFlag::from_bits_retain(0x20)
 }
 
+fn to_directory() -> OFlag {
+    OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC
+}
+
 /// A FIFO must not hang us, and a terminal not become ours.
 fn reading() -> OFlag {
     OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC
 }
 
-/// A walk from the root, without following any link blindly.
+/// Whether there is such a directory, if memory says so.
+pub(super) fn has_directory_cached(root: BorrowedFd<'_>, path: &[u8]) -> Option<bool> {
+    let resolve =
+        ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS | resolve_cached();
+    let how = OpenHow::new().flags(to_directory()).resolve(resolve);
+    match openat2(root, path, how) {
+        Ok(_) => Some(true),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Some(false),
+        Err(_) => None,
+    }
+}
+
+/// A walk from a root, without following any link blindly.
 struct Walk<'r> {
-    root: BorrowedFd<'r>,
-    root_names: &'r [Vec<u8>],
+    places: &'r [Place<'r>],
+    /// In which of them it is.
+    at: usize,
     /// Where the walk is: each directory entered from the one before, with its name there.
     directories: Vec<(Vec<u8>, OwnedFd)>,
     links: usize,
@@ -246,10 +300,10 @@ enum Foreign {
 }
 
 impl Walk<'_> {
-    fn new<'r>(root: BorrowedFd<'r>, root_names: &'r [Vec<u8>]) -> Walk<'r> {
+    fn new<'r>(places: &'r [Place<'r>], at: usize) -> Walk<'r> {
         Walk {
-            root,
-            root_names,
+            places,
+            at,
             directories: Vec::new(),
             links: 0,
             last_may_be_missing: false,
@@ -265,7 +319,9 @@ impl Walk<'_> {
             match component.as_slice() {
                 b"" | b"." => continue,
                 b".." => {
-                    self.directories.pop().ok_or(Errno::EXDEV)?;
+                    if self.directories.pop().is_none() {
+                        self.leave(&mut rest)?;
+                    }
                     continue;
                 }
                 _ => {}
@@ -290,7 +346,9 @@ impl Walk<'_> {
 
     fn here(&self) -> BorrowedFd<'_> {
         let last = self.directories.last();
-        last.map_or(self.root, |(_, directory)| directory.as_fd())
+        last.map_or(self.places[self.at].directory, |(_, directory)| {
+            directory.as_fd()
+        })
     }
 
     fn enter(&mut self, component: Vec<u8>) -> nix::Result<()> {
@@ -317,16 +375,49 @@ impl Walk<'_> {
             push_front(rest, target);
             return Ok(());
         }
-        let beneath = self.root_names.iter().find_map(|name| {
-            let inner = target.strip_prefix(&name[..])?;
-            (inner.is_empty() || inner.starts_with(b"/")).then_some(inner)
-        });
-        let path = match foreign {
-            Foreign::FromRoot => beneath.unwrap_or(target),
-            Foreign::Refused => beneath.ok_or(Errno::EXDEV)?,
+        let (at, path) = match (self.place_of(target), foreign) {
+            (Some(found), _) => found,
+            (None, Foreign::FromRoot) => (self.at, target),
+            (None, Foreign::Refused) => return Err(Errno::EXDEV),
         };
         push_front(rest, path);
+        self.at = at;
         self.directories.clear();
+        Ok(())
+    }
+
+    /// The place in which an absolute path lies, and what is left from there.
+    fn place_of<'t>(&self, target: &'t [u8]) -> Option<(usize, &'t [u8])> {
+        let places = self.places.iter().enumerate();
+        let inside = places.flat_map(|(at, place)| {
+            place.names.iter().filter_map(move |name| {
+                let inner = target.strip_prefix(&name[..])?;
+                (inner.is_empty() || inner.starts_with(b"/")).then_some((at, inner))
+            })
+        });
+        // Of places one of which lies in the other, the inner one.
+        inside.min_by_key(|(_, inner)| inner.len())
+    }
+
+    /// A link leads above the place where the walk is: perhaps to another one.
+    fn leave(&mut self, rest: &mut VecDeque<Vec<u8>>) -> nix::Result<()> {
+        let mut path: Vec<&[u8]> = match self.places[self.at].names.last() {
+            Some(real) if self.places.len() > 1 => real.split(|&byte| byte == b'/').collect(),
+            _ => return Err(Errno::EXDEV),
+        };
+        path.pop();
+        for component in &*rest {
+            match component.as_slice() {
+                b"" | b"." => {}
+                b".." => drop(path.pop()),
+                _ => path.push(component),
+            }
+        }
+        let path = path.join(&b'/');
+        let (at, inner) = self.place_of(&path).ok_or(Errno::EXDEV)?;
+        rest.clear();
+        push_front(rest, inner);
+        self.at = at;
         Ok(())
     }
 }
@@ -391,8 +482,12 @@ mod tests {
         fn walk(&self, path: &str) -> nix::Result<String> {
             let root = fs::File::open(self.0.join("root")).expect("the root");
             let names = [self.0.join("root").as_os_str().as_bytes().to_vec()];
-            let by_walk = open_by_walk(root.as_fd(), &names, path.as_bytes());
-            let by_kernel = open(root.as_fd(), &names, path.as_bytes());
+            let places = [Place {
+                directory: root.as_fd(),
+                names: &names,
+            }];
+            let by_walk = open_by_walk(&places, 0, path.as_bytes());
+            let by_kernel = open(&places, 0, path.as_bytes());
             assert_eq!(
                 by_walk.is_ok(),
                 by_kernel.is_ok(),
@@ -491,7 +586,11 @@ mod tests {
         let root = fs::File::open(directory.0.join("root")).expect("the root");
         let names = [directory.0.join("root").as_os_str().as_bytes().to_vec()];
         let find = |path: &str| {
-            let found = find_directory(root.as_fd(), &names, path.as_bytes());
+            let place = Place {
+                directory: root.as_fd(),
+                names: &names,
+            };
+            let found = find_directory(place, path.as_bytes());
             found.map(|(_, path)| String::from_utf8(path).expect("a path"))
         };
         for (path, found) in [

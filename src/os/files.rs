@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::sys::stat::{FileStat, Mode, SFlag, major, minor};
 
-use super::beneath::{self, DeviceNumber, LocalDevice};
+use super::beneath::{self, DeviceNumber, LocalDevice, Place};
 use super::content::{Content, ReadContent, TextContent};
 use super::handle::{Closer, Handle};
 use super::mapping::{self, Mapped, Mapping, reads_are_counted};
@@ -29,16 +29,15 @@ use crate::wire::Refusal;
 /// The directory that is served.
 #[derive(Debug)]
 pub struct Files {
-    root: Root,
-    /// What may be written, and where; `None` if nothing may be.
+    /// Searched in this order.
+    roots: Vec<Served>,
+    /// What may be written, and where, beneath the first root; `None` if nothing may be.
     writing: Option<Arc<Writing>>,
     /// Only files that others may read (o+r) are opened.
     public_only: bool,
     /// The devices below the root that are known to be disks of this machine: opening a file whose name is cached waits
     /// for nobody there.
     local_devices: Vec<LocalDevice>,
-    /// The root is on one of them.
-    is_root_local: bool,
     /// What the helper has opened, for those who asked.
     known: Option<Known>,
     /// What was found last, for the client that is about to open it.
@@ -51,15 +50,30 @@ pub struct Files {
     reads_counted: bool,
 }
 
+/// A directory that is served.
+#[derive(Debug)]
+struct Served {
+    root: Root,
+    /// It is on one of the devices that are known.
+    is_local: bool,
+}
+
 /// A name that is to be looked up, and where.
 #[derive(Debug)]
 pub struct Lookup {
     pub(super) name: FileNameBuf,
-    directory: Arc<OwnedFd>,
-    /// The absolute paths by which the directory is known.
-    names: Arc<[Vec<u8>]>,
+    places: Places,
+}
+
+/// Where files are looked for.
+#[derive(Debug)]
+pub struct Places {
+    directories: Vec<Named>,
     public_only: bool,
 }
+
+/// A directory, and the absolute paths by which it is known.
+type Named = (Arc<OwnedFd>, Arc<[Vec<u8>]>);
 
 /// A name that was looked up, and the file.
 #[derive(Debug)]
@@ -131,74 +145,100 @@ impl Identity {
 }
 
 impl Files {
-    /// Serves the directory `root` from now on, also if it is renamed, and follows a link that leads there; with
-    /// `public_only` what others may not read is refused.
+    /// Serves the directories `roots` from now on, also if they are renamed, and follows links that lead there; with
+    /// `public_only` what others may not read is refused. A name is looked for in each in turn. Links may lead from one
+    /// to another.
     ///
     /// # Errors
-    /// Where it cannot be read, or is no directory.
-    pub fn new(root: &Path, public_only: bool) -> io::Result<Files> {
-        let root = Root::open(root)?;
-        let local_device = beneath::local_device(root.directory());
-        Ok(Files {
-            root,
+    /// Where one cannot be read, or is no directory, with its path.
+    pub fn new(roots: &[PathBuf], public_only: bool) -> Result<Files, (&Path, io::Error)> {
+        let mut files = Files {
+            roots: Vec::new(),
             writing: None,
             public_only,
-            is_root_local: local_device.is_some(),
-            local_devices: local_device.into_iter().collect(),
+            local_devices: Vec::new(),
             known: None,
             found: None,
             mappings: HashMap::new(),
             mappings_kept: MAPPINGS_KEPT_MIN,
             mappings_max: MAPPINGS_MAX,
             reads_counted: reads_are_counted(),
-        })
+        };
+        for path in roots {
+            let root = Root::open(path).map_err(|error| (path.as_path(), error))?;
+            let local_device = beneath::local_device(root.directory());
+            let is_local = local_device.is_some();
+            files.roots.push(Served { root, is_local });
+            files.remember_local(local_device);
+        }
+        Ok(files)
     }
 
-    /// The absolute names of the root, for names that begin with one.
+    /// The absolute names of the roots, for names that begin with one.
     pub fn root_prefixes(&self) -> RootPrefixes {
-        RootPrefixes::new(self.root.names().iter().map(Vec::as_slice))
+        let roots = self.roots.iter().flat_map(|it| it.root.names().iter());
+        RootPrefixes::new(roots.map(Vec::as_slice))
     }
 
-    /// What the helper needs to look whether the path that was given still leads to the root.
-    pub fn look_at_root(&self) -> root::Look {
-        self.root.look()
+    /// How many roots there are.
+    pub fn roots(&self) -> usize {
+        self.roots.len()
+    }
+
+    /// What the helper needs to look whether the path that was given still leads to this root.
+    pub fn look_at_root(&self, number: usize) -> root::Look {
+        self.roots[number].root.look()
     }
 
     /// Takes note of what it saw, and follows a link that was swapped. What is open stays open.
-    pub fn follow_root(&mut self, seen: Seen) -> Found {
-        let found = self.root.follow(seen.root);
+    pub fn follow_root(&mut self, number: usize, seen: Seen) -> Found {
+        let found = self.roots[number].root.follow(seen.root);
         self.remember_local(seen.local_device);
-        self.look_at_device();
+        self.look_at_devices();
         found
     }
 
-    /// The path of the root without links.
-    pub fn root_path(&self) -> &Path {
-        self.root.real_path()
+    /// The path of a root as it was given, made absolute.
+    pub fn given_path(&self, number: usize) -> &Path {
+        self.roots[number].root.path()
     }
 
-    /// Follows no link from now on: its path is about to mean something else.
-    pub fn pin_root(&mut self) {
-        self.root.pin();
+    /// The path of a root without links.
+    pub fn root_path(&self, number: usize) -> &Path {
+        self.roots[number].root.real_path()
     }
 
-    /// The directory beneath which a link to the root is followed when it is swapped.
-    pub fn followed_within(&self) -> Option<&Path> {
-        self.root.holder().map(|(_, path)| path)
+    /// Follows no link from now on: paths are about to mean something else.
+    pub fn pin_roots(&mut self) {
+        self.roots.iter_mut().for_each(|it| it.root.pin());
     }
 
-    /// The path of the root leads over a link that is not followed when it is swapped.
-    pub fn ignores_a_link(&self) -> bool {
-        self.root.ignores_a_link()
+    /// The directory beneath which a link to a root is followed when it is swapped.
+    pub fn followed_within(&self, number: usize) -> Option<&Path> {
+        self.roots[number].root.holder().map(|(_, path)| path)
+    }
+
+    /// The path of a root leads over a link that is not followed when it is swapped.
+    pub fn ignores_a_link(&self, number: usize) -> bool {
+        self.roots[number].root.ignores_a_link()
+    }
+
+    /// The directory itself.
+    pub fn directory(&self, number: usize) -> BorrowedFd<'_> {
+        self.roots[number].root.directory().as_fd()
     }
 
     /// All that may ever have to be read lies beneath these.
     pub fn directories(&self) -> Vec<BorrowedFd<'_>> {
-        let holder = self.root.holder().map(|(directory, _)| directory);
-        [self.as_fd()].into_iter().chain(holder).collect()
+        let mut directories = Vec::new();
+        for Served { root, .. } in &self.roots {
+            directories.push(root.directory().as_fd());
+            directories.extend(root.holder().map(|(directory, _)| directory));
+        }
+        directories
     }
 
-    /// Lets clients write beneath these directories, which lie beneath the root; none of them: beneath the root.
+    /// Lets clients write beneath these directories, which lie beneath the first root; none of them: beneath that root.
     ///
     /// # Errors
     /// The first that is no such directory, and why not.
@@ -207,9 +247,10 @@ impl Files {
         rules: WriteRules,
         directories: &'p [PathBuf],
     ) -> Result<(), (&'p Path, io::Error)> {
-        let (root, names) = (self.as_fd(), self.root.names());
+        let place = self.roots[0].root.place();
         let open = |path: &'p PathBuf| {
-            let found = place::directory_beneath(root, names, path.as_os_str().as_bytes());
+            let found =
+                place::directory_beneath(place.directory, place.names, path.as_os_str().as_bytes());
             found.map_err(|error| (&**path, error.into()))
         };
         let directories = directories.iter().map(open).collect::<Result<_, _>>()?;
@@ -221,7 +262,7 @@ impl Files {
     pub fn writable_directories(&self) -> Vec<BorrowedFd<'_>> {
         match &self.writing {
             None => Vec::new(),
-            Some(writing) if writing.directories.is_empty() => vec![self.as_fd()],
+            Some(writing) if writing.directories.is_empty() => vec![self.directory(0)],
             Some(writing) => {
                 let directories = writing.directories.iter();
                 directories.map(|(it, _)| it.as_fd()).collect()
@@ -242,20 +283,42 @@ impl Files {
 
     /// What the helper needs to look where an upload may go; `None` if nothing may be written.
     pub fn look_for_place(&self, name: FileName<'_>) -> Option<place::Look> {
+        let root = &self.roots[0].root;
         Some(place::Look {
             name: name.to_owned(),
-            root: Arc::clone(self.root.directory()),
-            root_names: Arc::clone(self.root.names()),
+            root: Arc::clone(root.directory()),
+            root_names: Arc::clone(root.names()),
             writing: Arc::clone(self.writing.as_ref()?),
         })
     }
 
-    /// A walk past everything below the root.
+    /// A walk past everything below a root.
     ///
     /// # Errors
     /// Where descriptors ran out.
-    pub fn walk(&self, bounds: Bounds) -> io::Result<Walk<'_>> {
-        Walk::new(&self.root, self.public_only, bounds)
+    pub fn walk(&self, number: usize, bounds: Bounds) -> io::Result<Walk<'_>> {
+        let places = self.roots.iter().map(|it| it.root.place()).collect();
+        Walk::new(places, number, self.public_only, bounds)
+    }
+
+    /// Whether a file could be opened, if memory says so.
+    pub fn opens_now(&self, name: FileName<'_>) -> Option<Result<(), Refusal>> {
+        match self.open_regular(name) {
+            Ok(_) => Some(Ok(())),
+            Err(Unavailable::Refused(refusal)) => Some(Err(refusal)),
+            Err(Unavailable::Busy | Unavailable::Unknown | Unavailable::Exhausted) => None,
+        }
+    }
+
+    /// Whether there is such a directory in any of the roots, if memory says so.
+    pub fn has_directory_now(&self, name: FileName<'_>) -> Option<bool> {
+        for Served { root, .. } in &self.roots {
+            let directory = root.directory().as_fd();
+            if beneath::has_directory_cached(directory, name.as_bytes())? {
+                return Some(true);
+            }
+        }
+        Some(false)
     }
 
     /// Looks whether a file could be opened now, and returns its size in bytes. It is kept for the client that opens it
@@ -302,15 +365,27 @@ impl Files {
     pub fn lookup(&self, name: FileName<'_>) -> Lookup {
         Lookup {
             name: name.to_owned(),
-            directory: Arc::clone(self.root.directory()),
-            names: Arc::clone(self.root.names()),
+            places: self.places(),
+        }
+    }
+
+    /// What the helper needs to open files of any name.
+    pub fn places(&self) -> Places {
+        let roots = self.roots.iter().map(|it| &it.root);
+        let directories =
+            roots.map(|root| (Arc::clone(root.directory()), Arc::clone(root.names())));
+        Places {
+            directories: directories.collect(),
             public_only: self.public_only,
         }
     }
 
-    fn look_at_device(&mut self) {
-        let number = beneath::device_of(self.root.directory());
-        self.is_root_local = number.is_some_and(|number| self.local_device(number).is_some());
+    fn look_at_devices(&mut self) {
+        for at in 0..self.roots.len() {
+            let number = beneath::device_of(self.roots[at].root.directory());
+            let is_local = number.is_some_and(|number| self.local_device(number).is_some());
+            self.roots[at].is_local = is_local;
+        }
     }
 
     fn local_device(&self, number: DeviceNumber) -> Option<LocalDevice> {
@@ -324,7 +399,7 @@ impl Files {
             && !self.local_devices.contains(&device)
         {
             self.local_devices.push(device);
-            self.look_at_device();
+            self.look_at_devices();
         }
     }
 
@@ -350,8 +425,25 @@ impl Files {
                 Err(unavailable) => Err(*unavailable),
             };
         }
-        let (directory, devices) = (self.as_fd(), &self.local_devices);
-        match beneath::open_cached(directory, self.is_root_local, devices, name.as_bytes()) {
+        let mut first = None;
+        for root in &self.roots {
+            match self.open_beneath(root, name) {
+                Err(Unavailable::Refused(refusal)) if is_elsewhere(refusal) => {
+                    first = first.or(Some(refusal));
+                }
+                result => return result,
+            }
+        }
+        Err(Unavailable::Refused(first.unwrap_or(Refusal::NotFound)))
+    }
+
+    fn open_beneath(
+        &self,
+        Served { root, is_local }: &Served,
+        name: FileName<'_>,
+    ) -> Result<Regular, Unavailable> {
+        let (directory, devices) = (root.directory().as_fd(), &self.local_devices);
+        match beneath::open_cached(directory, *is_local, devices, name.as_bytes()) {
             Ok(Some(file)) => {
                 let (file, state) = regular(file, self.public_only)?;
                 let device = self.local_device(number_of(&state));
@@ -401,13 +493,6 @@ impl Files {
     }
 }
 
-/// The directory itself.
-impl AsFd for Files {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.root.directory().as_fd()
-    }
-}
-
 impl Seen {
     /// Looks, however long that takes.
     pub(super) fn by(look: &root::Look) -> Seen {
@@ -421,12 +506,41 @@ impl Seen {
 }
 
 impl Lookup {
+    /// As [`Places::open`].
+    pub(super) fn open(&self, closer: &Closer) -> Result<Opened, Unavailable> {
+        self.places.open(self.name.as_name(), closer)
+    }
+}
+
+impl Places {
+    /// The directories themselves.
+    pub(super) fn list(&self) -> Vec<Place<'_>> {
+        let places = self.directories.iter().map(|(directory, names)| Place {
+            directory: directory.as_fd(),
+            names,
+        });
+        places.collect()
+    }
+
+    fn find(&self, name: FileName<'_>) -> Result<(OwnedFd, FileStat), Unavailable> {
+        let places = self.list();
+        let mut first = None;
+        for at in 0..places.len() {
+            let file = beneath::open(&places, at, name.as_bytes()).map_err(unavailable);
+            match file.and_then(|file| regular(file, self.public_only)) {
+                Err(Unavailable::Refused(refusal)) if is_elsewhere(refusal) => {
+                    first = first.or(Some(refusal));
+                }
+                result => return result,
+            }
+        }
+        Err(Unavailable::Refused(first.unwrap_or(Refusal::NotFound)))
+    }
+
     /// Opens the file, however long that takes, and asks for its beginning. Unless it lies in this machine, `closer`
     /// closes it.
-    pub(super) fn open(&self, closer: &Closer) -> Result<Opened, Unavailable> {
-        let path = self.name.as_name();
-        let file = beneath::open(self.directory.as_fd(), &self.names, path.as_bytes());
-        let (file, state) = regular(file.map_err(unavailable)?, self.public_only)?;
+    pub(super) fn open(&self, name: FileName<'_>, closer: &Closer) -> Result<Opened, Unavailable> {
+        let (file, state) = self.find(name)?;
         // Where its bytes lie is read as well, which nobody can ask for without waiting.
         let advice = PosixFadviseAdvice::POSIX_FADV_WILLNEED;
         let _ = posix_fadvise(&file, 0, BEGINNING, advice);
@@ -442,6 +556,11 @@ impl Lookup {
             local_device,
         })
     }
+}
+
+/// There is no file of that name here, but perhaps in another root.
+fn is_elsewhere(refusal: Refusal) -> bool {
+    matches!(refusal, Refusal::NotFound | Refusal::NotAFile)
 }
 
 /// The file, if it may be served.
@@ -536,7 +655,7 @@ mod tests {
             .map(|n| b"ab\ncd\r\0x"[n as usize % 8])
             .collect();
         fs::write(directory.join("file"), &text).expect("a file");
-        let mut files = Files::new(&directory, false).expect("a root");
+        let mut files = Files::new(std::slice::from_ref(&directory), false).expect("a root");
         let mapped = open(&mut files, "file", false);
         let read = File::open(directory.join("file")).expect("a file");
         let state = nix::sys::stat::fstat(&read).expect("a state");
@@ -566,7 +685,7 @@ mod tests {
         for name in ["a", "b", "c"] {
             fs::write(directory.join(name), name).expect("a file");
         }
-        let mut files = Files::new(&directory, false).expect("a root");
+        let mut files = Files::new(std::slice::from_ref(&directory), false).expect("a root");
         files.mappings_max = 2;
         let is_mapped = |content: &Content| matches!(content, Content::Mapped(_));
         let [a, b, c] = ["a", "b", "c"].map(|name| open(&mut files, name, false));

@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread;
@@ -15,12 +16,14 @@ use std::thread;
 use mio::Waker;
 
 use super::fetch::{Fetch, Fetched, SCRATCH};
-use super::files::{Lookup, Opened, Seen, Unavailable};
+use super::files::{Lookup, Opened, Places, Seen, Unavailable};
 use super::handle::Closer;
 use super::place::{self, Place};
+use super::resolve::{Answer, Memory, Question, Resolve};
 use super::root::Look;
+use super::rule_file::{RuleFiles, Texts};
 use crate::name::FileNameBuf;
-use crate::wire::Refusal;
+use crate::wire::{Peer, Refusal};
 
 /// What the helper is asked to do.
 #[derive(Debug)]
@@ -32,8 +35,14 @@ pub enum Job {
     Read(usize, u32, Fetch),
     /// To look where an upload may go.
     Place(place::Look),
-    /// To look where the path of the root leads.
-    Look(Look),
+    /// To say what a requested name comes to.
+    Resolve(Box<Resolve>),
+    /// To look for a file that differs in case only from what this client asked for.
+    OtherCase(Peer, Places, FileNameBuf),
+    /// To read files of rules.
+    Reread(Arc<RuleFiles>),
+    /// To look where the path of the root with this number leads.
+    Look(usize, Look),
 }
 
 /// What came of it.
@@ -45,8 +54,14 @@ pub enum Done {
     Read(usize, u32, Fetched),
     /// Where an upload of this name may go.
     Placed(FileNameBuf, Result<Place, Refusal>),
+    /// What a requested name comes to.
+    Resolved(Box<(Question, Answer)>),
+    /// The client, the name that it asked for, and the one that is there.
+    OtherCase(Peer, FileNameBuf, Option<FileNameBuf>),
+    /// What files of rules hold, or which one cannot be used, and why.
+    Reread(Result<Texts, (PathBuf, io::Error)>),
     /// Where the path of the root leads.
-    Looked(Seen),
+    Looked(usize, Seen),
 }
 
 /// What reaches the thread.
@@ -85,6 +100,7 @@ impl Helper {
         let (ready, is_ready) = sync_channel(0);
         let work = move || {
             let mut scratch = vec![0; SCRATCH].into_boxed_slice();
+            let mut memory = Memory::default();
             let _ = ready.send(());
             while let Ok(task) = todo.recv() {
                 let reply = match task {
@@ -103,7 +119,16 @@ impl Helper {
                         let place = look.see();
                         Done::Placed(look.name, place)
                     }
-                    Task::Job(Job::Look(look)) => Done::Looked(Seen::by(&look)),
+                    Task::Job(Job::Resolve(resolve)) => {
+                        let answer = resolve.answer(&mut memory, &closer, &mut |_| {});
+                        Done::Resolved(Box::new((resolve.question, answer)))
+                    }
+                    Task::Job(Job::OtherCase(peer, places, name)) => {
+                        let other = memory.other_case(&places, name.as_name(), &closer);
+                        Done::OtherCase(peer, name, other)
+                    }
+                    Task::Job(Job::Reread(files)) => Done::Reread(files.read()),
+                    Task::Job(Job::Look(number, look)) => Done::Looked(number, Seen::by(&look)),
                 };
                 let _ = replies.send(reply);
                 let _ = waker.wake();

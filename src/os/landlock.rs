@@ -11,14 +11,19 @@ use landlock::{
 };
 
 /// Lets this process, from now on and for ever, read the files beneath `directories`, make, write and remove files
-/// beneath `writable`, and reach no other: nothing is executed anywhere, and no directory, link or device made. Also bars TCP ports (since ABI 4), device ioctls (5),
+/// beneath `writable`, read `files` or what lies beneath them, and reach no other: nothing is executed anywhere, and no
+/// directory, link or device made. Also bars TCP ports (since ABI 4), device ioctls (5),
 /// and signals and abstract sockets of processes outside (6). Returns the level of the kernel's interface
 /// that is in force; 0 where there is no Landlock.
 ///
 /// # Errors
 /// Where the kernel has Landlock but refuses these rules.
-pub fn confine(directories: &[BorrowedFd<'_>], writable: &[BorrowedFd<'_>]) -> io::Result<u32> {
-    let status = restrict(directories, writable).map_err(|error| {
+pub fn confine(
+    directories: &[BorrowedFd<'_>],
+    writable: &[BorrowedFd<'_>],
+    files: &[BorrowedFd<'_>],
+) -> io::Result<u32> {
+    let status = restrict(directories, writable, files).map_err(|error| {
         // Its texts would be a tenth of the program.
         io::Error::from_raw_os_error(*Errno::from(error))
     })?;
@@ -28,6 +33,7 @@ pub fn confine(directories: &[BorrowedFd<'_>], writable: &[BorrowedFd<'_>]) -> i
 fn restrict(
     directories: &[BorrowedFd<'_>],
     writable: &[BorrowedFd<'_>],
+    files: &[BorrowedFd<'_>],
 ) -> Result<u32, RulesetError> {
     let reading = AccessFs::ReadFile | AccessFs::ReadDir;
     // To rename within a directory is to make a file and to remove one.
@@ -35,13 +41,15 @@ fn restrict(
         AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg | AccessFs::RemoveFile;
     let readable = directories.iter().map(|directory| (directory, reading));
     let writable = writable.iter().map(|directory| (directory, writing));
+    let files = files.iter().map(|file| (file, AccessFs::ReadFile.into()));
+    let all = readable.chain(writable).chain(files);
     let status =
         Ruleset::default()
             .handle_access(AccessFs::from_all(TESTED))?
             .handle_access(AccessNet::from_all(TESTED))?
             .scope(Scope::from_all(TESTED))?
             .create()?
-            .add_rules(readable.chain(writable).map(|(directory, rights)| {
+            .add_rules(all.map(|(directory, rights)| {
                 Ok::<_, RulesetError>(PathBeneath::new(directory, rights))
             }))?
             .restrict_self()?;

@@ -28,6 +28,7 @@ mod landlock;
 pub mod lines;
 pub mod listener;
 mod mapping;
+pub mod neighbours;
 pub mod notify;
 mod nowait;
 mod original;
@@ -38,7 +39,9 @@ pub mod ports;
 pub mod privileges;
 pub mod process;
 pub mod receive;
+pub mod resolve;
 mod root;
+pub mod rule_file;
 pub mod sandbox;
 #[cfg_attr(
     not(any(
@@ -50,6 +53,7 @@ pub mod sandbox;
 )]
 mod seccomp;
 pub mod socket;
+mod spelling;
 pub mod sweep;
 mod upload;
 pub mod users;

@@ -8,6 +8,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process;
 use std::time::Duration;
 
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::write;
 
 /// A service manager that wants messages.
@@ -36,6 +38,14 @@ impl Notify {
             socket,
             watchdog: micros.map(Duration::from_micros),
         })
+    }
+
+    /// Says that what it asked to be read again is being read.
+    pub fn reloading(&self) {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now: TimeSpec| {
+            now.tv_sec() * 1_000_000 + now.tv_nsec() / 1_000
+        });
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={now}"));
     }
 
     /// Sends it a message, such as `READY=1`, if it takes that at once.

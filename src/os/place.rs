@@ -134,7 +134,13 @@ pub(super) fn directory_beneath(
     let is_root = components.all(|component| matches!(component, b"" | b"."));
     let directory = match is_root {
         true => openat(root, ".", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?,
-        false => beneath::find_directory(root, root_names, inside)?.0,
+        false => {
+            let place = beneath::Place {
+                directory: root,
+                names: root_names,
+            };
+            beneath::find_directory(place, inside)?.0
+        }
     };
     let identity = identity_of(&beneath::state_of(&directory)?);
     Ok((directory, identity))

@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 
-use super::beneath;
+use super::beneath::{self, Place};
 
 /// The directory that is served.
 #[derive(Debug)]
@@ -133,6 +133,19 @@ impl Root {
         &self.names
     }
 
+    /// Where links may lead.
+    pub(super) fn place(&self) -> Place<'_> {
+        Place {
+            directory: self.directory.as_fd(),
+            names: &self.names,
+        }
+    }
+
+    /// Its path as given, made absolute.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Its path without links.
     pub(super) fn real_path(&self) -> &Path {
         let last = self.names.last().map_or(&b"/"[..], Vec::as_slice);
@@ -217,8 +230,11 @@ impl Look {
 impl Link {
     /// The directory that the link leads to, and its path without links.
     fn follow(&self) -> nix::Result<(OwnedFd, Identity, Vec<u8>)> {
-        let (directory, path) =
-            beneath::find_directory(self.holder.as_fd(), &self.holder_names, &self.rest)?;
+        let place = Place {
+            directory: self.holder.as_fd(),
+            names: &self.holder_names,
+        };
+        let (directory, path) = beneath::find_directory(place, &self.rest)?;
         let identity = identity_of(&fstat(&directory)?);
         let real = [&self.holder_names[0][..], &path].join(&b'/');
         Ok((directory, identity, real))
@@ -304,7 +320,7 @@ fn links_in(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 /// A directory that holds more than what is to be served.
-fn is_general(directory: &Path) -> bool {
+pub(super) fn is_general(directory: &Path) -> bool {
     let is_in =
         |list: &[&str], directory: &Path| list.iter().any(|&path| Path::new(path) == directory);
     let parent = directory.parent();

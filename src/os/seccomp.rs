@@ -126,6 +126,9 @@ const CALLS: &[c_long] = &[
     libc::SYS_statx,
     libc::SYS_openat2,
     libc::SYS_readlinkat,
+    // Directories, for names in another case.
+    libc::SYS_getdents64,
+    libc::SYS_lseek,
     libc::SYS_pread64,
     libc::SYS_preadv2,
     libc::SYS_read,
@@ -172,6 +175,9 @@ const CALLS_WITH_ARGUMENTS: &[(c_long, &[Condition])] = &[
     (libc::SYS_ftruncate, &[is(1, 0)]),
     (libc::SYS_mmap, &[without(2, libc::PROT_EXEC)]),
     (libc::SYS_mprotect, &[without(2, libc::PROT_EXEC)]),
+    // What a directory that is read was opened for, and that it is closed in other programs.
+    (libc::SYS_fcntl, &[is(1, libc::F_GETFL)]),
+    (libc::SYS_fcntl, &[is(1, libc::F_SETFD)]),
     // A build with debug assertions looks whether a descriptor is open before it closes it.
     (libc::SYS_fcntl, &[is(1, libc::F_GETFD)]),
     // How a program that finds a fault in itself ends: abort(3), and the handler that reports a stack

@@ -3,7 +3,6 @@
 //! It goes by descriptors and follows no link on its way. A link is resolved as a request resolves it, by `beneath`.
 //! Of what is neither a directory nor a regular file nothing is opened.
 
-use std::cmp::Ordering;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -14,14 +13,16 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 
-use super::beneath;
-use super::root::Root;
+use super::beneath::{self, Place};
+use super::spelling::by_letters;
 use crate::name::{FileName, NAME_MAX, RootPrefixes};
 
 /// A walk that goes on with each [`Walk::step`].
 #[derive(Debug)]
 pub struct Walk<'r> {
-    root: &'r Root,
+    /// All that are served, and which of them it goes through.
+    places: Vec<Place<'r>>,
+    at: usize,
     public_only: bool,
     bounds: Bounds,
     /// Directories, each entered from the one before.
@@ -111,14 +112,20 @@ pub enum Answer {
 impl<'r> Walk<'r> {
     /// # Errors
     /// Where descriptors ran out.
-    pub(super) fn new(root: &'r Root, public_only: bool, bounds: Bounds) -> io::Result<Walk<'r>> {
+    pub(super) fn new(
+        places: Vec<Place<'r>>,
+        at: usize,
+        public_only: bool,
+        bounds: Bounds,
+    ) -> io::Result<Walk<'r>> {
         let first = Level {
-            directory: root.directory().try_clone()?,
+            directory: places[at].directory.try_clone_to_owned()?,
             left: vec![ROOT.to_vec()].into_iter(),
             path_length: 0,
         };
         Ok(Walk {
-            root,
+            places,
+            at,
             public_only,
             bounds,
             levels: vec![first],
@@ -247,7 +254,7 @@ impl<'r> Walk<'r> {
         if !name.is_ok_and(|name| name.as_bytes() == self.path) {
             return Answer::Unnameable;
         }
-        let file = beneath::open(self.root.directory().as_fd(), self.root.names(), &self.path);
+        let file = beneath::open(&self.places, self.at, &self.path);
         match file.and_then(|file| beneath::state_of(&file)) {
             Ok(state) => self.answer_with(&state),
             Err(Errno::EISDIR) => Answer::Directory,
@@ -272,13 +279,6 @@ impl<'r> Walk<'r> {
     }
 }
 
-/// By the letters, whatever their case, and only then by the case.
-fn by_letters(one: &[u8], other: &[u8]) -> Ordering {
-    let one_lower = one.iter().map(u8::to_ascii_lowercase);
-    let other_lower = other.iter().map(u8::to_ascii_lowercase);
-    one_lower.cmp(other_lower).then_with(|| one.cmp(other))
-}
-
 /// The name of the root in itself.
 const ROOT: &[u8] = b".";
 
@@ -289,6 +289,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::os::root::Root;
 
     struct Tree(PathBuf);
 
@@ -303,7 +304,7 @@ mod tests {
         /// All paths, each with what was seen there, and whether the walk was cut short.
         fn walk(&self, bounds: Bounds) -> (Vec<(String, Seen)>, bool) {
             let root = Root::open(&self.0).expect("a root");
-            let mut walk = Walk::new(&root, false, bounds).expect("a walk");
+            let mut walk = Walk::new(vec![root.place()], 0, false, bounds).expect("a walk");
             let mut seen = Vec::new();
             while let Some(what) = walk.step() {
                 let path = String::from_utf8(walk.path().to_vec()).expect("text");

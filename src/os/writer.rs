@@ -218,7 +218,7 @@ mod tests {
                 let mode = fs::Permissions::from_mode(mode);
                 fs::set_permissions(path.join(name), mode).expect("a mode");
             }
-            let mut files = Files::new(&path, false).expect("a root");
+            let mut files = Files::new(std::slice::from_ref(&path), false).expect("a root");
             let allowed = files.allow_uploads(rules, directories);
             allowed.expect("directories for uploads");
             let poll = Poll::new().expect("a poll");
@@ -481,7 +481,7 @@ mod tests {
                 "{name}"
             );
         }
-        let mut files = Files::new(&tree.path, false).expect("a root");
+        let mut files = Files::new(std::slice::from_ref(&tree.path), false).expect("a root");
         let absolute = tree.path.join("sub/below");
         for (path, is_right) in [
             ("sub", true),

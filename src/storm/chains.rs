@@ -12,8 +12,8 @@ use crate::values;
 pub(crate) struct Wanted {
     /// For reports.
     pub(crate) title: String,
-    /// Files that were named one by one: each is to be had.
-    pub(crate) files: Vec<String>,
+    /// Files that were named one by one: each is to be had. The name that is asked for, and that of the file where it lies.
+    pub(crate) files: Vec<(String, String)>,
     boot: Boot,
 }
 
@@ -25,15 +25,20 @@ enum Boot {
 }
 
 impl Wanted {
-    /// These files, one after the other.
+    /// These files, one after the other: each as `NAME`, or as `NAME=FILE` where the server makes a name another.
     pub(crate) fn files(names: &[&str]) -> Result<Wanted, String> {
-        let steps: Result<Vec<Step>, String> = names
+        let files = names
             .iter()
-            .map(|name| Ok(of_any_size(Step::file(checked(name)?, 0))))
+            .map(|&name| name.split_once('=').unwrap_or((name, name)));
+        let steps: Result<Vec<Step>, String> = files
+            .clone()
+            .map(|(name, _)| Ok(of_any_size(Step::file(checked(name)?, 0))))
             .collect();
         Ok(Wanted {
             title: names.join(", "),
-            files: names.iter().map(|&name| name.to_owned()).collect(),
+            files: files
+                .map(|(name, file)| (name.to_owned(), file.to_owned()))
+                .collect(),
             boot: Boot::Same(Chain::new(steps?)),
         })
     }

@@ -81,7 +81,10 @@ impl Fleet {
             retry: order.retry,
             loss: order.loss,
             random: Random::stream(order.seed, 2),
-            library: order.verify.clone().map(Library::new),
+            library: order
+                .verify
+                .clone()
+                .map(|directory| Library::new(directory, &order.wanted.files)),
             timers: BinaryHeap::new(),
             sockets: Slab::new(),
             kept,

@@ -9,13 +9,17 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub(crate) struct Library {
     directory: PathBuf,
+    /// Files that are asked for by other names.
+    renamed: HashMap<String, String>,
     files: HashMap<Box<str>, Option<Rc<[u8]>>>,
 }
 
 impl Library {
-    pub(crate) fn new(directory: PathBuf) -> Library {
+    /// `files`: each as it is asked for, and as it is called.
+    pub(crate) fn new(directory: PathBuf, files: &[(String, String)]) -> Library {
         Library {
             directory,
+            renamed: files.iter().cloned().collect(),
             files: HashMap::new(),
         }
     }
@@ -25,7 +29,8 @@ impl Library {
         if let Some(known) = self.files.get(name) {
             return known.clone();
         }
-        let path = path_of(&self.directory, name);
+        let file = self.renamed.get(name).map_or(name, String::as_str);
+        let path = path_of(&self.directory, file);
         let content = fs::read(path).ok().map(Rc::from);
         self.files.insert(name.into(), content.clone());
         content

@@ -60,8 +60,8 @@ fn main() -> ExitCode {
 fn rehearse(order: &Order) -> Result<ExitCode, String> {
     if let Some(directory) = &order.verify {
         fs::read_dir(directory).map_err(|error| about(directory, &error))?;
-        for name in &order.wanted.files {
-            let path = library::path_of(directory, name);
+        for (_, file) in &order.wanted.files {
+            let path = library::path_of(directory, file);
             fs::metadata(&path).map_err(|error| about(&path, &error))?;
         }
     }

@@ -36,7 +36,15 @@ pub const ERROR_PACKET_MAX: usize = 64;
 
 /// Writes the ERROR packet for a refusal into `buffer` and returns its length.
 pub fn write_error(refusal: Refusal, buffer: &mut [u8; ERROR_PACKET_MAX]) -> usize {
-    let text = refusal.message().as_bytes();
+    write_error_with(refusal, refusal.message().as_bytes(), buffer)
+}
+
+/// The same with a text of the operator's, which is cut where it is too long.
+pub fn write_error_with(
+    refusal: Refusal,
+    text: &[u8],
+    buffer: &mut [u8; ERROR_PACKET_MAX],
+) -> usize {
     let length = text.len().min(ERROR_PACKET_MAX - 5);
     buffer[..2].copy_from_slice(&opcode::ERROR.to_be_bytes());
     buffer[2..4].copy_from_slice(&refusal.code().to_be_bytes());

@@ -13,7 +13,9 @@ pub mod request;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
-pub use header::{DataHeader, ERROR_PACKET_MAX, PROBE_OACK, ack_packet, write_error};
+pub use header::{
+    DataHeader, ERROR_PACKET_MAX, PROBE_OACK, ack_packet, write_error, write_error_with,
+};
 pub use reply::Reply;
 pub use request::{Direction, Mode, Request};
 

@@ -399,10 +399,10 @@ fn a_server_whose_streams_are_a_socket_logs_to_syslog() {
         syslog.find("\"file\": complete");
         child.kill().unwrap();
         child.wait().unwrap();
-        let (mut child, _) = start(&["-s", "-m", "/etc/map"]);
+        let (mut child, _) = start(&["-s", "-S", "tftp"]);
         let line = syslog.next();
         assert_is_of_syslog(&line, 24 + 3, "in.tftpd", child.id(), "ERROR");
-        assert!(line.contains("--map-file"), "{line}");
+        assert!(line.contains("--service"), "{line}");
         assert_eq!(child.wait().unwrap().code(), Some(2));
     });
 }

@@ -314,7 +314,7 @@ fn enter(layers: Layers, root: &Path) -> Sender<Work> {
         process::bar_execution_of_new_files();
     }
     if matches!(layers, Layers::WritingLandlock | Layers::WritingBoth) {
-        let mut files = Files::new(root, false).unwrap();
+        let mut files = Files::new(&[root.to_owned()], false).unwrap();
         let rules = WriteRules {
             creates: true,
             replaces: true,
@@ -323,7 +323,7 @@ fn enter(layers: Layers, root: &Path) -> Sender<Work> {
         };
         files.allow_uploads(rules, &["up".into()]).unwrap();
         let writable = files.writable_directories();
-        if sandbox::confine_files(&files.directories(), &writable).unwrap() < 3 {
+        if sandbox::confine_files(&files.directories(), &writable, &[]).unwrap() < 3 {
             exit(MISSING);
         }
     }
@@ -331,14 +331,14 @@ fn enter(layers: Layers, root: &Path) -> Sender<Work> {
         layers,
         Layers::Landlock | Layers::NewLandlock | Layers::Both
     ) {
-        let level = sandbox::confine_files(&[File::open(root).unwrap().as_fd()], &[]).unwrap();
+        let level = sandbox::confine_files(&[File::open(root).unwrap().as_fd()], &[], &[]).unwrap();
         if level < if layers == Layers::NewLandlock { 6 } else { 1 } {
             exit(MISSING);
         }
     }
     if layers == Layers::Linked {
-        let files = Files::new(&root.join("current"), false).unwrap();
-        if sandbox::confine_files(&files.directories(), &[]).unwrap() < 1 {
+        let files = Files::new(&[root.join("current")], false).unwrap();
+        if sandbox::confine_files(&files.directories(), &[], &[]).unwrap() < 1 {
             exit(MISSING);
         }
     }

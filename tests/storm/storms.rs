@@ -81,6 +81,22 @@ fn a_thousand_machines_boot() {
     assert_eq!(run.row("booted"), "1000");
 }
 
+/// The server finds the file in another letter case; what arrives is compared with that.
+#[test]
+fn a_file_may_have_another_name_than_the_one_that_is_asked_for() {
+    let root = Directory::new();
+    root.file("KERNEL", 20_000).file("other", 10_000);
+    let server = Server::with(&root, &["-i"]);
+    let rehearse = |file: &str| {
+        let line = format!("{file} --clients 5 --arrival 0s");
+        server.rehearse(&line, &["--verify", &root.at("")])
+    };
+    let run = rehearse("\\kernel=KERNEL");
+    run.must_be_well();
+    assert_eq!(run.row("booted"), "5");
+    assert_eq!(rehearse("kernel=other").row("booted"), "0");
+}
+
 #[test]
 fn machines_that_share_an_address_boot() {
     let root = Directory::new();

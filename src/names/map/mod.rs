@@ -167,6 +167,19 @@ impl Map {
         self.has(|rule| rule.then == Then::Refuse)
     }
 
+    /// Each rule that does nothing but rewrite, as a map of its own, with its line.
+    pub fn rewriting(&self) -> impl Iterator<Item = (usize, Map)> {
+        let rules = self.lines.iter().filter_map(|line| match line {
+            Line::Rule(rule) if rule.rewrites.is_some() && rule.then == Then::GoOn => Some(rule),
+            Line::Rule(_) | Line::Label(_) => None,
+        });
+        rules.map(|rule| {
+            let lines = vec![Line::Rule(rule.clone())];
+            let steps_max = self.steps_max;
+            (rule.line, Map { lines, steps_max })
+        })
+    }
+
     fn has(&self, is_meant: impl Fn(&Rule) -> bool) -> bool {
         let mut lines = self.lines.iter();
         lines.any(|line| matches!(line, Line::Rule(rule) if is_meant(rule)))

@@ -1,0 +1,143 @@
+//! From what a client asks for to the name of a file: at once where memory knows all that this takes, else by the helper.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::moment::Moment;
+use crate::name::FileNameBuf;
+use crate::names::map::MapScratch;
+use crate::names::{Names, Resolved};
+use crate::os::files::Files;
+use crate::os::neighbours::{Neighbour, Neighbours};
+use crate::os::resolve::{Glance, Question, Resolve};
+use crate::wire::{Direction, Peer, Refusal, Request};
+
+/// How names are made, and what is known of those under way.
+#[derive(Debug)]
+pub(super) struct Naming {
+    names: Arc<Names>,
+    scratch: MapScratch,
+    /// Who is on the same link, where that is of use.
+    neighbours: Option<Neighbours>,
+    /// A client that is not was mentioned in the log.
+    stranger_was_mentioned: bool,
+    /// What the helper has answered, for those who asked.
+    answered: Option<(Question, Resolved)>,
+    /// The text of the last refusal by a rule.
+    pub forbidden: Vec<u8>,
+    /// When another spelling of a missing name may be looked for again.
+    hint_at: Moment,
+}
+
+/// What a request is for.
+pub(super) enum Meant {
+    /// This file.
+    Name(FileNameBuf),
+    /// Nothing.
+    Refused(Refusal),
+    /// The helper has to look.
+    Unknown(Question),
+}
+
+impl Naming {
+    pub(super) fn new(now: Moment, names: Names, neighbours: Option<Neighbours>) -> Naming {
+        Naming {
+            names: Arc::new(names),
+            scratch: MapScratch::default(),
+            neighbours,
+            stranger_was_mentioned: false,
+            answered: None,
+            forbidden: Vec::new(),
+            hint_at: now,
+        }
+    }
+
+    pub(super) fn names(&self) -> &Arc<Names> {
+        &self.names
+    }
+
+    /// Names are made in this way from now on.
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Names)) {
+        change(Arc::make_mut(&mut self.names));
+    }
+
+    /// Returns what is meant, and the first client of which the hardware address was needed and cannot be known.
+    pub(super) fn resolve(
+        &mut self,
+        now: Moment,
+        peer: Peer,
+        request: &Request<'_>,
+        files: &Files,
+    ) -> (Meant, Option<Peer>) {
+        let neighbour = match &mut self.neighbours {
+            Some(neighbours) if self.names.want_hardware() => {
+                neighbours.find(now, peer.address, peer.scope)
+            }
+            _ => Neighbour::Unknown,
+        };
+        let (hardware, stranger) = match neighbour {
+            Neighbour::Known(address) => (Some(address), None),
+            Neighbour::Unknown => (None, None),
+            Neighbour::Stranger if self.stranger_was_mentioned => (None, None),
+            Neighbour::Stranger => {
+                self.stranger_was_mentioned = true;
+                (None, Some(peer))
+            }
+        };
+        let question = Question {
+            name: request.filename.into(),
+            client: peer.address,
+            hardware,
+            is_write: request.direction == Direction::Write,
+        };
+        let resolved = match &self.answered {
+            Some((answered, resolved)) if *answered == question => resolved.clone(),
+            _ => {
+                let asked = question.asked();
+                self.names
+                    .resolve(asked, &mut self.scratch, &mut Glance(files))
+            }
+        };
+        let meant = match resolved {
+            Resolved::Name(name) => Meant::Name(name),
+            Resolved::Refused(refusal) => Meant::Refused(refusal),
+            Resolved::Forbidden(text) => {
+                self.forbidden = text;
+                Meant::Refused(Refusal::Forbidden)
+            }
+            Resolved::Unknown => Meant::Unknown(question),
+        };
+        (meant, stranger)
+    }
+
+    /// What the helper needs to answer.
+    pub(super) fn question(&self, question: Question, files: &Files) -> Box<Resolve> {
+        Box::new(Resolve {
+            question,
+            names: Arc::clone(&self.names),
+            places: files.places(),
+        })
+    }
+
+    /// What the helper has answered, until [`Naming::forget_answer`].
+    pub(super) fn keep_answer(&mut self, question: Question, resolved: Resolved) {
+        self.answered = Some((question, resolved));
+    }
+
+    pub(super) fn forget_answer(&mut self) {
+        self.answered = None;
+    }
+
+    /// Whether another spelling of a name that is missing is to be looked for: now and then, since that is for the
+    /// operator.
+    pub(super) fn wants_hint(&mut self, now: Moment) -> bool {
+        let is_time = !self.names.ignores_case && self.hint_at <= now;
+        if is_time {
+            self.hint_at = now + HINT_EVERY;
+        }
+        is_time
+    }
+}
+
+/// How often a directory is read for the log alone.
+const HINT_EVERY: Duration = Duration::from_secs(1);

@@ -1,0 +1,208 @@
+//! What names come to, as the file system has them: at once, as far as memory knows, or by the helper.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::beneath;
+use super::files::{Files, Opened, Places, Unavailable};
+use super::handle::Closer;
+use super::spelling::Speller;
+use crate::name::{FileName, FileNameBuf};
+use crate::names::hardware::HardwareAddress;
+use crate::names::map::{Asked, MapScratch, Traced};
+use crate::names::{Look, Names, Resolved};
+use crate::wire::Refusal;
+
+/// A request, as far as its name goes.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Question {
+    /// The name as it stands in the packet.
+    pub name: Box<[u8]>,
+    /// Who asks.
+    pub client: IpAddr,
+    /// The hardware address of who asks, if it is known.
+    pub hardware: Option<HardwareAddress>,
+    /// It is a write request.
+    pub is_write: bool,
+}
+
+/// A question that the helper is to answer.
+#[derive(Debug)]
+pub struct Resolve {
+    /// What is asked.
+    pub question: Question,
+    /// How it is to be answered.
+    pub names: Arc<Names>,
+    /// Where files are.
+    pub places: Places,
+}
+
+/// What came of it: the name, and the file if it is read.
+pub type Answer = (Resolved, Option<(FileNameBuf, Result<Opened, Unavailable>)>);
+
+/// What the helper keeps from one question to the next.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    speller: Speller,
+    scratch: MapScratch,
+}
+
+impl Question {
+    /// The same, borrowed.
+    pub fn asked(&self) -> Asked<'_> {
+        Asked {
+            name: &self.name,
+            client: self.client,
+            hardware: self.hardware,
+            is_write: self.is_write,
+        }
+    }
+}
+
+impl Resolve {
+    /// Answers for an operator, and hands each rule of the map that acts to `acted`.
+    pub fn answer_now(&self, acted: &mut dyn FnMut(Traced<'_>)) -> Answer {
+        self.answer(&mut Memory::default(), &Closer::new(drop), acted)
+    }
+
+    /// Answers, however long that takes. Each rule of the map that acts is handed to `acted`.
+    pub(super) fn answer(
+        &self,
+        memory: &mut Memory,
+        closer: &Closer,
+        acted: &mut dyn FnMut(Traced<'_>),
+    ) -> Answer {
+        let Memory { speller, scratch } = memory;
+        let is_write = self.question.is_write;
+        let mut disk = Disk {
+            places: &self.places,
+            is_write,
+            speller,
+            closer,
+            acted,
+            opened: None,
+        };
+        let resolved = self
+            .names
+            .resolve(self.question.asked(), scratch, &mut disk);
+        let opened = match &resolved {
+            Resolved::Name(name) if !is_write => {
+                let known = disk.opened.filter(|(known, _)| known == name);
+                let open = || (name.clone(), self.places.open(name.as_name(), closer));
+                Some(known.unwrap_or_else(open))
+            }
+            Resolved::Name(_)
+            | Resolved::Refused(_)
+            | Resolved::Forbidden(_)
+            | Resolved::Unknown => None,
+        };
+        (resolved, opened)
+    }
+}
+
+impl Memory {
+    /// The name of a file that differs from this one in case only.
+    pub(super) fn other_case(
+        &mut self,
+        places: &Places,
+        name: FileName<'_>,
+        closer: &Closer,
+    ) -> Option<FileNameBuf> {
+        let is_it = |path: FileName<'_>| places.open(path, closer).is_ok();
+        self.speller.spell(&places.list(), name, false, is_it)
+    }
+}
+
+/// The file system as a thread sees it that may wait.
+struct Disk<'d> {
+    places: &'d Places,
+    is_write: bool,
+    speller: &'d mut Speller,
+    closer: &'d Closer,
+    acted: &'d mut dyn FnMut(Traced<'_>),
+    /// The file that was opened last.
+    opened: Option<(FileNameBuf, Result<Opened, Unavailable>)>,
+}
+
+impl Disk<'_> {
+    /// Opens a file, and keeps it for who asks next. Returns whether the name is one of a file that is there.
+    fn open(&mut self, name: FileName<'_>) -> bool {
+        let opened = self.places.open(name, self.closer);
+        let exists = exists(&opened);
+        self.opened = Some((name.to_owned(), opened));
+        exists
+    }
+}
+
+impl Look for Disk<'_> {
+    fn opens(&mut self, name: FileName<'_>) -> Option<bool> {
+        self.open(name);
+        let opened = self.opened.as_ref();
+        Some(opened.is_some_and(|(_, opened)| opened.is_ok()))
+    }
+
+    fn has_directory(&mut self, name: FileName<'_>) -> Option<bool> {
+        let places = self.places.list();
+        let exists = |at| beneath::open_directory(&places, at, name.as_bytes()).is_ok();
+        Some((0..places.len()).any(exists))
+    }
+
+    fn spell(&mut self, name: FileName<'_>) -> Option<FileNameBuf> {
+        if self.open(name) {
+            return Some(name.to_owned());
+        }
+        let (places, closer) = (self.places, self.closer);
+        let mut opened = None;
+        let is_it = |path: FileName<'_>| {
+            let file = places.open(path, closer);
+            let is_it = exists(&file);
+            opened = Some((path.to_owned(), file));
+            is_it
+        };
+        let found = self
+            .speller
+            .spell(&places.list(), name, self.is_write, is_it);
+        if found.is_some() {
+            self.opened = opened.or(self.opened.take());
+        }
+        Some(found.unwrap_or_else(|| name.to_owned()))
+    }
+
+    fn acted(&mut self, traced: Traced<'_>) {
+        (self.acted)(traced);
+    }
+}
+
+/// A file is there, whether it may be read or not.
+fn exists(opened: &Result<Opened, Unavailable>) -> bool {
+    match opened {
+        Err(Unavailable::Refused(refusal)) => is_there(*refusal),
+        Ok(_) | Err(Unavailable::Busy | Unavailable::Unknown | Unavailable::Exhausted) => true,
+    }
+}
+
+fn is_there(refusal: Refusal) -> bool {
+    !matches!(
+        refusal,
+        Refusal::NotFound | Refusal::NotAFile | Refusal::NameTooLong
+    )
+}
+
+/// The file system as far as it is known at once.
+pub struct Glance<'g>(pub &'g Files);
+
+impl Look for Glance<'_> {
+    fn opens(&mut self, name: FileName<'_>) -> Option<bool> {
+        self.0.opens_now(name).map(|opens| opens.is_ok())
+    }
+
+    fn has_directory(&mut self, name: FileName<'_>) -> Option<bool> {
+        self.0.has_directory_now(name)
+    }
+
+    fn spell(&mut self, name: FileName<'_>) -> Option<FileNameBuf> {
+        // Where the exact name is not there, a directory has to be read.
+        let is_there = self.0.opens_now(name)?.err().is_none_or(is_there);
+        is_there.then(|| name.to_owned())
+    }
+}
