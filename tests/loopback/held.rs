@@ -22,7 +22,7 @@ use crate::server::{Mode, Server};
 const LENGTH: usize = 600 * 512 + 100;
 
 /// How long a slow client takes over a block, from the first one on: its slot is not idle because of that.
-const PACE: Duration = Duration::from_millis(150);
+const PACE: Duration = Duration::from_millis(25);
 
 /// What it is sent in a block: less in that time would be a client far away, which lends its slot.
 const SLOW_BLKSIZE: usize = 32 << 10;
@@ -37,7 +37,7 @@ impl Slow {
     fn start(root: &Root, server: SocketAddr) -> Self {
         let may_be_quick = Arc::new(AtomicBool::new(false));
         let is_quick = Arc::clone(&may_be_quick);
-        let all = root.write("slow", 600 * SLOW_BLKSIZE + 100);
+        let all = root.write("slow", 1200 * SLOW_BLKSIZE + 100);
         let mut client = Client::new(server);
         client.request(&Wish::octet("slow").option("blksize", SLOW_BLKSIZE));
         client.expect_oack(&[("blksize", &SLOW_BLKSIZE.to_string())]);
