@@ -59,6 +59,12 @@ pub struct Settings {
     pub pidfile: Option<PathBuf>,
     /// Log to syslog instead of standard error.
     pub syslog: bool,
+    /// How lines of the log are written.
+    pub log_format: LogFormat,
+    /// The file that statistics are written to.
+    pub stats: Option<PathBuf>,
+    /// The UNIX socket at which the server can be looked at.
+    pub control: Option<PathBuf>,
     /// The command line that was spoken.
     pub door: Door,
 }
@@ -215,9 +221,44 @@ impl From<PathBuf> for Settings {
             background: false,
             pidfile: None,
             syslog: false,
+            log_format: LogFormat::Text,
+            stats: None,
+            control: None,
             door: Door::Tftpd,
         }
     }
+}
+
+/// A look at a running server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Look {
+    /// The UNIX socket that it answers at.
+    pub path: PathBuf,
+    /// How it is shown.
+    pub form: Form,
+}
+
+/// How a running server is shown; the last counts most.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Form {
+    /// Live, where there is a terminal.
+    Live,
+    /// As text, once.
+    Once,
+    /// As it answers.
+    Json,
+}
+
+/// Where `--status` looks if no path is named.
+pub const CONTROL_USUAL: &str = "/run/tftpd.sock";
+
+/// How lines of the log are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// In words.
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
 /// An account as the operator names it.
@@ -374,6 +415,18 @@ pub fn hold(text: &str) -> Result<Option<Duration>, String> {
         _ => seconds(text, HOLD)
             .map(Some)
             .map_err(|wrong| format!("{wrong}, and not 'never'")),
+    }
+}
+
+/// Reads how the log is to be written: `text` or `json`.
+///
+/// # Errors
+/// It is neither.
+pub fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("'{text}' is neither text nor json")),
     }
 }
 

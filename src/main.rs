@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use ripple_tftpd::cli::{Command, Program};
 use ripple_tftpd::daemon::{self, Start};
+use ripple_tftpd::screen;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
@@ -19,6 +20,13 @@ fn main() -> ExitCode {
         Ok(Command::Check(settings)) => match daemon::check(&settings) {
             Ok(report) => return print(report.as_bytes()),
             Err(failure) => Err(failure),
+        },
+        Ok(Command::Show(look)) => match screen::run(&look) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(message) => {
+                start.complain(&message);
+                return ExitCode::FAILURE;
+            }
         },
         Ok(Command::Probe(probe)) => match daemon::probe(&probe) {
             Ok(line) => return print(line.as_bytes()),

@@ -26,7 +26,8 @@ const ROOMS: &[Room] = &[
     ("daemon", &["moment", "wire", "name", "names", "transfer", "server", "os", "access", "config"], "the loop joins all rooms but does not care how it was configured"),
     ("firmware", &["moment"], "the machines that judge the server read the RFCs for themselves"),
     ("storm", &["moment", "firmware", "os"], "the rehearsal knows machines and sockets, and judges any server alike"),
-    ("main", &["cli", "config", "daemon"], "the program starts here and does nothing itself"),
+    ("screen", &["os", "config"], "a running server is known by its control socket alone"),
+    ("main", &["cli", "config", "daemon", "screen"], "the program starts here and does nothing itself"),
 ];
 
 /// Crates that only some rooms may name. What of `std` is confined stands in `scripts/clippy.toml`.
@@ -51,31 +52,37 @@ const SYSTEM_CALLS: &str = "all system calls are in one room";
 /// is raised only here, with its reason.
 const BUDGETS: &[(&[&str], usize)] = &[
     // 2,700 are wanted; and uploads.
-    (&["server"], 4_390),
+    // What is seen from outside: 50.
+    (&["server"], 4_440),
     // 1,300, what both directions share in a file of its own, and the receiving half.
     (&["transfer"], 2_040),
     // 2,900, the walk of --check, the helper thread with what lets the loop never wait for a disk nor ask a server of
     // files, the ways of starting: sockets that are handed over, the background, syslog, sd_notify; and what names need
     // of the system: letter case, several roots, neighbours, files that are read again. Uploads: where they may go, the
     // thread that writes them, what a crash left behind, and what the sandbox leaves of all that: 900.
-    (&["os"], 6_640),
+    // A file that is replaced, a socket of its owner's, a terminal.
+    (&["os"], 7_180),
     // 1,900, what is waited for while the helper thread looks names up and reads, each line of the log as a value, and
     // the ways of starting; names as sites spell them, and rules that are read again; uploads on their way to the thread
-    // that writes: 480. Two ways of a client's packets, and probes: 450.
-    (&["daemon"], 4_940),
+    // that writes: 480. Two ways of a client's packets, and probes: 450; each line as JSON, statistics, the control
+    // socket, the lines of a storm.
+    (&["daemon"], 6_900),
     // 1,100, the completions, uploads with their rules in both languages, ports, probes, and the options of names.
-    (&["cli", "config", "access"], 1_720),
+    (&["cli", "config", "access"], 1_840),
     // 1,400, and expressions that match as the C library's do, in time that is proportional to the name: no crate does.
     (&["wire", "name", "names"], 2_540),
+    // A running server on a terminal.
+    (&["screen"], 560),
     // They judge servers and are no part of one.
     (&["firmware"], 3_200),
     (&["storm"], 3_600),
     // With the way of a request and the two reading lanes.
-    (&["lib", "main", "moment"], 195),
+    (&["lib", "main", "moment"], 205),
 ];
 
-/// Lines of the first reading lane.
-const LANE: usize = 4_000;
+/// Lines of the first reading lane. 4,000 are wanted; the loop has uploads and those who watch since, and README a
+/// screen.
+const LANE: usize = 4_100;
 
 /// What lies at the top level, and nothing else.
 #[rustfmt::skip]

@@ -35,11 +35,14 @@ _tftpd() {
         --drain) ;;
         --lame-duck) ;;
         -P | --pidfile) _tftpd_reply -f ;;
+        --log-format) ;;
+        --stats) _tftpd_reply -f ;;
+        --control) _tftpd_reply -f ;;
         --probe) ;;
         --probe-timeout) ;;
         *)
             if [[ $word == -* ]]; then
-                _tftpd_reply -W '-r --root -n --max-transfers -a --listen -u --user -v --verbose -C --check -m --map-file --map-steps --map-test -i --ignore-case --unique-root -q --max-pending --per-client --per-client-pending --hold --keepalive-share --small-file -4 --ipv4 -6 --ipv6 --allow --deny --access -c --create -o --overwrite --write-once --upload-dir --max-upload -U --umask --public-only -t --timeout -B --max-blksize -W --max-windowsize --no-mtu-clamp -R --port-range --single-port --refuse --drain --lame-duck --chroot --no-sandbox -b --background -P --pidfile --syslog --probe --probe-timeout -h --help -V --version'
+                _tftpd_reply -W '-r --root -n --max-transfers -a --listen -u --user -v --verbose -C --check -m --map-file --map-steps --map-test -i --ignore-case --unique-root -q --max-pending --per-client --per-client-pending --hold --keepalive-share --small-file -4 --ipv4 -6 --ipv6 --allow --deny --access -c --create -o --overwrite --write-once --upload-dir --max-upload -U --umask --public-only -t --timeout -B --max-blksize -W --max-windowsize --no-mtu-clamp -R --port-range --single-port --refuse --drain --lame-duck --chroot --no-sandbox -b --background -P --pidfile --syslog --log-format --stats --control --status --once --json --probe --probe-timeout -h --help -V --version'
             else
                 _tftpd_reply -d
             fi

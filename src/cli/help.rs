@@ -43,7 +43,7 @@ pub(super) fn version() -> String {
 }
 
 /// Each stands before the option with this long name.
-const TITLES: [(&str, &str); 8] = [
+const TITLES: [(&str, &str); 9] = [
     ("root", "Most used"),
     ("map-file", "Names"),
     ("max-pending", "Queue"),
@@ -51,5 +51,6 @@ const TITLES: [(&str, &str); 8] = [
     ("create", "Uploads"),
     ("public-only", "Transfers"),
     ("drain", "Process"),
+    ("stats", "Monitoring"),
     ("help", "Other"),
 ];

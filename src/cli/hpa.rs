@@ -122,7 +122,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     let words = line.translated(directories)?;
     let mut command = tftpd::parse(words.clone())?;
     match &mut command {
-        Command::Print(_) | Command::Probe(_) => {}
+        Command::Print(_) | Command::Show(_) | Command::Probe(_) => {}
         _ if is_explained => return Ok(Command::Print(quoted(&words, &ignored))),
         Command::Serve(settings) | Command::Check(settings) | Command::MapTest(settings) => {
             settings.door = Door::InTftpd { ignored };

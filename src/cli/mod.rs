@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use crate::config::{Probe, Settings};
+use crate::config::{Look, Probe, Settings};
 pub use arguments::Names;
 pub use help::text as help;
 pub use hpa::in_tftpd_options;
@@ -72,6 +72,8 @@ pub enum Command {
     Serve(Settings),
     /// Look whether that would work.
     Check(Settings),
+    /// Show a running server.
+    Show(Look),
     /// Ask a server whether it serves.
     Probe(Probe),
     /// Show what the map makes of some names.
@@ -132,7 +134,7 @@ mod tests {
 
     use super::*;
     use crate::access::{Access, Verdict};
-    use crate::config::{Door, Families, Listen, Ports};
+    use crate::config::{Door, Families, Form, Listen, LogFormat, Ports};
     use crate::names::Unique;
 
     fn parsed(line: &str) -> Result<Command, String> {
@@ -177,7 +179,8 @@ mod tests {
                     --allow ::1 --deny 192.0.2.0/24 --deny 10.0.0.0/8 --public-only -6 -a :70 -b \
                     -P /run/tftpd.pid --syslog -R 4000-4099 --refuse TSIZE --secure --foreground \
                     -c -o --umask 027 --max-upload 5 --upload-dir a --upload-dir /b -m /etc/map \
-                    --map-steps 9 -i --unique-root mac --access /etc/list";
+                    --map-steps 9 -i --unique-root mac --access /etc/list \
+                    --log-format json --stats s --control c";
         let Ok(Command::Check(settings)) = parsed(line) else {
             panic!("a check was asked for")
         };
@@ -201,6 +204,9 @@ mod tests {
         let mut refused = settings.limits.terms.refused;
         assert!(refused.add(b"tsize") && refused == settings.limits.terms.refused);
         assert_eq!(settings.door, Door::Tftpd);
+        assert_eq!(settings.log_format, LogFormat::Json);
+        assert_eq!(settings.stats, Some(PathBuf::from("s")));
+        assert_eq!(settings.control, Some(PathBuf::from("c")));
         let uploads = &settings.uploads;
         assert!(uploads.create && uploads.overwrite && !uploads.write_once);
         assert_eq!((uploads.umask, uploads.max), (0o027, 5));
@@ -232,6 +238,25 @@ mod tests {
         assert!(settings.chroot);
         assert!(!settings.sandbox);
         assert_eq!(settings.verbosity, 2);
+    }
+
+    #[test]
+    fn a_running_server_is_found_by_its_socket() {
+        let cases = [
+            ("--status", Form::Live, "/run/tftpd.sock"),
+            ("--status s", Form::Live, "s"),
+            ("--once --control s", Form::Once, "s"),
+            ("--status --json --once s", Form::Json, "s"),
+        ];
+        for (line, form, path) in cases {
+            let path = path.into();
+            assert_eq!(
+                parsed(line),
+                Ok(Command::Show(Look { path, form })),
+                "{line}"
+            );
+        }
+        assert!(parsed("--status a b").is_err_and(|error| error.contains("one socket")));
     }
 
     #[test]
@@ -296,6 +321,7 @@ mod tests {
             ("-r . -a nowhere", "--listen"),
             ("-r . -u tftp:", "--user"),
             ("-r . --allow lan", "--allow"),
+            ("-r . --log-format xml", "text nor json"),
             ("-r . --deny 192.0.2.0/33", "--deny"),
             ("-r . --allow ::1 --deny ::1", "both"),
             ("-r . --frobnicate", "frobnicate"),

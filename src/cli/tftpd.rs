@@ -12,12 +12,13 @@ use super::Takes::{Asks, Nothing, Path, Probes, Text};
 use super::arguments::{self, Names};
 use super::{Command, Flag, Takes, help};
 use crate::access::Verdict;
-use crate::config::{self, Families, Ports, Probe, Settings};
+use crate::config::{self, Families, Form, Look, Ports, Probe, Settings};
 
 /// What a command line asks for, unless it asks to serve; the last counts most.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Request {
     Check,
+    Show(Form),
     Version,
     Help,
 }
@@ -301,6 +302,44 @@ pub const OPTIONS: &[Flag] = &[
         "log to syslog instead of standard error",
     ),
     option(
+        "--log-format text|json",
+        Text(|to, text| config::log_format(text).map(|it| to.log_format = it)),
+        "lines of the log in words, or as one JSON object each",
+    )
+    .default("text"),
+    option(
+        "--stats FILE",
+        Path(|to, path| {
+            to.stats = Some(path);
+            Ok(())
+        }),
+        "write statistics for Prometheus to FILE",
+    ),
+    option(
+        "--control FILE",
+        Path(|to, path| {
+            to.control = Some(path);
+            Ok(())
+        }),
+        "answer GET /status and /metrics at this UNIX socket",
+    ),
+    option(
+        "--status",
+        Asks(Request::Show(Form::Live)),
+        "show a running server: tftpd --status [FILE], the socket of --control",
+    )
+    .default("/run/tftpd.sock"),
+    option(
+        "--once",
+        Asks(Request::Show(Form::Once)),
+        "the same once, as text",
+    ),
+    option(
+        "--json",
+        Asks(Request::Show(Form::Json)),
+        "the same once, as JSON",
+    ),
+    option(
         "--probe ADDR[:PORT]",
         Probes(|to, text| config::probe_address(text).map(|it| to.server = it)),
         "ask whether a server serves, by the name of a file or none",
@@ -374,6 +413,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     match asked {
         Some(Request::Help) => return Ok(Command::Print(help::text().into())),
         Some(Request::Version) => return Ok(Command::Print(help::version().into())),
+        Some(Request::Show(form)) => return look(form, given).map(Command::Show),
         Some(Request::Check) | None => {}
     }
     if given.iter().any(|(name, ..)| *name == "probe") {
@@ -385,6 +425,19 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         Some(_) => Command::Check(settings),
         None => Command::Serve(settings),
     })
+}
+
+/// Which server is to be shown: what else was typed is for one that serves.
+fn look(form: Form, given: Vec<(&str, Option<&Flag>, OsString)>) -> Result<Look, String> {
+    let paths = given
+        .into_iter()
+        .filter(|(name, ..)| ["root", "control"].contains(name));
+    let mut paths = paths.map(|(.., path)| PathBuf::from(path));
+    let path = paths.next().unwrap_or(config::CONTROL_USUAL.into());
+    match paths.next() {
+        Some(_) => Err("--status: one socket at a time".into()),
+        None => Ok(Look { path, form }),
+    }
 }
 
 /// What a probe asks; a word that is no option is the name.

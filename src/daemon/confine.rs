@@ -5,6 +5,7 @@
 //! Landlock and the filter of system calls need none, and forbid what comes before them.
 
 use std::io::{Error, ErrorKind};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -18,6 +19,7 @@ use crate::os::files::Files;
 use crate::os::helper::Helper;
 use crate::os::poll::Poll;
 use crate::os::process;
+use crate::os::publish::{Publisher, Target};
 use crate::os::rule_file::{RuleFile, RuleFiles};
 use crate::os::users::{self, Account};
 use crate::os::writer::Writer;
@@ -60,11 +62,12 @@ fn usual_account() -> Account {
     })
 }
 
-/// The threads beside the loop: the one that looks names up and reads, and, if anything may be written, the one that
-/// writes.
-pub(super) type Threads = (Helper, Option<Writer>);
+/// The threads beside the loop: the one that looks names up and reads; if anything may be written, the one that writes;
+/// and the one that writes statistics, if that is wanted.
+pub(super) type Threads = (Helper, Option<Writer>, Option<Publisher>);
 
-/// Gives up everything, logs what is left, and starts the other threads, which have given up as much.
+/// Gives up everything, logs what is left, and starts the other threads, which have given up as much. Statistics are
+/// written to `stats`.
 ///
 /// # Errors
 /// Where something that can be given up here is not.
@@ -76,6 +79,7 @@ pub(super) fn confine(
     account: Option<&Account>,
     log: &mut Log,
     poll: &Poll,
+    stats: Option<Target>,
 ) -> Result<Threads, Failure> {
     give_up_privileges(settings, files, account)?;
     if let Err(failure) = find_readable(settings, files) {
@@ -103,21 +107,22 @@ pub(super) fn confine(
     if settings.uploads.are_on() {
         process::bar_execution_of_new_files();
     }
-    let start_threads = || trying("helper thread", start_threads(files, poll));
+    let start_threads = |stats| trying("helper thread", start_threads(files, poll, stats));
     let (threads, sandbox) = match settings.sandbox {
-        true => enter_sandbox(files, rule_files, start_threads)?,
-        false => (start_threads()?, "off".into()),
+        true => enter_sandbox(files, rule_files, stats, start_threads)?,
+        false => (start_threads(stats)?, "off".into()),
     };
     log.confined(user.as_deref(), acts_as, &sandbox);
     Ok(threads)
 }
 
-fn start_threads(files: &Files, poll: &Poll) -> Result<Threads, Error> {
+fn start_threads(files: &Files, poll: &Poll, stats: Option<Target>) -> Result<Threads, Error> {
     let waker = Arc::new(poll.waker()?);
+    let publisher = stats.map(|target| Publisher::start(target, Arc::clone(&waker)));
     let helper = Helper::start(Arc::clone(&waker))?;
     let sweep = files.sweep()?;
     let writer = sweep.map(|sweep| Writer::start(waker, sweep)).transpose()?;
-    Ok((helper, writer))
+    Ok((helper, writer, publisher.transpose()?))
 }
 
 /// Changes the root, the user and the group, and drops all capabilities.
@@ -211,15 +216,21 @@ pub(super) fn confine_files(settings: &Settings, files: &Files) -> Result<(), Fa
 fn enter_sandbox(
     files: &Files,
     rule_files: &RuleFiles,
-    start_threads: impl FnOnce() -> Result<Threads, Failure>,
+    stats: Option<Target>,
+    start_threads: impl FnOnce(Option<Target>) -> Result<Threads, Failure>,
 ) -> Result<(Threads, String), Failure> {
-    let writable = files.writable_directories();
+    let replaced = stats.as_ref().map(Target::directory);
+    let mut writable = files.writable_directories();
+    writable.extend(replaced);
     let rules: Vec<_> = rule_files.iter().map(RuleFile::descriptor).collect();
     let level = sandbox::confine_files(&files.directories(), &writable, &rules);
     let level = trying("Landlock", level)?;
-    let threads = start_threads()?;
+    // Its number stays what it is while the thread has it.
+    let replaced = replaced.map(|directory| directory.as_raw_fd());
+    let threads = start_threads(stats)?;
     let writes = threads.1.is_some();
-    let calls = trying("seccomp", sandbox::confine_calls(level > 0, writes))?;
+    let calls = sandbox::confine_calls(level > 0, writes, replaced);
+    let calls = trying("seccomp", calls)?;
     let files = match level {
         0 => "no Landlock".into(),
         _ => format!("Landlock ABI {level}"),

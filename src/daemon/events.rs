@@ -1,7 +1,7 @@
-//! What is worth a line of the log, as values: each line is one [`LogEvent`], and every writer (today `text`)
-//! reads the same value.
+//! What is worth a line of the log, as values: each line is one [`LogEvent`], and every writer
+//! reads the same value: `text` writes words, `record` JSON.
 //!
-//! To add a line: a variant here, its arm in [`LogEvent::class`], its words in `text`, its example in the test there;
+//! To add a line: a variant here, its arm in [`LogEvent::class`], its words in `text`, its fields in `record` and in the manual, its example in the test there;
 //! the compiler asks for each. Then `log.write(now, &LogEvent::New { .. })`.
 
 use std::io::Error;
@@ -9,9 +9,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use log::Level;
+use log::{Level, Record};
 
 use super::Failure;
+use super::overview::{Overview, Row};
+use super::summary::StormReport;
 use crate::config::Settings;
 use crate::name::FileName;
 use crate::os::files::Astray;
@@ -133,8 +135,20 @@ pub(super) enum LogEvent<'a> {
     Unmapped(&'a [u8]),
     /// What was dropped in silence since the last such line.
     Dropped(Drops),
+    /// A library says something.
+    Library(&'a Record<'a>),
     /// This many lines of the next one's kind were not written.
     Suppressed(u64),
+    /// What the operator named for watching the server cannot be used, and the server goes on without it.
+    WatchFailed(&'a Path, &'a Error),
+    /// Statistics are written again.
+    StatsWritten(&'a Path),
+    /// The server as it is: what SIGUSR1 asks for.
+    Overview(&'a Overview<'a>),
+    /// A client, below such a line.
+    Client(&'a Row<'a>),
+    /// Nobody waits any more.
+    StormOver(&'a StormReport),
     /// The operator wants the server to stop after this time, in which it answers no probes.
     LameDuck(Duration),
     /// The operator wants the server to stop.
@@ -192,10 +206,12 @@ impl LogEvent<'_> {
     pub(super) fn class(&self) -> (Level, Rate) {
         match self {
             LogEvent::Settings(_) => (Level::Debug, Rate::Unlimited),
+            LogEvent::Library(record) => (record.level(), Rate::Unlimited),
             LogEvent::IgnoredOptions(_)
             | LogEvent::PortTaken(..)
             | LogEvent::AddressMissing(_)
             | LogEvent::RootUnreadable(_)
+            | LogEvent::WatchFailed(..)
             | LogEvent::Rewritten(_)
             | LogEvent::DiskSilent { .. }
             | LogEvent::RulesUnreadable(_)
@@ -218,6 +234,10 @@ impl LogEvent<'_> {
             | LogEvent::RulesAlone(_)
             | LogEvent::Reloaded(_)
             | LogEvent::Confined { .. }
+            | LogEvent::StatsWritten(_)
+            | LogEvent::Overview(_)
+            | LogEvent::Client(_)
+            | LogEvent::StormOver(_)
             | LogEvent::DiskAnswers(_)
             | LogEvent::Swept(_)
             | LogEvent::LameDuck(_)
@@ -286,11 +306,16 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::daemon::metrics::Metrics;
+    use crate::daemon::record::record;
     use crate::daemon::text::Text;
-    use crate::name::{FileNameBuf, NAME_MAX, RootPrefixes};
-    use crate::server::Report;
+    use crate::moment::Moment;
+    use crate::name::{FileName, FileNameBuf, NAME_MAX, RootPrefixes};
+    use crate::server::{Report, Server, Standing};
     use crate::transfer::{Negotiated, Terms, Wanted};
     use crate::wire::{Direction, Malformed, Refusal, Request};
+
+    const MANUAL: &str = include_str!("../../man/tftpd.8");
 
     /// Values of an enum with what is expected of each. A variant without a value does not compile.
     macro_rules! every {
@@ -306,12 +331,52 @@ mod tests {
     /// The line of an event as the log has it.
     fn line(event: LogEvent<'_>) -> String {
         let user = "user tftp (1:2)";
+        check_record(&event, &record(Duration::from_millis(1_500), &event, user));
         format!("{} {}", event.class().0, Text { event, user })
+    }
+
+    /// Its fields are what the manual says, and it is one line that a pipe takes whole.
+    fn check_record(event: &LogEvent<'_>, record: &str) {
+        let fields: serde_json::Value = serde_json::from_str(record).expect(record);
+        let fields = fields.as_object().expect("an object");
+        assert!(record.is_ascii() && record.len() < 4_000, "{record}");
+        assert!(
+            record.starts_with("{\"time\":1.500000,\"level\":"),
+            "{record}"
+        );
+        let level = event.class().0.as_str().to_lowercase();
+        assert_eq!(fields["level"], level);
+        let kind = fields["event"].as_str().expect("text");
+        let item = format!("\n.It Li {kind}\n");
+        let (_, table) = MANUAL.split_once("\n.Sh MONITORING\n").expect("a table");
+        let (_, item) = table
+            .split_once(&item)
+            .unwrap_or_else(|| panic!("the manual lacks {kind}"));
+        let names = item
+            .lines()
+            .find_map(|line| line.strip_prefix(".Li "))
+            .unwrap_or("");
+        let names: Vec<&str> = names.split(' ').collect();
+        for (field, value) in fields {
+            let is_common = ["time", "level", "event"].contains(&&**field);
+            assert!(
+                is_common || names.contains(&&**field),
+                "the manual lacks {field} of {kind}: {names:?}"
+            );
+            if ["outcome", "refusal"].contains(&&**field) {
+                let word = value.as_str().expect("a word");
+                assert!(MANUAL.contains(word), "the manual lacks {word}");
+            }
+        }
     }
 
     fn server(event: Event<'_>) -> LogEvent<'_> {
         let rejected_by = None;
         LogEvent::Server { event, rejected_by }
+    }
+
+    fn a_server() -> Server {
+        Server::new(Moment::START, Limits::default())
     }
 
     fn peer() -> Peer {
@@ -348,6 +413,8 @@ mod tests {
             running: Duration::from_millis(12),
             negotiated,
             retransmissions: 1,
+            length: Some(42_430),
+            round_trip: Some(Duration::from_micros(300)),
         }
     }
 
@@ -375,6 +442,27 @@ mod tests {
             withheld: 4,
         };
         let there = name();
+        let (server, metrics) = (a_server(), Metrics::new());
+        let limits = &Limits::default();
+        let overview = Overview::new(Moment::START, Duration::ZERO, limits, &server, &metrics, 1);
+        let name = &name();
+        let row = Row {
+            phase: Standing::Running,
+            report: report(name, Outcome::ShutDown, None),
+        };
+        let storm = StormReport {
+            lasted: Duration::from_secs(104),
+            complete: 300,
+            waited: 268,
+            longest_wait: Duration::from_millis(92_100),
+            peak: 268,
+            retransmissions: 12,
+            sent_datagrams: 900,
+            slots_used: 99,
+            processor: Some(42),
+            disk_waits: 3,
+            full_sockets: 4,
+        };
         let events = every!(LogEvent {
             Settings(&settings) => &*debug,
             IgnoredOptions(&ignored) => "WARN ignored options of tftpd-hpa: -t 120, -U 027; see in.tftpd(8)",
@@ -450,7 +538,21 @@ mod tests {
             Dropped(drops) =>
                 "WARN dropped since the last such line: 1 from denied addresses, 2 over --per-client-pending, 3 \
                  malformed, 5 while the disk did not answer; answers withheld from unvalidated addresses: 4",
+            Library(&Record::builder().args(format_args!("hm")).level(Level::Trace).target("mio").build()) => "TRACE hm",
             Suppressed(5) => "WARN 5 similar lines suppressed",
+            WatchFailed(Path::new("/run/tftpd.stats"), error) =>
+                "WARN /run/tftpd.stats: Input/output error (os error 5): goes on without it",
+            StatsWritten(Path::new("/run/tftpd.stats")) => "INFO /run/tftpd.stats: written again",
+            Overview(&overview) =>
+                "INFO now: 0 of 32 slots taken, 0 lent, 0 finishing, 0 pending, 0 held, oldest wait 0.000 s; 0 requests, \
+                 0 complete, 0 refused, 0 dropped, 0 bytes sent, 0 retransmissions",
+            Client(&row) =>
+                "INFO now: 192.0.2.7:2070 \"a\\nb\": running, 42430 of 42430 bytes, waited 0.004 s, running 0.012 s, round \
+                 trip 0.300 ms, 1 retransmissions",
+            StormOver(&storm) =>
+                "INFO storm over after 104.000 s: 300 complete, 268 waited, at most 268 at a time, for at most 92.100 s; 12 of \
+                 900 datagrams retransmitted; meanwhile 99 % of the slots in use, processor 42 % busy, 3 sends waited for \
+                 the disk, 4 for the link",
             LameDuck(Duration::from_secs(5)) => "INFO lame duck: for 5 s requests are served, and probes are not",
             Stopping { serving: 2, drain: Duration::from_secs(3) } => "INFO stopping; 2 transfers have 3 s to finish",
             Stopped(&Stats::default()) =>

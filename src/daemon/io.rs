@@ -14,6 +14,7 @@ use super::events::LogEvent;
 use super::flush::{Scratch, flush};
 use super::log::Log;
 use super::lookups::{Lookups, Request, Sought};
+use super::metrics::Metrics;
 use super::naming::{Meant, Naming};
 use super::nat::Suspects;
 use super::outbox::Outbox;
@@ -73,6 +74,8 @@ pub(super) struct World {
     segments: bool,
     /// Clients whose sockets may hold more than was read, each once.
     pub unread: Vec<usize>,
+    /// What is counted for statistics.
+    pub metrics: Metrics,
     /// Those of clients' sockets.
     ports: Ports,
     /// Transfers take place at the listening sockets.
@@ -121,6 +124,7 @@ impl World {
             mtu_clamp: settings.mtu_clamp,
             segments: false,
             unread: Vec::new(),
+            metrics: Metrics::new(),
             ports: Ports::new(range),
             is_shared: settings.ports == config::Ports::Single,
             outboxes: Vec::new(),
@@ -252,8 +256,12 @@ impl World {
             return unsent;
         };
         match unsent {
-            Unsent::Full => self.watch_writable(client, true),
+            Unsent::Full => {
+                self.metrics.traffic.full_sockets += 1;
+                self.watch_writable(client, true);
+            }
             Unsent::Absent => {
+                self.metrics.traffic.disk_waits += 1;
                 if let (Some(helper), Some(content)) = (&self.helper, &mut connection.content)
                     && let Some(fetch) = content.take_fetch()
                     && helper
@@ -503,9 +511,12 @@ impl World {
         };
         let pieces = [IoSlice::new(datagram)];
         let sent = listener.send_from(local.address, local.interface, peer.into(), &pieces);
-        if let Err(error) = sent {
-            let failed = LogEvent::AnswerFailed(peer, &error);
-            self.log.write(self.now, &failed);
+        match sent {
+            Ok(()) => self.metrics.traffic.sent_datagrams += 1,
+            Err(error) => {
+                let failed = LogEvent::AnswerFailed(peer, &error);
+                self.log.write(self.now, &failed);
+            }
         }
     }
 
@@ -627,7 +638,13 @@ impl Io for World {
         {
             self.flush(number);
         }
-        result.map_err(|unsent| self.unsent(client, unsent))
+        match result {
+            Ok(departed) => {
+                self.metrics.traffic.sent(datagrams, departed);
+                Ok(departed)
+            }
+            Err(unsent) => Err(self.unsent(client, unsent)),
+        }
     }
 
     fn refuse(&mut self, peer: Peer, local: Local, refusal: Refusal) {
@@ -663,6 +680,7 @@ impl Io for World {
             Ok((_, from)) if connection.is_unheard && Peer::from(from) != peer => Incoming::Noise,
             Ok((reply, _)) => {
                 connection.is_unheard = false;
+                self.metrics.traffic.received_datagrams += 1;
                 Incoming::Datagram(reply.len())
             }
             Err(error) if is_refused(&error) => {
@@ -721,7 +739,9 @@ impl Io for World {
     }
 
     fn store(&mut self, client: usize, bytes: &[u8]) -> Result<Room, Unstored> {
-        self.uploads.store(self.now, client, bytes)
+        let stored = self.uploads.store(self.now, client, bytes)?;
+        self.metrics.traffic.received_bytes += bytes.len() as u64;
+        Ok(stored)
     }
 
     fn finish(&mut self, client: usize) {
@@ -756,6 +776,7 @@ impl Io for World {
             }
             self.address_full_at = now + ADDRESS_FULL_EVERY;
         }
+        self.metrics.note(self.now, &event);
         let line = match event {
             Event::Refused {
                 peer,

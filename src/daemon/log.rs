@@ -8,14 +8,20 @@ use log::{LevelFilter, log, log_enabled};
 
 use super::budget::Budget;
 use super::events::{Drops, LogEvent, Rate};
+use super::record::record;
 use super::text::Text;
+use crate::config::LogFormat;
 use crate::moment::Moment;
+use crate::os::clock::unix_time;
 use crate::os::lines::LogLines;
 use crate::server::Stats;
 
 /// Starts the log. Without a wish of the operator, `RUST_LOG` decides; without that, there is one line for each
 /// transfer.
-pub(super) fn start(verbosity: usize, lines: LogLines) {
+pub(super) fn start(verbosity: usize, format: LogFormat, mut lines: LogLines) {
+    if format == LogFormat::Json {
+        lines.write_json();
+    }
     let mut builder = Builder::new();
     match verbosity {
         0 => drop(builder.filter_level(LevelFilter::Info).parse_default_env()),
@@ -23,9 +29,22 @@ pub(super) fn start(verbosity: usize, lines: LogLines) {
         _ => drop(builder.parse_filters("trace")),
     }
     let lines = Target::Pipe(Box::new(lines));
-    builder.target(lines).format(|line, record| {
+    builder.target(lines).format(move |line, record| {
         use std::io::Write;
-        writeln!(line, "{} {}", record.level(), record.args())
+        match format {
+            LogFormat::Json if !record.target().starts_with(module_path!()) => {
+                let library = LogEvent::Library(record);
+                writeln!(
+                    line,
+                    "{} {}",
+                    record.level(),
+                    super::record::record(unix_time(), &library, "")
+                )
+            }
+            LogFormat::Json | LogFormat::Text => {
+                writeln!(line, "{} {}", record.level(), record.args())
+            }
+        }
     });
     builder.init();
 }
@@ -33,6 +52,7 @@ pub(super) fn start(verbosity: usize, lines: LogLines) {
 /// The log of a running server: it knows how much was written lately.
 #[derive(Debug)]
 pub(super) struct Log {
+    format: LogFormat,
     warnings: Budget,
     transfers: Budget,
     unvalidated: Budget,
@@ -48,8 +68,9 @@ pub(super) struct Log {
 
 impl Log {
     /// A log with nothing written yet.
-    pub(super) fn new(now: Moment) -> Log {
+    pub(super) fn new(now: Moment, format: LogFormat) -> Log {
         Log {
+            format,
             warnings: Budget::new(now, WARNINGS_PER_SECOND),
             transfers: Budget::new(now, TRANSFERS_PER_SECOND),
             unvalidated: Budget::new(now, UNVALIDATED_PER_SECOND),
@@ -82,7 +103,10 @@ impl Log {
 
     fn line(&self, event: &LogEvent<'_>) {
         let (event, user) = (*event, &*self.user);
-        log!(event.class().0, "{}", Text { event, user });
+        match self.format {
+            LogFormat::Text => log!(event.class().0, "{}", Text { event, user }),
+            LogFormat::Json => log!(event.class().0, "{}", record(unix_time(), &event, user)),
+        }
     }
 
     fn suppressed(&self, lines: u64) {

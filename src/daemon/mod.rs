@@ -13,26 +13,35 @@ mod budget;
 mod check;
 mod confine;
 mod connection;
+mod control;
 mod disk;
 mod done;
 mod events;
+mod exposition;
 mod flush;
 mod io;
+mod json;
 mod log;
 mod lookups;
 mod machine;
 mod manager;
 mod map_test;
+mod metrics;
 mod naming;
 mod nat;
 mod outbox;
+mod overview;
 mod probe;
+mod record;
 mod requests;
 mod root;
 mod rules;
 mod start;
+mod statistics;
+mod summary;
 mod text;
 mod uploads;
+mod words;
 
 use std::fmt;
 use std::io::{Error, Result as IoResult};
@@ -64,6 +73,7 @@ use root::{RootWatch, open_roots};
 use rules::Rereading;
 use start::Begun;
 pub use start::Start;
+use statistics::{Prepared, Statistics};
 
 /// Why the server could not begin: what was tried, and what came of it.
 #[derive(Debug)]
@@ -163,6 +173,7 @@ struct Daemon {
     /// Requests that came to them while the directory was looked at.
     deferred: Vec<(Peer, Request)>,
     manager: Manager,
+    watch: Statistics,
     /// When the drain begins, once the signal to stop came.
     drain_at: Option<Moment>,
     /// Emptied when the value goes.
@@ -189,7 +200,8 @@ impl Daemon {
         let signals = trying("signals", Signals::new())?;
         let poll = trying("epoll", Poll::new())?;
         trying("epoll", poll.add(&signals, Source::Signals))?;
-        let mut world = World::new(poll, files, naming, Log::new(now), now, settings);
+        let log = Log::new(now, settings.log_format);
+        let mut world = World::new(poll, files, naming, log, now, settings);
         world.log.write(now, &LogEvent::Settings(settings));
         if let Door::InTftpd { ignored } = &settings.door
             && !ignored.is_empty()
@@ -215,6 +227,8 @@ impl Daemon {
         let limits = bound_by_machine(now, settings, world.listeners.len(), &mut world.log)?;
         can_open(world.files.directory(0))?;
         let server = Server::new(now, limits);
+        let mut prepared = Prepared::open(now, settings, &mut world);
+        let stats = prepared.target.take();
         // Whatever needs a privilege is done, and nothing that came from the network was looked at yet.
         let (account, poll) = (account.as_ref(), &world.poll);
         let threads = confine::confine(
@@ -225,11 +239,14 @@ impl Daemon {
             account,
             &mut world.log,
             poll,
+            stats,
         )?;
-        let (helper, writer) = threads;
+        let (helper, writer, publisher) = threads;
         world.helper = Some(helper);
         world.uploads.writer = writer;
         world.uploads.max = settings.uploads.max;
+        let watch = Statistics::new(now, settings, limits, prepared, publisher, &mut world);
+        let watch = trying("control socket", watch)?;
         for (listener, (name, bytes)) in world.listeners.iter().zip(opened) {
             let address = listener.address();
             let listening = LogEvent::Listening(address, name.as_deref());
@@ -262,6 +279,7 @@ impl Daemon {
             rejecting: Vec::new(),
             deferred: Vec::new(),
             manager: Manager::new(now, notify, settings.limits.max_transfers),
+            watch,
             drain_at: None,
             _pid_file: pid_file,
         })
@@ -316,6 +334,7 @@ impl Daemon {
                 }
                 Source::Timer => {}
                 Source::Helper => self.world.has_done = true,
+                Source::Control | Source::ControlClient(_) => self.watch.wake(),
                 Source::Signals => {
                     while let Some(signal) = self.signals.next() {
                         match signal {
@@ -324,6 +343,7 @@ impl Daemon {
                                 self.manager.reloading();
                                 self.rereading.want();
                             }
+                            Signal::Show => self.watch.show(now, &self.server, &mut self.world),
                             Signal::Stop => stops += 1,
                         }
                     }
@@ -377,13 +397,17 @@ impl Daemon {
             || (unread && (waits.is_none() || self.world.is_shared))
             || (!self.deferred.is_empty() && waits.is_none());
         let tell_at = self.manager.look(now, &self.server);
+        let watch_at = self.watch.look(now, &self.server, &mut self.world);
         let drain_at = self.drain_at.filter(|_| !self.server.is_stopping());
         let World { helper, log, .. } = &mut self.world;
         let disk_at = self.disk.look(now, helper.as_ref(), log);
         let server_at = self.server.next_wakeup();
         let until = match may_go_on {
             true => Some(now),
-            false => Moment::first_of([tell_at, disk_at, server_at, requests_at, drain_at]),
+            false => {
+                let ours = [tell_at, watch_at, disk_at, server_at, requests_at, drain_at];
+                Moment::first_of(ours)
+            }
         };
         let wait = self.world.poll.wait(&mut self.events, now, until);
         trying("epoll", wait)?;

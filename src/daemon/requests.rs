@@ -78,6 +78,7 @@ impl Daemon {
 
     /// A datagram came to a listening socket: a request, or, where that is shared, what a client answers.
     fn take(&mut self, now: Moment, listener: usize, received: Received<'_>, must_wait: bool) {
+        self.world.metrics.traffic.received_datagrams += 1;
         let (server, world) = (&mut self.server, &mut self.world);
         // No answer ever reaches port 0.
         let Some(peer) = received.from.map(Peer::from) else {
@@ -176,6 +177,7 @@ impl Daemon {
             self.server.abort(now, &mut self.world);
         } else {
             self.manager.stopping();
+            self.watch.stopping();
             self.drain_at = Some(now + lame_duck);
             if lame_duck > Duration::ZERO {
                 self.server.become_lame_duck();

@@ -78,6 +78,8 @@ impl Start {
                 .chain(&mut settings.pidfile)
                 .chain(&mut settings.names.map)
                 .chain(&mut settings.access_file)
+                .chain(&mut settings.stats)
+                .chain(&mut settings.control)
             {
                 *path = trying(path.display(), absolute(&path))?;
             }
@@ -99,7 +101,7 @@ impl Start {
                 lines
             }
         };
-        log::start(settings.verbosity, lines);
+        log::start(settings.verbosity, settings.log_format, lines);
         Ok(Begun::Here(handed))
     }
 

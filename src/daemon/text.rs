@@ -6,6 +6,9 @@ use std::fmt;
 use std::time::Duration;
 
 use super::events::{Drops, LogEvent, Reloaded};
+use super::overview::{Overview, Row};
+use super::summary::StormReport;
+use super::words::phase_word;
 use crate::name::{FileName, NAME_MAX, RootPrefixes};
 use crate::os::files::Astray;
 use crate::server::{Event, Limits, Report, Stats};
@@ -179,7 +182,15 @@ impl fmt::Display for Text<'_> {
                 write!(f, "\"{name}\": cannot be mapped into memory: read instead")
             }
             LogEvent::Dropped(drops) => dropped(f, drops),
+            LogEvent::Library(record) => record.args().fmt(f),
             LogEvent::Suppressed(lines) => write!(f, "{lines} similar lines suppressed"),
+            LogEvent::WatchFailed(path, error) => {
+                write!(f, "{}: {error}: goes on without it", path.display())
+            }
+            LogEvent::StatsWritten(path) => write!(f, "{}: written again", path.display()),
+            LogEvent::Overview(overview) => overview_line(f, overview),
+            LogEvent::Client(row) => client_line(f, row),
+            LogEvent::StormOver(storm) => storm_line(f, storm),
             LogEvent::LameDuck(time) => write!(
                 f,
                 "lame duck: for {} s requests are served, and probes are not",
@@ -351,6 +362,74 @@ fn dropped(f: &mut fmt::Formatter<'_>, drops: Drops) -> fmt::Result {
     )
 }
 
+fn overview_line(f: &mut fmt::Formatter<'_>, of: &Overview<'_>) -> fmt::Result {
+    let (count, stats) = (of.count, of.stats);
+    write!(
+        f,
+        "now: {} of {} slots taken, {} lent, {} finishing, {} pending, {} held, oldest wait {}; {} requests, \
+         {} complete, {} refused, {} dropped, {} bytes sent, {} retransmissions",
+        count.running,
+        of.limits.max_transfers,
+        count.lent,
+        count.finishing + count.dallying + count.overtaken,
+        count.pending,
+        count.held,
+        Seconds(of.oldest_wait),
+        stats.requests,
+        stats.completed,
+        stats.refused,
+        stats.dropped(),
+        of.metrics.traffic.sent_bytes,
+        stats.retransmissions,
+    )
+}
+
+fn client_line(f: &mut fmt::Formatter<'_>, row: &Row<'_>) -> fmt::Result {
+    let report = &row.report;
+    let (peer, name) = (report.peer, escaped(report.name.as_bytes()));
+    write!(
+        f,
+        "now: {peer} \"{name}\": {}, {}",
+        phase_word(row.phase),
+        report.bytes
+    )?;
+    if let Some(length) = report.length {
+        write!(f, " of {length}")?;
+    }
+    let waited = Seconds(report.pending + report.held);
+    write!(
+        f,
+        " bytes, waited {waited}, running {}",
+        Seconds(report.running)
+    )?;
+    if let Some(round_trip) = report.round_trip {
+        let micros = round_trip.as_micros();
+        write!(f, ", round trip {}.{:03} ms", micros / 1000, micros % 1000)?;
+    }
+    write!(f, ", {} retransmissions", report.retransmissions)
+}
+
+fn storm_line(f: &mut fmt::Formatter<'_>, of: &StormReport) -> fmt::Result {
+    write!(
+        f,
+        "storm over after {}: {} complete, {} waited, at most {} at a time, for at most {}; {} of {} datagrams \
+         retransmitted; meanwhile {} % of the slots in use",
+        Seconds(of.lasted),
+        of.complete,
+        of.waited,
+        of.peak,
+        Seconds(of.longest_wait),
+        of.retransmissions,
+        of.sent_datagrams,
+        of.slots_used,
+    )?;
+    if let Some(processor) = of.processor {
+        write!(f, ", processor {processor} % busy")?;
+    }
+    let (disk, link) = (of.disk_waits, of.full_sockets);
+    write!(f, ", {disk} sends waited for the disk, {link} for the link")
+}
+
 fn stopped(f: &mut fmt::Formatter<'_>, stats: &Stats) -> fmt::Result {
     write!(
         f,
@@ -471,7 +550,7 @@ impl fmt::Display for Served<'_> {
 }
 
 /// One name is the other but for slashes and the like.
-fn is_plain(asked: &[u8], served: FileName<'_>) -> bool {
+pub(super) fn is_plain(asked: &[u8], served: FileName<'_>) -> bool {
     let mut buffer = [0; NAME_MAX];
     let cleaned = FileName::new(asked, &RootPrefixes::default(), &mut buffer);
     cleaned.is_ok_and(|cleaned| cleaned == served)

@@ -1,11 +1,20 @@
-//! The only clock: monotonic time, as moments since the process began to serve.
+//! The only clock: monotonic time, as moments since the process began to serve; and the time of day, for records.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 
 use crate::moment::Moment;
 
+/// The time of day, since 1970: for those who read what we write, and for nothing that is decided.
+pub fn unix_time() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
 /// A clock that never goes back and does not care for the time of day.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Clock {
     /// What the system's clock said then, in microseconds.
     start: u64,

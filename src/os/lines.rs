@@ -5,7 +5,7 @@ use std::env::var;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::process;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
@@ -16,6 +16,8 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use nix::sys::termios::tcgetsid;
 use nix::unistd::{dup2_stderr, write};
 
+use super::clock::unix_time;
+
 /// Takes log lines: what does not leave at once is dropped and counted.
 #[derive(Debug)]
 pub struct LogLines {
@@ -25,6 +27,8 @@ pub struct LogLines {
     dropped: u64,
     /// A disk that became full took a part of a line.
     is_cut: bool,
+    /// Lines are JSON: the name of the level in front is for the priority only.
+    is_json: bool,
 }
 
 /// What stands before a line.
@@ -70,7 +74,14 @@ impl LogLines {
             text: Vec::new(),
             dropped: 0,
             is_cut: false,
+            is_json: false,
         }
+    }
+
+    /// From now on what follows the name of the level is JSON, and leaves without that name.
+    pub fn write_json(&mut self) {
+        self.is_json = true;
+        JSON.store(true, Ordering::Relaxed);
     }
 
     /// Writes one line if that does not block.
@@ -85,6 +96,11 @@ impl LogLines {
         self.text.clear();
         self.form
             .write_head(line.first().copied().unwrap_or(0), &mut self.text);
+        let words = line.iter().position(|&byte| byte == b' ');
+        let line = match words.filter(|_| self.is_json) {
+            Some(space) => &line[space + 1..],
+            None => line,
+        };
         let room = LINE_MAX - self.text.len();
         self.text.extend(&line[..line.len().min(room)]);
         if matches!(self.form, Form::Syslog(_)) {
@@ -110,7 +126,16 @@ impl Write for LogLines {
     /// Takes one line. It always succeeds: a log that cannot be written is no reason to stop.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.dropped > 0 {
-            let note = format!("WARN {} log lines were dropped\n", self.dropped);
+            let dropped = self.dropped;
+            let note = match self.is_json {
+                false => format!("WARN {dropped} log lines were dropped\n"),
+                true => {
+                    let time = unix_time().as_secs();
+                    format!(
+                        "WARN {{\"time\":{time},\"level\":\"warn\",\"event\":\"lines_lost\",\"lines\":{dropped}}}\n"
+                    )
+                }
+            };
             if self.write_line(note.as_bytes()).is_ok() {
                 self.dropped = 0;
             }
@@ -172,6 +197,14 @@ fn connect_to_syslog() -> io::Result<()> {
 
 /// Where log lines go: standard error, or a socket of its own that is never closed.
 static LOG: AtomicI32 = AtomicI32::new(libc::STDERR_FILENO);
+
+/// Lines of the log are JSON.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// Safe to call in the handler of a signal.
+pub(super) fn is_json() -> bool {
+    JSON.load(Ordering::Relaxed)
+}
 
 /// Safe to call in the handler of a signal.
 pub(super) fn log_descriptor() -> BorrowedFd<'static> {

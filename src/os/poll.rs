@@ -31,6 +31,10 @@ pub enum Source {
     Timer,
     /// The helper has done something.
     Helper,
+    /// The control socket.
+    Control,
+    /// A client of the control socket, by its number.
+    ControlClient(usize),
 }
 
 impl From<Source> for Token {
@@ -41,6 +45,8 @@ impl From<Source> for Token {
             Source::Signals => Token(SIGNALS),
             Source::Timer => Token(TIMER),
             Source::Helper => Token(HELPER),
+            Source::Control => Token(CONTROL),
+            Source::ControlClient(number) => Token(CONTROL - 1 - number),
         }
     }
 }
@@ -51,7 +57,11 @@ impl From<Token> for Source {
             SIGNALS => Source::Signals,
             TIMER => Source::Timer,
             HELPER => Source::Helper,
+            CONTROL => Source::Control,
             _ if number > LISTENERS - LISTENERS_MAX => Source::Listener(LISTENERS - number),
+            _ if number >= CONTROL - CONTROL_CLIENTS_MAX => {
+                Source::ControlClient(CONTROL - 1 - number)
+            }
             _ => Source::Client(number),
         }
     }
@@ -63,6 +73,10 @@ const LISTENERS: usize = usize::MAX - 2;
 const SIGNALS: usize = usize::MAX - 1;
 const TIMER: usize = LISTENERS - LISTENERS_MAX;
 const HELPER: usize = TIMER - 1;
+const CONTROL: usize = HELPER - 1;
+
+/// Most clients of the control socket.
+pub const CONTROL_CLIENTS_MAX: usize = 8;
 
 /// What a source was found to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,7 +116,7 @@ impl Poll {
         Ok(poll)
     }
 
-    /// Something by which another thread wakes the loop, as [`Source::Helper`].
+    /// Something by which other threads wake the loop, as [`Source::Helper`]. To be called once.
     ///
     /// # Errors
     /// Where the system has no descriptor left.
@@ -237,6 +251,9 @@ mod tests {
             Source::Signals,
             Source::Timer,
             Source::Helper,
+            Source::Control,
+            Source::ControlClient(0),
+            Source::ControlClient(CONTROL_CLIENTS_MAX - 1),
         ];
         for source in sources {
             assert_eq!(Source::from(Token::from(source)), source);

@@ -6,14 +6,10 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-#[cfg(feature = "storm")]
-use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SigSet, Signal as Number};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::sysinfo::sysinfo;
-#[cfg(feature = "storm")]
-use nix::sys::time::TimeValLike;
 
 /// Signals, as something to poll.
 #[derive(Debug)]
@@ -28,6 +24,8 @@ pub enum Signal {
     Stop,
     /// SIGHUP.
     HangUp,
+    /// SIGUSR1: show what there is.
+    Show,
     /// One that has no meaning.
     Ignored,
 }
@@ -40,7 +38,12 @@ impl Signals {
     /// Where no descriptor is left.
     pub fn new() -> io::Result<Signals> {
         let mut set: SigSet = IGNORED.into_iter().collect();
-        set.extend([Number::SIGTERM, Number::SIGINT, Number::SIGHUP]);
+        set.extend([
+            Number::SIGTERM,
+            Number::SIGINT,
+            Number::SIGHUP,
+            Number::SIGUSR1,
+        ]);
         set.thread_block()?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         Ok(Signals {
@@ -63,6 +66,7 @@ impl Signals {
         Some(match Number::try_from(info.ssi_signo.cast_signed()) {
             Ok(Number::SIGTERM | Number::SIGINT) => Signal::Stop,
             Ok(Number::SIGHUP) => Signal::HangUp,
+            Ok(Number::SIGUSR1) => Signal::Show,
             _ => Signal::Ignored,
         })
     }
@@ -71,8 +75,7 @@ impl Signals {
 /// Signals that end or stop a program by default, and mean nothing to this one: what an operator or a script
 /// may send by custom, timers that were inherited, a log file at the limit of its size (the write fails
 /// instead), a background job that writes to its terminal. The `QUIT` of a keyboard and faults still end it.
-const IGNORED: [Number; 10] = [
-    Number::SIGUSR1,
+const IGNORED: [Number; 9] = [
     Number::SIGUSR2,
     Number::SIGPIPE,
     Number::SIGALRM,
@@ -117,18 +120,4 @@ pub fn raise_descriptor_limit(needed: u64) -> io::Result<u64> {
         setrlimit(Resource::RLIMIT_NOFILE, needed.min(hard), hard)?;
     }
     Ok(getrlimit(Resource::RLIMIT_NOFILE)?.0)
-}
-
-/// The processor time that this process has used up.
-///
-/// # Errors
-/// None that can be expected.
-#[cfg(feature = "storm")]
-pub fn processor_time() -> io::Result<Duration> {
-    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
-    let micros = [usage.user_time(), usage.system_time()]
-        .iter()
-        .map(|time| u64::try_from(time.num_microseconds()).unwrap_or(0))
-        .sum();
-    Ok(Duration::from_micros(micros))
 }

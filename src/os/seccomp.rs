@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_long, c_uint, c_void};
 use std::io::{self, Write};
+use std::os::fd::RawFd;
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use seccompiler::{
@@ -14,16 +15,18 @@ use seccompiler::{
     SeccompCondition, SeccompFilter, SeccompRule, TargetArch, apply_filter_all_threads,
 };
 
-use super::lines::{log_descriptor, takes_a_line};
+use super::lines::{is_json, log_descriptor, takes_a_line};
+use super::publish::FILE_MODE;
 
 /// Confines all threads of this process to the calls of the loop and its helper, for ever, and returns how many these are; 0 where the
 /// kernel has no filters. Without `opens_beneath`, openat2(2) fails as on a kernel that lacks it: then
 /// each file is opened by openat(2), whose flags the filter can see. With `writes` files can be made, written, renamed
-/// and removed as uploads are.
+/// and removed as uploads are; one file is replaced by another in the directory `replaces_in`, which the filter knows by
+/// its number.
 ///
 /// # Errors
 /// Where the kernel refuses the filter.
-pub fn confine(opens_beneath: bool, writes: bool) -> io::Result<usize> {
+pub fn confine(opens_beneath: bool, writes: bool, replaces_in: Option<RawFd>) -> io::Result<usize> {
     let handler = SigHandler::SigAction(on_violation);
     let action = SigAction::new(handler, SaFlags::SA_SIGINFO, SigSet::all());
     // SAFETY: `on_violation` calls nothing but poll, write and _exit, which are safe in a handler.
@@ -36,7 +39,20 @@ pub fn confine(opens_beneath: bool, writes: bool) -> io::Result<usize> {
             return Ok(0);
         }
     }
-    let rules = rules(writes).map_err(unusable)?;
+    let mut rules = rules(writes).map_err(unusable)?;
+    if let Some(directory) = replaces_in {
+        let at = |argument| is(argument, directory);
+        let replace = [at(0), (2, WRITING.unsigned_abs().into(), REPLACING)];
+        let rename = [at(0), at(2)];
+        let calls = [
+            (libc::SYS_openat, &replace[..]),
+            (libc::SYS_fchmod, &[(1, u32::MAX.into(), FILE_MODE.into())]),
+            #[cfg(not(target_arch = "riscv64"))]
+            (libc::SYS_renameat, &rename),
+            (libc::SYS_renameat2, &rename),
+        ];
+        add(&mut rules, &calls).map_err(unusable)?;
+    }
     let count = rules.len();
     let applied = apply(rules, SeccompAction::Trap, SeccompAction::Allow)?;
     Ok(if applied { count } else { 0 })
@@ -76,7 +92,13 @@ fn rules(writes: bool) -> Result<Rules, BackendError> {
     for &call in CALLS.iter().chain(writing) {
         rules.insert(call, Vec::new());
     }
-    for &(call, conditions) in CALLS_WITH_ARGUMENTS.iter().chain(writing_with_arguments) {
+    add(&mut rules, CALLS_WITH_ARGUMENTS)?;
+    add(&mut rules, writing_with_arguments)?;
+    Ok(rules)
+}
+
+fn add(rules: &mut Rules, calls: &[(c_long, &[Condition])]) -> Result<(), BackendError> {
+    for &(call, conditions) in calls {
         let mut all = Vec::new();
         for &(argument, mask, value) in conditions {
             let compare = SeccompCmpOp::MaskedEq(mask);
@@ -85,7 +107,7 @@ fn rules(writes: bool) -> Result<Rules, BackendError> {
         }
         rules.entry(call).or_default().push(SeccompRule::new(all)?);
     }
-    Ok(rules)
+    Ok(())
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -115,6 +137,8 @@ const CALLS: &[c_long] = &[
     libc::SYS_recvfrom,
     libc::SYS_recvmmsg,
     libc::SYS_recvmsg,
+    // Of the control socket, which was made before.
+    libc::SYS_accept4,
     libc::SYS_sendmmsg,
     libc::SYS_sendmsg,
     // Files. What openat2 opens is bound by Landlock, see `confine`.
@@ -245,6 +269,9 @@ const WRITING: c_int = libc::O_WRONLY
     | libc::O_APPEND
     | (libc::O_TMPFILE & !libc::O_DIRECTORY);
 
+/// How a file is opened that is to replace another.
+const REPLACING: u64 = (libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC) as u64;
+
 const fn is(argument: u8, value: c_int) -> Condition {
     (argument, u32::MAX as u64, value.unsigned_abs() as u64)
 }
@@ -257,13 +284,19 @@ const fn without(argument: u8, flags: c_int) -> Condition {
 extern "C" fn on_violation(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
     // SAFETY: the kernel hands over a `siginfo_t`, and for SIGSYS it begins as `Violation` does.
     let call = unsafe { (*info.cast::<Violation>()).call };
-    let mut line = [0; 80];
+    let mut line = [0; 96];
     let mut rest = &mut line[..];
     // Neither formatting into an array nor what follows allocates or takes a lock.
-    let _ = writeln!(
-        rest,
-        "ERROR system call {call} is not allowed in the sandbox: ended"
-    );
+    let _ = match is_json() {
+        false => writeln!(
+            rest,
+            "ERROR system call {call} is not allowed in the sandbox: ended"
+        ),
+        true => writeln!(
+            rest,
+            "{{\"level\":\"error\",\"event\":\"not_allowed\",\"system_call\":{call}}}"
+        ),
+    };
     let unused = rest.len();
     if takes_a_line().unwrap_or(false) {
         let _ = nix::unistd::write(log_descriptor(), &line[..line.len() - unused]);

@@ -12,16 +12,23 @@ use crate::transfer::{Outcome, Step, Transfer};
 
 /// How many clients are in each stage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Count {
-    pub(super) pending: usize,
-    pub(super) held: usize,
-    pub(super) running: usize,
+pub struct Count {
+    /// Waits, and was sent nothing.
+    pub pending: usize,
+    /// Waits, and is kept alive.
+    pub held: usize,
+    /// Has a slot.
+    pub running: usize,
     /// Of the running, those with large files.
-    pub(super) running_large: usize,
-    pub(super) lent: usize,
-    pub(super) finishing: usize,
-    pub(super) dallying: usize,
-    pub(super) overtaken: usize,
+    pub running_large: usize,
+    /// Far away: goes on without a slot.
+    pub lent: usize,
+    /// Was sent everything; the last ACK is missing.
+    pub finishing: usize,
+    /// Has everything on the disk; its last ACK may be lost.
+    pub dallying: usize,
+    /// Asked again, and another transfer answers.
+    pub overtaken: usize,
 }
 
 impl Count {

@@ -442,6 +442,8 @@ impl Client {
             running,
             negotiated: transfer.map(Transfer::negotiated),
             retransmissions: transfer.map_or(0, Transfer::retransmissions),
+            length: transfer.and_then(Transfer::length),
+            round_trip: transfer.and_then(|transfer| transfer.timing().srtt()),
         }
     }
 }

@@ -317,4 +317,8 @@ pub struct Report<'a> {
     pub negotiated: Option<&'a Negotiated>,
     /// Packets sent more than once.
     pub retransmissions: u64,
+    /// Bytes of the whole file, as far as they are known.
+    pub length: Option<u64>,
+    /// The usual round trip, once one was measured.
+    pub round_trip: Option<Duration>,
 }

@@ -35,6 +35,7 @@ mod stats;
 mod table;
 mod unvalidated;
 mod uploads;
+mod view;
 mod wheel;
 
 use std::collections::{HashMap, VecDeque};
@@ -47,7 +48,7 @@ use crate::moment::Moment;
 use crate::transfer::options::BLKSIZE_MAX;
 use crate::transfer::{Departed, Negotiated, Outcome};
 use crate::wire::{DataHeader, Direction, Malformed, Peer, Refusal};
-use change::Count;
+pub use change::Count;
 use client::{Client, Output, Stage};
 use congestion::Congestion;
 pub use io::{
@@ -63,6 +64,7 @@ pub use networks::{
 use queue::Queue;
 pub use stats::Stats;
 use uploads::Writers;
+pub use view::Standing;
 use wheel::{Due, Wheel};
 
 /// The address that a request was sent to, from which every answer to it goes out.
@@ -279,6 +281,7 @@ impl Server {
         let served = served.expect("packets leave for those who are served");
         let transfer = &mut served.transfer;
         let repeated = transfer.sent(now, departed);
+        self.stats.retransmissions += repeated;
         let packets = u64::from(departed.packets);
         if client.direction == Direction::Read {
             // A first packet that nobody answers says nothing about the path.

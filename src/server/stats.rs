@@ -33,6 +33,8 @@ pub struct Stats {
     pub cancelled: u64,
     /// Requests that another one of the same client replaced, and copies that were answered.
     pub replaced: u64,
+    /// Packets sent more than once.
+    pub retransmissions: u64,
     /// Requests that ended in any other way once they were accepted.
     pub failed: u64,
     /// Datagrams dropped: too short for what they claim to be.

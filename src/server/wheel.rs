@@ -192,9 +192,9 @@ mod tests {
             assert!(at(millis) <= comes_up && comes_up < at(millis) + TICK);
         }
         assert_eq!(wheel.next_wakeup(), Some(at(10)));
-        assert_eq!(owners_due(&mut wheel, at(9)), []);
+        assert_eq!(owners_due(&mut wheel, at(9)), [0; 0]);
         assert_eq!(owners_due(&mut wheel, at(10)), [1]);
-        assert_eq!(owners_due(&mut wheel, at(249)), []);
+        assert_eq!(owners_due(&mut wheel, at(249)), [0; 0]);
         assert_eq!(owners_due(&mut wheel, at(5000)), [2, 3, 4]);
         assert_eq!(wheel.next_wakeup(), None);
     }

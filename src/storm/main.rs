@@ -25,6 +25,7 @@ mod report;
 mod results;
 mod run;
 mod seat;
+mod server_view;
 mod track;
 mod upload;
 mod values;

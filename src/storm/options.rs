@@ -116,6 +116,12 @@ const FLAGS: &[Flag] = &[
         "process of the server, to tell its CPU time and memory",
         None,
     ),
+    flag(
+        "control",
+        "FILE",
+        "control socket of a tftpd, to show its own view as well",
+        None,
+    ),
     Flag {
         short: "h",
         ..flag("help", "", "print this help", None)
@@ -154,6 +160,7 @@ pub(crate) struct Order {
     pub(crate) json: Option<PathBuf>,
     pub(crate) plot: Option<PathBuf>,
     pub(crate) pid: Option<u32>,
+    pub(crate) control: Option<PathBuf>,
 }
 
 /// Machines that write, as they were ordered.
@@ -253,6 +260,7 @@ fn order(matches: &Matches) -> Result<Order, String> {
         json: path("json"),
         plot: path("plot"),
         pid: value("pid").read_if_given(|text| number(text, 1, u32::MAX))?,
+        control: path("control"),
     })
 }
 

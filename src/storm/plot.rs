@@ -8,6 +8,7 @@ use ripple_tftpd::moment::Moment;
 use crate::report::bytes;
 use crate::results::Results;
 use crate::seat::{Fate, Seat};
+use crate::server_view::Sample;
 use crate::track::Phase;
 
 /// The whole picture.
@@ -265,6 +266,20 @@ impl Scene {
             let text = format!("{} failed", failed.len());
             svg.end_label("small failed-text", CURVE_RIGHT - 12.0, at, &text);
         }
+        if let Some(view) = &results.server {
+            let level = |of: fn(&Sample) -> u64| {
+                let mut line = format!("M{CURVE_LEFT:.1} {bottom:.1}");
+                for sample in view.samples.iter().filter(|it| it.at <= self.ended) {
+                    let number = (of(sample) as f64).min(count);
+                    let _ = write!(line, "H{:.2}V{:.2}", x(sample.at), y(number));
+                }
+                line
+            };
+            svg.path("its-waiting", &level(|it| it.waiting));
+            svg.path("its-running", &level(|it| it.running));
+            let text = "the server says: waiting (dashed), running (dotted)";
+            svg.end_label("small", CURVE_RIGHT, bottom + 56.0, text);
+        }
         svg.path(
             "axis",
             &format!(
@@ -408,6 +423,8 @@ path { fill: none; }
 .failed-text { fill: #c62f2f; }
 .curve { stroke: #2c7a4b; stroke-width: 2; }
 .area { fill: #2c7a4b; fill-opacity: 0.13; }
+.its-waiting { stroke: #b9791a; stroke-width: 1.5; stroke-dasharray: 6 3; }
+.its-running { stroke: #1f6aa5; stroke-width: 1.5; stroke-dasharray: 2 2; }
 .failing { stroke: #c62f2f; stroke-width: 2; stroke-dasharray: 5 3; }
 </style>";
 

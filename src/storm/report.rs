@@ -102,6 +102,21 @@ impl Display for Results<'_> {
             );
             row(f, "server", text)?;
         }
+        if let Some(view) = &self.server {
+            let text = format!(
+                "at most {} of {} slots taken and {} waiting; {} complete, {} failed, {} refused, {} of {} \
+                 datagrams retransmitted",
+                view.most_running(),
+                view.slots(),
+                view.most_waiting(),
+                view.grown("complete"),
+                view.grown("failed"),
+                view.grown("refused"),
+                view.grown("retransmissions"),
+                view.grown("sent_datagrams"),
+            );
+            row(f, "it says", text)?;
+        }
         self.warnings(f)
     }
 }

@@ -11,6 +11,7 @@ use crate::fleet::Counts;
 use crate::options::Order;
 use crate::run::Run;
 use crate::seat::{Failure, Fate, Seat};
+use crate::server_view::ServerView;
 
 /// All numbers of a rehearsal.
 pub(crate) struct Results<'r> {
@@ -33,6 +34,7 @@ pub(crate) struct Results<'r> {
     pub(crate) was_interrupted: bool,
     pub(crate) own: Own,
     pub(crate) process: Option<Process>,
+    pub(crate) server: Option<ServerView>,
 }
 
 /// What this program used up.
@@ -135,6 +137,7 @@ impl<'r> Results<'r> {
                 share_waited: run.own.share_waited(),
             },
             process,
+            server: run.server.take(),
         }
     }
 
@@ -197,6 +200,7 @@ impl<'r> Results<'r> {
                 "peak_memory_bytes": process.peak_memory,
                 "peak_processes": process.peak_processes,
             })),
+            "server_view": self.server.as_ref().map(ServerView::json),
             "machines": self.seats.iter().map(machine).collect::<Vec<Value>>(),
         })
     }

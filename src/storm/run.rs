@@ -13,6 +13,7 @@ use crate::fleet::Fleet;
 use crate::options::Order;
 use crate::plan;
 use crate::progress::Progress;
+use crate::server_view::{ServerView, Watcher};
 use crate::watch::{OwnTime, ServerProcess};
 
 /// How a rehearsal went.
@@ -22,6 +23,7 @@ pub(crate) struct Run {
     pub(crate) was_interrupted: bool,
     pub(crate) own: OwnTime,
     pub(crate) process: Option<ServerProcess>,
+    pub(crate) server: Option<ServerView>,
 }
 
 /// Rehearses until every machine has booted or failed, time is up, or it is interrupted.
@@ -40,12 +42,16 @@ pub(crate) fn run(order: &Order) -> io::Result<Run> {
     let process = order.pid.map(ServerProcess::look_at).transpose()?;
 
     let clock = Clock::start();
+    let watcher = order.control.as_deref();
+    let watcher = watcher.map(|path| Watcher::start(path, clock)).transpose();
+    let watcher = watcher.map_err(io::Error::other)?;
     let mut run = Run {
         fleet: Fleet::new(order, &plan, kept),
         ended: Moment::START,
         was_interrupted: false,
         own: OwnTime::start(clock.now())?,
         process,
+        server: None,
     };
     let end = Moment::START + order.limit;
     let mut glance_at = Moment::START;
@@ -68,7 +74,11 @@ pub(crate) fn run(order: &Order) -> io::Result<Run> {
             match ready.source {
                 Source::Client(key) => run.fleet.receive(&clock, key, &mut batch, &poll)?,
                 Source::Signals => run.was_interrupted |= is_stop(&signals),
-                Source::Listener(_) | Source::Timer | Source::Helper => {}
+                Source::Listener(_)
+                | Source::Timer
+                | Source::Helper
+                | Source::Control
+                | Source::ControlClient(_) => {}
             }
         }
         // A timer must not run out while its answer lies unread, but nor may it starve.
@@ -83,6 +93,7 @@ pub(crate) fn run(order: &Order) -> io::Result<Run> {
         }
     }
     run.ended = clock.now();
+    run.server = watcher.map(Watcher::stop);
     run.glance(&clock, &mut progress)?;
     progress.finish();
     Ok(run)
@@ -103,7 +114,7 @@ pub(crate) fn is_stop(signals: &Signals) -> bool {
     let mut came = std::iter::from_fn(|| signals.next());
     came.any(|signal| match signal {
         Signal::Stop | Signal::HangUp => true,
-        Signal::Ignored => false,
+        Signal::Show | Signal::Ignored => false,
     })
 }
 

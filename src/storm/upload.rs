@@ -93,7 +93,11 @@ pub(crate) fn run(order: &UploadOrder) -> io::Result<Uploads> {
             match ready.source {
                 Source::Client(number) => fleet.receive(clock.now(), number, &mut batch, &poll)?,
                 Source::Signals => is_interrupted |= is_stop(&signals),
-                Source::Listener(_) | Source::Timer | Source::Helper => {}
+                Source::Listener(_)
+                | Source::Timer
+                | Source::Helper
+                | Source::Control
+                | Source::ControlClient(_) => {}
             }
         }
         fleet.on_wakeup(clock.now(), &poll)?;

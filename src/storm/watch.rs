@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use ripple_tftpd::moment::Moment;
 use ripple_tftpd::os::clock::Clock;
-use ripple_tftpd::os::process::processor_time;
+use ripple_tftpd::os::usage::processor_time;
 
 /// Our own processor time, while there was something to do.
 #[derive(Debug)]

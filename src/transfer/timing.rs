@@ -152,7 +152,7 @@ impl Timing {
     }
 
     /// The smoothed round trip, once one was measured.
-    pub(super) fn srtt(&self) -> Option<Duration> {
+    pub fn srtt(&self) -> Option<Duration> {
         self.retransmit.srtt()
     }
 

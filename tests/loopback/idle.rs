@@ -19,7 +19,9 @@ const WHILE_IDLE: Duration = Duration::from_secs(10);
 fn an_idle_server_is_never_woken() {
     let (root, _) = Root::with_file(5_000);
     let fresh = Server::start(root.path());
-    let used = Server::start(root.path());
+    let [stats, control] = ["stats", "control"].map(|name| root.beside(name));
+    let [stats, control] = [&stats, &control].map(|path| path.to_str().unwrap());
+    let used = Server::with(root.path(), &["--stats", stats, "--control", control]);
     fetch_bytes(used.address(), "file");
     used.wait_for_log(&["complete"]);
     let traced = Server::start(root.path());

@@ -160,6 +160,51 @@ fn a_flood_of_evil_names_writes_few_lines_and_none_is_interpreted() {
     );
 }
 
+/// Whatever comes in, and whoever writes: each line is one object.
+#[test]
+fn every_line_is_json_on_demand() {
+    let (root, bytes) = Root::with_file(600);
+    let name = b"a\n\"\\\x1b[31m\xe9{}";
+    root.write(OsStr::from_bytes(name), 10);
+    let mut server = Server::with(root.path(), &["-vv", "--log-format", "json"]);
+    fetch_bytes(server.address(), name);
+    assert_same(&fetch_bytes(server.address(), "file"), &bytes);
+    let client = Client::new(server.address());
+    client.send_to_server(b"\0\x04\0\x01");
+    for number in 0..100_u8 {
+        let evil = [b"\r\n\"}", &[number, b'"', 255 - number, b'\\'][..]].concat();
+        client.request(&Wish::octet(&evil));
+    }
+    fetch(server.address(), &Wish::octet("missing")).unwrap_err();
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    server.wait(crate::client::PATIENCE);
+    server.wait_for_log(&[r#""event":"stopped""#]);
+    let lines = server.log_lines();
+    let objects: Vec<serde_json::Value> = lines
+        .iter()
+        .map(|line| serde_json::from_str(line).expect(line))
+        .collect();
+    let of = |event: &str, field: &str, value: &str| {
+        let found = objects
+            .iter()
+            .find(|line| line["event"] == event && line[field] == value);
+        found
+            .cloned()
+            .unwrap_or_else(|| panic!("no {event} with {field} {value}"))
+    };
+    let evil = of("ended", "name_hex", "610a225c1b5b33316de97b7d");
+    assert_eq!(evil["outcome"], "complete");
+    assert_eq!(evil["bytes"], 10);
+    let whole = of("ended", "name", "file");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let age = now.unwrap().as_secs_f64() - whole["time"].as_f64().unwrap();
+    assert!((0.0..3600.0).contains(&age), "{age} s");
+    assert_eq!(of("refused", "name", "missing")["code"], 1);
+    assert_eq!(of("nonsense", "fault", "not_a_request")["level"], "debug");
+    assert!(of("library", "level", "trace")["message"].is_string());
+    assert!(of("settings", "level", "debug")["settings"].is_string());
+}
+
 #[test]
 fn more_words_on_demand() {
     let (root, _) = Root::with_file(10);

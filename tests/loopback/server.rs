@@ -104,7 +104,7 @@ impl Server {
         let log = Arc::clone(&server.log);
         thread::spawn(move || log.collect(stderr));
         server.wait_for_lines("listening on", listeners, |line| {
-            line.contains("listening on ")
+            listening_address(line).is_some()
         });
         server.addresses = server
             .log_lines()
@@ -217,8 +217,10 @@ impl Log {
     }
 }
 
-/// Of a line such as `INFO listening on 127.0.0.1:40123`.
+/// Of a line such as `INFO listening on 127.0.0.1:40123`, or the same as JSON.
 pub(crate) fn listening_address(line: &str) -> Option<SocketAddr> {
-    let (_, address) = line.split_once("listening on ")?;
-    address.split_whitespace().next()?.parse().ok()
+    let text = line.split_once("listening on ");
+    let (_, address) = text.or_else(|| line.split_once(r#""event":"listening","address":""#))?;
+    let mut words = address.split([' ', '"', '\n']);
+    words.next()?.parse().ok()
 }

@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::exit;
@@ -35,6 +35,8 @@ pub(crate) enum Layers {
     NewLandlock,
     /// For a root that is a link.
     Linked,
+    /// Where a file beside the root is replaced again and again.
+    Replacing,
     /// As on a kernel without Landlock.
     Seccomp,
     Both,
@@ -45,11 +47,12 @@ pub(crate) enum Layers {
 }
 
 impl Layers {
-    const ALL: [Layers; 9] = [
+    const ALL: [Layers; 10] = [
         Layers::None,
         Layers::Landlock,
         Layers::NewLandlock,
         Layers::Linked,
+        Layers::Replacing,
         Layers::Seccomp,
         Layers::Both,
         Layers::WritingLandlock,
@@ -63,6 +66,7 @@ impl Layers {
             Layers::Landlock => "Landlock",
             Layers::NewLandlock => "Landlock of ABI 6",
             Layers::Linked => "Landlock for a link",
+            Layers::Replacing => "Landlock or seccomp for statistics",
             Layers::Seccomp => "seccomp",
             Layers::Both => "Landlock or seccomp",
             Layers::WritingLandlock => "Landlock with uploads",
@@ -342,10 +346,21 @@ fn enter(layers: Layers, root: &Path) -> Sender<Work> {
             exit(MISSING);
         }
     }
+    if layers == Layers::Replacing {
+        let statistics = File::open(root.join("v1")).unwrap();
+        let root = File::open(root).unwrap();
+        let level = sandbox::confine_files(&[root.as_fd()], &[statistics.as_fd()], &[]).unwrap();
+        let helper = helper();
+        let number = statistics.into_raw_fd();
+        if level < 1 || sandbox::confine_calls(true, false, Some(number)).unwrap() == 0 {
+            exit(MISSING);
+        }
+        return helper;
+    }
     let helper = helper();
     let has_landlock = matches!(layers, Layers::Both | Layers::WritingBoth);
     if (has_landlock || matches!(layers, Layers::Seccomp | Layers::WritingSeccomp))
-        && sandbox::confine_calls(has_landlock, writes).unwrap() == 0
+        && sandbox::confine_calls(has_landlock, writes, None).unwrap() == 0
     {
         exit(MISSING);
     }

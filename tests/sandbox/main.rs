@@ -237,6 +237,25 @@ fn without_landlock_nothing_is_created_by_openat2() {
     );
 }
 
+/// What may be written for statistics is one directory, by its descriptor.
+#[test]
+fn where_statistics_are_written_nothing_else_is() {
+    hold(
+        Layers::Replacing,
+        &[
+            ("read inside", Succeeded),
+            ("read outside", Refused(libc::EACCES)),
+            ("create by openat2", Refused(libc::EACCES)),
+            ("create inside", Ended(libc::SYS_openat)),
+            ("create outside", Ended(libc::SYS_openat)),
+            ("write inside", Ended(libc::SYS_openat)),
+            ("remove inside", Ended(libc::SYS_unlinkat)),
+            ("rename inside", Ended(libc::SYS_renameat2)),
+            ("make a directory", Ended(libc::SYS_mkdirat)),
+        ],
+    );
+}
+
 /// Landlock alone: only below the directories for uploads, and no more there than an upload needs.
 #[test]
 fn landlock_lets_uploads_be_written_and_nothing_else() {

@@ -14,6 +14,38 @@ const EVERYBODY: &str = "ipxe,edk2,shim,u-boot,u-boot-lwip,grub,pxelinux,lpxelin
                          raspberry-pi-4,windows-bootmgr,tftp-hpa,curl,atftp,tftpy,old-rom,\
                          old-rom-new-ports,nortel-1110,am335x";
 
+/// What the machines saw and what the server saw are one storm.
+#[test]
+fn the_servers_own_view_stands_beside_that_of_the_machines() {
+    let root = Directory::new();
+    root.file("kernel", 200_000);
+    let socket = root.at("control");
+    let server = Server::with(&root, &["-n", "4", "--control", &socket]);
+    let more = [
+        "--control",
+        &socket,
+        "--json",
+        &root.at("json"),
+        "--plot",
+        &root.at("svg"),
+    ];
+    let run = server.rehearse("kernel --clients 60 --mix old-rom --arrival 0s", &more);
+    run.must_be_well();
+    let says = run.row("it says");
+    assert!(
+        says.contains("of 4 slots taken and ") && says.contains("; 60 complete, 0 failed"),
+        "{says}"
+    );
+    let view = &json(&root, "json")["server_view"];
+    assert_eq!((&view["slots"], &view["complete"]), (&4.into(), &60.into()));
+    let samples = view["samples"].as_array().unwrap();
+    assert!(samples.len() >= 2 && samples.iter().all(|it| it["running"].as_u64() <= Some(4)));
+    assert!(root.read("svg").contains("class=\"its-waiting\""));
+    let gone = server.rehearse("kernel --clients 1", &["--control", &root.at("nothing")]);
+    assert_eq!(gone.status, Some(1));
+    assert!(gone.complaint.contains("nothing: No such file"), "{gone:?}");
+}
+
 #[test]
 fn all_kinds_boot_with_every_byte() {
     let root = Directory::new();

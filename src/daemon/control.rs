@@ -1,0 +1,199 @@
+//! The control socket: `GET /status` and `GET /metrics` by HTTP/1.0, for whoever owns the server. Nothing that comes in
+//! changes anything.
+//!
+//! Clients are bounded, and so is what is kept for each. One that does not read, or does not ask, is dropped.
+
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+use crate::moment::Moment;
+use crate::os::local::{LocalListener, LocalStream};
+use crate::os::poll::{CONTROL_CLIENTS_MAX, Poll, Source};
+
+/// The socket and its clients.
+#[derive(Debug)]
+pub(super) struct Control {
+    listener: LocalListener,
+    clients: [Option<Client>; CLIENTS_MAX],
+    /// Somebody may have asked something since.
+    is_woken: bool,
+}
+
+#[derive(Debug)]
+struct Client {
+    stream: LocalStream,
+    /// What it asked so far, and what it is still to be sent.
+    request: Vec<u8>,
+    answer: Vec<u8>,
+    sent: usize,
+    wants_writable: bool,
+    /// When it is dropped unless something moves.
+    until: Moment,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Page {
+    Status,
+    Metrics,
+}
+
+impl Control {
+    pub(super) fn new(listener: LocalListener, poll: &Poll) -> io::Result<Control> {
+        poll.add(&listener, Source::Control)?;
+        Ok(Control {
+            listener,
+            clients: Default::default(),
+            is_woken: false,
+        })
+    }
+
+    /// Something moved at the socket or a client.
+    pub(super) fn wake(&mut self) {
+        self.is_woken = true;
+    }
+
+    /// Takes connections and requests, and sends answers; `page` makes one. Returns when the next client is to be
+    /// dropped, if there is one.
+    pub(super) fn serve(
+        &mut self,
+        now: Moment,
+        poll: &Poll,
+        mut page: impl FnMut(Page) -> String,
+    ) -> Option<Moment> {
+        if self.is_woken {
+            self.is_woken = false;
+            while let Ok(stream) = self.listener.accept() {
+                self.add(now, poll, stream);
+            }
+            for (number, place) in self.clients.iter_mut().enumerate() {
+                let Some(client) = place else { continue };
+                let source = Source::ControlClient(number);
+                if !client.go_on(now, poll, source, &mut page) {
+                    *place = None;
+                }
+            }
+        }
+        for place in &mut self.clients {
+            place.take_if(|client| client.until <= now);
+        }
+        let clients = self.clients.iter().flatten();
+        clients.map(|client| client.until).min()
+    }
+
+    /// If there is no room, the client that has been still for longest gives way.
+    fn add(&mut self, now: Moment, poll: &Poll, stream: LocalStream) {
+        let until = |place: &Option<Client>| place.as_ref().map(|client| client.until);
+        let stillest = (0..CLIENTS_MAX).min_by_key(|&number| until(&self.clients[number]));
+        let number = stillest.unwrap_or(0);
+        self.clients[number] = None;
+        if poll.add(&stream, Source::ControlClient(number)).is_ok() {
+            self.clients[number] = Some(Client {
+                stream,
+                request: Vec::new(),
+                answer: Vec::new(),
+                sent: 0,
+                wants_writable: false,
+                until: now + PATIENCE,
+            });
+        }
+    }
+}
+
+impl Client {
+    /// Reads and writes what can be; returns false once there is no more to be done for it.
+    fn go_on(
+        &mut self,
+        now: Moment,
+        poll: &Poll,
+        source: Source,
+        page: &mut impl FnMut(Page) -> String,
+    ) -> bool {
+        if self.answer.is_empty() {
+            match self.read() {
+                Ok(true) => self.answer = answer(&self.request, page),
+                Ok(false) => return true,
+                Err(()) => return false,
+            }
+            self.until = now + PATIENCE;
+        }
+        while self.sent < self.answer.len() {
+            match self.stream.write(&self.answer[self.sent..]) {
+                Ok(written) => {
+                    self.sent += written;
+                    self.until = now + PATIENCE;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let is_watched = self.wants_writable
+                        || poll.want_writable(&self.stream, source, true).is_ok();
+                    self.wants_writable = true;
+                    return is_watched;
+                }
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+
+    /// Whether the request is there as a whole.
+    fn read(&mut self) -> Result<bool, ()> {
+        let mut buffer = [0; REQUEST_MAX];
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err(()),
+                Ok(length) => self.request.extend(&buffer[..length]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(_) => return Err(()),
+            }
+            if self.request.len() > REQUEST_MAX {
+                return Err(());
+            }
+            let has_end = |end: &[u8]| self.request.windows(end.len()).any(|it| it == end);
+            if has_end(b"\r\n\r\n") || has_end(b"\n\n") {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+fn answer(request: &[u8], page: &mut impl FnMut(Page) -> String) -> Vec<u8> {
+    let line = request.split(|&byte| byte == b'\r' || byte == b'\n').next();
+    let mut words = line.unwrap_or_default().split(|&byte| byte == b' ');
+    let (method, path) = (
+        words.next().unwrap_or_default(),
+        words.next().unwrap_or_default(),
+    );
+    let (status, kind, body) = match (method, path) {
+        (b"GET", b"/status") => ("200 OK", "application/json", page(Page::Status) + "\n"),
+        (b"GET", b"/metrics") => {
+            let kind = "text/plain; version=0.0.4";
+            ("200 OK", kind, page(Page::Metrics))
+        }
+        (b"GET", _) => (
+            "404 Not Found",
+            TEXT,
+            "There are /status and /metrics.\n".into(),
+        ),
+        _ => (
+            "405 Method Not Allowed",
+            TEXT,
+            "Only GET is known.\n".into(),
+        ),
+    };
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.0 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
+    (head + &body).into_bytes()
+}
+
+const TEXT: &str = "text/plain";
+
+/// Clients at once: a screen, an exporter, and somebody who looks.
+const CLIENTS_MAX: usize = CONTROL_CLIENTS_MAX;
+
+/// Bytes of a request: curl sends less than a hundred.
+const REQUEST_MAX: usize = 2048;
+
+/// A client that neither asks nor reads is gone.
+const PATIENCE: Duration = Duration::from_secs(5);

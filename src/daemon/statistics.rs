@@ -1,0 +1,213 @@
+//! Statistics for the operator: the file of `--stats`, and what the pages of the control socket say.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::control::{Control, Page};
+use super::events::LogEvent;
+use super::exposition::exposition;
+use super::io::World;
+use super::log::Log;
+use super::metrics::Traffic;
+use super::overview::{Overview, ROWS_MAX};
+use super::summary::Summary;
+use crate::config::Settings;
+use crate::moment::Moment;
+use crate::os::clock::unix_time;
+use crate::os::local::LocalListener;
+use crate::os::publish::{Publisher, Target};
+use crate::os::usage::Usage;
+use crate::server::{Count, Limits, Server, Stats};
+
+/// What is shown, and to whom.
+#[derive(Debug)]
+pub(super) struct Statistics {
+    limits: Limits,
+    summary: Summary,
+    /// When the log had all of it last.
+    shown_at: Option<Moment>,
+    /// Since 1970.
+    started: Duration,
+    usage: Option<Usage>,
+    file: Option<StatsFile>,
+    control: Option<Control>,
+}
+
+#[derive(Debug)]
+struct StatsFile {
+    path: PathBuf,
+    publisher: Publisher,
+    /// What was counted when it was written last; `None` before the first time.
+    written: Option<Counted>,
+    write_at: Moment,
+    /// It could not be written, and the log says so.
+    is_failing: bool,
+}
+
+/// If this is the same, nothing has changed.
+type Counted = (Stats, Traffic, Count);
+
+/// What has to be opened before the process gives anything up.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    /// Where the statistics are written.
+    pub target: Option<Target>,
+    listener: Option<LocalListener>,
+    usage: Option<Usage>,
+}
+
+impl Prepared {
+    /// Opens what the operator named; what cannot be opened is a line of the log, and the server goes on without it.
+    pub(super) fn open(now: Moment, settings: &Settings, world: &mut World) -> Prepared {
+        let usage = settings.stats.as_ref().or(settings.control.as_ref());
+        let usage = usage.map(|_| Usage::open());
+        let mut failed = |path: &Path, error| {
+            let failed = LogEvent::WatchFailed(path, &error);
+            world.log.write(now, &failed);
+        };
+        let target = settings.stats.as_deref().and_then(|path| {
+            let target = Target::open(path);
+            target.map_err(|error| failed(path, error)).ok()
+        });
+        let listener = settings.control.as_deref().and_then(|path| {
+            let listener = LocalListener::bind(path);
+            listener.map_err(|error| failed(path, error)).ok()
+        });
+        Prepared {
+            target,
+            listener,
+            usage,
+        }
+    }
+}
+
+impl Statistics {
+    /// `publisher` writes to the target that was prepared.
+    pub(super) fn new(
+        now: Moment,
+        settings: &Settings,
+        limits: Limits,
+        prepared: Prepared,
+        publisher: Option<Publisher>,
+        world: &mut World,
+    ) -> std::io::Result<Statistics> {
+        let file = publisher.map(|publisher| StatsFile {
+            path: settings.stats.clone().unwrap_or_default(),
+            publisher,
+            written: None,
+            write_at: now,
+            is_failing: false,
+        });
+        let control = prepared.listener;
+        let control = control
+            .map(|listener| Control::new(listener, &world.poll))
+            .transpose()?;
+        world.metrics.keeps_recent = control.is_some();
+        Ok(Statistics {
+            limits,
+            summary: Summary::new(limits.max_transfers),
+            shown_at: None,
+            started: unix_time(),
+            usage: prepared.usage,
+            file,
+            control,
+        })
+    }
+
+    /// Something moved at the control socket.
+    pub(super) fn wake(&mut self) {
+        if let Some(control) = &mut self.control {
+            control.wake();
+        }
+    }
+
+    /// The next instance may take the path of the control socket.
+    pub(super) fn stopping(&mut self) {
+        self.control = None;
+    }
+
+    /// Writes the file if it is time, answers who asks, and returns when there is more to do.
+    pub(super) fn look(
+        &mut self,
+        now: Moment,
+        server: &Server,
+        world: &mut World,
+    ) -> Option<Moment> {
+        let storm_at = match self.summary.look(now, server, &mut world.metrics) {
+            Ok(until) => until,
+            Err(report) => {
+                world.log.write(now, &LogEvent::StormOver(&report));
+                None
+            }
+        };
+        let Some(usage) = &self.usage else {
+            return storm_at;
+        };
+        let (limits, started) = (&self.limits, self.started);
+        let overview = |metrics, rows| Overview::new(now, started, limits, server, metrics, rows);
+        let write_at = self.file.as_mut().and_then(|file| {
+            let metrics = &world.metrics;
+            let text = || exposition(&overview(metrics, 0), usage);
+            let counted = (*server.stats(), metrics.traffic, server.count());
+            file.write(now, counted, text, &mut world.log)
+        });
+        let drop_at = self.control.as_mut().and_then(|control| {
+            control.serve(now, &world.poll, |page| match page {
+                Page::Status => overview(&world.metrics, ROWS_MAX).json(),
+                Page::Metrics => exposition(&overview(&world.metrics, 0), usage),
+            })
+        });
+        [storm_at, write_at, drop_at].into_iter().flatten().min()
+    }
+
+    /// Writes all of it to the log, at most once a second.
+    pub(super) fn show(&mut self, now: Moment, server: &Server, world: &mut World) {
+        if self.shown_at.is_some_and(|at| now < at + SHOW_EVERY) {
+            return;
+        }
+        self.shown_at = Some(now);
+        let (limits, metrics) = (&self.limits, &world.metrics);
+        let overview = Overview::new(now, self.started, limits, server, metrics, ROWS_LOGGED);
+        world.log.write(now, &LogEvent::Overview(&overview));
+        for row in overview.served.iter().chain(&overview.waiting) {
+            world.log.write(now, &LogEvent::Client(row));
+        }
+    }
+}
+
+impl StatsFile {
+    /// Hands a text to the thread if something was counted since and it is time. Returns when to look again.
+    fn write(
+        &mut self,
+        now: Moment,
+        counted: Counted,
+        text: impl FnOnce() -> String,
+        log: &mut Log,
+    ) -> Option<Moment> {
+        if let Some(result) = self.publisher.next() {
+            match (&result, self.is_failing) {
+                (Err(error), false) => log.write(now, &LogEvent::WatchFailed(&self.path, error)),
+                (Ok(()), true) => log.write(now, &LogEvent::StatsWritten(&self.path)),
+                _ => {}
+            }
+            self.is_failing = result.is_err();
+        }
+        if self.written == Some(counted) || self.publisher.is_busy() {
+            return None;
+        }
+        if now < self.write_at {
+            return Some(self.write_at);
+        }
+        self.publisher.publish(text());
+        self.written = Some(counted);
+        self.write_at = now + WRITE_EVERY;
+        None
+    }
+}
+
+/// Rows of each list that the log has.
+const ROWS_LOGGED: usize = 20;
+const SHOW_EVERY: Duration = Duration::from_secs(1);
+
+/// Monitoring reads it every 15 seconds or so.
+const WRITE_EVERY: Duration = Duration::from_secs(2);
