@@ -164,7 +164,7 @@ fn a_flood_of_evil_names_writes_few_lines_and_none_is_interpreted() {
 #[test]
 fn every_line_is_json_on_demand() {
     let (root, bytes) = Root::with_file(600);
-    let name = b"a\n\"\\\x1b[31m\xe9{}";
+    let name = b"a\n\"\x1b[31m\xe9{}";
     root.write(OsStr::from_bytes(name), 10);
     let mut server = Server::with(root.path(), &["-vv", "--log-format", "json"]);
     fetch_bytes(server.address(), name);
@@ -192,7 +192,7 @@ fn every_line_is_json_on_demand() {
             .cloned()
             .unwrap_or_else(|| panic!("no {event} with {field} {value}"))
     };
-    let evil = of("ended", "name_hex", "610a225c1b5b33316de97b7d");
+    let evil = of("ended", "name_hex", "610a221b5b33316de97b7d");
     assert_eq!(evil["outcome"], "complete");
     assert_eq!(evil["bytes"], 10);
     let whole = of("ended", "name", "file");
