@@ -66,21 +66,32 @@ fn usual_account() -> Account {
 /// and the one that writes statistics, if that is wanted.
 pub(super) type Threads = (Helper, Option<Writer>, Option<Publisher>);
 
-/// Gives up everything, logs what is left, and starts the other threads, which have given up as much. Statistics are
-/// written to `stats`.
+/// What stays within reach.
+pub(super) struct Kept<'a> {
+    pub(super) files: &'a Files,
+    /// Rules that can be read again.
+    pub(super) rules: &'a RuleFiles,
+    /// Where statistics are written.
+    pub(super) stats: Option<Target>,
+}
+
+/// Gives up everything else, logs what is left, and starts the other threads, which have given up as much.
 ///
 /// # Errors
 /// Where something that can be given up here is not.
 pub(super) fn confine(
     now: Moment,
     settings: &Settings,
-    files: &Files,
-    rule_files: &RuleFiles,
+    kept: Kept<'_>,
     account: Option<&Account>,
     log: &mut Log,
     poll: &Poll,
-    stats: Option<Target>,
 ) -> Result<Threads, Failure> {
+    let Kept {
+        files,
+        rules: rule_files,
+        stats,
+    } = kept;
     give_up_privileges(settings, files, account)?;
     if let Err(failure) = find_readable(settings, files) {
         log.write(now, &LogEvent::RootUnreadable(&failure));

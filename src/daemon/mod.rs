@@ -60,6 +60,7 @@ use crate::os::receive::Batch;
 use crate::server::{Io, Server};
 use crate::transfer::options::BLKSIZE_MAX;
 use crate::wire::{DataHeader, Peer};
+use confine::Kept;
 use disk::DiskWatch;
 use events::LogEvent;
 use io::World;
@@ -231,16 +232,12 @@ impl Daemon {
         let stats = prepared.target.take();
         // Whatever needs a privilege is done, and nothing that came from the network was looked at yet.
         let (account, poll) = (account.as_ref(), &world.poll);
-        let threads = confine::confine(
-            now,
-            settings,
-            &world.files,
-            rereading.files(),
-            account,
-            &mut world.log,
-            poll,
+        let kept = Kept {
+            files: &world.files,
+            rules: rereading.files(),
             stats,
-        )?;
+        };
+        let threads = confine::confine(now, settings, kept, account, &mut world.log, poll)?;
         let (helper, writer, publisher) = threads;
         world.helper = Some(helper);
         world.uploads.writer = writer;
