@@ -14,7 +14,7 @@ use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 use super::beneath;
 use crate::name::UNFINISHED;
 
-/// A walk that goes on with each [`Sweep::step`].
+/// A walk that goes on with each `step`.
 #[derive(Debug)]
 pub struct Sweep {
     /// Directories, each with those in it that were not entered yet.
