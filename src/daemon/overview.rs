@@ -108,16 +108,8 @@ impl<'a> Overview<'a> {
             .number("received_bytes", traffic.received_bytes)
             .number("sent_datagrams", traffic.sent_datagrams)
             .number("received_datagrams", traffic.received_datagrams)
-            .number("retransmissions", stats.retransmissions)
-            .number("requests", stats.requests)
-            .number("repeats", stats.repeats)
-            .number("complete", stats.completed)
-            .number("cancelled", stats.cancelled)
-            .number("replaced", stats.replaced)
-            .number("failed", stats.failed)
-            .number("refused", stats.refused)
-            .number("dropped", stats.dropped())
-            .number("withheld", stats.withheld);
+            .number("retransmissions", stats.retransmissions);
+        write_totals(to, stats);
     }
 
     fn write_ended(&self, to: &mut Object<'_>, ended: &Recent) {
@@ -129,6 +121,19 @@ impl<'a> Overview<'a> {
             .seconds("running", ended.running)
             .seconds("ago", self.now.since(ended.at));
     }
+}
+
+/// What became of all requests since the start.
+pub(super) fn write_totals<'o, 'a>(to: &'o mut Object<'a>, stats: &Stats) -> &'o mut Object<'a> {
+    to.number("requests", stats.requests)
+        .number("repeats", stats.repeats)
+        .number("complete", stats.completed)
+        .number("cancelled", stats.cancelled)
+        .number("replaced", stats.replaced)
+        .number("failed", stats.failed)
+        .number("refused", stats.refused)
+        .number("dropped", stats.dropped())
+        .number("withheld", stats.withheld)
 }
 
 impl Row<'_> {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::events::{Drops, LogEvent, Reloaded};
 use super::json::Object;
+use super::overview::write_totals;
 use super::summary::StormReport;
 use super::text::is_plain;
 use super::words::{astray_word, direction_word, malformed_word, outcome_word, refusal_word};
 use crate::name::FileName;
-use crate::server::{Event, Report, Stats};
+use crate::server::{Event, Report};
 use crate::transfer::Outcome;
 use crate::wire::Refusal;
 
@@ -169,7 +170,7 @@ fn fields(to: &mut Object<'_>, event: &LogEvent<'_>, user: &str) {
         LogEvent::Stopping { serving, drain } => kind(to, "stopping")
             .number("serving", serving)
             .seconds("drain", drain),
-        LogEvent::Stopped(stats) => stopped(kind(to, "stopped"), stats),
+        LogEvent::Stopped(stats) => write_totals(kind(to, "stopped"), stats),
     };
 }
 
@@ -257,7 +258,7 @@ fn names(to: &mut Object<'_>, asked: &[u8], served: Option<FileName<'_>>) {
     };
 }
 
-/// The code is the one of the ERROR packet. Whoever may not read a file is named.
+/// The code is the one of the ERROR packet. The user that may not read a file is named.
 fn refused(to: &mut Object<'_>, refusal: Refusal, user: &str) {
     to.text("refusal", refusal_word(refusal))
         .number("code", refusal.code());
@@ -279,18 +280,6 @@ fn dropped<'o, 'a>(to: &'o mut Object<'a>, drops: Drops) -> &'o mut Object<'a> {
         .number("malformed", malformed)
         .number("disk_busy", names)
         .number("withheld", withheld)
-}
-
-fn stopped<'o, 'a>(to: &'o mut Object<'a>, stats: &Stats) -> &'o mut Object<'a> {
-    to.number("requests", stats.requests)
-        .number("repeats", stats.repeats)
-        .number("complete", stats.completed)
-        .number("cancelled", stats.cancelled)
-        .number("replaced", stats.replaced)
-        .number("failed", stats.failed)
-        .number("refused", stats.refused)
-        .number("dropped", stats.dropped())
-        .number("withheld", stats.withheld)
 }
 
 fn storm_over<'o, 'a>(to: &'o mut Object<'a>, of: &StormReport) -> &'o mut Object<'a> {

@@ -10,6 +10,7 @@
 
 mod beside;
 mod cases;
+#[path = "../packets/generator.rs"]
 mod generator;
 mod language;
 #[allow(unsafe_code, reason = "regcomp(3) is called directly")]

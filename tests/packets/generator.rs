@@ -22,10 +22,6 @@ impl Generator {
         usize::try_from(self.next() % bound).expect("it is below a usize")
     }
 
-    pub(crate) fn byte(&mut self) -> u8 {
-        self.next().to_be_bytes()[0]
-    }
-
     pub(crate) fn pick<'s, T>(&mut self, from: &'s [T]) -> &'s T {
         &from[self.below(from.len())]
     }
