@@ -1,4 +1,4 @@
-//! The control socket: `GET /status` and `GET /metrics` by HTTP/1.0, for whoever owns the server. Nothing that comes in
+//! The control socket: `GET /status` and `GET /metrics` by HTTP/1.0, for the owner of the server. Nothing that comes in
 //! changes anything.
 //!
 //! Clients are bounded, and so is what is kept for each. One that does not read, or does not ask, is dropped.

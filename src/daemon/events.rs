@@ -129,7 +129,7 @@ pub(super) enum LogEvent<'a> {
     DiskAnswers(Duration),
     /// A disk failed while an upload was written to it.
     WriteFailed(Peer, &'a Error),
-    /// So many unfinished uploads of an earlier process were removed.
+    /// The number of unfinished uploads of an earlier process that were removed.
     Swept(u64),
     /// A file, by its name, has no mapping.
     Unmapped(&'a [u8]),

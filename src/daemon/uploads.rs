@@ -61,7 +61,7 @@ pub(super) enum News {
     Room(usize),
     /// The file of this client is on the disk, or it will not be, for this reason.
     Stored(usize, Result<(), (Refusal, Errno)>),
-    /// So many files that an earlier process left behind were removed.
+    /// The number of files that an earlier process left behind and that were removed.
     Swept(u64),
 }
 
@@ -275,7 +275,7 @@ impl Uploads {
     }
 }
 
-/// Whether so many bytes more of a client can be kept in memory.
+/// Whether this number of bytes more of a client can be kept in memory.
 fn has_room(buffered: usize, receiving: &Receiving, bytes: usize) -> bool {
     receiving.buffer.len() + bytes <= BUFFER_MAX && buffered + bytes <= BUFFERED_MAX
 }

@@ -1,7 +1,7 @@
 //! Machines that send a file to a server: switches, routers, phones, boot loaders, and machines that crashed.
 //!
 //! A [`Writer`] is driven as a [`Machine`](super::Machine): it is handed time and packets, and is asked after every
-//! call what it sends. It makes up its own bytes, so whoever knows its seed knows what must lie on the server's disk.
+//! call what it sends. It makes up its own bytes, so its seed tells what must lie on the server's disk.
 //! Read the table first: what sets the kinds apart, each with its source.
 
 use std::time::Duration;

@@ -225,7 +225,7 @@ fn errno(error: std::io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
-/// The disk begins with so many bytes at once: as much as a disk with long ways writes well, and few enough that the
+/// The disk begins with this number of bytes at once: as much as a disk with long ways writes well, and few enough that the
 /// end of a large file does not wait for all of it.
 const START_EVERY: u64 = 1 << 20;
 

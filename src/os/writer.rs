@@ -2,7 +2,7 @@
 //!
 //! Not the one that looks names up and reads (see `helper`): to put a file on the disk takes as long as the disk wants,
 //! and machines that boot would wait for it. It is confined as that one is. What it is asked has no bound of its own:
-//! each upload has one piece under way at most, and those are counted by whoever asks.
+//! each upload has one piece under way at most, and those are counted by the caller.
 
 use std::collections::HashMap;
 use std::io;
@@ -40,7 +40,7 @@ pub enum Written {
     Appended(Key, Vec<u8>, Result<(), Errno>),
     /// The file is on the disk, or not.
     Finished(Key, Result<(), Errno>),
-    /// So many unfinished uploads of an earlier process were removed.
+    /// The number of unfinished uploads of an earlier process that were removed.
     Swept(u64),
 }
 

@@ -39,7 +39,7 @@ impl Screen {
         }
     }
 
-    /// Moves all lists by so many rows.
+    /// Moves all lists by this number of rows.
     pub(super) fn scroll(&mut self, rows: isize) {
         let longest = LISTS.iter().map(|list| self.now.list(list).len()).max();
         let scrolled = self.scrolled.saturating_add_signed(rows);
@@ -237,7 +237,7 @@ fn client(row: &Value) -> String {
     fitted(&whole, CLIENT)
 }
 
-/// Text in so many columns: what a terminal could take for a command, or show in two columns, is replaced.
+/// Text in this number of columns: what a terminal could take for a command, or show in two columns, is replaced.
 fn fitted(text: &str, columns: usize) -> String {
     let printable = |c: char| if matches!(c, ' '..='~') { c } else { '?' };
     let mut shown: String = text.chars().take(columns).map(printable).collect();

@@ -62,7 +62,7 @@ impl Server {
                 client.stage.is_waiting(),
                 "the list of a host is wrong"
             );
-            // Whoever is in that list is looked at before anything else may be due.
+            // A client in that list is looked at before anything else may be due.
             match client.output {
                 Output::Ready => assert!(ready.contains(&id), "its turn to send never comes"),
                 Output::Idle | Output::Full | Output::Absent { .. } => self.audit_timer(client),

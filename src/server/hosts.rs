@@ -169,7 +169,7 @@ impl HostRecord {
     /// Returns whether it stood in line.
     pub(super) fn remove_waiter(&mut self, place: Place) -> bool {
         let found = self.waiters.binary_search_by_key(&place, |it| it.place);
-        let spot = found.expect("whoever waits is among those who wait");
+        let spot = found.expect("a client that waits is among those that wait");
         let waiter = self.waiters.remove(spot);
         if self.waiters.is_empty() {
             self.waiters = Vec::new();

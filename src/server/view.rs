@@ -28,8 +28,8 @@ impl Server {
         self.count
     }
 
-    /// The clients in no particular order, each as if it ended now. To look at one takes some nanoseconds; whoever
-    /// calls bounds how many.
+    /// The clients in no particular order, each as if it ended now. To look at one takes some nanoseconds; the
+    /// caller bounds how many.
     pub fn clients(&self, now: Moment) -> impl Iterator<Item = (Standing, Report<'_>)> {
         self.clients.iter().map(move |(_, client)| {
             let phase = match client.stage {

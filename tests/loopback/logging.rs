@@ -160,7 +160,7 @@ fn a_flood_of_evil_names_writes_few_lines_and_none_is_interpreted() {
     );
 }
 
-/// Whatever comes in, and whoever writes: each line is one object.
+/// Whatever comes in, and whichever part writes: each line is one object.
 #[test]
 fn every_line_is_json_on_demand() {
     let (root, bytes) = Root::with_file(600);

@@ -293,7 +293,7 @@ fn clients_of_the_control_socket_that_do_nothing_harm_nobody() {
         assert_eq!(status(&socket)["slots"], 32);
     }
     assert_same(&fetch_bytes(server.address(), "file"), &bytes);
-    // Whoever is silent is dropped, and then there is nothing left to do.
+    // A client that is silent is dropped, and then there is nothing left to do.
     for mut stream in idle {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let _ = stream.read_to_end(&mut Vec::new());

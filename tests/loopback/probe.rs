@@ -116,7 +116,7 @@ fn another_server_is_told_that_nobody_waits() {
     assert_eq!(thread.join().unwrap()[..4], [0, 5, 0, 0]);
 }
 
-/// Whoever may not ask gets no answer by a probe either, and forged ones draw as little as other first packets.
+/// A client that may not ask gets no answer by a probe either, and forged ones draw as little as other first packets.
 #[test]
 fn probes_are_bounded_as_first_packets_are() {
     let (root, _) = Root::with_file(60_000);

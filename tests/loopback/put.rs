@@ -135,7 +135,7 @@ impl Writing<'_> {
         panic!("no answer after block {}", self.acknowledged);
     }
 
-    /// Writes until so many bytes were acknowledged.
+    /// Writes until this number of bytes was acknowledged.
     pub(crate) fn go_on_until(&mut self, bytes: usize) -> Result<(), (u16, String)> {
         while self.written() < bytes {
             self.send_window();

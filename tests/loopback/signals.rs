@@ -249,7 +249,7 @@ fn the_port_is_free_again_when_it_has_ended() {
     assert_same(&fetch_bytes(server.address(), "file"), &bytes);
 }
 
-/// For a load balancer: probes are not answered from the signal on, and whoever was sent here is served for a while.
+/// For a load balancer: probes are not answered from the signal on, and clients that were sent here are served for a while.
 #[test]
 fn a_lame_duck_serves_on_but_answers_no_probes() {
     let (root, bytes) = Root::with_file(60_000);

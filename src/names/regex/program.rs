@@ -30,7 +30,7 @@ pub(super) struct Program {
     pub(super) steps: Vec<Step>,
     pub(super) sets: Vec<ByteSet>,
     pub(super) ignores_case: bool,
-    /// The bytes with which a match may begin; none where it may be empty or begin with a condition.
+    /// The bytes with which a match may begin; `None` if it may be empty or begin with a condition.
     pub(super) first: Option<ByteSet>,
     /// The bytes with which every match begins.
     pub(super) prefix: Vec<u8>,
