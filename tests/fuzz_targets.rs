@@ -94,7 +94,7 @@ fn server() {
 /// Gives the target this many inputs, each made of one that is kept.
 fn run(target: fn(&[u8]), inputs: u64, kept: &[&[u8]]) {
     for seed in 0..inputs {
-        let mut choices = Seeded::new(seed, u64::MAX);
+        let mut choices = Seeded::endless(seed);
         let mut input = choices.pick(kept).to_vec();
         for _ in 0..choices.below(2 + input.len() as u64 / 8) {
             change(&mut input, &mut choices);

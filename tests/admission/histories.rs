@@ -85,7 +85,7 @@ impl Drop for History {
 
 impl History {
     fn new(seed: u64, is_told: bool) -> History {
-        let mut random = Seeded::new(seed, u64::MAX);
+        let mut random = Seeded::endless(seed);
         let limits = Limits {
             max_transfers: random.pick(&[1, 1, 2, 3, 5]),
             max_pending: random.pick(&[1, 3, 8, 100]),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use ripple_tftpd::firmware::random::Random;
 use ripple_tftpd::firmware::{
     Chain, Destination, Kind, Machine, Packet, Reaction, Reason, Role, Status, Step,
 };
@@ -413,14 +414,6 @@ fn a_leftover_block_is_no_answer_to_a_request() {
     }
 }
 
-/// A generator for the test's own choices.
-fn random(state: &mut u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    *state
-}
-
 #[test]
 fn no_server_however_odd_makes_a_machine_panic_or_stand_still() {
     let options: [&[u8]; 8] = [
@@ -434,7 +427,7 @@ fn no_server_however_odd_makes_a_machine_panic_or_stand_still() {
         b"blksize",
     ];
     for kind in Kind::ALL {
-        let mut state = 88_172_645_463_325_252;
+        let mut random = Random::new(1);
         let mut machine = Machine::new(kind, Chain::usual(kind).scaled(5000), 4);
         let mut now = Moment::START;
         machine.power_on(now);
@@ -445,10 +438,10 @@ fn no_server_however_odd_makes_a_machine_panic_or_stand_still() {
                 port = datagram.from_port;
                 assert!(4 <= datagram.bytes().len());
             }
-            now = now + Duration::from_micros(random(&mut state) % 20_000);
-            let block = u16::try_from(random(&mut state) % 6).unwrap();
-            let from = 30_000 + u16::from(random(&mut state).is_multiple_of(50));
-            let packet = match random(&mut state) % 40 {
+            now = now + Duration::from_micros(random.next() % 20_000);
+            let block = u16::try_from(random.next() % 6).unwrap();
+            let from = 30_000 + u16::from(random.next().is_multiple_of(50));
+            let packet = match random.next() % 40 {
                 0 => Packet::Error { code: block },
                 1..4 => Packet::Oack(options[usize::from(block)]),
                 4..=8 => Packet::Data {

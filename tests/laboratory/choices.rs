@@ -1,5 +1,9 @@
 //! Where the choices of a history come from: a seeded generator, or the bytes of a fuzzer.
 
+#![allow(dead_code, reason = "no suite needs all of it")]
+
+use ripple_tftpd::firmware::random::Random;
+
 /// Chooses until nothing is left to choose.
 pub(crate) trait Choices {
     /// A number below `end`, which is not 0; always the same one when no choice is left.
@@ -35,30 +39,31 @@ pub(crate) trait Choices {
     }
 }
 
-/// Sebastiano Vigna's splitmix64, for so many choices.
+/// The numbers of a seed, for a bounded number of choices.
 #[derive(Debug)]
 pub(crate) struct Seeded {
-    state: u64,
+    random: Random,
     left: u64,
 }
 
 impl Seeded {
     pub(crate) fn new(seed: u64, choices: u64) -> Seeded {
         Seeded {
-            state: seed,
+            random: Random::new(seed),
             left: choices,
         }
+    }
+
+    /// For more choices than anybody makes.
+    pub(crate) fn endless(seed: u64) -> Seeded {
+        Seeded::new(seed, u64::MAX)
     }
 }
 
 impl Choices for Seeded {
     fn below(&mut self, end: u64) -> u64 {
         self.left = self.left.saturating_sub(1);
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % end
+        self.random.next() % end
     }
 
     fn is_over(&self) -> bool {

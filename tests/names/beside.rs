@@ -6,7 +6,7 @@
 use ripple_tftpd::names::map::{Dialect, Map, MapScratch, Mapped, STEPS_MAX};
 use ripple_tftpd::names::regex::{Regex, Scratch};
 
-use super::generator::Generator;
+use super::choices::{Choices, Seeded};
 use super::reference::{self, Expression, Found, Rule};
 use super::{Nothing, asked};
 
@@ -18,11 +18,11 @@ fn expressions_match_where_those_of_the_c_library_do() {
     let mut scratch = Scratch::default();
     let (mut searches, mut matches, mut rejected) = (0, 0, 0);
     for seed in 0..EXPRESSIONS {
-        let mut generator = Generator::new(seed);
-        let ignores_case = generator.below(4) == 0;
+        let mut choices = Seeded::endless(seed);
+        let ignores_case = choices.below(4) == 0;
         let pattern = match seed % 4 {
-            0 => noise(&mut generator),
-            _ => expression(&mut generator, 0),
+            0 => noise(&mut choices),
+            _ => expression(&mut choices, 0),
         };
         let text = String::from_utf8_lossy(&pattern).into_owned();
         let theirs = Expression::new(&pattern, ignores_case);
@@ -45,8 +45,8 @@ fn expressions_match_where_those_of_the_c_library_do() {
         }
         let compares_groups = !repeats_within_a_repetition(&pattern);
         for _ in 0..3 {
-            let name = name(&mut generator);
-            let at_start = generator.below(4) != 0;
+            let name = name(&mut choices);
+            let at_start = choices.below(4) != 0;
             let ours = ours.find(&name, at_start, &mut scratch);
             let ours: Option<Vec<_>> = ours.map(|groups| {
                 let groups = groups.iter().map(Option::as_ref);
@@ -76,9 +76,9 @@ fn rules_make_the_names_that_tftpd_hpa_makes_with_the_c_library() {
     let mut scratch = MapScratch::default();
     let (mut changed, mut refused) = (0, 0);
     for seed in 0..MAPS {
-        let mut generator = Generator::new(seed);
-        let rules: Vec<Rule> = (0..1 + generator.below(3))
-            .map(|_| rule(&mut generator))
+        let mut choices = Seeded::endless(seed);
+        let rules: Vec<Rule> = (0..1 + choices.below(3))
+            .map(|_| rule(&mut choices))
             .collect();
         if rules.iter().any(|rule| {
             repeats_within_a_repetition(&rule.pattern)
@@ -86,8 +86,8 @@ fn rules_make_the_names_that_tftpd_hpa_makes_with_the_c_library() {
         }) {
             continue;
         }
-        let name = name(&mut generator);
-        let is_write = generator.below(4) == 0;
+        let name = name(&mut choices);
+        let is_write = choices.below(4) == 0;
         let line = |rule: &Rule| {
             let parts = [rule.letters.as_bytes(), &rule.pattern, &rule.replacement];
             [&parts.join(&b' ')[..], b"\n"].concat()
@@ -126,14 +126,14 @@ fn filled(found: &Option<Found>) -> Option<Found> {
     Some(filled.collect())
 }
 
-fn rule(generator: &mut Generator) -> Rule {
-    let letters = *generator.pick(&[
+fn rule(choices: &mut Seeded) -> Rule {
+    let letters = choices.pick(&[
         "r", "r", "r", "rg", "rgg", "ri", "re", "rs", "rgi", "rgge", "a", "ai", "e", "s", "~e",
         "~a", "~s", "rG", "rP", "rGe",
     ]);
     let mut replacement = Vec::new();
-    for _ in 0..generator.below(4) {
-        replacement.extend(*generator.pick(&[
+    for _ in 0..choices.below(4) {
+        replacement.extend(choices.pick(&[
             &b"\\1"[..],
             b"\\0",
             b"\\2",
@@ -149,7 +149,7 @@ fn rule(generator: &mut Generator) -> Rule {
     }
     // What begins a field, and a bare backslash at its end, are cases of their own.
     let pattern = loop {
-        let pattern = expression(generator, 0);
+        let pattern = expression(choices, 0);
         if !pattern.ends_with(b"\\") {
             break pattern;
         }
@@ -161,53 +161,53 @@ fn rule(generator: &mut Generator) -> Rule {
     }
 }
 
-fn name(generator: &mut Generator) -> Vec<u8> {
-    let length = generator.below(9);
+fn name(choices: &mut Seeded) -> Vec<u8> {
+    let length = choices.below(9);
     (0..length)
-        .map(|_| *generator.pick(b"aabbcABC/._-\\\xE9"))
+        .map(|_| choices.pick(b"aabbcABC/._-\\\xE9"))
         .collect()
 }
 
 /// Mostly none.
-fn noise(generator: &mut Generator) -> Vec<u8> {
-    let length = 1 + generator.below(7);
+fn noise(choices: &mut Seeded) -> Vec<u8> {
+    let length = 1 + choices.below(7);
     (0..length)
-        .map(|_| *generator.pick(b"ab.*+?{}[]()|^$\\-,1:2w"))
+        .map(|_| choices.pick(b"ab.*+?{}[]()|^$\\-,1:2w"))
         .collect()
 }
 
 /// An expression that is one.
-fn expression(generator: &mut Generator, depth: u32) -> Vec<u8> {
+fn expression(choices: &mut Seeded, depth: u32) -> Vec<u8> {
     let mut out = Vec::new();
-    for _ in 0..1 + generator.below(4) {
-        piece(generator, depth, &mut out);
+    for _ in 0..1 + choices.below(4) {
+        piece(choices, depth, &mut out);
     }
-    if generator.below(8) == 0 {
+    if choices.below(8) == 0 {
         out.push(b'|');
-        piece(generator, depth, &mut out);
+        piece(choices, depth, &mut out);
     }
     out
 }
 
-fn piece(generator: &mut Generator, depth: u32, out: &mut Vec<u8>) {
-    match generator.below(if depth > 2 { 14 } else { 17 }) {
-        0..=5 => out.push(*generator.pick(b"aabbcA/._")),
+fn piece(choices: &mut Seeded, depth: u32, out: &mut Vec<u8>) {
+    match choices.below(if depth > 2 { 14 } else { 17 }) {
+        0..=5 => out.push(choices.pick(b"aabbcA/._")),
         6 => out.push(b'.'),
-        7 => out.extend(*generator.pick(LISTS)),
-        8 => out.extend(*generator.pick(ESCAPES)),
+        7 => out.extend(choices.pick(LISTS)),
+        8 => out.extend(choices.pick(ESCAPES)),
         // In a group that is repeated, glibc forgets what a condition asks for.
-        9 if depth == 0 => out.extend(*generator.pick(ANCHORS)),
+        9 if depth == 0 => out.extend(choices.pick(ANCHORS)),
         9 => out.push(b'a'),
         10..=13 => {
-            out.push(*generator.pick(b"abc."));
-            out.extend(*generator.pick(COUNTS));
+            out.push(choices.pick(b"abc."));
+            out.extend(choices.pick(COUNTS));
         }
         _ => {
             out.push(b'(');
-            out.extend(expression(generator, depth + 1));
+            out.extend(expression(choices, depth + 1));
             out.push(b')');
-            if generator.below(2) == 0 {
-                out.extend(*generator.pick(COUNTS));
+            if choices.below(2) == 0 {
+                out.extend(choices.pick(COUNTS));
             }
         }
     }

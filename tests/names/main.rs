@@ -10,8 +10,8 @@
 
 mod beside;
 mod cases;
-#[path = "../packets/generator.rs"]
-mod generator;
+#[path = "../laboratory/choices.rs"]
+mod choices;
 mod language;
 #[allow(unsafe_code, reason = "regcomp(3) is called directly")]
 mod reference;

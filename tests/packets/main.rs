@@ -12,7 +12,8 @@
 )]
 
 mod answers;
-mod generator;
+#[path = "../laboratory/choices.rs"]
+mod choices;
 mod mutation;
 mod names;
 mod options;

@@ -8,7 +8,7 @@ use ripple_tftpd::transfer::options::{BLKSIZE_MAX, BLKSIZE_MIN, OACK_MAX, Refuse
 use ripple_tftpd::transfer::{Terms, Wanted};
 use ripple_tftpd::wire::{Direction, Malformed, Mode, Reply, Request};
 
-use crate::generator::Generator;
+use crate::choices::{Choices, Seeded};
 
 const ROUNDS: usize = 1_000_000;
 const SEED: u64 = 0x5249_5050_4C45;
@@ -62,36 +62,36 @@ const PIECES: &[&[u8]] = &[
     b"/srv/tftp/",
 ];
 
-fn mutate(generator: &mut Generator) -> Vec<u8> {
-    let mut datagram = generator.pick(SEEDLINGS).to_vec();
-    for _ in 0..=generator.below(4) {
-        let at = generator.below(datagram.len() + 1);
-        match generator.below(8) {
+fn mutate(choices: &mut Seeded) -> Vec<u8> {
+    let mut datagram = choices.pick(SEEDLINGS).to_vec();
+    for _ in 0..=choices.below(4) {
+        let at = choices.length(datagram.len() + 1);
+        match choices.below(8) {
             0 => datagram.truncate(at),
             1 => {
                 if let Some(byte) = datagram.get_mut(at) {
-                    *byte = any_byte(generator);
+                    *byte = choices.byte();
                 }
             }
             2 => {
                 if let Some(byte) = datagram.get_mut(at) {
-                    *byte ^= 1 << generator.below(8);
+                    *byte ^= 1 << choices.below(8);
                 }
             }
-            3 | 4 => drop(datagram.splice(at..at, generator.pick(PIECES).iter().copied())),
+            3 | 4 => drop(datagram.splice(at..at, choices.pick(PIECES).iter().copied())),
             5 => {
-                let end = (at + generator.below(12)).min(datagram.len());
+                let end = (at + choices.length(12)).min(datagram.len());
                 datagram.drain(at..end);
             }
             6 => {
-                let other = generator.pick(SEEDLINGS);
-                let from = generator.below(other.len());
+                let other = choices.pick(SEEDLINGS);
+                let from = choices.length(other.len());
                 datagram.truncate(at);
                 datagram.extend_from_slice(&other[from..]);
             }
             _ => {
-                let run = generator.below(1500);
-                let byte = any_byte(generator);
+                let run = choices.length(1500);
+                let byte = choices.byte();
                 datagram.splice(at..at, std::iter::repeat_n(byte, run));
             }
         }
@@ -116,18 +116,18 @@ struct Seen {
 fn a_million_broken_datagrams() {
     let seed = std::env::var("PACKETS_SEED")
         .map_or(SEED, |seed| seed.parse().expect("PACKETS_SEED is a number"));
-    let mut generator = Generator::new(seed);
+    let mut choices = Seeded::endless(seed);
     let root = RootPrefixes::new([&b"/srv/tftp"[..]]);
     let mut seen = Seen::default();
     for round in 0..ROUNDS {
-        let datagram = mutate(&mut generator);
+        let datagram = mutate(&mut choices);
         // The datagram of a failure goes to the message of the panic that it causes.
         let shown = Shown {
             seed,
             round,
             datagram: &datagram,
         };
-        check_request(&shown, &root, &mut generator, &mut seen);
+        check_request(&shown, &root, &mut choices, &mut seen);
         check_reply(&shown, &mut seen);
     }
     println!("{seen:?}");
@@ -166,12 +166,7 @@ impl std::fmt::Display for Shown<'_> {
     }
 }
 
-fn check_request(
-    shown: &Shown<'_>,
-    root: &RootPrefixes,
-    generator: &mut Generator,
-    seen: &mut Seen,
-) {
+fn check_request(shown: &Shown<'_>, root: &RootPrefixes, choices: &mut Seeded, seen: &mut Seen) {
     let datagram = shown.datagram;
     let request = match Request::parse(datagram) {
         Ok(request) => request,
@@ -213,7 +208,7 @@ fn check_request(
         "{shown}"
     );
     check_name(shown, request.filename, root, seen);
-    check_options(shown, &request, generator, seen);
+    check_options(shown, &request, choices, seen);
 }
 
 fn check_name(shown: &Shown<'_>, requested: &[u8], root: &RootPrefixes, seen: &mut Seen) {
@@ -239,12 +234,7 @@ fn check_name(shown: &Shown<'_>, requested: &[u8], root: &RootPrefixes, seen: &m
     );
 }
 
-fn check_options(
-    shown: &Shown<'_>,
-    request: &Request<'_>,
-    generator: &mut Generator,
-    seen: &mut Seen,
-) {
+fn check_options(shown: &Shown<'_>, request: &Request<'_>, choices: &mut Seeded, seen: &mut Seen) {
     let options: Vec<(&[u8], &[u8])> = request.options().collect();
     let length: usize = options
         .iter()
@@ -252,7 +242,7 @@ fn check_options(
         .sum();
     assert!(length <= shown.datagram.len(), "{shown}");
 
-    let refused = *generator.pick(&[
+    let refused = choices.pick(&[
         &b""[..],
         b"",
         b"blksize",
@@ -263,12 +253,12 @@ fn check_options(
     let mut refused_names = Refused::default();
     assert_eq!(refused_names.add(refused), !refused.is_empty());
     let terms = Terms {
-        max_blksize: *generator.pick(&[8, 512, 1024, BLKSIZE_MAX]),
-        max_windowsize: *generator.pick(&[1, 4, 64, u16::MAX]),
+        max_blksize: choices.pick(&[8, 512, 1024, BLKSIZE_MAX]),
+        max_windowsize: choices.pick(&[1, 4, 64, u16::MAX]),
         refused: refused_names,
     };
-    let size = *generator.pick(&[None, Some(0), Some(1), Some(5_000_000_000), Some(u64::MAX)]);
-    let payload_max = *generator.pick(&[None, Some(0), Some(40), Some(1472), Some(u16::MAX)]);
+    let size = choices.pick(&[None, Some(0), Some(1), Some(5_000_000_000), Some(u64::MAX)]);
+    let payload_max = choices.pick(&[None, Some(0), Some(40), Some(1472), Some(u16::MAX)]);
     let negotiated = Wanted::new(request.options()).negotiate(terms, size, payload_max);
     assert!(
         BLKSIZE_MIN <= negotiated.blksize && negotiated.blksize <= BLKSIZE_MAX,
@@ -416,8 +406,4 @@ fn check_reply(shown: &Shown<'_>, seen: &mut Seen) {
         }
         Err(other) => panic!("{other:?}: {shown}"),
     }
-}
-
-fn any_byte(generator: &mut Generator) -> u8 {
-    generator.next().to_be_bytes()[0]
 }
