@@ -1,7 +1,7 @@
 //! Points in time as the protocol core sees them.
 //!
-//! A [`Moment`] counts microseconds since the server (or a simulation) began. It has no "now": whoever
-//! owns a clock hands the time in, so the same core runs in production and in virtual time.
+//! A [`Moment`] counts microseconds since the server (or a simulation) began. It has no "now": the owner
+//! of the clock hands the time in, so the same core runs in production and in virtual time.
 
 use std::fmt;
 use std::num::NonZero;

@@ -12,7 +12,7 @@ use crate::wire::Refusal;
 /// RFC 2347 bounds a whole request to 512 bytes; real names are shorter still.
 pub const NAME_MAX: usize = 1024;
 
-/// So begin the names under which uploads grow (see `os::upload`): no client reads or writes these, in whatever case it
+/// So begin the names under which uploads grow (see `os::upload`): no client reads or writes these, in any case it
 /// spells them.
 pub const UNFINISHED: &[u8] = b".tftpd-upload-";
 

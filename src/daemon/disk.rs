@@ -1,4 +1,4 @@
-//! Notices a disk, or a server of files, that does not answer: else nothing would tell why machines wait for their files.
+//! Notices a disk, or a file server, that does not answer: else nothing would show why machines wait for their files.
 
 use std::mem;
 use std::time::Duration;

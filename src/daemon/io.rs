@@ -542,9 +542,9 @@ impl Io for World {
             return name.map_err(Unopened::Refused);
         }
         let resolved = self.naming.resolve(self.now, peer, request, &self.files);
-        let (meant, stranger) = resolved;
-        if let Some(stranger) = stranger {
-            self.log.write(self.now, &LogEvent::NotOnTheLink(stranger));
+        let (meant, off_link) = resolved;
+        if let Some(off_link) = off_link {
+            self.log.write(self.now, &LogEvent::NotOnTheLink(off_link));
         }
         match meant {
             Meant::Name(name) => Ok(name.as_name().copied(buffer)),

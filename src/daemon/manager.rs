@@ -1,4 +1,4 @@
-//! What a service manager learns while the server runs.
+//! Messages to a service manager while the server runs.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ impl Manager {
 
     /// The server serves.
     pub(super) fn ready(&self) {
-        self.tell("READY=1");
+        self.send("READY=1");
     }
 
     /// Rules are being read again; [`Manager::ready`] ends that.
@@ -45,12 +45,12 @@ impl Manager {
 
     /// The server stops.
     pub(super) fn stopping(&self) {
-        self.tell("STOPPING=1");
+        self.send("STOPPING=1");
     }
 
-    fn tell(&self, text: &str) {
+    fn send(&self, text: &str) {
         if let Some(notify) = &self.notify {
-            notify.tell(text);
+            notify.send(text);
         }
     }
 
@@ -60,18 +60,18 @@ impl Manager {
         let status = (server.running(), server.pending() + server.held());
         if self.sent != Some(status) && self.send_at <= now {
             let ((running, waiting), slots) = (status, self.slots);
-            notify.tell(&format!(
+            notify.send(&format!(
                 "STATUS={running} of {slots} slots taken, {waiting} waiting"
             ));
             self.sent = Some(status);
-            self.send_at = now + TELL_EVERY;
+            self.send_at = now + SEND_EVERY;
         }
         let send_at = (self.sent != Some(status)).then_some(self.send_at);
         let Some(watchdog) = notify.watchdog else {
             return send_at;
         };
         if self.alive_at <= now {
-            notify.tell("WATCHDOG=1");
+            notify.send("WATCHDOG=1");
             self.alive_at = now + watchdog / 2;
         }
         Some(send_at.map_or(self.alive_at, |at| at.min(self.alive_at)))
@@ -79,4 +79,4 @@ impl Manager {
 }
 
 /// A person reads it.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+const SEND_EVERY: Duration = Duration::from_secs(1);

@@ -20,7 +20,7 @@ pub(super) struct Naming {
     /// Who is on the same link, where that is of use.
     neighbours: Option<Neighbours>,
     /// A client that is not was mentioned in the log.
-    stranger_was_mentioned: bool,
+    off_link_was_logged: bool,
     /// What the helper has answered, for those who asked.
     answered: Option<(Question, Resolved)>,
     /// The text of the last refusal by a rule.
@@ -45,7 +45,7 @@ impl Naming {
             names: Arc::new(names),
             scratch: MapScratch::default(),
             neighbours,
-            stranger_was_mentioned: false,
+            off_link_was_logged: false,
             answered: None,
             forbidden: Vec::new(),
             hint_at: now,
@@ -75,12 +75,12 @@ impl Naming {
             }
             _ => Neighbour::Unknown,
         };
-        let (hardware, stranger) = match neighbour {
+        let (hardware, off_link) = match neighbour {
             Neighbour::Known(address) => (Some(address), None),
             Neighbour::Unknown => (None, None),
-            Neighbour::Stranger if self.stranger_was_mentioned => (None, None),
-            Neighbour::Stranger => {
-                self.stranger_was_mentioned = true;
+            Neighbour::OffLink if self.off_link_was_logged => (None, None),
+            Neighbour::OffLink => {
+                self.off_link_was_logged = true;
                 (None, Some(peer))
             }
         };
@@ -107,7 +107,7 @@ impl Naming {
             }
             Resolved::Unknown => Meant::Unknown(question),
         };
-        (meant, stranger)
+        (meant, off_link)
     }
 
     /// What the helper needs to answer.

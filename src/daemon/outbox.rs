@@ -14,9 +14,9 @@ use crate::transfer::Blocks;
 pub(super) struct Outbox {
     /// Runs of blocks, each with its client.
     pub runs: VecDeque<(usize, Blocks)>,
-    /// The socket takes no more, and an event will tell when it does.
+    /// The socket takes no more; an event follows when it does again.
     pub is_full: bool,
-    /// Who was told so.
+    /// The clients that wait for that.
     pub waiting: Vec<usize>,
 }
 

@@ -56,7 +56,7 @@ impl Start {
     fn say(&self, message: &str) {
         let text = format!("{}: {message}\n", self.name);
         match &self.waiting {
-            Some(waiting) => waiting.tell(&text),
+            Some(waiting) => waiting.report(&text),
             None => drop(io::stderr().write_all(text.as_bytes())),
         }
     }

@@ -1,6 +1,6 @@
 //! What clients upload, on its way to the writer: looked up, buffered, handed on in large pieces.
 //!
-//! Memory is bounded for each client and for all; a client that is too fast for the disk is told so, and hears when
+//! Memory is bounded for each client and for all; a client that is too fast for the disk waits until
 //! there is room again.
 
 use std::collections::BTreeMap;

@@ -244,7 +244,7 @@ impl Chain {
     }
 
     /// BIOS: a ROM fetches `pxeboot`, which looks for many small files, and for a kernel and modules whose
-    /// tables stand behind what they tell of.
+    /// tables stand at their ends.
     pub fn freebsd() -> Chain {
         let file = |name: &str, size| Step::file(name, size).after(NEXT);
         let miss = |name: &str| Step::miss(name).after(NEXT);

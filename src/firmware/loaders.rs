@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::profile::{
     Answer, Before, Blksize, Empty, Numbering, OackRules, PLAIN, Patience, Ports, Profile, Resend,
-    Restart, Stranger, Value,
+    Restart, Value, WrongPort,
 };
 
 /// Never repeats an ACK, and polls 41 times for a new block. That it withholds ACKs while 50 blocks
@@ -45,7 +45,7 @@ pub(super) const PXELINUX: Profile = Profile {
         ..PLAIN.oack
     },
     gap: Answer::Ack,
-    stranger: Stranger::Accept,
+    wrong_port: WrongPort::Accept,
     deaf_to_errors: true,
     restart: Restart::AfterOrPrompt { seconds: 300 },
     ..PLAIN
@@ -53,7 +53,7 @@ pub(super) const PXELINUX: Profile = Profile {
 
 pub(super) const LPXELINUX: Profile = Profile {
     ports: Ports::Fixed(49153),
-    stranger: Stranger::Drop,
+    wrong_port: WrongPort::Drop,
     closed_port_answers: true,
     ..PXELINUX
 };
@@ -102,7 +102,7 @@ pub(super) const FREEBSD_LOADER: Profile = Profile {
     },
     oack_again: Answer::EndBeforeData,
     old_block: Answer::AckOld,
-    stranger: Stranger::AcceptAdoptFirst,
+    wrong_port: WrongPort::AcceptAdoptFirst,
     restart: Restart::Never,
     ..PLAIN
 };

@@ -104,7 +104,7 @@ pub enum Reason {
     /// A block came that ends this firmware: out of order, repeated too often, or too long.
     BadBlock,
     /// A packet came from a port that is not the transfer's.
-    Stranger,
+    WrongPort,
     /// The server's port was reported closed.
     Unreachable,
     /// The file is not as long as it should be.
@@ -159,7 +159,7 @@ impl Machine {
         }
     }
 
-    /// Begins the boot, or begins it again: whatever was under way is forgotten, and ports that the
+    /// Begins the boot, or begins it again: what was under way is forgotten, and ports that the
     /// firmware counts are counted from the same start.
     pub fn power_on(&mut self, now: Moment) {
         self.powered_on = now;

@@ -14,7 +14,7 @@ pub(super) struct Outgoing {
     pub(super) from_port: u16,
     pub(super) to: Destination,
     pub(super) content: Content,
-    /// The window to tell behind an ACK.
+    /// The window that is announced behind an ACK.
     pub(super) window: Option<u32>,
 }
 

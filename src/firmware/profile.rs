@@ -46,7 +46,7 @@ pub(super) struct Profile {
     /// The last block is acknowledged.
     pub(super) acks_last_block: bool,
     /// A packet from a port that is not the transfer's.
-    pub(super) stranger: Stranger,
+    pub(super) wrong_port: WrongPort,
     /// ERROR is acted on only as the answer to a request.
     pub(super) deaf_to_errors: bool,
     /// ICMP port unreachable ends the transfer.
@@ -236,7 +236,7 @@ pub(super) enum Numbering {
 
 /// What firmware does with a packet from a port that is not the transfer's.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Stranger {
+pub(super) enum WrongPort {
     /// Drops it.
     Drop,
     /// Takes it as if it came from the right one.
@@ -291,7 +291,7 @@ pub(super) const PLAIN: Profile = Profile {
     numbering: Numbering::Nearest,
     takes_long_blocks: false,
     acks_last_block: true,
-    stranger: Stranger::Drop,
+    wrong_port: WrongPort::Drop,
     deaf_to_errors: false,
     heeds_unreachable: false,
     closed_port_answers: false,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::profile::{
     Answer, Before, Blksize, Numbering, OackRules, PLAIN, Patience, Ports, Probe, Profile, Resend,
-    Restart, Stranger, Value,
+    Restart, Value, WrongPort,
 };
 
 /// Requests at 0, .25, .75, 1.75, 3.75, 7.75 s; gives up at 15.75 s. A machine that was answered only after
@@ -112,7 +112,7 @@ pub(super) const UBOOT_LWIP: Profile = Profile {
     oack_again: Answer::Ack,
     old_block: Answer::AckIfLastElseComplain,
     gap: Answer::Complain,
-    stranger: Stranger::Accept,
+    wrong_port: WrongPort::Accept,
     ..PLAIN
 };
 
@@ -142,7 +142,7 @@ pub(super) const BAREBOX: Profile = Profile {
     },
     oack_is_fresh: false,
     old_block: Answer::Ignore,
-    stranger: Stranger::Accept,
+    wrong_port: WrongPort::Accept,
     ..PLAIN
 };
 

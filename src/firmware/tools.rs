@@ -4,7 +4,7 @@
 //! firmware's behaviour is not known, its table says so.
 
 use super::profile::{
-    Answer, Blksize, Empty, OackRules, PLAIN, Ports, Profile, Resend, Restart, Stranger, Value,
+    Answer, Blksize, Empty, OackRules, PLAIN, Ports, Profile, Resend, Restart, Value, WrongPort,
 };
 
 /// As petitboot calls it: without a block size.
@@ -20,7 +20,7 @@ pub(super) const BUSYBOX: Profile = Profile {
     oack_again: Answer::WaitAnew,
     old_block: Answer::WaitAnew,
     gap: Answer::WaitAnew,
-    stranger: Stranger::Unreachable,
+    wrong_port: WrongPort::Unreachable,
     closed_port_answers: true,
     ..PLAIN
 };
@@ -31,7 +31,7 @@ pub(super) const TFTP_HPA: Profile = Profile {
     asks: Resend::Table(&[5000; 5]),
     acks: Resend::Table(&[5000; 5]),
     old_block: Answer::AckAnewIfLast,
-    stranger: Stranger::Adopt,
+    wrong_port: WrongPort::Adopt,
     closed_port_answers: true,
     restart: Restart::Never,
     ..PLAIN
@@ -63,7 +63,7 @@ pub(super) const CURL: Profile = Profile {
     },
     oack_again: Answer::ForgetAnew,
     old_block: Answer::AckAnewIfLast,
-    stranger: Stranger::Abort,
+    wrong_port: WrongPort::Abort,
     closed_port_answers: true,
     restart: Restart::Never,
     ..PLAIN
@@ -78,7 +78,7 @@ pub(super) const ATFTP: Profile = Profile {
     oack_again: Answer::Die(0),
     old_block: Answer::AckOnce,
     gap: Answer::AckOnce,
-    stranger: Stranger::CountAsTimeout,
+    wrong_port: WrongPort::CountAsTimeout,
     closed_port_answers: true,
     restart: Restart::Never,
     ..PLAIN
@@ -93,7 +93,7 @@ pub(super) const TFTPY: Profile = Profile {
     oack_again: Answer::Die(4),
     old_block: Answer::AckUpTo(20),
     gap: Answer::Abort,
-    stranger: Stranger::Accept,
+    wrong_port: WrongPort::Accept,
     closed_port_answers: true,
     restart: Restart::Never,
     ..PLAIN

@@ -1,7 +1,7 @@
 //! Machines that send a file to a server: switches, routers, phones, boot loaders, and machines that crashed.
 //!
 //! A [`Writer`] is driven as a [`Machine`](super::Machine): it is handed time and packets, and is asked after every
-//! call what it sends. It makes up its own bytes, so its seed tells what must lie on the server's disk.
+//! call what it sends. It makes up its own bytes, so what must lie on the server's disk follows from its seed.
 //! Read the table first: what sets the kinds apart, each with its source.
 
 use std::time::Duration;
@@ -175,8 +175,8 @@ impl Writer {
 
     /// A datagram from the server's port `from` came to its port `port`.
     pub fn on_packet(&mut self, now: Moment, port: u16, from: u16, packet: Packet<'_>) {
-        let is_stranger = self.server.is_some_and(|server| server != from);
-        if self.state != WriterStatus::Busy || port != self.port || is_stranger {
+        let is_wrong_port = self.server.is_some_and(|server| server != from);
+        if self.state != WriterStatus::Busy || port != self.port || is_wrong_port {
             return;
         }
         match packet {

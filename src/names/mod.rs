@@ -56,7 +56,7 @@ pub enum Resolved {
     Refused(Refusal),
     /// A rule refuses it with this text.
     Forbidden(Vec<u8>),
-    /// Somebody who may wait for a disk has to look.
+    /// Not known without waiting for a disk: the helper thread has to look.
     Unknown,
 }
 

@@ -28,14 +28,14 @@ pub enum Fork {
 pub struct Waiting(OwnedFd);
 
 impl Waiting {
-    /// Lets it write something to its standard error.
-    pub fn tell(&self, text: &str) {
+    /// Makes it write this text to its standard error.
+    pub fn report(&self, text: &str) {
         let _ = write(&self.0, text.as_bytes());
     }
 
     /// Lets it end well.
     pub fn release(self) {
-        self.tell(SERVES);
+        self.report(SERVES);
     }
 }
 
@@ -50,7 +50,7 @@ pub fn leave_terminal() -> io::Result<Fork> {
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
     let nothing = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
     let (message, waiting) = pipe2(OFlag::O_CLOEXEC)?;
-    // SAFETY: there is one thread only, so the child may do whatever its parent could.
+    // SAFETY: there is one thread only, so the child may do what its parent could.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => {
             drop(waiting);

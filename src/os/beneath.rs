@@ -1,4 +1,4 @@
-//! Opening files beneath a directory, whatever symbolic links say (openat2(2)).
+//! Opening files beneath a directory; no symbolic link leads out of it (openat2(2)).
 //!
 //! The kernel does it in one call. Where it cannot (before Linux 5.6) or will not (an absolute link), the path
 //! is walked component by component. An absolute link that begins with a name of the directory means what lies

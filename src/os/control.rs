@@ -22,7 +22,7 @@ pub struct Destination {
     pub is_everybody: bool,
 }
 
-/// Where a datagram was sent to, if the messages tell.
+/// Returns where a datagram was sent to, if the messages say so.
 pub(super) fn destination(mut messages: &[u8]) -> Option<Destination> {
     let mut found = None;
     while let Some(message) = Message::first(messages) {
@@ -163,7 +163,7 @@ mod tests {
         for (text, interface) in [("192.0.2.7", 0), ("2001:db8::7", 3)] {
             let address: IpAddr = text.parse().expect("an address");
             let message = Outgoing::from(address, interface);
-            let read = destination(message.as_bytes()).expect("it tells");
+            let read = destination(message.as_bytes()).expect("the destination is there");
             assert_eq!((read.address, read.interface), (address, interface));
         }
     }
@@ -179,7 +179,7 @@ mod tests {
         ] {
             let mut message = Outgoing::from(IpAddr::from(ours), 0);
             message.bytes[HEADER + 8..HEADER + 12].copy_from_slice(&header);
-            let read = destination(message.as_bytes()).expect("it tells");
+            let read = destination(message.as_bytes()).expect("the destination is there");
             assert_eq!(
                 (read.address, read.is_everybody),
                 (ours.into(), is_everybody)
@@ -187,7 +187,7 @@ mod tests {
         }
         for (text, is_everybody) in [("2001:db8::7", false), ("ff02::1", true)] {
             let message = Outgoing::from(text.parse().expect("an address"), 2);
-            let read = destination(message.as_bytes()).expect("it tells");
+            let read = destination(message.as_bytes()).expect("the destination is there");
             assert_eq!(read.is_everybody, is_everybody);
         }
     }
@@ -199,7 +199,7 @@ mod tests {
             let mut message = Outgoing::from(address, 0);
             let first = message.as_bytes().len();
             message.add_segments(516);
-            let read = destination(message.as_bytes()).expect("it tells");
+            let read = destination(message.as_bytes()).expect("the destination is there");
             assert_eq!(read.address, address);
             let second = Message::first(&message.as_bytes()[first..]).expect("there is one");
             let (kind, data) = (second.kind, second.data);

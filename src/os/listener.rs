@@ -131,7 +131,7 @@ impl Listener {
 
     /// Takes the oldest error that the kernel keeps of a shared socket; `None` if it keeps none.
     pub fn rejected(&self) -> Option<Rejected> {
-        // Where the packet went to is told as well, as of a request.
+        // The control messages also hold where the packet went to, as for a request.
         let mut room = nix::cmsg_space!(
             libc::sock_extended_err,
             libc::sockaddr_in6,
@@ -243,7 +243,7 @@ fn is_everybody(address: Ipv4Addr) -> bool {
     is_broadcast || address.is_multicast()
 }
 
-/// Lets the kernel tell of each datagram where it was sent to.
+/// Asks the kernel for the destination of each datagram.
 fn ask_for_destinations(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     if address.is_ipv6() {
         setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?;

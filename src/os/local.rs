@@ -23,7 +23,7 @@ impl LocalListener {
     /// thread: the mask of file modes is changed for a moment.
     ///
     /// # Errors
-    /// Something else is there, or somebody listens to it, or there is no such directory.
+    /// Something else is there, or another process listens to it, or there is no such directory.
     pub fn bind(path: &Path) -> io::Result<LocalListener> {
         let listener = match bind_private(path) {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_deserted(path) => {

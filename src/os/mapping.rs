@@ -171,7 +171,7 @@ impl Mapping {
         });
         match looked {
             Ok(Some(is_next)) => return Some(is_next),
-            // Somebody else is about to read it.
+            // Another process is about to read it.
             Ok(None) => self.is_cold.set(true),
             Err(_) => self.look_otherwise(),
         }

@@ -33,7 +33,7 @@ pub enum Neighbour {
     /// Its hardware address.
     Known(HardwareAddress),
     /// It is not on the same link: a relay or router is between.
-    Stranger,
+    OffLink,
     /// The kernel did not say.
     Unknown,
 }
@@ -67,7 +67,7 @@ impl Neighbours {
             Some(&hardware) => Neighbour::Known(hardware),
             // This machine itself has no neighbour's address.
             None if address.is_loopback() => Neighbour::Unknown,
-            None => Neighbour::Stranger,
+            None => Neighbour::OffLink,
         }
     }
 
@@ -164,7 +164,7 @@ fn number(bytes: &[u8]) -> u32 {
 
 /// A client may get another address at any time.
 const KEPT: Duration = Duration::from_secs(1);
-/// One that has just come is not in the table yet; a flood from strangers must not read it each time.
+/// One that has just come is not in the table yet; a flood of forged addresses must not read it each time.
 const KEPT_WITHOUT: Duration = Duration::from_millis(50);
 /// More than a link bears; the kernel's own table ends at 1,024 unless it was enlarged.
 const NEIGHBOURS_MAX: usize = 65_536;
@@ -244,6 +244,6 @@ mod tests {
         assert_eq!(found, Neighbour::Unknown);
         // Of those kept for documentation none is here.
         let found = neighbours.find(now + KEPT, Ipv4Addr::new(192, 0, 2, 7).into(), 0);
-        assert_eq!(found, Neighbour::Stranger);
+        assert_eq!(found, Neighbour::OffLink);
     }
 }

@@ -1,4 +1,4 @@
-//! Telling a service manager how it goes (sd_notify(3)), over a socket that was connected before the process gave
+//! Messages to a service manager (sd_notify(3)) over a socket that was connected before the process gave
 //! anything up.
 
 use std::env::{var, var_os};
@@ -45,11 +45,11 @@ impl Notify {
         let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now: TimeSpec| {
             now.tv_sec() * 1_000_000 + now.tv_nsec() / 1_000
         });
-        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={now}"));
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={now}"));
     }
 
     /// Sends it a message, such as `READY=1`, if it takes that at once.
-    pub fn tell(&self, text: &str) {
+    pub fn send(&self, text: &str) {
         let _ = write(&self.socket, text.as_bytes());
     }
 }

@@ -237,7 +237,7 @@ fn unfindable(error: Errno) -> Refusal {
     }
 }
 
-/// What the client is told of an error while its file is written.
+/// The refusal that a client is sent for an error while its file is written.
 pub fn refusal(error: Errno) -> Refusal {
     match error {
         Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG => Refusal::NoSpace,

@@ -28,7 +28,7 @@ impl Ports {
         }
     }
 
-    /// Whether ports are shared once all are in use: somebody else's packets may come in before a socket is connected.
+    /// Whether ports are shared once all are in use: another client's packets may come in before a socket is connected.
     pub(super) fn are_shared(&self) -> bool {
         self.range.is_some()
     }

@@ -93,7 +93,7 @@ impl AsRawFd for Signals {
     }
 }
 
-/// No file that this process makes from now on can be executed, whatever it asks for (umask(2)).
+/// No file that this process makes from now on can be executed, whichever mode it asks for (umask(2)).
 pub fn bar_execution_of_new_files() {
     umask(Mode::from_bits_truncate(0o111));
 }

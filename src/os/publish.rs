@@ -51,7 +51,7 @@ impl Target {
         let directory = &self.directory;
         let mode = Mode::from_bits_truncate(FILE_MODE);
         let mut file = File::from(openat(directory, &*beside, WRITING, mode)?);
-        // Whatever the mask: it is there to be read.
+        // In spite of the umask: it is there to be read.
         fchmod(&file, mode)?;
         file.write_all(text)?;
         drop(file);

@@ -1,7 +1,7 @@
 //! The directory that is served, and what becomes of its path while it is.
 //!
 //! Where the path leads over a symbolic link, the link may be swapped: the directory that holds it is kept open, and
-//! whatever the link names beneath that one can be served from then on. Everything else that happens to the path,
+//! all that the link may name beneath that one can be served from then on. Everything else that happens to the path,
 //! such as a file system that is mounted over it, can only be reported.
 
 use std::collections::VecDeque;

@@ -1,8 +1,8 @@
 //! The system calls of the running server, and no others (seccomp(2)).
 //!
 //! A call that is not in the list ends the process: the kernel does not make it but sends SIGSYS, whose
-//! handler writes one line to the log and exits. Where arguments tell good from bad and the filter
-//! can see them, they are looked at as well; it cannot see what a pointer points at.
+//! handler writes one line to the log and exits. Arguments are checked as well where they
+//! matter and the filter can see them; it cannot see what a pointer points at.
 
 use std::collections::BTreeMap;
 use std::ffi::{c_int, c_long, c_uint, c_void};

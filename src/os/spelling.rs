@@ -207,7 +207,7 @@ fn safe(path: &[u8]) -> Option<FileNameBuf> {
     Some(name.to_owned())
 }
 
-/// By the letters, whatever their case.
+/// Compares the letters without their case.
 fn letters(one: &[u8], other: &[u8]) -> Ordering {
     let one_lower = one.iter().map(u8::to_ascii_lowercase);
     one_lower.cmp(other.iter().map(u8::to_ascii_lowercase))

@@ -499,7 +499,7 @@ mod tests {
         }
     }
 
-    /// Recognised by its name and its age, and never a file of somebody else.
+    /// Recognised by its name and its age, and never another user's file.
     #[test]
     fn unfinished_files_of_an_earlier_process_are_removed() {
         let tree = Tree::new("sweep", ALL, &[]);

@@ -90,7 +90,7 @@ fn lines(now: &Value, before: Option<&Value>, size: Size, scrolled: usize) -> Ve
     let mut lines = vec![(summary(now), false), (totals(now, before), false)];
     let room = size.lines.saturating_sub(lines.len() + LISTS.len());
     let counts = LISTS.map(|list| now.list(list).len());
-    // The last that ended and the head of the queue are seen whatever runs.
+    // The last that ended and the head of the queue are always seen.
     let ended = counts[2].min((room / 5).max(1));
     let waiting = counts[1].min((room / 3).max(1));
     let served = counts[0].min(room.saturating_sub(ended + waiting));

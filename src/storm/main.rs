@@ -107,5 +107,5 @@ fn complain(message: &str) {
     let _ = writeln!(io::stderr(), "tftp-storm: {message}");
 }
 
-/// A wrong command line, as POSIX utilities tell it.
+/// The exit status for a wrong command line, as of POSIX utilities.
 const WRONG_USAGE: u8 = 2;

@@ -1,4 +1,4 @@
-//! A run in numbers: what the table and the JSON tell.
+//! A run in numbers: what the table and the JSON show.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -257,7 +257,7 @@ impl Failure {
                 Reason::BadOption => "an option it does not take",
                 Reason::SecondOack => "a second OACK",
                 Reason::BadBlock => "a block it does not take",
-                Reason::Stranger => "a packet from another port",
+                Reason::WrongPort => "a packet from another port",
                 Reason::Unreachable => "server port unreachable",
                 Reason::WrongSize => "wrong size",
             },

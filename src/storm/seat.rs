@@ -109,7 +109,7 @@ impl Seat {
         }
     }
 
-    /// A request leaves: whatever follows belongs to the file of the current step, from its start.
+    /// A request leaves: what follows belongs to the file of the current step, from its start.
     pub(crate) fn on_request(&mut self, now: Moment, library: Option<&mut Library>) {
         self.track.asked(now);
         self.coverage = Coverage::default();
@@ -231,7 +231,7 @@ impl Seat {
         self.fate
     }
 
-    /// When it has to be called, whatever comes.
+    /// When it has to be called at the latest.
     pub(crate) fn deadline(&self) -> Option<Moment> {
         match (self.fate, self.machine.status()) {
             (Fate::UnderWay, Status::Off) => Some(self.planned.on_at),

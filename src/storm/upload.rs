@@ -32,7 +32,7 @@ pub(crate) struct Uploads {
 }
 
 impl Uploads {
-    /// Every machine was told that the server has its file, and the server has it.
+    /// Every machine got its last ACK, and the server has every file.
     pub(crate) fn are_all_done(&self) -> bool {
         self.done == self.machines
     }
@@ -216,7 +216,7 @@ impl Fleet<'_> {
                 && let Some(socket) = &seat.socket
                 && socket.send(&bytes, to).is_err()
             {
-                // What it was told is about an earlier datagram; should this one fail, too, it is lost.
+                // The error is about an earlier datagram; if this one fails, too, it is lost.
                 let _ = socket.send(&bytes, to);
             }
         }

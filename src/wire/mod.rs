@@ -1,6 +1,6 @@
 //! Bytes ⇄ meaning: what TFTP datagrams say (RFC 1350, 2347, 2348, 2349, 7440).
 //!
-//! Parsing borrows from the datagram and never allocates, whatever arrives; building writes into a
+//! Parsing borrows from the datagram and never allocates; building writes into a
 //! buffer of the caller. Nothing here knows files, sockets or the state of a transfer.
 //!
 //! Read `request` first, then `reply`, `header` and `netascii`.
@@ -115,7 +115,7 @@ pub enum Refusal {
     FileExists,
     /// A write request: others may not write to the file (o+w), and only such files are replaced.
     NotPublicForWriting,
-    /// A write request: somebody else is writing the file.
+    /// A write request: another client is writing the file.
     BeingWritten,
     /// A write request, or a block of it: no room on the disk, or more than is allowed.
     NoSpace,

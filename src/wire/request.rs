@@ -84,7 +84,7 @@ impl<'a> Request<'a> {
         Options { rest: self.options }
     }
 
-    /// Somebody asks only whether this server serves (`tftpd --probe`).
+    /// It only asks whether this server serves (`tftpd --probe`).
     pub fn is_probe(&self) -> bool {
         let mut options = self.options();
         options.any(|(name, _)| name.eq_ignore_ascii_case(PROBE))

@@ -24,7 +24,7 @@ fn fill(lab: &mut Lab) {
     assert_eq!(lab.server.running(), 1);
 }
 
-/// Host 9 has its slot no more. Tells in which order those who wait are served.
+/// Host 9 has its slot no more. Returns in which order those who wait are served.
 fn order_of_those_who_wait(lab: &mut Lab) -> Vec<Peer> {
     let before = lab.world.opens.len();
     lab.settle(&[error(client(9), 0)]);
@@ -308,7 +308,7 @@ fn the_boots_of_those_who_wait_are_remembered_whatever_crowd_passes_by() {
 // Small files.
 
 /// A machine asks for the kernel and acknowledges its first block, if it gets one. While nobody answers,
-/// some slots are kept free: see `strangers`.
+/// some slots are kept free: see `unvalidated`.
 fn begin_kernel(lab: &mut Lab, number: u32) {
     lab.ask(machine(number), "kernel");
     if lab.world.client_of(machine(number)).is_some() {

@@ -1,4 +1,4 @@
-//! Those who wait are kept alive: answered after a while, fed a block now and then within a share of the
+//! Those who wait are kept alive: answered after a while, sent a block now and then within a share of the
 //! output, and passed on to a slot without noticing.
 
 use std::collections::{BTreeMap, HashMap};
@@ -24,7 +24,7 @@ pub(crate) fn slots(max_transfers: usize) -> Limits {
     }
 }
 
-/// A server with so many slots and a kernel of a gigabyte.
+/// A server with this number of slots and a kernel of a gigabyte.
 pub(crate) fn lab_with(limits: Limits) -> Lab {
     let mut lab = Lab::new(limits);
     lab.world.add_file("kernel", 1 << 30);
@@ -48,7 +48,7 @@ pub(crate) struct Answering {
     seen: usize,
     due: BTreeMap<(Moment, u64), (Peer, u64)>,
     serial: u64,
-    /// They acknowledge every so many blocks, and never between; below 2, whatever left together.
+    /// They acknowledge each time after this number of blocks; below 2, all that left together.
     pub(crate) windowsize: u64,
     /// Turns that a timer of the server asked for.
     pub(crate) wakeups: u64,
@@ -354,7 +354,7 @@ fn all_held_together_take_no_more_than_their_share_of_the_output() {
         let kept_alive = (sent.len() - to_first) as f64 * (512.0 + 50.0);
         let taken = 100.0 * kept_alive / (running + kept_alive);
         assert!(taken <= 1.1 * percent, "{taken} % of the output");
-        assert!(taken >= 0.7 * percent, "{taken} % only: fed too seldom");
+        assert!(taken >= 0.7 * percent, "{taken} % only: a trickle too thin");
         assert_eq!(lab.server.held(), usize::try_from(held).unwrap());
     }
 }
@@ -374,17 +374,17 @@ fn those_held_at_the_same_moment_are_not_fed_at_the_same_moment() {
         answering.live(&mut lab, seconds(2) + 2 * TICK, all_live);
         let held_at = lab.world.now;
         answering.live(&mut lab, seconds(16), all_live);
-        let mut fed: HashMap<u64, u32> = HashMap::new();
+        let mut trickle: HashMap<u64, u32> = HashMap::new();
         let mut in_all = 0;
         for sent in &lab.world.sent {
             if sent.peer != client(1) && held_at < sent.at {
-                *fed.entry(sent.at.micros() / 100_000).or_default() += 1;
+                *trickle.entry(sent.at.micros() / 100_000).or_default() += 1;
                 in_all += 1;
             }
         }
         assert!(in_all >= 3 * MACHINES, "{in_all} blocks in 16 s");
         // 200 in 4 s are 5 in each tenth of a second.
-        let most = fed.values().max().copied().unwrap_or(0);
+        let most = trickle.values().max().copied().unwrap_or(0);
         assert!(most <= 15, "{most} of {MACHINES} in a tenth of a second");
     }
 }

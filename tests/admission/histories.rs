@@ -1,7 +1,7 @@
 //! Ten thousand random histories, each compared turn by turn with the `model`.
 //!
 //! A history is made from its seed alone. One that fails prints it; with `TFTPD_SEED` set to it, only
-//! that history is played again, and told step by step. `TFTPD_SEEDS` says how many are played, if not so many.
+//! that history is played again, and printed step by step. `TFTPD_SEEDS` says how many are played.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -72,7 +72,7 @@ struct History {
     lab: Lab,
     model: Model,
     peers: Vec<Peer>,
-    is_told: bool,
+    is_printed: bool,
 }
 
 impl Drop for History {
@@ -84,7 +84,7 @@ impl Drop for History {
 }
 
 impl History {
-    fn new(seed: u64, is_told: bool) -> History {
+    fn new(seed: u64, is_printed: bool) -> History {
         let mut random = Seeded::endless(seed);
         let limits = Limits {
             max_transfers: random.pick(&[1, 1, 2, 3, 5]),
@@ -108,7 +108,7 @@ impl History {
             lab,
             model: Model::new(limits, lengths),
             peers,
-            is_told,
+            is_printed,
         }
     }
 
@@ -156,7 +156,7 @@ impl History {
 
     fn judge(&mut self) {
         let deeds = self.lab.world.take_deeds();
-        self.tell(&deeds);
+        self.print(&deeds);
         self.model.judge(self.lab.world.now, &self.lab.world, deeds);
     }
 
@@ -184,7 +184,7 @@ impl History {
         // To the microsecond, so that nothing relies on round numbers.
         let span = span + Duration::from_micros(self.random.within(0, 1000));
         if self.random.one_in(20) {
-            self.tell(&("the machine is busy for", span));
+            self.print(&("the machine is busy for", span));
             self.lab.oversleep(span);
             self.model.overslept += span;
         } else {
@@ -193,7 +193,7 @@ impl History {
     }
 
     fn pass(&mut self, span: Duration) {
-        self.tell(&("time passes", span));
+        self.print(&("time passes", span));
         let until = self.lab.world.now + span;
         while let Some(wakeup) = self.lab.server.next_wakeup()
             && wakeup <= until
@@ -231,7 +231,7 @@ impl History {
             None => request(peer, wish.file),
         };
         for _ in 0..self.random.pick(&[1, 1, 1, 2, 5]) {
-            self.tell(&(peer, wish));
+            self.print(&(peer, wish));
             self.lab.deliver(&arrival);
             let deeds = self.take_deeds();
             let (now, world) = (self.lab.world.now, &self.lab.world);
@@ -265,7 +265,7 @@ impl History {
     }
 
     fn acknowledge(&mut self, peer: Peer, block: u64) {
-        self.tell(&(peer, "ACK", block));
+        self.print(&(peer, "ACK", block));
         self.lab.deliver(&ack(peer, block));
         let deeds = self.take_deeds();
         self.model.on_ack(self.lab.world.now, peer, block, deeds);
@@ -301,7 +301,7 @@ impl History {
             2 => (error(peer, 4), Outcome::ClientError(4)),
             _ => (Arrival::PortClosed(peer), Outcome::PortClosed),
         };
-        self.tell(&arrival);
+        self.print(&arrival);
         self.lab.deliver(&arrival);
         let deeds = self.take_deeds();
         let (now, world) = (self.lab.world.now, &self.lab.world);
@@ -311,7 +311,7 @@ impl History {
     fn a_client_is_refused(&mut self) {
         // From a peer that never asks for anything else.
         let peer = client(77);
-        self.tell(&"a request out of the root");
+        self.print(&"a request out of the root");
         self.lab.deliver(&request(peer, "../small"));
         let deeds = self.take_deeds();
         self.model.on_fault(peer, Refusal::OutsideRoot, deeds);
@@ -327,12 +327,12 @@ impl History {
 
     fn take_deeds(&mut self) -> Vec<crate::world::Deed> {
         let deeds = self.lab.world.take_deeds();
-        self.tell(&deeds);
+        self.print(&deeds);
         deeds
     }
 
     fn stop(&mut self) {
-        self.tell(&"stop");
+        self.print(&"stop");
         self.lab.stop();
         let deeds = self.take_deeds();
         self.model.on_stop(self.lab.world.now, deeds);
@@ -359,7 +359,7 @@ impl History {
     }
 
     fn repair_the_world(&mut self) {
-        self.tell(&"everything works again");
+        self.print(&"everything works again");
         let world = &mut self.lab.world;
         world.exhausted = false;
         world.closed_ports.clear();
@@ -371,8 +371,8 @@ impl History {
         }
     }
 
-    fn tell(&self, what: &dyn std::fmt::Debug) {
-        if self.is_told {
+    fn print(&self, what: &dyn std::fmt::Debug) {
+        if self.is_printed {
             eprintln!("{:?}  {what:?}", self.lab.world.now);
         }
     }

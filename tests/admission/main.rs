@@ -6,7 +6,7 @@
 //! back, `endings` about stopping, silence and sleep. These know a server that waits in silence; `held`
 //! is about those who are kept alive while they wait, `boots` about who is next, `busy` about
 //! files that cannot be told yet, `large_blocks` about hosts that lose them, `idle` about slots that
-//! nobody uses, `strangers` about what one address may have and what forged requests draw. `histories` compares thousands of random days with the simple `model`.
+//! nobody uses, `unvalidated` about what one address may have and what forged requests draw. `histories` compares thousands of random days with the simple `model`.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,5 +27,5 @@ mod model;
 mod peers;
 mod queue;
 mod slots;
-mod strangers;
+mod unvalidated;
 mod world;

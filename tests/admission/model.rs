@@ -326,7 +326,7 @@ impl Model {
             // Where several may give way, either is right.
             let (old, outcome, waited) = deeds.ended();
             let place = self.waiting.iter().position(|one| one.peer == old);
-            let place = place.expect("the one who gives way waits");
+            let place = place.expect("the evicted one waits");
             assert!(self.waiting[place].gives_way(now, peer, wish));
             waiter.arrived_at = self.waiting[place].arrived_at;
             waiter.boot_began = self.waiting[place].boot_began;

@@ -386,7 +386,7 @@ fn the_same_over_ipv6() {
     assert_eq!(lab.world.outcomes_of(peer), [Outcome::Restarted]);
 }
 
-/// A held client is answered in its place: the older transfer is fed on, and its ACK shows a copy.
+/// A held client is answered in its place: the older transfer gets its trickle, and its ACK shows a copy.
 #[test]
 fn a_held_client_that_asks_anew_keeps_its_place() {
     for is_copy in [true, false] {

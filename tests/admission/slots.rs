@@ -533,7 +533,7 @@ fn nothing_but_one_packet_leaves_before_the_first_ack() {
     let options = [("windowsize", "64")];
     lab.settle(&[request_with(client(1), "large", "octet", &options)]);
     assert_eq!(lab.world.packets_to(client(1)), [Packet::Oack]);
-    // A stranger's guess at an ACK draws nothing.
+    // An ACK guessed from elsewhere draws nothing.
     for block in [1, 2, 63, 64, 65_535] {
         lab.ack(client(1), block);
     }

@@ -123,7 +123,7 @@ fn turn(lab: &mut Lab<Void>) {
     }
 }
 
-/// Takes whatever leaves.
+/// Takes everything that leaves.
 struct Void;
 
 impl Site for Void {

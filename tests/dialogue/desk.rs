@@ -278,7 +278,7 @@ impl Desk {
         self
     }
 
-    /// The request from this port has come to its end, with so many bytes arrived.
+    /// The request from this port has come to its end, with this number of bytes arrived.
     pub(crate) fn ended(&mut self, port: u16, outcome: Outcome, bytes: u64) -> &mut Desk {
         let found = self.lab.world.ended.pop_front();
         let expected = (port, outcome, bytes);
@@ -294,7 +294,7 @@ impl Desk {
         self
     }
 
-    /// So many clients run, and so many sockets are open.
+    /// This number of clients run, and this number of sockets are open.
     pub(crate) fn serves(&mut self, running: usize, sockets: usize) -> &mut Desk {
         assert_eq!(self.lab.server.running(), running, "running");
         assert_eq!(self.lab.world.open_now(), sockets, "open sockets");

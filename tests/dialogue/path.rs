@@ -83,7 +83,7 @@ impl Client {
     }
 }
 
-/// Fetches a file of so many blocks of 8 bytes.
+/// Fetches a file of this number of blocks of 8 bytes.
 fn fetch(windowsize: u64, blocks: u64, round_trip: Duration, fault: Fault) -> Story {
     let options = format!("blksize 8, windowsize {windowsize}");
     let length = 8 * blocks - 1;

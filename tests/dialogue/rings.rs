@@ -35,7 +35,7 @@ impl Ring {
     }
 }
 
-/// A client that looks at its ring every so often and finds at most so many packets in it.
+/// A client that looks at its ring now and then and finds at most `ring` packets in it.
 struct Client {
     gap: Gap,
     window: u64,

@@ -191,7 +191,7 @@ fn curl_forgets_where_it_was_at_a_second_oack() {
 }
 
 #[test]
-fn curl_answers_the_last_block_again_and_ends_at_a_stranger() {
+fn curl_answers_the_last_block_again_and_ends_at_a_wrong_port() {
     let mut it = Dialogue::granted(Kind::Curl, "tsize 99 blksize 512 timeout 6");
     it.lockstep(1, 65_540, 512);
     for _ in 0..30 {
@@ -201,7 +201,7 @@ fn curl_answers_the_last_block_again_and_ends_at_a_stranger() {
     assert_eq!(it.data(3, 512), [""; 0]);
     assert_eq!(it.data(6, 512), [""; 0]);
     it.data_from(STRANGER, 5, 512);
-    assert_eq!(it.machine.status(), Status::Failed(Reason::Stranger));
+    assert_eq!(it.machine.status(), Status::Failed(Reason::WrongPort));
     assert_eq!(it.machine.deadline(), None);
 }
 
@@ -263,14 +263,14 @@ fn atftp_answers_one_copy_and_lives_on_the_others() {
 }
 
 #[test]
-fn atftp_bears_five_strangers() {
+fn atftp_bears_five_wrong_ports() {
     let mut it = Dialogue::granted(Kind::Atftp, "blksize 1428");
     for _ in 0..5 {
         assert_eq!(it.data_from(STRANGER, 1, 1428), [""; 0]);
         assert_eq!(it.machine.status(), Status::Receiving);
     }
     it.data_from(STRANGER, 1, 1428);
-    assert_eq!(it.machine.status(), Status::Failed(Reason::Stranger));
+    assert_eq!(it.machine.status(), Status::Failed(Reason::WrongPort));
 }
 
 #[test]

@@ -140,7 +140,7 @@ fn adopts_a_timeout_that_it_never_asked_for() {
 }
 
 #[test]
-fn errors_closed_ports_and_strangers() {
+fn errors_closed_ports_and_wrong_ports() {
     let mut it = receiving();
     assert_eq!(it.data_from(STRANGER, 1, 1468), [""; 0]);
     assert_eq!(it.reaction, Reaction::Ignored);

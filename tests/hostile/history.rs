@@ -1,4 +1,4 @@
-//! One history: strangers send what they like, clients lie and vanish, time jumps, and the world fails.
+//! One history: anybody sends anything, clients lie and vanish, time jumps, and the world fails.
 //! The books of the server are checked after every call. At the end the world is good again; then
 //! everything must come to its end, and an honest client must get its file.
 

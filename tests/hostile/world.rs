@@ -12,7 +12,7 @@ use super::laboratory::{Datagram, Site, Socket, Stream};
 #[derive(Debug)]
 pub(crate) struct Faulty<C> {
     pub(crate) choices: C,
-    /// One call of so many fails; 0: none.
+    /// One call in this number fails; 0: none.
     pub(crate) faults: u64,
     pub(crate) ended: Vec<Outcome>,
     /// Files that came whole.

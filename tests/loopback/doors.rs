@@ -255,7 +255,7 @@ fn every_line_that_lacks_nothing_serves_a_file() {
     });
 }
 
-/// Twice to one name, and reads it back: to none where all is read only, without `-c` to one that is there and that
+/// Twice to one name, and reads it back: to none if all is read only, without `-c` to one that is there and that
 /// others may write, with it to any that is not closed to others.
 fn upload_twice(server: SocketAddr, root: &Root, kind: usize) {
     root.write_bytes("public", b"old");

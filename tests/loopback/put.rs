@@ -152,7 +152,7 @@ impl Writing<'_> {
         Ok(())
     }
 
-    /// Tells the server that it will not go on.
+    /// Sends the server an ERROR: it will not go on.
     pub(crate) fn give_up(&self) {
         self.client.send(&packet::error(0, "enough"));
     }

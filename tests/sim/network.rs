@@ -297,7 +297,7 @@ impl Cables {
         (connection.peer == peer(host, port)).then_some(client as usize)
     }
 
-    /// Tells a machine that nobody listens at the server's port that it sent to.
+    /// ICMP port unreachable for a machine: nothing listens at the server's port that it sent to.
     fn refuse_down(&mut self, host: u32, port: u16) {
         if let Some((machine, port)) = self.hosts[host as usize].inside(port) {
             let at = self.clock + nanos(self.ways[machine as usize].path.latency);

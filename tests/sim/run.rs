@@ -1,6 +1,6 @@
 //! A run: the turn of the daemon's loop in virtual time, and the machines around it.
 //!
-//! Whatever happens within one microsecond, which is all that the core can tell apart, is one batch, as
+//! What happens within one microsecond, which is all that the core can tell apart, is one batch, as
 //! for `epoll`. A turn of the server follows only where something of it was meant for the server.
 
 use std::mem;

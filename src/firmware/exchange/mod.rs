@@ -12,7 +12,7 @@ use super::Reason;
 use super::adaptive::Adaptive;
 use super::datagram::{Destination, Packet};
 use super::outbox::{Content, Outbox, Outgoing};
-use super::profile::{Before, Patience, Probe, Profile, Resend, Stranger, Value};
+use super::profile::{Before, Patience, Probe, Profile, Resend, Value, WrongPort};
 use crate::moment::Moment;
 
 /// One request, from its first sending to the last ACK.
@@ -58,7 +58,7 @@ pub(super) struct Exchange {
 pub(super) struct Setting {
     pub(super) port: u16,
     pub(super) aim: Aim,
-    /// For options that tell what a probe has learned.
+    /// For options that repeat what a probe has learned.
     pub(super) known_size: u64,
     pub(super) file_began: Moment,
     /// Where the machine's free-running timer stands, and which of several values it sends.
@@ -176,20 +176,20 @@ impl Exchange {
             return self.on_first_answer(now, from, packet, outbox);
         };
         if from != server {
-            match self.profile.stranger {
-                Stranger::Drop => return NOTHING,
-                Stranger::Accept => {}
-                Stranger::Adopt => self.server = Some(from),
-                Stranger::AcceptAdoptFirst if self.awaited == 1 => self.server = Some(from),
-                Stranger::AcceptAdoptFirst => {}
-                Stranger::Abort => return ends(End::GaveUp(Reason::Stranger)),
-                Stranger::CountAsTimeout => {
+            match self.profile.wrong_port {
+                WrongPort::Drop => return NOTHING,
+                WrongPort::Accept => {}
+                WrongPort::Adopt => self.server = Some(from),
+                WrongPort::AcceptAdoptFirst if self.awaited == 1 => self.server = Some(from),
+                WrongPort::AcceptAdoptFirst => {}
+                WrongPort::Abort => return ends(End::GaveUp(Reason::WrongPort)),
+                WrongPort::CountAsTimeout => {
                     self.sendings += 1;
                     let end =
-                        (self.gap_to_next().is_none()).then_some(End::GaveUp(Reason::Stranger));
+                        (self.gap_to_next().is_none()).then_some(End::GaveUp(Reason::WrongPort));
                     return (Effect::Nothing, end);
                 }
-                Stranger::Unreachable => return (Effect::Unreachable, None),
+                WrongPort::Unreachable => return (Effect::Unreachable, None),
             }
         }
         match packet {

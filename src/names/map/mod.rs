@@ -2,7 +2,7 @@
 //! "Filename remapping", as version 5.5 has it).
 //!
 //! The rules see a name as it stands in the packet, and return another, or the text of a refusal. They never look at a
-//! file system: whether a name can be opened is asked (`E`). Whatever the rules are, an end is found: steps, bytes of a
+//! file system: whether a name can be opened is asked (`E`). Every search ends: steps, bytes of a
 //! name and work are bounded.
 
 mod read;

@@ -1,7 +1,7 @@
 //! Regular expressions of map rules: POSIX extended ones as the C library of GNU reads them (regcomp(3) in the
 //! locale C), on bytes: leftmost, then longest. Back-references are refused.
 //!
-//! Names come from the network, rules from the operator. So a search takes time in proportion to the name, whatever the
+//! Names come from the network, rules from the operator. So a search takes time in proportion to the name, for every
 //! rule: a simulation of all ways at once finds where the match begins and ends, and only then, if groups are wanted, one
 //! way through it is taken that never visits the same place twice.
 

@@ -1,4 +1,4 @@
-//! What one address may have, and what strangers may: requests whose sender anybody can have forged.
+//! What one address may have, and what unvalidated ones may: requests whose sender anybody can have forged.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -143,7 +143,7 @@ fn loopback_addresses_are_bounded_only_where_that_is_wanted() {
     }
 }
 
-// Strangers.
+// Unvalidated addresses.
 
 /// An address of the network 203.0.x.0/24.
 fn forged(network: u8, number: u64) -> Peer {
@@ -176,7 +176,7 @@ fn a_forged_request_draws_a_few_small_packets_and_no_more() {
 
 /// Requests at full speed from all addresses of one network, most of them for files that are there.
 #[test]
-fn a_network_of_strangers_draws_only_so_much() {
+fn an_unvalidated_network_draws_a_bounded_number_of_packets() {
     let mut lab = Lab::new(Limits::default());
     lab.world.add_file("kernel", 1 << 30);
     let span = 20;
@@ -255,7 +255,7 @@ fn repeats_that_come_together_draw_one_packet_from_the_bucket() {
 }
 
 #[test]
-fn errors_to_strangers_are_bounded_and_those_to_proven_machines_are_not() {
+fn errors_to_unvalidated_addresses_are_bounded_and_those_to_validated_machines_are_not() {
     let mut lab = Lab::new(Limits::default());
     lab.ask(client(1), "small");
     lab.ack(client(1), 1);
@@ -268,16 +268,16 @@ fn errors_to_strangers_are_bounded_and_those_to_proven_machines_are_not() {
         lab.settle(&[]);
         lab.pass_until(Moment::from_micros((second + 1) * 1_000_000));
     }
-    let to_proven = |&&(_, peer, _): &&(Moment, Peer, _)| peer == client(1);
-    let proven = lab.world.refusals.iter().filter(to_proven).count();
-    let strangers = lab.world.refusals.len() - proven;
-    assert_eq!(proven, 20_000);
+    let to_validated = |&&(_, peer, _): &&(Moment, Peer, _)| peer == client(1);
+    let validated = lab.world.refusals.iter().filter(to_validated).count();
+    let unvalidated = lab.world.refusals.len() - validated;
+    assert_eq!(validated, 20_000);
     let bound = (ERRORS_BURST + 9 * ERRORS_PER_SECOND) as usize;
     assert!(
-        bound - 10 <= strangers && strangers <= bound,
-        "{strangers}, not {bound}"
+        bound - 10 <= unvalidated && unvalidated <= bound,
+        "{unvalidated}, not {bound}"
     );
-    let withheld = 20_000 - u64::try_from(strangers).unwrap();
+    let withheld = 20_000 - u64::try_from(unvalidated).unwrap();
     assert_eq!(lab.server.stats().withheld, withheld);
     assert_eq!(lab.world.refusals_reported, lab.world.refusals.len());
 }
@@ -309,7 +309,7 @@ fn in_one_64(number: u32) -> Peer {
 
 /// All machines of an IPv6 network at once, a queue full of them: they are held as the others are.
 #[test]
-fn a_storm_in_one_network_is_no_crowd_of_strangers() {
+fn a_storm_in_one_network_is_no_flood_of_forged_requests() {
     let mut lab = lab_with(Limits::default());
     let mut answering = Answering::from_now(&lab);
     let count = 4096;
@@ -333,7 +333,7 @@ fn a_storm_in_one_network_is_no_crowd_of_strangers() {
 }
 
 #[test]
-fn strangers_never_have_all_slots_whatever_they_ask_for() {
+fn unvalidated_clients_never_have_all_slots_for_any_file() {
     for file in ["kernel", "medium"] {
         let mut lab = lab_with(slots(32));
         for number in 0..12 {
@@ -343,7 +343,7 @@ fn strangers_never_have_all_slots_whatever_they_ask_for() {
         for number in 0..100 {
             lab.ask(forged(1, number), file);
         }
-        assert_eq!(lab.server.running(), 20, "twelve are for proven ones");
+        assert_eq!(lab.server.running(), 20, "twelve are for validated ones");
         // A third of the rest is for their small files.
         for number in 0..12 {
             let peer = Peer {
@@ -436,7 +436,7 @@ fn a_full_queue_has_room_for_a_network_that_does_not_crowd_it() {
     assert_eq!(lab.server.stats().queue_full, 80 + 31);
 }
 
-/// Fifty machines that fetch 100 kB each with a round trip of 1 ms, beside strangers who ask so often in
+/// Fifty machines that fetch 100 kB each with a round trip of 1 ms, beside unvalidated clients who ask so often in
 /// a second for `file`: when the last of them is done. A client that hears nothing asks again every two seconds.
 fn done_after(
     limits: Limits,
@@ -475,7 +475,7 @@ fn done_after(
         seen = lab.world.ended.len();
         if done == honest.len() {
             let dropped = lab.server.stats().queue_full;
-            println!("{dropped} were dropped or gave way in a full queue");
+            println!("{dropped} were dropped or evicted from the full queue");
             return lab.world.now.since(begin);
         }
     }
@@ -530,7 +530,7 @@ fn a_thousand_forged_requests_a_second_do_not_starve_machines_elsewhere() {
 }
 
 #[test]
-fn what_a_stranger_is_sent_is_forgiven_when_it_answers() {
+fn what_an_unvalidated_client_is_sent_is_forgiven_when_it_answers() {
     let mut lab = Lab::new(slots(32));
     // Far more than the bucket holds, each answered.
     for number in 0..10_000 {
