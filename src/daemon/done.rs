@@ -4,10 +4,11 @@
 use super::Daemon;
 use super::events::LogEvent;
 use super::io::World;
-use super::lookups::{Found, Sought};
+use super::lookups::{self, Sought};
 use super::uploads::News;
 use crate::moment::Moment;
 use crate::os::helper::Done;
+use crate::os::resolve::Found;
 use crate::server::{Heard, Server};
 
 impl Daemon {
@@ -62,11 +63,13 @@ impl Daemon {
                     }
                 }
                 Some(Done::Resolved(resolved)) => {
-                    let (question, (resolved, file)) = *resolved;
+                    let (question, (resolved, there)) = *resolved;
                     let sought = Sought::Name(question);
                     let found = world.lookups.end(now, &sought);
-                    if let Some((name, opened)) = file {
-                        world.files.keep_found(name, opened);
+                    match there {
+                        Some((name, Found::File(opened))) => world.files.keep_found(name, opened),
+                        Some((name, Found::Place(place))) => world.uploads.keep_found(name, place),
+                        None => {}
                     }
                     if let Sought::Name(question) = sought {
                         world.naming.keep_answer(question, resolved);
@@ -98,7 +101,7 @@ impl Daemon {
 }
 
 /// What those waited for is known now.
-fn hand_in_again(now: Moment, server: &mut Server, world: &mut World, found: Found) {
+fn hand_in_again(now: Moment, server: &mut Server, world: &mut World, found: lookups::Found) {
     for (peer, request) in found.requests {
         // Not a third time: its client repeats it.
         let _ = server.on_request(now, world, peer, request.local, &request.datagram);

@@ -195,7 +195,7 @@ impl World {
 
     /// Lets the helper look where an upload may go; otherwise as [`World::look_up`].
     fn look_for_place(&mut self, name: FileName<'_>, client: Option<usize>) -> Unopened {
-        let Some(look) = self.files.look_for_place(name) else {
+        let Some(writable) = self.files.writable() else {
             return Unopened::Refused(Refusal::ReadOnly);
         };
         let lookups = &mut self.uploads.lookups;
@@ -204,7 +204,8 @@ impl World {
             Some(awaited) => awaited,
             None => {
                 let helper = self.helper.as_ref();
-                if helper.is_none_or(|helper| helper.ask(Job::Place(look)).is_err()) {
+                let job = Job::Place(writable, name.to_owned());
+                if helper.is_none_or(|helper| helper.ask(job).is_err()) {
                     self.log.names_dropped += 1;
                     return Unopened::Busy(None);
                 }

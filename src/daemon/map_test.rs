@@ -12,7 +12,7 @@ use crate::name::{FileName, FileNameBuf};
 use crate::names::map::{MapScratch, Traced};
 use crate::names::{Look, Names, Resolved};
 use crate::os::files::Unavailable;
-use crate::os::resolve::{Question, Resolve};
+use crate::os::resolve::{Found, Question, Resolve};
 
 /// Returns the lines for all names that the operator asked about.
 pub(super) fn report(settings: &Settings) -> Result<String, Failure> {
@@ -66,9 +66,14 @@ impl Test<'_> {
                     question,
                     names: names.into(),
                     places: files.places(),
+                    writable: None,
                 };
-                let (resolved, file) = resolve.answer_now(&mut acted);
-                (resolved, file.map(|(_, opened)| opened.map(drop)))
+                let (resolved, there) = resolve.answer_now(&mut acted);
+                let file = match there {
+                    Some((_, Found::File(opened))) => Some(opened.map(drop)),
+                    Some((_, Found::Place(_))) | None => None,
+                };
+                (resolved, file)
             }
         };
         self.text += &steps;

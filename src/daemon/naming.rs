@@ -116,6 +116,7 @@ impl Naming {
             question,
             names: Arc::clone(&self.names),
             places: files.places(),
+            writable: files.writable(),
         })
     }
 

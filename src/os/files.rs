@@ -18,7 +18,7 @@ use super::content::{Content, ReadContent, TextContent};
 use super::handle::{Closer, Handle};
 use super::mapping::{self, Mapped, Mapping, reads_are_counted};
 use super::original::Original;
-use super::place::{self, WriteRules, Writing};
+use super::place::{self, Writable, WriteRules, Writing};
 use super::root::{self, Root};
 pub use super::root::{Astray, Found};
 use super::sweep::Sweep;
@@ -281,11 +281,10 @@ impl Files {
         Ok(self.writing.is_some().then(|| Sweep::new(owned)))
     }
 
-    /// What the helper needs to look where an upload may go; `None` if nothing may be written.
-    pub fn look_for_place(&self, name: FileName<'_>) -> Option<place::Look> {
+    /// What the helper needs to look where uploads may go; `None` if nothing may be written.
+    pub fn writable(&self) -> Option<Writable> {
         let root = &self.roots[0].root;
-        Some(place::Look {
-            name: name.to_owned(),
+        Some(Writable {
             root: Arc::clone(root.directory()),
             root_names: Arc::clone(root.names()),
             writing: Arc::clone(self.writing.as_ref()?),

@@ -18,7 +18,7 @@ use mio::Waker;
 use super::fetch::{Fetch, Fetched, SCRATCH};
 use super::files::{Lookup, Opened, Places, Seen, Unavailable};
 use super::handle::Closer;
-use super::place::{self, Place};
+use super::place::{Place, Writable};
 use super::resolve::{Answer, Memory, Question, Resolve};
 use super::root::Look;
 use super::rule_file::{RuleFiles, Texts};
@@ -34,7 +34,7 @@ pub enum Job {
     /// the first.
     Read(usize, u32, Fetch),
     /// To look where an upload may go.
-    Place(place::Look),
+    Place(Writable, FileNameBuf),
     /// To say what a requested name comes to.
     Resolve(Box<Resolve>),
     /// To look for a file that differs in case only from what this client asked for.
@@ -115,9 +115,9 @@ impl Helper {
                     Task::Job(Job::Read(client, serial, fetch)) => {
                         Done::Read(client, serial, fetch.read(&mut scratch))
                     }
-                    Task::Job(Job::Place(look)) => {
-                        let place = look.see();
-                        Done::Placed(look.name, place)
+                    Task::Job(Job::Place(writable, name)) => {
+                        let place = writable.place(name.as_name());
+                        Done::Placed(name, place)
                     }
                     Task::Job(Job::Resolve(resolve)) => {
                         let answer = resolve.answer(&mut memory, &closer, &mut |_| {});

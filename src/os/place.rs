@@ -12,7 +12,7 @@ use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{AccessFlags, Uid, faccessat, geteuid};
 
 use super::beneath::{self, Entry};
-use crate::name::FileNameBuf;
+use crate::name::FileName;
 use crate::wire::Refusal;
 
 /// What may be written.
@@ -28,10 +28,9 @@ pub struct WriteRules {
     pub umask: u32,
 }
 
-/// What it takes to look where an upload may go.
+/// What it takes to look where uploads may go.
 #[derive(Debug)]
-pub struct Look {
-    pub(super) name: FileNameBuf,
+pub struct Writable {
     pub(super) root: Arc<OwnedFd>,
     /// The absolute paths by which the root is known.
     pub(super) root_names: Arc<[Vec<u8>]>,
@@ -82,16 +81,15 @@ impl Place {
     }
 }
 
-impl Look {
-    /// Looks, however long that takes.
-    pub(super) fn see(&self) -> Result<Place, Refusal> {
+impl Writable {
+    /// Where an upload of this name may go, however long it takes to look.
+    pub(super) fn place(&self, name: FileName<'_>) -> Result<Place, Refusal> {
         let Writing { rules, directories } = &*self.writing;
-        let name = self.name.as_name().as_bytes();
         let is_meant = |state: &FileStat| {
             let identity = identity_of(state);
             directories.is_empty() || directories.iter().any(|(_, it)| *it == identity)
         };
-        let entry = beneath::find_entry(&self.root, &self.root_names, name, is_meant);
+        let entry = beneath::find_entry(&self.root, &self.root_names, name.as_bytes(), is_meant);
         let entry = entry.map_err(unfindable)?;
         if !entry.is_within {
             return Err(Refusal::NoUploadsHere);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::beneath;
 use super::files::{Files, Opened, Places, Unavailable};
 use super::handle::Closer;
+use super::place::{Place, Writable};
 use super::spelling::Speller;
 use crate::name::{FileName, FileNameBuf};
 use crate::names::hardware::HardwareAddress;
@@ -35,10 +36,21 @@ pub struct Resolve {
     pub names: Arc<Names>,
     /// Where files are.
     pub places: Places,
+    /// Where uploads may go, if any are taken.
+    pub writable: Option<Writable>,
 }
 
-/// What came of it: the name, and the file if it is read.
-pub type Answer = (Resolved, Option<(FileNameBuf, Result<Opened, Unavailable>)>);
+/// What came of it: the name, and what is there.
+pub type Answer = (Resolved, Option<(FileNameBuf, Found)>);
+
+/// What a name stands for: both are known at once, since the next question about the name would be the first again.
+#[derive(Debug)]
+pub enum Found {
+    /// A file that is to be read.
+    File(Result<Opened, Unavailable>),
+    /// A place for one that is to be written.
+    Place(Result<Place, Refusal>),
+}
 
 /// What the helper keeps from one question to the next.
 #[derive(Debug, Default)]
@@ -85,18 +97,20 @@ impl Resolve {
         let resolved = self
             .names
             .resolve(self.question.asked(), scratch, &mut disk);
-        let opened = match &resolved {
-            Resolved::Name(name) if !is_write => {
+        let found = match &resolved {
+            Resolved::Name(name) if is_write => self.writable.as_ref().map(|writable| {
+                let place = writable.place(name.as_name());
+                (name.clone(), Found::Place(place))
+            }),
+            Resolved::Name(name) => {
                 let known = disk.opened.filter(|(known, _)| known == name);
-                let open = || (name.clone(), self.places.open(name.as_name(), closer));
-                Some(known.unwrap_or_else(open))
+                let open = || self.places.open(name.as_name(), closer);
+                let opened = known.map_or_else(open, |(_, opened)| opened);
+                Some((name.clone(), Found::File(opened)))
             }
-            Resolved::Name(_)
-            | Resolved::Refused(_)
-            | Resolved::Forbidden(_)
-            | Resolved::Unknown => None,
+            Resolved::Refused(_) | Resolved::Forbidden(_) | Resolved::Unknown => None,
         };
-        (resolved, opened)
+        (resolved, found)
     }
 }
 

@@ -189,6 +189,53 @@ fn what_may_be_written() {
     }
 }
 
+/// Where memory does not know what a name comes to, the helper looks: for the name, and for the place.
+#[test]
+fn new_files_with_names_as_sites_spell_them() {
+    let Some(root) = writable() else { return };
+    for (name, mode) in [("Backup", 0o777), ("closed", 0o755), ("127.0.0.1", 0o777)] {
+        fs::create_dir(root.file(name)).unwrap();
+        chmod(&root.file(name), mode);
+    }
+    root.write_bytes("Backup/Old", b"old");
+    chmod(&root.file("Backup/Old"), 0o666);
+    let map = root.beside("map/rules");
+    fs::create_dir_all(map.parent().unwrap()).unwrap();
+    fs::write(&map, "rP ^save/ Backup/\nr ^shut/ closed/\n").unwrap();
+    let map = map.to_str().unwrap();
+    let (cased, mapped, own) = (["-i"], ["-m", map], ["--unique-root", "ip"]);
+    let cases: [(&[&str], &str, Result<&str, u16>); 12] = [
+        (&cased, "backup/new", Ok("Backup/new")),
+        (&cased, "BACKUP\\NEW2", Ok("Backup/NEW2")),
+        (&cased, "new", Ok("new")),
+        (&cased, "backup/OLD", Ok("Backup/Old")),
+        (&cased, "CLOSED/new", Err(2)),
+        (&cased, "Nowhere/new", Err(2)),
+        (&mapped, "save/mapped", Ok("Backup/mapped")),
+        (&mapped, "shut/mapped", Err(2)),
+        (&mapped, "straight", Ok("straight")),
+        (&own, "own", Ok("127.0.0.1/own")),
+        (&own, "Backup/Old", Err(2)),
+        (&own, "../Backup/Old", Err(2)),
+    ];
+    for ports in [&[][..], &["--single-port"]] {
+        for (options, name, expected) in cases {
+            let server = Server::with(root.path(), &[&["-c"], options, ports].concat());
+            let result = put(&server, name, b"written");
+            let code = result.map_err(|(code, _)| code);
+            assert_eq!(code, expected.map(drop), "{options:?} {name}");
+            if let Ok(place) = expected {
+                assert_eq!(fs::read(root.file(place)).unwrap(), b"written", "{name}");
+                fs::write(root.file(place), "old").unwrap();
+                if place != "Backup/Old" {
+                    fs::remove_file(root.file(place)).unwrap();
+                }
+            }
+        }
+        assert_eq!(fs::read(root.file("Backup/Old")).unwrap(), b"old");
+    }
+}
+
 /// The mode of what is replaced stays, but nobody may execute it.
 #[test]
 fn modes_and_links() {
