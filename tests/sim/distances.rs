@@ -7,7 +7,7 @@ use ripple_tftpd::firmware::{Chain, Kind};
 
 use crate::link::Path;
 use crate::measure::{Results, Spread};
-use crate::world::{Arrival, FAST_ETHERNET, World};
+use crate::world::{Arrival, FAST_ETHERNET, World, is_single_port};
 use crate::{few_seeds, run_ours};
 
 /// As far as from one end of a building to the other: 0.3 ms there and back.
@@ -42,8 +42,11 @@ fn with_near(world: World) -> World {
 }
 
 /// Both together, and each alone.
-fn compare(seed: u64, far: usize, round_trip: Duration) -> [Results; 3] {
-    let world = |name| site(name, seed);
+fn compare(seed: u64, far: usize, round_trip: Duration, single_port: bool) -> [Results; 3] {
+    let world = |name| World {
+        single_port,
+        ..site(name, seed)
+    };
     [
         with_near(with_far(world("two distances"), far, round_trip)),
         with_near(world("the near alone")),
@@ -73,9 +76,9 @@ fn tell(label: &str, [together, near, far]: &[Results; 3]) {
     );
 }
 
-fn far_ones_keep_nothing_from_near_ones(round_trip: Duration) {
+fn far_ones_keep_nothing_from_near_ones(round_trip: Duration, single_port: bool) {
     for seed in few_seeds() {
-        let results = compare(seed, 32, round_trip);
+        let results = compare(seed, 32, round_trip, single_port);
         tell(&format!("{round_trip:?}"), &results);
         let [together, near, far] = results;
         together.all_booted();
@@ -87,12 +90,17 @@ fn far_ones_keep_nothing_from_near_ones(round_trip: Duration) {
 
 #[test]
 fn machines_200_ms_away_keep_nothing_from_those_next_door() {
-    far_ones_keep_nothing_from_near_ones(Duration::from_millis(200));
+    far_ones_keep_nothing_from_near_ones(Duration::from_millis(200), is_single_port());
 }
 
 #[test]
 fn machines_900_ms_away_keep_nothing_from_those_next_door() {
-    far_ones_keep_nothing_from_near_ones(Duration::from_millis(900));
+    far_ones_keep_nothing_from_near_ones(Duration::from_millis(900), is_single_port());
+}
+
+#[test]
+fn machines_200_ms_away_keep_nothing_from_those_next_door_at_one_port() {
+    far_ones_keep_nothing_from_near_ones(Duration::from_millis(200), true);
 }
 
 /// Four times as many as there are slots: they may be an attacker's, with a round trip as it likes.
@@ -101,7 +109,7 @@ fn many_machines_far_away_do_not_halve_what_those_next_door_get() {
     for millis in [12, 20, 50, 200, 900, 3000] {
         let round_trip = Duration::from_millis(millis);
         for seed in few_seeds() {
-            let results = compare(seed, 128, round_trip);
+            let results = compare(seed, 128, round_trip, is_single_port());
             tell(&format!("128 at {round_trip:?}"), &results);
             let [together, near, _] = results;
             together.all_booted();

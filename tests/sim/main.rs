@@ -5,6 +5,8 @@
 //! `network` joins them, in the world of the `laboratory`, `run` is the loop, `measure` what comes out of it; `policies` are other
 //! servers to compare with, `table` compares, `readme` holds the pages that show it to it.
 //!
+//! With `TFTPD_TEST_PORTS=single` our server has one socket for all transfers in every world.
+//!
 //! `TFTPD_SEED=7 cargo test --test sim NAME` replays one seed; `scripts/sim` runs many of them and the
 //! full sizes.
 
@@ -24,6 +26,7 @@ mod random;
 mod readme;
 mod run;
 mod server;
+mod single_port;
 mod storms;
 mod table;
 mod uploads;

@@ -34,8 +34,12 @@ pub(crate) struct Cables {
     pub(crate) unread: VecDeque<(Peer, Bytes)>,
     /// Clients of the server whose sockets may hold more than it has read.
     pub(crate) readable: Vec<usize>,
-    /// How many requests its socket holds.
+    /// How many packets its socket holds.
     pub(crate) receive_buffer: usize,
+    /// All transfers take place at that socket.
+    pub(crate) single_port: bool,
+    /// What is sent by it: bytes that wait for the uplink, and when the last of them will have left.
+    shared: Queued,
     request_copies: Chance,
     random: Random,
     uplink: Link,
@@ -68,7 +72,7 @@ pub(crate) struct Counts {
     pub(crate) sent_bytes: u64,
     /// Those of them that found the buffer of the uplink full.
     pub(crate) overflowed: u64,
-    /// Requests that found the socket of the server full.
+    /// Packets that found the socket of requests full.
     pub(crate) unheard: u64,
     /// Packets of machines that found a buffer on the way to the server full.
     pub(crate) lost_on_the_way: u64,
@@ -112,8 +116,14 @@ struct Connection {
     port: u16,
     /// Which opening it is, among all.
     opened: u32,
+    queued: Queued,
+}
+
+/// What a socket has under way.
+#[derive(Clone, Copy, Debug, Default)]
+struct Queued {
     /// Bytes that wait for the uplink.
-    queued: u64,
+    bytes: u64,
     /// When the last of them will have left.
     empty_at: u64,
 }
@@ -127,7 +137,7 @@ struct Leaving {
 }
 
 impl Cables {
-    pub(crate) fn new(world: &World, receive_buffer: usize) -> Cables {
+    pub(crate) fn new(world: &World, receive_buffer: usize, single_port: bool) -> Cables {
         let population = world.population();
         let shared = world.behind_one_address;
         let host = |number| match shared {
@@ -155,7 +165,9 @@ impl Cables {
             counts: Counts::default(),
             unread: VecDeque::new(),
             readable: Vec::new(),
-            receive_buffer,
+            receive_buffer: world.receive_buffer.unwrap_or(receive_buffer),
+            single_port,
+            shared: Queued::default(),
             request_copies: world.request_copies,
             random: Random::stream(world.seed, 1),
             uplink: Link::new(world.uplink),
@@ -262,7 +274,7 @@ impl Cables {
         }
     }
 
-    /// A request has arrived.
+    /// A packet has arrived at the socket of requests.
     pub(crate) fn hear(&mut self, host: u32, port: u16, bytes: Bytes) {
         if self.unread.len() >= self.receive_buffer {
             self.counts.unheard += 1;
@@ -274,6 +286,17 @@ impl Cables {
 
     /// A machine's answer has arrived. Returns whether there is a socket for it.
     pub(crate) fn answer(&mut self, host: u32, port: u16, to: u16, reply: Reply) -> bool {
+        if self.single_port {
+            let bytes = match reply {
+                Reply::Ack(block) => {
+                    let [high, low] = block.to_be_bytes();
+                    self.buffers.keep(&[0, 4, high, low])
+                }
+                Reply::Other(bytes) => bytes,
+            };
+            self.hear(host, port, bytes);
+            return true;
+        }
         let Some(client) = self.client_at(host, port, to) else {
             self.discard(reply);
             self.refuse_down(host, port);
@@ -344,7 +367,11 @@ impl Cables {
     fn send_one(&mut self, client: usize, content: Content, payload: u64) -> Result<(), Unsent> {
         let connection = self.connections[client].expect("the server sends to open clients only");
         let bytes = wire_bytes(payload);
-        if connection.queued + bytes > SOCKET_BUFFER {
+        let (queued, most) = match self.single_port {
+            true => (self.shared, SHARED_SOCKET_BUFFER),
+            false => (connection.queued, SOCKET_BUFFER),
+        };
+        if queued.bytes + bytes > most {
             if let Content::Oack(bytes) = content {
                 self.buffers.take(bytes);
             }
@@ -354,8 +381,10 @@ impl Cables {
         if let Some(at) = left
             && let Some(connection) = &mut self.connections[client]
         {
-            connection.queued += bytes;
-            connection.empty_at = at;
+            for queued in [&mut connection.queued, &mut self.shared] {
+                queued.bytes += bytes;
+                queued.empty_at = at;
+            }
             self.leaving.push_back(Leaving {
                 at,
                 client: number(client),
@@ -372,10 +401,11 @@ impl Cables {
             && leaving.at <= self.clock
         {
             self.leaving.pop_front();
+            self.shared.bytes -= leaving.bytes;
             if let Some(connection) = &mut self.connections[leaving.client as usize]
                 && connection.opened == leaving.opened
             {
-                connection.queued -= leaving.bytes;
+                connection.queued.bytes -= leaving.bytes;
             }
         }
     }
@@ -433,7 +463,10 @@ impl Site for Cables {
             self.connections.resize(client + 1, None);
             self.inboxes.resize_with(client + 1, VecDeque::new);
         }
-        let port = self.free_port();
+        let port = match self.single_port {
+            true => SERVER_PORT,
+            false => self.free_port(),
+        };
         self.ports[usize::from(port)] = number(client);
         self.counts.opened += 1;
         self.connections[client] = Some(Connection {
@@ -441,8 +474,7 @@ impl Site for Cables {
             machine: self.machine_at(socket.peer),
             port,
             opened: u32::try_from(self.counts.opened).expect("fewer than 2^32 transfers"),
-            queued: 0,
-            empty_at: 0,
+            queued: Queued::default(),
         });
         Ok(Stream {
             payload_max: (socket.blksize > BLKSIZE_DEFAULT).then_some(1500 - 28),
@@ -495,7 +527,11 @@ impl Site for Cables {
             client: number(client),
             opened: connection.opened,
         };
-        self.events.file(connection.empty_at.max(self.clock), event);
+        let queued = match self.single_port {
+            true => self.shared,
+            false => connection.queued,
+        };
+        self.events.file(queued.empty_at.max(self.clock), event);
     }
 
     fn refuse(&mut self, _: Moment, peer: Peer, refusal: Refusal) {
@@ -604,7 +640,7 @@ fn error_length(refusal: Refusal) -> u64 {
 }
 
 /// Hosts are numbered from 10.0.0.0 on.
-fn peer(host: u32, port: u16) -> Peer {
+pub(crate) fn peer(host: u32, port: u16) -> Peer {
     Peer {
         address: IpAddr::V4(Ipv4Addr::from_bits((10 << 24) + host)),
         port,
@@ -629,6 +665,8 @@ const COPY_SPREAD: Duration = Duration::from_millis(7);
 
 /// What the kernel lets a socket have under way by default.
 const SOCKET_BUFFER: u64 = 212_992;
+/// What our server asks for where all transfers share it, as the kernel doubles it.
+const SHARED_SOCKET_BUFFER: u64 = 16 << 20;
 const NOBODY: u32 = u32::MAX;
 const SERVER_PORT: u16 = 69;
 const PORTS_FROM: u16 = 1024;

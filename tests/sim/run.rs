@@ -13,7 +13,7 @@ use crate::events::{Content, Event, moment, number};
 use crate::laboratory::{File, LOCAL};
 use crate::link::nanos;
 use crate::measure::{Fate, Results, Tally};
-use crate::network::{Cables, Network};
+use crate::network::{Cables, Network, peer};
 use crate::random::Digest;
 use crate::server::ServerUnderTest;
 use crate::world::{Arrival, World};
@@ -41,6 +41,8 @@ struct Run<'w, S> {
     /// The files of each group's chain, by step.
     chains: Vec<Vec<Option<File>>>,
     random: Random,
+    /// What the server reads.
+    datagram: Vec<u8>,
     digest: Digest,
     tally: Tally,
     /// Machines whose boot is not over.
@@ -92,7 +94,8 @@ struct Held {
 
 impl<'w, S: ServerUnderTest> Run<'w, S> {
     fn new(world: &'w World, server: S) -> Run<'w, S> {
-        let cables = Cables::new(world, server.receive_buffer());
+        let single_port = world.single_port && server.is_ours();
+        let cables = Cables::new(world, server.receive_buffer(), single_port);
         let mut network = Network::new(Moment::START, cables, RootPrefixes::default());
         network.is_lenient = !server.is_ours();
         network.stands_still = !server.is_ours();
@@ -104,6 +107,7 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
             writers: Vec::new(),
             chains: Vec::new(),
             random: Random::stream(world.seed, 2),
+            datagram: Vec::new(),
             digest: Digest::default(),
             tally: Tally::default(),
             under_way: world.population(),
@@ -229,7 +233,11 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
             if self.is_server_concerned() {
                 match self.network.stands_until > self.network.clock {
                     true => self.wake_at = Some(moment(self.network.stands_until + 1000)),
-                    false => self.turn(),
+                    false => {
+                        self.turn();
+                        let kept_until = self.network.clock + nanos(self.world.turn_takes);
+                        self.network.stands_until = self.network.stands_until.max(kept_until);
+                    }
                 }
             }
         }
@@ -336,13 +344,24 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
             let Some((peer, bytes)) = self.network.unread.pop_front() else {
                 return;
             };
-            let mut request = [0; 256];
+            self.datagram.clear();
             let bytes = self.network.buffers.take(bytes);
-            let request = &mut request[..bytes.len()];
-            request.copy_from_slice(bytes);
-            self.network.expect_request(peer, LOCAL);
-            self.server
-                .on_request(now, &mut self.network, peer, LOCAL, request);
+            self.datagram.extend_from_slice(bytes);
+            let (server, network, bytes) = (&mut self.server, &mut self.network, &self.datagram);
+            let recipient = match network.single_port {
+                true => server.recipient(peer, bytes),
+                false => None,
+            };
+            match recipient {
+                Some(client) => {
+                    network.expect_reply(client);
+                    server.on_reply(now, network, client, bytes);
+                }
+                None => {
+                    network.expect_request(peer, LOCAL);
+                    server.on_request(now, network, peer, LOCAL, bytes);
+                }
+            }
         }
     }
 
@@ -397,6 +416,15 @@ impl<'w, S: ServerUnderTest> Run<'w, S> {
             } => return self.network.answer(host, port, to, reply),
             Event::ToListener { host, port, bytes } => {
                 self.network.hear(host, port, bytes);
+                return true;
+            }
+            Event::ServerUnreachable { host, port, .. } if self.network.single_port => {
+                // There may be two, which ask for the same file.
+                for _ in 0..2 {
+                    if let Some(client) = self.server.client_of(peer(host, port)) {
+                        self.server.on_port_closed(now, &mut self.network, client);
+                    }
+                }
                 return true;
             }
             Event::ServerUnreachable { host, port, to } => {

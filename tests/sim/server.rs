@@ -26,6 +26,16 @@ pub(crate) trait ServerUnderTest {
         false
     }
 
+    /// Whose a datagram is that came to a socket that all share; `None` if it may be a request.
+    fn recipient(&self, _: Peer, _: &[u8]) -> Option<usize> {
+        None
+    }
+
+    /// The transfer of a peer, the newer one if there are two.
+    fn client_of(&self, _: Peer) -> Option<usize> {
+        None
+    }
+
     fn on_request(&mut self, now: Moment, io: &mut Network, peer: Peer, local: Local, bytes: &[u8]);
     fn on_reply(&mut self, now: Moment, io: &mut Network, client: usize, bytes: &[u8]);
     fn on_port_closed(&mut self, now: Moment, io: &mut Network, client: usize);
@@ -79,6 +89,14 @@ impl ServerUnderTest for Production {
 
     fn is_ours(&self) -> bool {
         true
+    }
+
+    fn recipient(&self, peer: Peer, bytes: &[u8]) -> Option<usize> {
+        self.server.recipient(peer, bytes)
+    }
+
+    fn client_of(&self, peer: Peer) -> Option<usize> {
+        self.server.client_of(peer)
     }
 
     fn on_request(

@@ -15,12 +15,12 @@ use crate::{
 };
 
 /// It allows 30 s for a whole file, waiting included.
-const COUNTED_APART: [Kind; 1] = [Kind::RaspberryPi4];
+pub(crate) const COUNTED_APART: [Kind; 1] = [Kind::RaspberryPi4];
 
 /// Everybody boots at the first try, in the time that the files take and with hardly a packet more.
 ///
 /// The time is that which the uplink needs for the files, or the last machine to be switched on.
-fn ideal(results: &Results) {
+pub(crate) fn ideal(results: &Results) {
     results.all_booted_but(&COUNTED_APART);
     assert!(results.stretch() <= 1.05, "too slow: {results}");
     assert!(results.overhead() <= 1.02, "too many packets: {results}");
@@ -28,14 +28,17 @@ fn ideal(results: &Results) {
 
 #[test]
 fn ten_thousand_machines_boot() {
-    let world = |seed| World {
+    judge_all(few_seeds(), ten_thousand, |results| {
+        results.all_booted_but(&COUNTED_APART)
+    });
+}
+
+pub(crate) fn ten_thousand(seed: u64) -> World {
+    World {
         uplink: TEN_GIGABIT,
         arrival: Arrival::Within(Duration::from_secs(2)),
         ..World::new("10,000 machines", seed).with_mix(10_000, 200)
-    };
-    judge_all(few_seeds(), world, |results| {
-        results.all_booted_but(&COUNTED_APART)
-    });
+    }
 }
 
 /// Loss ends no boot in a storm that it would not have ended on an idle server.
@@ -112,12 +115,15 @@ fn machines_that_vanish_do_not_keep_their_slots() {
 
 #[test]
 fn three_hundred_old_roms_through_100_megabit() {
+    judge_all(few_seeds(), three_hundred_old_roms, ideal);
+}
+
+pub(crate) fn three_hundred_old_roms(seed: u64) -> World {
     let chain = Chain::one_file("boot.img", 4 << 20);
-    let world = |seed| World {
+    World {
         uplink: FAST_ETHERNET,
         ..World::new("300 old ROMs", seed).with(Kind::OldRom, 300, &chain)
-    };
-    judge_all(few_seeds(), world, ideal);
+    }
 }
 
 #[test]

@@ -23,6 +23,12 @@ pub(crate) struct World {
     pub(crate) slots: usize,
     /// How many may wait at our server (`-q`).
     pub(crate) queue: usize,
+    /// Our server has one socket for all transfers (`--single-port`).
+    pub(crate) single_port: bool,
+    /// Packets that the socket of requests holds; `None`: as many as the server asks for.
+    pub(crate) receive_buffer: Option<usize>,
+    /// How long the server is kept from its work after each turn.
+    pub(crate) turn_takes: Duration,
     /// Between the server and the switch, in each direction.
     pub(crate) uplink: Capacity,
     /// Between the switch and each machine, in each direction.
@@ -86,6 +92,9 @@ impl World {
             arrival: Arrival::Within(Duration::from_secs(1)),
             slots: Limits::default().max_transfers,
             queue: Limits::default().max_pending,
+            single_port: is_single_port(),
+            receive_buffer: None,
+            turn_takes: Duration::ZERO,
             uplink: GIGABIT,
             downlink: GIGABIT,
             path: Path::CLEAN,
@@ -155,6 +164,11 @@ impl fmt::Display for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "world \"{}\", seed {}", self.name, self.seed)
     }
+}
+
+/// Every world has one socket for all transfers: `TFTPD_TEST_PORTS` says `single`, as for the loopback tests.
+pub(crate) fn is_single_port() -> bool {
+    std::env::var_os("TFTPD_TEST_PORTS").is_some_and(|ports| ports == "single")
 }
 
 pub(crate) const FAST_ETHERNET: Capacity = Capacity {
