@@ -654,7 +654,7 @@ mod tests {
             Name {} => "file name does not end",
             Mode {} => "mode missing or does not end",
             Oversized {} => "longer than any request",
-            Unanswerable {} => "source port 0",
+            Unanswerable {} => "source port of no client",
         });
         for (malformed, expected) in faults {
             let line = line(server(Event::Nonsense { peer, malformed }));

@@ -8,7 +8,9 @@ use super::events::LogEvent;
 use super::io::{AfterError, World, after_error};
 use super::lookups::Request;
 use super::{Daemon, REQUEST_BATCHES};
+use crate::config::PORT;
 use crate::moment::Moment;
+use crate::os::listener::Listener;
 use crate::os::receive::{Batch, Received};
 use crate::server::{Heard, Local, Server};
 use crate::wire::{Malformed, Peer, Refusal};
@@ -99,6 +101,9 @@ impl Daemon {
             world.hear(client);
             server.on_reply(now, world, client, received.bytes);
             return;
+        }
+        if world.is_shared && is_forged_upload(peer, &world.listeners[listener], received.bytes) {
+            return server.drop_malformed(world, peer, Malformed::Unanswerable);
         }
         let asked = world.listeners[listener].destination(received);
         let local = Local {
@@ -197,6 +202,13 @@ impl Daemon {
         let stopping = LogEvent::Stopping { serving, drain };
         self.world.log.write(now, &stopping);
     }
+}
+
+/// Whether a server is made to send what another one is made to write, which would copy a file by two forged requests:
+/// where all transfers take place at one port, that is a server's.
+fn is_forged_upload(peer: Peer, listener: &Listener, datagram: &[u8]) -> bool {
+    let is_servers = peer.port == PORT || peer.port == listener.address().port();
+    is_servers && datagram.starts_with(&[0, 2])
 }
 
 /// Hands a request to the server, and lets it wait if its file has to be looked up.

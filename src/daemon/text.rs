@@ -484,7 +484,7 @@ fn words_for_malformed(malformed: Malformed) -> &'static str {
         Malformed::Name => "file name does not end",
         Malformed::Mode => "mode missing or does not end",
         Malformed::Oversized => "longer than any request",
-        Malformed::Unanswerable => "source port 0",
+        Malformed::Unanswerable => "source port of no client",
     }
 }
 

@@ -70,7 +70,7 @@ pub(super) fn malformed_word(malformed: Malformed) -> &'static str {
         Malformed::Name => "name_unterminated",
         Malformed::Mode => "mode_unterminated",
         Malformed::Oversized => "oversized",
-        Malformed::Unanswerable => "port_0",
+        Malformed::Unanswerable => "port_of_no_client",
     }
 }
 

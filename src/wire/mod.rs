@@ -191,7 +191,7 @@ pub enum Malformed {
     Mode,
     /// Longer than any request.
     Oversized,
-    /// From port 0, which no answer reaches.
+    /// From a port that no client has: 0, which no answer reaches, or that of a server, which would answer in turn.
     Unanswerable,
 }
 

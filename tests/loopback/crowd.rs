@@ -129,13 +129,18 @@ impl Crowd {
         }
     }
 
-    /// Everybody sends what it held back, and waits for the next packet.
-    pub(crate) fn go_on_by_one(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
+    /// Everybody sends what it held back.
+    pub(crate) fn answer_all(&mut self) {
         for member in &mut self.members {
             let answer = member.held_back.take().expect("an answer held back");
             member.answer(&answer);
         }
+    }
+
+    /// Everybody sends what it held back, and waits for the next packet.
+    pub(crate) fn go_on_by_one(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        self.answer_all();
         while self.members.iter().any(|it| it.held_back.is_none()) {
             assert!(Instant::now() < deadline, "a packet is missing");
             self.turn(Answers::HeldBack);

@@ -167,12 +167,29 @@ pub(crate) fn field(path: &str, name: &str) -> String {
 
 /// How often the network of this thread had no route for a packet (`OutNoRoutes` of RFC 4293).
 pub(crate) fn packets_without_route() -> u64 {
+    counted_by_network("Ip: ", "OutNoRoutes")
+}
+
+/// Datagrams of UDP sent in the network of this thread.
+pub(crate) fn datagrams_sent() -> u64 {
+    counted_by_network("Udp: ", "OutDatagrams")
+}
+
+fn counted_by_network(protocol: &str, counter: &str) -> u64 {
     let text = fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
-    let mut lines = text.lines().filter(|line| line.starts_with("Ip: "));
+    let mut lines = text.lines().filter(|line| line.starts_with(protocol));
     let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
     let mut columns = names.split(' ').zip(values.split(' '));
-    let column = columns.find(|(name, _)| *name == "OutNoRoutes");
+    let column = columns.find(|(name, _)| *name == counter);
     column.unwrap().1.parse().unwrap()
+}
+
+/// Datagrams that found the buffer of the socket at this port of IPv4 full.
+pub(crate) fn datagrams_dropped_at(port: u16) -> u64 {
+    let table = fs::read_to_string("/proc/thread-self/net/udp").unwrap();
+    let bound = format!(":{port:04X} ");
+    let line = table.lines().find(|line| line.contains(&bound)).unwrap();
+    line.split_whitespace().last().unwrap().parse().unwrap()
 }
 
 /// Lets another process have this many files open and no more (its hard limit stays).

@@ -1,6 +1,7 @@
 //! All transfers over the port that is listened on. The whole suite runs in this mode as well (see `server::Mode`); here is what is
 //! true of it alone.
 
+use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -9,11 +10,17 @@ use nix::sys::signal::Signal;
 use crate::client::{Client, PATIENCE, fetch_bytes};
 use crate::crowd::Crowd;
 use crate::download::Wish;
-use crate::machine::{eventually, is_root, is_stopped, open_files, raise_own_file_limit, skipped};
+use crate::machine::{
+    datagrams_dropped_at, datagrams_sent, eventually, in_own_network, is_root, is_stopped, library,
+    open_files, raise_own_file_limit, skipped,
+};
 use crate::packet;
+use crate::put::Put;
 use crate::root::{Root, assert_same};
-use crate::server::Server;
+use crate::server::{PROGRAM, Server, program};
 use crate::signals::halfway_at;
+use crate::uploads::{unfinished, writable};
+use crate::victim::forger;
 
 fn start(root: &Root, options: &[&str]) -> Server {
     Server::with(root.path(), &[&["--single-port"], options].concat())
@@ -72,6 +79,93 @@ fn a_crowd_with_windows_gets_the_right_bytes() {
     }
     assert_eq!(crowd.tids().len(), 1);
 }
+
+/// The system call takes three messages at most, and every other time none at all: what has to wait is the first to leave
+/// next, and the order is that of the ACKs.
+#[test]
+fn what_the_socket_does_not_take_leaves_first_later() {
+    let root = Root::new();
+    let bytes = root.write("file", 60_000);
+    let Some(library) = library(&root, TAKES_FEW) else {
+        return;
+    };
+    let mut command = program(PROGRAM);
+    command
+        .env("LD_PRELOAD", library)
+        .arg("-r")
+        .arg(root.path());
+    // The library writes to standard error.
+    command.args([
+        "-a",
+        "127.0.0.1:0",
+        "--single-port",
+        "--no-sandbox",
+        "-n",
+        "40",
+    ]);
+    command.args(["--small-file", "0"]);
+    let server = Server::launch(command, 1);
+    let mut crowd = Crowd::new(server.address());
+    for number in 0..40 {
+        crowd.add(Wish::octet("file").option("windowsize", 1 + number % 2 * 7));
+    }
+    crowd.begin(40);
+    // All ACKs are there when the next turn begins.
+    server.signal(Signal::SIGSTOP);
+    eventually("the stop", PATIENCE, || {
+        is_stopped(server.process()).then_some(())
+    });
+    crowd.answer_all();
+    server.signal(Signal::SIGCONT);
+    crowd.complete(PATIENCE);
+    for member in crowd.members() {
+        assert_same(&member.download.bytes, &bytes);
+        assert_eq!(member.download.duplicates, 0);
+    }
+    server.wait_for_log(&["37 messages wait"]);
+    let log = server.log_lines();
+    assert!(
+        !log.iter().any(|line| line.contains("out of order")),
+        "{log:?}"
+    );
+}
+
+/// Compares what it is given with what it has not taken the time before.
+const TAKES_FEW: &str = r#"
+    #define _GNU_SOURCE
+    #include <dlfcn.h>
+    #include <errno.h>
+    #include <netinet/in.h>
+    #include <stdio.h>
+    #include <sys/socket.h>
+
+    static unsigned short waits[1024];
+    static unsigned waiting, calls;
+
+    static unsigned short port(struct mmsghdr *message) {
+        return ((struct sockaddr_in *)message->msg_hdr.msg_name)->sin_port;
+    }
+
+    int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
+        int (*real)(int, struct mmsghdr *, unsigned, int) = dlsym(RTLD_NEXT, "sendmmsg");
+        for (unsigned each = 0; each < waiting; each++)
+            if (each >= count || port(&messages[each]) != waits[each])
+                fprintf(stderr, "WARN message %u of %u out of order\n", each, count);
+        int sent = -1;
+        if (calls++ % 2 == 0)
+            sent = real(fd, messages, count < 3 ? count : 3, flags);
+        else
+            errno = EAGAIN;
+        int error = errno;
+        waiting = 0;
+        for (unsigned each = sent < 0 ? 0 : sent; each < count; each++)
+            waits[waiting++] = port(&messages[each]);
+        if (sent > 0 && waiting > 0)
+            fprintf(stderr, "WARN %u messages wait\n", waiting);
+        errno = error;
+        return sent;
+    }
+"#;
 
 /// The kernel tells it of the shared socket; the client behind gets the slot at once.
 #[test]
@@ -155,7 +249,75 @@ fn five_thousand_acks_in_one_turn() {
     last.request(&Wish::octet("missing"));
     server.signal(Signal::SIGCONT);
     last.expect_error(1);
+    assert_eq!(datagrams_dropped_at(server.address().port()), 0);
     assert_same(&client.complete(download).unwrap().bytes, &bytes);
+}
+
+/// What a request draws at most, if nobody answers.
+const FIRST_PACKETS: usize = 5;
+
+/// A forger makes each speak to the other, or to itself, and, what no client can, one write what the other reads.
+#[test]
+fn two_servers_never_keep_each_other_busy() {
+    in_own_network(|| {
+        let (Some(forger), Some(reading), Some(writing)) = (forger(), writable(), writable())
+        else {
+            return;
+        };
+        let bytes = reading.write("file", 60_000);
+        let listen = ["127.0.0.1:69", "127.0.0.2:69"];
+        let servers = [(&reading, listen[0]), (&writing, listen[1])]
+            .map(|(root, at)| start(root, &["-c", "-a", at]));
+        let forged = Cell::new(0);
+        let forge = |from: usize, to: usize, datagram: &[u8]| {
+            forged.set(forged.get() + 1);
+            let from = listen[from].parse().unwrap();
+            forger.send(from, servers[to].address(), datagram);
+        };
+        let options = [&[][..], &[("blksize", "1024")]];
+        let read = options.map(|options| packet::read_request(b"file", "octet", options));
+        let write = options.map(|options| packet::write_request_with(b"copied", "octet", options));
+        // An honest client writes and reads as much meanwhile.
+        let rounds = Cell::new(0);
+        let copied_meanwhile = || {
+            rounds.set(rounds.get() + 1);
+            for server in &servers {
+                let name = format!("honest{}", rounds.get());
+                Put::octet(&name, &bytes).to(server.address()).unwrap();
+                assert_same(&fetch_bytes(server.address(), &name), &bytes);
+            }
+            let is_copied =
+                |root: &Root| root.file("copied").exists() || !unfinished(root.path()).is_empty();
+            [&reading, &writing].map(is_copied)
+        };
+        for (read, write) in read.iter().zip(&write) {
+            for (reads, writes) in [(0, 1), (0, 0)] {
+                forge(reads, writes, write);
+                forge(writes, reads, read);
+                assert_eq!(copied_meanwhile(), [false; 2], "{reads} to {writes}");
+            }
+        }
+        let others = [
+            packet::read_request(b"missing", "octet", &[]),
+            packet::ack(0),
+            packet::ack(1),
+            packet::data(1, &[7; 512]),
+            packet::error(0, "away"),
+            b"\0\x06blksize\x001024\0".to_vec(),
+        ];
+        for (from, to) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            for datagram in read.iter().chain(&others) {
+                forge(from, to, datagram);
+            }
+        }
+        assert_eq!(copied_meanwhile(), [false; 2]);
+        let honest = rounds.get() * 2 * 2 * 2 * (bytes.len() / 512 + 2);
+        let (forged, sent) = (forged.get(), usize::try_from(datagrams_sent()).unwrap());
+        assert!(
+            sent <= honest + FIRST_PACKETS * forged,
+            "{sent}, of them {honest} honest, after {forged} forged ones"
+        );
+    });
 }
 
 /// Running transfers go on; requests that arrive meanwhile are dropped.
