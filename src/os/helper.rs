@@ -11,7 +11,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
-use std::thread;
 
 use mio::Waker;
 
@@ -22,6 +21,7 @@ use super::place::{Place, Writable};
 use super::resolve::{Answer, Memory, Question, Resolve};
 use super::root::Look;
 use super::rule_file::{RuleFiles, Texts};
+use super::worker;
 use crate::name::FileNameBuf;
 use crate::wire::{Peer, Refusal};
 
@@ -97,11 +97,9 @@ impl Helper {
         let closer = Closer::new(move |file| {
             let _ = closing.send(Task::Close(file));
         });
-        let (ready, is_ready) = sync_channel(0);
-        let work = move || {
-            let mut scratch = vec![0; SCRATCH].into_boxed_slice();
-            let mut memory = Memory::default();
-            let _ = ready.send(());
+        let mut scratch = vec![0; SCRATCH].into_boxed_slice();
+        let mut memory = Memory::default();
+        worker::start("disk", move || {
             while let Ok(task) = todo.recv() {
                 let reply = match task {
                     Task::Close(file) => {
@@ -133,16 +131,7 @@ impl Helper {
                 let _ = replies.send(reply);
                 let _ = waker.wake();
             }
-            // The end of a thread needs system calls of its own: it goes with the process.
-            loop {
-                thread::park();
-            }
-        };
-        let builder = thread::Builder::new().name("disk".into());
-        builder.stack_size(STACK).spawn(work)?;
-        is_ready
-            .recv()
-            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        })?;
         Ok(Helper {
             tasks,
             done,
@@ -186,6 +175,3 @@ impl Helper {
 
 /// Jobs under way: more than in a full server, but for misses.
 const JOBS_MAX: usize = 256;
-
-/// It opens files and reads, and nothing it calls needs much.
-const STACK: usize = 64 << 10;

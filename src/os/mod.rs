@@ -62,6 +62,7 @@ mod upload;
 pub mod usage;
 pub mod users;
 pub mod walk;
+mod worker;
 pub mod writer;
 
 use std::io;

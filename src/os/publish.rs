@@ -8,11 +8,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
 
 use mio::Waker;
 use nix::fcntl::{OFlag, open, openat, renameat};
 use nix::sys::stat::{Mode, fchmod};
+
+use super::worker;
 
 /// Where the file stands: a directory that is open, and a name in it.
 #[derive(Debug)]
@@ -76,23 +77,12 @@ impl Publisher {
     pub fn start(target: Target, waker: Arc<Waker>) -> io::Result<Publisher> {
         let (texts, todo) = sync_channel::<String>(1);
         let (results, done) = sync_channel(1);
-        let (ready, is_ready) = sync_channel(0);
-        let work = move || {
-            let _ = ready.send(());
+        worker::start("statistics", move || {
             while let Ok(text) = todo.recv() {
                 let _ = results.send(target.replace(text.as_bytes()));
                 let _ = waker.wake();
             }
-            // The end of a thread needs system calls of its own: it goes with the process.
-            loop {
-                thread::park();
-            }
-        };
-        let builder = thread::Builder::new().name("statistics".into());
-        builder.stack_size(STACK).spawn(work)?;
-        is_ready
-            .recv()
-            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        })?;
         Ok(Publisher {
             texts,
             done,
@@ -130,6 +120,3 @@ const WRITING: OFlag = OFlag::O_WRONLY
     .union(OFlag::O_TRUNC)
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
-
-/// It opens and writes one file.
-const STACK: usize = 64 << 10;

@@ -2,12 +2,15 @@
 //! nobody else's packets get in.
 
 use std::io::{self, IoSlice};
+use std::mem;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::{mem, ptr};
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessageOwned as Control, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::socket::{
+    ControlMessageOwned as Control, MsgFlags, getsockopt, recvmsg, setsockopt, sockopt,
+};
+use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
 use socket2::{Domain, MsgHdr, Protocol, SockRef, Socket, Type};
 
 use super::control::Outgoing;
@@ -88,11 +91,10 @@ impl ClientSocket {
     /// # Errors
     /// Where the route is gone.
     pub fn payload_max(&self, peer: IpAddr) -> io::Result<u16> {
-        let (level, name, headers) = match peer {
-            IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU, IPV4_HEADERS),
-            IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU, IPV6_HEADERS),
+        let payload = match peer {
+            IpAddr::V4(_) => getsockopt(&self.socket, sockopt::IpMtu)? - IPV4_HEADERS,
+            IpAddr::V6(_) => getsockopt(&self.socket, Ipv6Mtu)? - IPV6_HEADERS,
         };
-        let payload = option(&self.socket, level, name)? - headers;
         Ok(u16::try_from(payload.max(0)).unwrap_or(u16::MAX))
     }
 
@@ -187,8 +189,7 @@ pub(super) fn rejection(message: &Control) -> Option<(libc::sock_extended_err, O
 
 /// Leaves the flag "don't fragment" out of IPv4 packets.
 pub(super) fn never_discover_mtu(socket: &impl AsFd) -> io::Result<()> {
-    let (name, value) = (libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT);
-    set_option(socket, libc::IPPROTO_IP, name, value)
+    Ok(setsockopt(socket, MtuDiscovery, &libc::IP_PMTUDISC_DONT)?)
 }
 
 /// The kernel, the route or its device will not cut datagrams for us: they are larger than a packet, or
@@ -216,45 +217,19 @@ const IPV4_HEADERS: i32 = 20 + 8;
 /// IPv6 without extensions, and UDP.
 const IPV6_HEADERS: i32 = 40 + 8;
 
-/// Reads a socket option that is one number and that no wrapper offers.
-fn option(socket: &impl AsFd, level: i32, name: i32) -> io::Result<i32> {
-    let mut value: i32 = 0;
-    let mut length = OPTION_LENGTH;
-    // SAFETY: the kernel writes at most `length` bytes to `value`, which has as many.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            level,
-            name,
-            ptr::from_mut(&mut value).cast(),
-            &mut length,
-        )
-    };
-    if result == 0 {
-        Ok(value)
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
-/// Sets a socket option that is one number and that no wrapper offers.
-fn set_option(socket: &impl AsFd, level: i32, name: i32, value: i32) -> io::Result<()> {
-    // SAFETY: the kernel reads `OPTION_LENGTH` bytes from `value`, which has as many.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            level,
-            name,
-            ptr::from_ref(&value).cast(),
-            OPTION_LENGTH,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
-#[allow(clippy::cast_possible_truncation, reason = "it is 4")]
-const OPTION_LENGTH: libc::socklen_t = size_of::<i32>() as libc::socklen_t;
+sockopt_impl!(
+    /// The MTU of the path of a connected socket.
+    Ipv6Mtu,
+    GetOnly,
+    libc::IPPROTO_IPV6,
+    libc::IPV6_MTU,
+    i32
+);
+sockopt_impl!(
+    /// When packets carry the flag "don't fragment".
+    MtuDiscovery,
+    SetOnly,
+    libc::IPPROTO_IP,
+    libc::IP_MTU_DISCOVER,
+    i32
+);

@@ -7,8 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
-use std::thread;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use mio::Waker;
 use nix::errno::Errno;
@@ -16,6 +15,7 @@ use nix::errno::Errno;
 use super::place::{Identity, Place};
 use super::sweep::Sweep;
 use super::upload::Upload;
+use super::worker;
 
 /// Distinguishes uploads: the client's number, and which of those that had it.
 pub type Key = (usize, u32);
@@ -59,9 +59,7 @@ impl Writer {
     pub fn start(waker: Arc<Waker>, sweep: Sweep) -> io::Result<Writer> {
         let (tasks, todo) = channel();
         let (replies, written) = channel();
-        let (ready, is_ready) = sync_channel(0);
-        let work = move || {
-            let _ = ready.send(());
+        worker::start("writer", move || {
             let mut uploads = Uploads::default();
             let mut sweep = Some(sweep);
             let reply = |written: Written| {
@@ -82,17 +80,12 @@ impl Writer {
                             true => sweep = Some(under_way),
                             false => reply(Written::Swept(under_way.removed)),
                         },
-                        // The loop is gone; the end of a thread needs system calls of its own.
-                        None => thread::park(),
+                        // The loop is gone.
+                        None => return,
                     },
                 }
             }
-        };
-        let builder = thread::Builder::new().name("writer".into());
-        builder.stack_size(STACK).spawn(work)?;
-        is_ready
-            .recv()
-            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        })?;
         Ok(Writer { tasks, written })
     }
 
@@ -180,8 +173,6 @@ impl Uploads {
 const ENDING_MAX: usize = 64;
 /// What is done before those that end have their turn.
 const MEANWHILE_MAX: usize = 256;
-/// It opens files and writes, and nothing it calls needs much.
-const STACK: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
