@@ -113,7 +113,7 @@ const FLAGS: &[Flag] = &[
     flag(
         "pid",
         "PID",
-        "process of the server, to tell its CPU time and memory",
+        "process of the server, to report its CPU time and memory",
         None,
     ),
     flag(
