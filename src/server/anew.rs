@@ -124,7 +124,6 @@ impl Server {
             },
             Unopened::Refused(_) | Unopened::Unreachable => Again::No,
         });
-        client.resume(now);
         self.note_idle_slot(now, id);
         self.set_timer(id);
         if let Unopened::Refused(refusal) = unopened {
@@ -179,7 +178,6 @@ impl Server {
             return;
         }
         client.set_again(Again::No);
-        client.resume(now);
         match client.stage {
             Stage::Overtaken { by, .. } => self.end(now, io, by, Outcome::Duplicate),
             Stage::Running { .. } => self.note_idle_slot(now, id),
@@ -205,7 +203,6 @@ impl Server {
             (Again::Answers { older }, stage) => {
                 self.by_peer.insert(client.peer, older);
                 self.change(now, older, |older| {
-                    older.resume(now);
                     older.stage = stage.afresh(older.trickle_at().unwrap_or(now), false);
                 });
             }

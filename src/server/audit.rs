@@ -73,10 +73,10 @@ impl Server {
 
     /// What was due before the client had its turn to send is due in the next turn of the wheel: nothing comes up before.
     fn audit_timer(&self, client: &Client) {
-        let timer = client.timer.expect("every client has one");
+        let comes_up = client.timer.expect("every client has one");
         assert!(
-            timer.comes_up < client.deadline(self.limits.reclaim) + TICK
-                || self.wheel.comes_up_next(timer.comes_up),
+            comes_up < client.deadline(self.limits.reclaim) + TICK
+                || self.wheel.comes_up_next(comes_up),
             "a timer comes up too late"
         );
     }

@@ -4,7 +4,7 @@
 
 use std::mem;
 
-use super::client::{Client, Output, Served, Stage, Timer};
+use super::client::{Client, Output, Served, Stage};
 use super::hosts::{Waiter, host_of};
 use super::{Event, Io, PACKET_OVERHEAD, Server};
 use crate::moment::Moment;
@@ -152,9 +152,8 @@ impl Server {
             return;
         }
         let deadline = client.deadline(self.limits.reclaim);
-        if client.timer.is_none_or(|timer| deadline < timer.comes_up) {
-            let (serial, comes_up) = self.wheel.file(id, deadline);
-            client.timer = Some(Timer { serial, comes_up });
+        if client.timer.is_none_or(|comes_up| deadline < comes_up) {
+            client.timer = Some(self.wheel.file(id, deadline));
         }
     }
 

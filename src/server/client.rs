@@ -37,8 +37,8 @@ pub(super) struct Client {
     /// Its transfer, unless it is pending.
     pub(super) served: Option<Box<Served>>,
     pub(super) output: Output,
-    /// Its current entry in the wheel.
-    pub(super) timer: Option<Timer>,
+    /// When its current entry in the wheel comes up.
+    pub(super) timer: Option<Moment>,
 }
 
 /// Where a client is on its way.
@@ -98,13 +98,6 @@ pub(super) enum Again {
     Asked { answer_at: Moment },
     /// This transfer answers it; the older one is there, overtaken.
     Answers { older: usize },
-}
-
-/// A client's current entry in the wheel.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Timer {
-    pub(super) serial: NonZero<u64>,
-    pub(super) comes_up: Moment,
 }
 
 impl Stage {
@@ -216,13 +209,6 @@ impl Client {
     pub(super) fn set_again(&mut self, again: Again) {
         if let Some(served) = &mut self.served {
             served.again = again;
-        }
-    }
-
-    /// Its timer was not looked at for a while.
-    pub(super) fn resume(&mut self, now: Moment) {
-        if let Some(served) = &mut self.served {
-            served.transfer.resume(now);
         }
     }
 

@@ -65,7 +65,7 @@ use queue::Queue;
 pub use stats::Stats;
 use uploads::Writers;
 pub use view::Standing;
-use wheel::{Due, Wheel};
+use wheel::Wheel;
 
 /// The address that a request was sent to, from which every answer to it goes out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,7 +103,7 @@ pub struct Server {
     queue: Queue,
     wheel: Wheel,
     /// Room for the timers of one turn.
-    due: Vec<Due>,
+    due: Vec<(usize, Moment)>,
     keepalive: Keepalive,
     congestion: Congestion,
     lending: Lending,
@@ -174,14 +174,13 @@ impl Server {
         let mut due_now = std::mem::take(&mut self.due);
         due_now.extend(std::iter::from_fn(|| self.wheel.pop(now)));
         self.wheel.advance(now);
-        for due in due_now.drain(..) {
-            let current =
-                |client: &&mut Client| client.timer.is_some_and(|timer| timer.serial == due.serial);
-            let Some(client) = self.clients.get_mut(due.owner).filter(current) else {
-                continue;
-            };
-            client.timer = None;
-            self.on_deadline(now, io, due.owner);
+        for (id, came_up) in due_now.drain(..) {
+            if let Some(client) = self.clients.get_mut(id)
+                && client.timer == Some(came_up)
+            {
+                client.timer = None;
+                self.on_deadline(now, io, id);
+            }
         }
         self.due = due_now;
         self.paused_until = self.paused_until.filter(|&until| now < until);

@@ -1,24 +1,14 @@
 //! A hashed timer wheel: what is due when, in O(1) however many clients there are.
 //!
-//! Nothing is ever cancelled or moved. An entry comes up at its tick; its owner then looks whether it
-//! still counts and whether the true deadline has come, and files it again if not. A deadline beyond the
+//! Nothing is ever cancelled or moved. An entry comes up at its tick; its owner then looks whether it is
+//! its latest and whether the true deadline has come, and files it again if not. A deadline beyond the
 //! wheel's horizon comes up at the horizon and is filed again then. The wheel knows no clients.
 
-use std::num::NonZero;
 use std::time::Duration;
 
 use slab::Slab;
 
 use crate::moment::Moment;
-
-/// An entry that has come up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Due {
-    /// Whose timer it is.
-    pub(super) owner: usize,
-    /// Which filing it is: only an owner's latest counts.
-    pub(super) serial: NonZero<u64>,
-}
 
 /// The wheel.
 #[derive(Debug)]
@@ -26,18 +16,15 @@ pub(super) struct Wheel {
     entries: Slab<Entry>,
     /// First entry of each tick's list, or [`NONE`].
     heads: Box<[usize]>,
-    /// One bit per tick whose list is not empty, and one per word of those that is not 0.
+    /// One bit per tick whose list is not empty.
     occupied: [u64; WORDS],
-    words: u64,
     /// The next tick to look at; everything before it has come up.
     cursor: u64,
-    /// Of the last filing. That it is never 0 keeps an entry small.
-    serial: NonZero<u64>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    due: Due,
+    owner: usize,
     next: usize,
 }
 
@@ -48,9 +35,7 @@ impl Wheel {
             entries: Slab::with_capacity(room),
             heads: vec![NONE; TICKS].into(),
             occupied: [0; WORDS],
-            words: 0,
             cursor: tick_before(now),
-            serial: NonZero::<u64>::MIN,
         }
     }
 
@@ -62,26 +47,21 @@ impl Wheel {
     }
 
     /// Files `owner` to come up by `deadline`, never later than that plus [`TICK`]; earlier where the
-    /// deadline lies beyond the horizon. Returns the filing's serial number and when it comes up.
-    pub(super) fn file(&mut self, owner: usize, deadline: Moment) -> (NonZero<u64>, Moment) {
+    /// deadline lies beyond the horizon. Returns when it comes up.
+    pub(super) fn file(&mut self, owner: usize, deadline: Moment) -> Moment {
         let tick = tick_after(deadline).clamp(self.cursor, self.cursor + TICKS as u64 - 1);
-        self.serial = self.serial.saturating_add(1);
         let place = place_of(tick);
-        let due = Due {
-            owner,
-            serial: self.serial,
-        };
         self.heads[place] = self.entries.insert(Entry {
-            due,
+            owner,
             next: self.heads[place],
         });
         self.occupied[place / 64] |= 1 << (place % 64);
-        self.words |= 1 << (place / 64);
-        (self.serial, begin_of(tick))
+        begin_of(tick)
     }
 
-    /// Takes out the next entry that is due at `now`; `None` if no more are.
-    pub(super) fn pop(&mut self, now: Moment) -> Option<Due> {
+    /// Takes out the next entry that is due at `now`, and returns whose it is and when it came up; `None` if no more
+    /// are.
+    pub(super) fn pop(&mut self, now: Moment) -> Option<(usize, Moment)> {
         let tick = self.next_tick()?;
         if now < begin_of(tick) {
             return None;
@@ -92,11 +72,8 @@ impl Wheel {
         self.heads[place] = entry.next;
         if entry.next == NONE {
             self.occupied[place / 64] &= !(1 << (place % 64));
-            if self.occupied[place / 64] == 0 {
-                self.words &= !(1 << (place / 64));
-            }
         }
-        Some(entry.due)
+        Some((entry.owner, begin_of(tick)))
     }
 
     /// Moves the wheel on to `now`, after everything due has been taken out.
@@ -116,24 +93,22 @@ impl Wheel {
 
     /// The first tick from the cursor on with an entry.
     fn next_tick(&self) -> Option<u64> {
-        if self.words == 0 {
+        if self.entries.is_empty() {
             return None;
         }
         let begin = place_of(self.cursor);
-        let rest_of_word = self.occupied[begin / 64] & (u64::MAX << (begin % 64));
-        let (word, bits) = if rest_of_word != 0 {
-            (begin / 64, rest_of_word)
-        } else {
-            // The word after this one comes first, this one last.
-            let after = (begin / 64 + 1) % WORDS;
-            let turned = u32::try_from(after).expect("smaller than WORDS");
-            let steps = self.words.rotate_right(turned).trailing_zeros() as usize;
-            let word = (after + steps) % WORDS;
-            (word, self.occupied[word])
-        };
-        let place = word * 64 + bits.trailing_zeros() as usize;
-        let ahead = (place + TICKS - begin) % TICKS;
-        Some(self.cursor + ahead as u64)
+        // The cursor's word comes first, and last with what lies before the cursor.
+        let found = (0..=WORDS).find_map(|ahead| {
+            let word = (begin / 64 + ahead) % WORDS;
+            let from_cursor = u64::MAX << (begin % 64);
+            let bits = match ahead {
+                0 => self.occupied[word] & from_cursor,
+                _ => self.occupied[word],
+            };
+            (bits != 0).then(|| word * 64 + bits.trailing_zeros() as usize)
+        });
+        let place = found.expect("what is filed has its bit");
+        Some(self.cursor + ((place + TICKS - begin) % TICKS) as u64)
     }
 }
 
@@ -142,7 +117,6 @@ pub(super) const TICK: Duration = Duration::from_micros(TICK_MICROS);
 
 /// Ticks in a turn of the wheel: a horizon of 4 s, which holds nearly every RTO.
 const TICKS: usize = 4096;
-/// As many as one word has bits.
 const WORDS: usize = TICKS / 64;
 /// As fine as epoll_wait(2) sleeps: under loss every repeat is late by half a tick.
 const TICK_MICROS: u64 = 1000;
@@ -176,7 +150,7 @@ mod tests {
 
     fn owners_due(wheel: &mut Wheel, now: Moment) -> Vec<usize> {
         let mut owners: Vec<usize> = std::iter::from_fn(|| wheel.pop(now))
-            .map(|due| due.owner)
+            .map(|(owner, _)| owner)
             .collect();
         wheel.advance(now);
         owners.sort_unstable();
@@ -188,7 +162,7 @@ mod tests {
         let mut wheel = Wheel::new(at(0), 0);
         assert_eq!(wheel.next_wakeup(), None);
         for (owner, millis) in [(1, 10), (2, 250), (3, 250), (4, 4000)] {
-            let (_, comes_up) = wheel.file(owner, at(millis));
+            let comes_up = wheel.file(owner, at(millis));
             assert!(at(millis) <= comes_up && comes_up < at(millis) + TICK);
         }
         assert_eq!(wheel.next_wakeup(), Some(at(10)));
@@ -202,7 +176,7 @@ mod tests {
     #[test]
     fn a_deadline_beyond_the_horizon_comes_up_early() {
         let mut wheel = Wheel::new(at(1000), 0);
-        let (_, comes_up) = wheel.file(7, at(36_000));
+        let comes_up = wheel.file(7, at(36_000));
         assert!(comes_up < at(6000));
         assert_eq!(owners_due(&mut wheel, comes_up), [7]);
     }

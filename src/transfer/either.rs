@@ -190,7 +190,7 @@ impl Transfer {
         Moment::first_of(repeats).map_or(silent, |at| at.min(silent))
     }
 
-    /// Neither [`Transfer::deadline`] nor [`Timing::overdue_after`] the last progress comes before; `None` if that would
+    /// Neither [`Transfer::deadline`] nor [`Timing::overdue_at`] without more progress comes before; `None` if that would
     /// have to be looked at. It is the cheaper question.
     pub fn quiet_until(&self) -> Option<Moment> {
         match &self.half {
@@ -210,11 +210,6 @@ impl Transfer {
                 .map_or(give_up_at, |at| at.min(give_up_at)),
             Half::Receiving(receiving) => receiving.over_at(&self.common),
         }
-    }
-
-    /// Its timer was not looked at for a while: what was due before `now` is due now.
-    pub fn resume(&mut self, now: Moment) {
-        self.common.timing.resume(now);
     }
 
     /// This ACK, or block, shows that the client still takes part. A repeated one that comes right behind the first

@@ -128,12 +128,6 @@ impl Timing {
         self.patient_from = now;
     }
 
-    /// It was not looked at for a while: what was due before `now` is due now.
-    pub(super) fn resume(&mut self, now: Moment) {
-        self.patient_from = self.patient_from.max(now - self.patience);
-        self.retransmit_at = self.retransmit_at.map(|at| at.max(now));
-    }
-
     // What follows from it.
 
     /// Something was sent again since the last progress.
