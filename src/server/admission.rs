@@ -19,10 +19,10 @@ impl Server {
     fn admit(&mut self, now: Moment, io: &mut impl Io) {
         while let Some(id) = self.next_in_line(now) {
             if self.clients[id].served().is_some() {
-                let running = Stage::Running { idle_from: None };
+                let running = Stage::Running { is_idle: false };
                 self.change(now, id, |client| client.stage = running);
             } else {
-                self.open(now, io, id, Stage::Running { idle_from: None });
+                self.open(now, io, id, Stage::Running { is_idle: false });
             }
         }
     }
@@ -213,10 +213,7 @@ impl Server {
             // No longer slow, but silent.
             Stage::Lent if timeouts >= TIMEOUTS_WITH_SLOT => self.give_way(now, id, false),
             // One that does not answer gives way until it does.
-            Stage::Held { .. } if timeouts > 0 => {
-                self.leave_line(now, id);
-                self.note_silent_unvalidated(id);
-            }
+            Stage::Held { .. } if timeouts > 0 => self.leave_line(now, id),
             Stage::Pending(_)
             | Stage::Held { .. }
             | Stage::Lent
@@ -241,19 +238,12 @@ impl Server {
 
     /// A running client that makes no progress has a slot that others may have.
     pub(super) fn note_idle_slot(&mut self, now: Moment, id: usize) {
-        let client = &mut self.clients[id];
+        let client = &self.clients[id];
         let timeouts = client.transfer().map_or(0, |it| it.timing().timeouts());
         let is_idle = |at: Moment| at <= now || timeouts >= TIMEOUTS_WITH_SLOT;
-        if !self.limits.reclaim || !client.idle_at().is_some_and(is_idle) {
-            return;
-        }
-        if let Stage::Running { idle_from } = &mut client.stage {
-            *idle_from = Some(now);
-        }
-        self.idle.push_back(id);
-        if self.idle.len() > 2 * self.limits.max_transfers {
-            let is_idle = |id: &usize| self.clients.get(*id).is_some_and(Client::has_idle_slot);
-            self.idle.retain(is_idle);
+        if self.limits.reclaim && client.idle_at().is_some_and(is_idle) {
+            let idle = Stage::Running { is_idle: true };
+            self.change(now, id, |client| client.stage = idle);
         }
     }
 
@@ -278,14 +268,11 @@ impl Server {
             it.place.is_far && !is_silent
         };
         let is_meant = |&id: &usize| {
-            self.clients.get(id).is_some_and(|it| {
-                it.has_idle_slot()
-                    && (!is_slow(it) || may_be_near || may_lend)
-                    && (first.is_some() || self.queue.is_in_the_way(host_of(it.peer)))
-            })
+            let it = &self.clients[id];
+            (!is_slow(it) || may_be_near || may_lend)
+                && (first.is_some() || self.queue.is_in_the_way(host_of(it.peer)))
         };
-        let found = self.idle.iter().position(is_meant);
-        let Some(id) = found.and_then(|place| self.idle.remove(place)) else {
+        let Some(id) = self.idle.iter().copied().find(is_meant) else {
             return false;
         };
         let is_lent = may_lend && is_slow(&self.clients[id]);
@@ -322,8 +309,12 @@ impl Server {
         let is_far =
             self.limits.reclaim && self.lending.is_far(now, &served.transfer, was_far, has_run);
         let trickle_at = match client.stage {
-            Stage::Running { .. } => {
+            Stage::Running { is_idle } => {
                 client.place.is_far = is_far;
+                if is_idle && !is_far {
+                    let running = Stage::Running { is_idle: false };
+                    self.change(now, id, |client| client.stage = running);
+                }
                 return;
             }
             Stage::Lent if is_far => return,

@@ -151,11 +151,8 @@ impl Server {
             announced: client.announced(),
         };
         self.end(now, io, id, outcome);
-        if !self.is_stopping() {
-            self.stats.requests += 1;
-            // What the client has sent since goes first: it is not handed in again.
-            let _ = self.accept(now, io, &arrival, name.as_name());
-        }
+        // What the client has sent since goes first: it is not handed in again.
+        let _ = self.accept(now, io, &arrival, name.as_name());
     }
 
     // Which of two goes on.

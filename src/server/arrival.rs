@@ -118,26 +118,18 @@ impl Server {
             None => io.resolve(peer, &request, &mut buffer),
         };
         match resolved {
-            Err(Unopened::Busy(awaited)) => return Heard::Busy(awaited),
-            Ok(_) => {
+            Ok(name) => {
                 if let Some(&moved_on) = self.by_peer.get(&peer) {
                     self.move_on(now, io, moved_on);
                 }
+                self.accept(now, io, &arrival, name)
             }
-            Err(_) => {}
-        }
-        if self.is_stopping() {
-            self.stats.stopping += 1;
-            return Heard::Judged;
-        }
-        self.stats.requests += 1;
-        match resolved {
-            Ok(name) => self.accept(now, io, &arrival, name),
             Err(Unopened::Refused(refusal)) => {
                 self.refuse(now, io, &arrival, None, refusal);
                 Heard::Judged
             }
-            Err(_) => Heard::Busy(None),
+            Err(Unopened::Busy(awaited)) => Heard::Busy(awaited),
+            Err(Unopened::Exhausted | Unopened::Unreachable) => Heard::Busy(None),
         }
     }
 
@@ -198,6 +190,10 @@ impl Server {
         arrival: &Arrival<'_>,
         name: FileName<'_>,
     ) -> Heard {
+        if self.is_stopping() {
+            self.stats.stopping += 1;
+            return Heard::Judged;
+        }
         let (peer, host) = (arrival.peer, host_of(arrival.peer));
         let superseded = match arrival.direction {
             Direction::Read => self.superseded_by(now, arrival),
@@ -221,16 +217,13 @@ impl Server {
                 self.refuse(now, io, arrival, Some(name), refusal);
                 return Heard::Judged;
             }
-            Err(Unopened::Busy(awaited)) => {
-                // It will be counted when it comes again.
-                self.stats.requests -= 1;
-                return Heard::Busy(awaited);
-            }
+            Err(Unopened::Busy(awaited)) => return Heard::Busy(awaited),
             Err(Unopened::Exhausted | Unopened::Unreachable) => {
                 self.pause(now, io);
                 true
             }
         };
+        self.stats.requests += 1;
         self.arrivals += 1;
         let place = Place {
             is_large,
@@ -251,7 +244,7 @@ impl Server {
             self.claim_name(id);
         }
         if self.next_in_line(now) == Some(id) {
-            self.open(now, io, id, Stage::Running { idle_from: None });
+            self.open(now, io, id, Stage::Running { is_idle: false });
         }
         let is_taken = match self.clients.get(id) {
             Some(client) if client.served().is_some() => true,
@@ -294,12 +287,16 @@ impl Server {
             return false;
         }
         let is_full = self.count.waiting() > self.limits.max_pending;
-        if is_full && !self.make_room(now, io, host) {
+        if !is_full {
+            return true;
+        }
+        let Some(evicted) = self.queue.evicted_by(host) else {
             self.stats.queue_full += 1;
             self.remove(now, id);
             io.report(Event::QueueFull { peer });
             return false;
-        }
+        };
+        self.end(now, io, evicted, Outcome::CrowdedOut);
         true
     }
 
@@ -334,6 +331,11 @@ impl Server {
         served: Option<FileName<'_>>,
         refusal: Refusal,
     ) {
+        if self.is_stopping() {
+            self.stats.stopping += 1;
+            return;
+        }
+        self.stats.requests += 1;
         let Arrival { peer, local, .. } = *arrival;
         let name = arrival.asked;
         if local.is_everybody {

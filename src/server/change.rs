@@ -56,7 +56,7 @@ impl Server {
         let peer = client.peer;
         let id = self.clients.insert(client);
         self.by_peer.insert(peer, id);
-        self.queue.host(host_of(peer)).add_client();
+        self.queue.host(host_of(peer)).clients += 1;
         self.enter(now, id);
         self.make_ready(now, id);
         self.set_timer(id);
@@ -146,8 +146,8 @@ impl Server {
             return;
         }
         // Next door most entries come up before anything could be due.
-        if let (Some(timer), Some(until)) = (client.timer, client.quiet_until())
-            && timer.comes_up <= until
+        if let (Some(comes_up), Some(until)) = (client.timer, client.quiet_until())
+            && comes_up <= until
         {
             return;
         }
@@ -175,19 +175,24 @@ impl Server {
         let client = &self.clients[id];
         let (host, place) = (host_of(client.peer), client.place);
         *self.count.of(&client.stage) += 1;
+        if let Some(standing) = client.stage.standing() {
+            let waiter = Waiter {
+                place,
+                client: id,
+                standing,
+            };
+            self.queue.waits(now, host, waiter);
+        }
         match client.stage {
             Stage::Pending(_) | Stage::Held { .. } => {
-                let waiter = Waiter {
-                    place,
-                    client: id,
-                    in_line: client.stage.is_in_line(),
-                };
-                self.queue.waits(now, host, waiter);
                 self.keepalive.add(bytes_in_a_round(client));
             }
-            Stage::Running { .. } => {
+            Stage::Running { is_idle } => {
                 self.count.running_large += usize::from(place.is_large);
                 self.queue.runs(host);
+                if is_idle {
+                    self.idle.push_back(id);
+                }
             }
             Stage::Lent => self.queue.runs(host),
             Stage::Finishing | Stage::Dallying | Stage::Overtaken { .. } => {}
@@ -203,9 +208,12 @@ impl Server {
                 self.queue.waits_no_longer(host, place);
                 self.keepalive.remove(bytes_in_a_round(client));
             }
-            Stage::Running { .. } => {
+            Stage::Running { is_idle } => {
                 self.count.running_large -= usize::from(place.is_large);
                 self.queue.runs_no_longer(host);
+                if is_idle {
+                    self.idle.retain(|&other| other != id);
+                }
             }
             Stage::Lent => self.queue.runs_no_longer(host),
             Stage::Finishing | Stage::Dallying | Stage::Overtaken { .. } => {}

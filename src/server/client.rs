@@ -16,6 +16,7 @@ use crate::transfer::{Outcome, Transfer, Wanted};
 use crate::wire::{Direction, Mode, Peer};
 
 use super::congestion::Share;
+use super::hosts::Standing;
 use super::pending::{Place, Waiting};
 use super::{Local, Opening, Report, Upload};
 
@@ -49,8 +50,8 @@ pub(super) enum Stage {
     /// Waits, and is kept alive: the next block goes out at `trickle_at`. While it does not answer it stands in
     /// no line.
     Held { trickle_at: Moment, in_line: bool },
-    /// Has a slot, which was last found to lie idle at `idle_from`.
-    Running { idle_from: Option<Moment> },
+    /// Has a slot, which lies idle if it has made no progress for longer than usual, or is far away.
+    Running { is_idle: bool },
     /// No slot, since it is far away and others wait; it is sent what it may be sent all the same.
     Lent,
     /// No slot: everything was sent, or received.
@@ -104,7 +105,7 @@ impl Stage {
     /// The same for a second transfer of its client, or for the first again.
     pub(super) fn afresh(&self, trickle_at: Moment, in_line: bool) -> Stage {
         match self {
-            Stage::Running { .. } => Stage::Running { idle_from: None },
+            Stage::Running { .. } => Stage::Running { is_idle: false },
             Stage::Lent => Stage::Lent,
             Stage::Finishing | Stage::Dallying => Stage::Finishing,
             Stage::Pending(_) | Stage::Held { .. } | Stage::Overtaken { .. } => Stage::Held {
@@ -114,22 +115,23 @@ impl Stage {
         }
     }
 
-    /// It waits for a slot, in line or not.
-    pub(super) fn is_waiting(&self) -> bool {
-        matches!(self, Stage::Pending(_) | Stage::Held { .. })
-    }
-
-    /// It stands in line for a slot.
-    pub(super) fn is_in_line(&self) -> bool {
+    /// Where it stands if it waits.
+    pub(super) fn standing(&self) -> Option<Standing> {
         match self {
-            Stage::Pending(waiting) => waiting.aside_until.is_none(),
-            Stage::Held { in_line, .. } => *in_line,
+            Stage::Pending(waiting) if waiting.aside_until.is_some() => Some(Standing::Aside),
+            Stage::Held { in_line: false, .. } => Some(Standing::Silent),
+            Stage::Pending(_) | Stage::Held { .. } => Some(Standing::Queued),
             Stage::Running { .. }
             | Stage::Lent
             | Stage::Finishing
             | Stage::Dallying
-            | Stage::Overtaken { .. } => false,
+            | Stage::Overtaken { .. } => None,
         }
+    }
+
+    /// It stands in line for a slot.
+    pub(super) fn is_in_line(&self) -> bool {
+        self.standing() == Some(Standing::Queued)
     }
 
     pub(super) fn is_held(&self) -> bool {
@@ -350,25 +352,11 @@ impl Client {
         }
     }
 
-    /// It has a slot that was found to lie idle, and it made no progress since; or it is far away.
-    pub(super) fn has_idle_slot(&self) -> bool {
-        let Stage::Running {
-            idle_from: Some(from),
-        } = self.stage
-        else {
-            return false;
-        };
-        self.place.is_far
-            || self
-                .transfer()
-                .is_some_and(|it| it.timing().progress_at() < from)
-    }
-
     /// When its slot lies idle unless it makes progress; `None` if it has none, or was found to lie idle. One that
     /// is far away has nothing to do but to wait as soon as it was sent something.
     pub(super) fn idle_at(&self) -> Option<Moment> {
         let served = self.served()?;
-        if !matches!(self.stage, Stage::Running { .. }) || self.has_idle_slot() {
+        if !matches!(self.stage, Stage::Running { is_idle: false }) {
             return None;
         }
         Some(match self.place.is_far {

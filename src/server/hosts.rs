@@ -17,18 +17,8 @@ use crate::wire::Peer;
 /// What identifies a machine: its address, and the interface where that is link-local.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Host {
-    address: IpAddr,
-    scope: u32,
-}
-
-impl Host {
-    pub(super) fn address(self) -> IpAddr {
-        self.address
-    }
-
-    pub(super) fn scope(self) -> u32 {
-        self.scope
-    }
+    pub(super) address: IpAddr,
+    pub(super) scope: u32,
 }
 
 /// The machine of a peer.
@@ -47,24 +37,16 @@ pub(super) struct HostRecord {
     /// It has answered a packet of ours since then: nobody else wrote its address into a request.
     pub(super) is_validated: bool,
     /// Its clients, whatever they do.
-    clients: u32,
+    pub(super) clients: u32,
     /// Those of them that have a slot.
     pub(super) running: u32,
     /// Those that wait, by their places.
     pub(super) waiters: Vec<Waiter>,
-    large_blocks: LargeBlocks,
+    /// Transfers in a row that lost every block of more than 512 bytes, as a hop with a small MTU does that loses
+    /// fragments and nothing else: after two none are sent.
+    large_blocks_lost: u8,
+    /// Since when; at first, when the OACK of the one that did was acknowledged.
     large_blocks_at: Moment,
-}
-
-/// What became of blocks of more than 512 bytes: a hop with a small MTU may lose their fragments, and nothing else.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum LargeBlocks {
-    /// The last of them arrived, or it was sent none; since when.
-    Arrive,
-    /// A transfer lost all of them; when its OACK was acknowledged.
-    LostOnce,
-    /// So did the next; since when none are sent.
-    Lost,
 }
 
 /// A client that waits.
@@ -72,8 +54,18 @@ enum LargeBlocks {
 pub(super) struct Waiter {
     pub(super) place: Place,
     pub(super) client: usize,
-    /// It stands in line: it is pending, or answers.
-    pub(super) in_line: bool,
+    pub(super) standing: Standing,
+}
+
+/// Where a client that waits stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Standing {
+    /// In line for a slot.
+    Queued,
+    /// In none while its file is being looked up.
+    Aside,
+    /// In none: it was answered and says nothing.
+    Silent,
 }
 
 impl Record for HostRecord {
@@ -85,16 +77,18 @@ impl Record for HostRecord {
             clients: 0,
             running: 0,
             waiters: Vec::new(),
-            large_blocks: LargeBlocks::Arrive,
+            large_blocks_lost: 0,
             large_blocks_at: now,
         }
     }
 
     fn kept_until(&self) -> Moment {
         let lost_until = self.large_blocks_at + LARGE_LOST_FOR;
-        let is_lost = self.large_blocks != LargeBlocks::Arrive;
         let kept_until = self.heard_at + MEMORY;
-        kept_until.max(if is_lost { lost_until } else { kept_until })
+        match self.large_blocks_lost {
+            0 => kept_until,
+            _ => kept_until.max(lost_until),
+        }
     }
 
     fn is_in_use(&self) -> bool {
@@ -117,11 +111,6 @@ impl HostRecord {
         self.boot_began
     }
 
-    /// It has one client more.
-    pub(super) fn add_client(&mut self) {
-        self.clients += 1;
-    }
-
     /// A client that was last heard at `heard_at` is gone; the boot may go on.
     pub(super) fn remove_client(&mut self, heard_at: Moment) {
         self.clients -= 1;
@@ -131,7 +120,7 @@ impl HostRecord {
     /// The largest block that it is sent.
     pub(super) fn max_blksize(&self, now: Moment) -> u16 {
         let lost_until = self.large_blocks_at + LARGE_LOST_FOR;
-        match self.large_blocks == LargeBlocks::Lost && now < lost_until {
+        match self.large_blocks_lost == LOST_IN_A_ROW && now < lost_until {
             true => BLKSIZE_DEFAULT,
             false => BLKSIZE_MAX,
         }
@@ -140,21 +129,26 @@ impl HostRecord {
     /// A transfer with blocks of more than 512 bytes last made progress at `at`. They arrive, or only its OACK was
     /// acknowledged before it was given up. Returns whether none are sent from now on.
     pub(super) fn note_large_blocks(&mut self, now: Moment, arrive: bool, at: Moment) -> bool {
-        let since = self.large_blocks_at;
-        let is_second = self.large_blocks == LargeBlocks::LostOnce;
-        let apart = LOST_APART * u32::from(is_second);
-        (self.large_blocks, self.large_blocks_at) = match (arrive, is_second) {
-            (true, _) => (LargeBlocks::Arrive, since.max(at)),
-            (false, _) if at < since + apart => return false,
-            (false, true) => (LargeBlocks::Lost, now),
-            (false, false) => (LargeBlocks::LostOnce, at),
+        if arrive {
+            self.large_blocks_lost = 0;
+            self.large_blocks_at = self.large_blocks_at.max(at);
+            return false;
+        }
+        let is_second = self.large_blocks_lost == 1;
+        if at < self.large_blocks_at + LOST_APART * u32::from(is_second) {
+            return false;
+        }
+        (self.large_blocks_lost, self.large_blocks_at) = match is_second {
+            true => (LOST_IN_A_ROW, now),
+            false => (1, at),
         };
-        self.large_blocks == LargeBlocks::Lost
+        is_second
     }
 
-    /// Some of those who wait stand in line.
-    pub(super) fn has_queued(&self) -> bool {
-        self.waiters.iter().any(|waiter| waiter.in_line)
+    /// The first in line of those who wait.
+    pub(super) fn first_queued(&self) -> Option<&Waiter> {
+        let mut waiters = self.waiters.iter();
+        waiters.find(|waiter| waiter.standing == Standing::Queued)
     }
 
     pub(super) fn add_waiter(&mut self, waiter: Waiter) {
@@ -166,15 +160,15 @@ impl HostRecord {
         self.waiters.insert(spot, waiter);
     }
 
-    /// Returns whether it stood in line.
-    pub(super) fn remove_waiter(&mut self, place: Place) -> bool {
+    /// Returns where it stood.
+    pub(super) fn remove_waiter(&mut self, place: Place) -> Standing {
         let found = self.waiters.binary_search_by_key(&place, |it| it.place);
         let spot = found.expect("a client that waits is among those that wait");
         let waiter = self.waiters.remove(spot);
         if self.waiters.is_empty() {
             self.waiters = Vec::new();
         }
-        waiter.in_line
+        waiter.standing
     }
 }
 
@@ -183,6 +177,9 @@ pub(super) const HOSTS_MAX: usize = 57_000;
 
 /// No boot takes longer: a machine that goes on begins another one.
 const BOOT_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// Transfers in a row that lose large blocks until none are sent.
+const LOST_IN_A_ROW: u8 = 2;
 
 /// How long a machine that lost large blocks is sent none.
 const LARGE_LOST_FOR: Duration = Duration::from_secs(10 * 60);
@@ -204,7 +201,7 @@ mod tests {
         let mut host = HostRecord::new(at(5));
         assert_eq!(host.heard(at(5), 0), at(5));
         assert_eq!(host.heard(at(64), 0), at(5));
-        host.add_client();
+        host.clients += 1;
         host.remove_client(at(120));
         assert_eq!(host.heard(at(180), 0), at(5));
         host.is_validated = true;
@@ -212,7 +209,7 @@ mod tests {
         assert!(host.is_validated);
         assert_eq!(host.heard(at(301), 0), at(301));
         assert!(!host.is_validated, "another boot");
-        host.add_client();
+        host.clients += 1;
         assert_eq!(host.heard(at(999), 0), at(301));
     }
 
@@ -225,7 +222,7 @@ mod tests {
         host.add_waiter(Waiter {
             place: place(20),
             client: 1,
-            in_line: true,
+            standing: Standing::Queued,
         });
         assert_eq!(host.heard(at(40), 1), at(20), "that one is replaced");
         host.remove_waiter(place(20));

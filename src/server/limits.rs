@@ -88,7 +88,7 @@ impl Limits {
 
     /// The bounds of one client hold for `host`.
     pub(super) fn bounds(&self, host: Host) -> bool {
-        !(self.spares_loopback && host.address().is_loopback())
+        !(self.spares_loopback && host.address.is_loopback())
     }
 
     /// Transfers without a slot and without a place in the queue: those that were sent to their end and wait

@@ -109,10 +109,8 @@ pub struct Server {
     lending: Lending,
     /// Those who may have something to send, each once.
     ready: VecDeque<usize>,
-    /// Those whose slots may lie idle, longest first.
+    /// Those whose slots lie idle, longest first.
     idle: VecDeque<usize>,
-    /// Unvalidated clients that wait and were sent their first packet in vain, longest first.
-    silent: VecDeque<usize>,
     count: Count,
     /// Room for one packet of a client: of its last byte nobody makes use, but it shows one that is too long.
     buffer: Vec<u8>,
@@ -143,8 +141,7 @@ impl Server {
             congestion: Congestion::new(limits.max_transfers),
             lending: Lending::new(now),
             ready: VecDeque::with_capacity(running),
-            idle: VecDeque::with_capacity(2 * limits.max_transfers + 1),
-            silent: VecDeque::new(),
+            idle: VecDeque::with_capacity(limits.max_transfers),
             count: Count::default(),
             buffer: vec![0; DataHeader::LENGTH + usize::from(BLKSIZE_MAX) + 1],
             arrivals: 0,

@@ -24,7 +24,7 @@ pub(super) struct Network {
 
 /// The network of a machine.
 pub(super) fn network_of(host: Host) -> Network {
-    let (shared, is_ipv6) = match host.address() {
+    let (shared, is_ipv6) = match host.address {
         IpAddr::V4(v4) => (u64::from(v4.to_bits() >> 8), false),
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments().map(u64::from);
@@ -34,7 +34,7 @@ pub(super) fn network_of(host: Host) -> Network {
     Network {
         shared,
         is_ipv6,
-        scope: host.scope(),
+        scope: host.scope,
     }
 }
 

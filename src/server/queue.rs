@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Limits;
-use super::hosts::{HOSTS_MAX, Host, HostRecord, Waiter};
+use super::hosts::{HOSTS_MAX, Host, HostRecord, Standing, Waiter};
 use super::networks::{NETWORKS_MAX, Network, NetworkRecord, Networks, network_of};
 use super::pending::{Line, Place};
 use super::table::Table;
@@ -29,6 +29,8 @@ pub(super) struct Queue {
     validated: Line,
     /// The same of all others.
     unvalidated: Line,
+    /// Those of unvalidated hosts that were sent their first packet and say nothing.
+    silent: Line,
     /// Slots that unvalidated clients have.
     unvalidated_running: u32,
     /// Networks whose unvalidated clients crowd the queue: no more than have a part of it each.
@@ -46,6 +48,7 @@ impl Queue {
             networks: Table::new(NETWORKS_MAX, 0),
             validated: Line::default(),
             unvalidated: Line::default(),
+            silent: Line::default(),
             unvalidated_running: 0,
             crowds: Vec::new(),
             throttled: VecDeque::new(),
@@ -98,7 +101,7 @@ impl Queue {
     /// What runs for `host` counts for a bound that others of its own have reached: unvalidated clients share one.
     pub(super) fn is_in_the_way(&self, host: Host) -> bool {
         let record = self.hosts.get(host);
-        record.is_some_and(|record| !record.is_validated || record.has_queued())
+        record.is_some_and(|record| !record.is_validated || record.first_queued().is_some())
     }
 
     /// As many of `host` run as may.
@@ -135,18 +138,23 @@ impl Queue {
 
     /// A client of `host` waits from now on, in line or not.
     pub(super) fn waits(&mut self, now: Moment, host: Host, waiter: Waiter) {
-        self.queued += usize::from(waiter.in_line);
+        let Waiter { place, client, .. } = waiter;
+        self.queued += usize::from(waiter.standing == Standing::Queued);
         if !self.is_validated(host) {
             self.networks.enter(now, network_of(host));
             self.change_network(network_of(host), |network| network.waiting += 1);
+            if waiter.standing == Standing::Silent {
+                self.silent.insert(place, client);
+            }
         }
         self.change(host, |record| record.add_waiter(waiter));
     }
 
     /// It does no longer.
     pub(super) fn waits_no_longer(&mut self, host: Host, place: Place) {
-        let was_in_line = self.change(host, |record| record.remove_waiter(place));
-        self.queued -= usize::from(was_in_line);
+        let stood = self.change(host, |record| record.remove_waiter(place));
+        self.queued -= usize::from(stood == Standing::Queued);
+        self.silent.remove(place);
         if !self.is_validated(host) {
             self.change_network(network_of(host), |network| network.waiting -= 1);
         }
@@ -171,6 +179,9 @@ impl Queue {
         };
         self.unvalidated_running -= record.running;
         let waiting = record.waiters.len();
+        for waiter in &record.waiters {
+            self.silent.remove(waiter.place);
+        }
         self.change_network(network_of(host), |network| network.waiting -= waiting);
         self.change(host, |record| record.is_validated = true);
     }
@@ -190,7 +201,7 @@ impl Queue {
     /// Who stands first in the line of a host, if it may have one more slot.
     fn first_of(&self, host: Host) -> Option<(Place, usize)> {
         let record = self.hosts.get(host)?;
-        let first = record.waiters.iter().find(|waiter| waiter.in_line)?;
+        let first = record.first_queued()?;
         (!self.is_full(host, record)).then_some((first.place, first.client))
     }
 
@@ -231,9 +242,13 @@ impl Queue {
         waiting <= self.limits.per_client_pending || !self.limits.bounds(host)
     }
 
-    /// The queue is full, and a client of `host` has come: the newest of those who wait in the network whose
-    /// unvalidated clients crowd the queue, if one does and `host` is none of them.
-    pub(super) fn newest_of_crowd(&self, host: Host) -> Option<usize> {
+    /// The queue is full and a client of `host` has come. Returns who is evicted: an unvalidated client that was sent
+    /// its first packet in vain, else the newest of the network whose unvalidated clients crowd the queue, if one does
+    /// and `host` is none of them.
+    pub(super) fn evicted_by(&self, host: Host) -> Option<usize> {
+        if let Some((_, client)) = self.silent.first() {
+            return Some(client);
+        }
         let waiting = |network| self.networks.get(network).map_or(0, |it| it.waiting);
         let crowd = self.crowds.iter().copied();
         let network = crowd.max_by_key(|&network| waiting(network))?;
@@ -288,7 +303,7 @@ impl Queue {
     /// Everybody who stands in a line, in no order.
     pub(super) fn all(&self) -> impl Iterator<Item = usize> + '_ {
         let waiters = self.hosts.values().flat_map(|record| &record.waiters);
-        let queued = waiters.filter(|waiter| waiter.in_line);
+        let queued = waiters.filter(|waiter| waiter.standing == Standing::Queued);
         queued.map(|waiter| waiter.client)
     }
 

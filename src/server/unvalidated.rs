@@ -1,21 +1,19 @@
 //! Unvalidated clients: those of hosts that have not answered a packet of ours. All of them may be forged.
 //!
-//! What they are sent comes out of the buckets of their network (`networks`), and in a full queue those
-//! who do not answer make room for others.
+//! What they are sent comes out of the buckets of their network (`networks`); in a full queue they make room for others
+//! (`queue`).
 
 use super::arrival::fault_of;
-use super::client::{Output, Served};
+use super::client::Output;
 use super::hosts::{Host, host_of};
 use super::networks::network_of;
 use super::{Heard, Io, Local, Phase, Server, Unopened};
 use crate::moment::Moment;
 use crate::name::NAME_MAX;
-use crate::transfer::{Outcome, Step};
+use crate::transfer::Step;
 use crate::wire::{Peer, Refusal, Request};
 
 impl Server {
-    // What they are sent.
-
     /// A client of `host` may be sent a first packet. Where not, its network waits a moment.
     pub(super) fn has_first_packet(&mut self, now: Moment, host: Host) -> bool {
         let has = self.may_draw_first_packet(now, host);
@@ -126,49 +124,5 @@ impl Server {
                 .networks
                 .give_back(network_of(host), taken.into());
         }
-    }
-
-    // Who makes room.
-
-    /// A client that waits did not answer its first packet in time: should the queue be full, it is evicted.
-    pub(super) fn note_silent_unvalidated(&mut self, id: usize) {
-        let is_first = |served: &Served| served.transfer.timing().timeouts() == 1;
-        if !self.is_silent_unvalidated(id) || !self.clients[id].served().is_some_and(is_first) {
-            return;
-        }
-        self.silent.push_back(id);
-        if self.silent.len() > 2 * (self.limits.max_pending + self.limits.max_transfers) {
-            let mut silent = std::mem::take(&mut self.silent);
-            silent.retain(|&id| self.is_silent_unvalidated(id));
-            self.silent = silent;
-        }
-    }
-
-    fn is_silent_unvalidated(&self, id: usize) -> bool {
-        let Some(client) = self.clients.get(id) else {
-            return false;
-        };
-        let is_silent = |served: &Served| {
-            !served.transfer.is_answered() && served.transfer.timing().timeouts() > 0
-        };
-        client.stage.is_held()
-            && client.served().is_some_and(is_silent)
-            && !self.queue.is_validated(host_of(client.peer))
-    }
-
-    /// The queue is full and a client of `host` comes. A client that was sent its first packet in vain gives way
-    /// to it, then the newest unvalidated client of a network that crowds the queue. Returns whether one did.
-    pub(super) fn make_room(&mut self, now: Moment, io: &mut impl Io, host: Host) -> bool {
-        let silent = loop {
-            match self.silent.pop_front() {
-                Some(id) if !self.is_silent_unvalidated(id) => {}
-                silent => break silent,
-            }
-        };
-        let gives_way = silent.or_else(|| self.queue.newest_of_crowd(host));
-        if let Some(id) = gives_way {
-            self.end(now, io, id, Outcome::CrowdedOut);
-        }
-        gives_way.is_some()
     }
 }
