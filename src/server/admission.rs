@@ -19,10 +19,9 @@ impl Server {
     fn admit(&mut self, now: Moment, io: &mut impl Io) {
         while let Some(id) = self.next_in_line(now) {
             if self.clients[id].served().is_some() {
-                let running = Stage::Running { is_idle: false };
-                self.change(now, id, |client| client.stage = running);
+                self.change(now, id, |client| client.stage = Stage::RUNNING);
             } else {
-                self.open(now, io, id, Stage::Running { is_idle: false });
+                self.open(now, io, id, Stage::RUNNING);
             }
         }
     }
@@ -39,6 +38,9 @@ impl Server {
 
     /// Who gets the next free slot. While descriptors are lacking, only those who have theirs.
     pub(super) fn next_in_line(&self, now: Moment) -> Option<usize> {
+        if !self.has_slot(false) {
+            return None;
+        }
         let mut firsts = self.queue.firsts().take(match self.is_paused(now) {
             true => LOOKED_AT_WITHOUT_DESCRIPTORS,
             false => 1,
@@ -190,16 +192,14 @@ impl Server {
         }
         let is_blocked = matches!(client.output, Output::Full | Output::Absent { .. });
         let is_kept_waiting = client.is_kept_waiting() && !is_blocked;
-        let Some(served) = client.served() else {
-            return;
-        };
-        let is_late = !is_kept_waiting && client.transfer_deadline(served) <= now;
-        if !served.transfer.has_nothing_out() {
-            io.read_again(id);
-        }
+        let is_due = |served: &Served| client.transfer_deadline(served) <= now;
+        let is_late = !is_kept_waiting && client.served().is_some_and(is_due);
         let Some(served) = &mut client.served else {
             return;
         };
+        if !served.transfer.has_nothing_out() {
+            io.read_again(id);
+        }
         let step = match is_late {
             true => served.transfer.on_deadline(now),
             false => Step::Send,
@@ -211,9 +211,16 @@ impl Server {
         match client.stage {
             Stage::Running { .. } => self.note_idle_slot(now, id),
             // No longer slow, but silent.
-            Stage::Lent if timeouts >= TIMEOUTS_WITH_SLOT => self.give_way(now, id, false),
+            Stage::Lent if timeouts >= TIMEOUTS_WITH_SLOT => {
+                self.change(now, id, |client| client.stage = Stage::silent(now));
+            }
             // One that does not answer gives way until it does.
-            Stage::Held { .. } if timeouts > 0 => self.leave_line(now, id),
+            Stage::Held {
+                trickle_at,
+                in_line: true,
+            } if timeouts > 0 => {
+                self.change(now, id, |client| client.stage = Stage::silent(trickle_at));
+            }
             Stage::Pending(_)
             | Stage::Held { .. }
             | Stage::Lent
@@ -222,16 +229,6 @@ impl Server {
             | Stage::Overtaken { .. } => {}
         }
         self.take(now, io, id, step);
-    }
-
-    fn leave_line(&mut self, now: Moment, id: usize) {
-        if self.clients[id].stage.is_in_line() {
-            self.change(now, id, |client| {
-                if let Stage::Held { in_line, .. } = &mut client.stage {
-                    *in_line = false;
-                }
-            });
-        }
     }
 
     // Slots taken back and given back.
@@ -252,6 +249,9 @@ impl Server {
     /// long as not too many do; then it gives way only to those who may be near. If all who wait have reached a
     /// bound of their own, only one of those whom it counts gives its slot. Returns whether there was one.
     fn take_idle_slot_back(&mut self, now: Moment) -> bool {
+        if self.idle.is_empty() {
+            return false;
+        }
         let first = self.queue.first();
         // A client that loses its slot keeps its descriptors: if they are short, only one that has its own gets
         // that slot.
@@ -275,8 +275,11 @@ impl Server {
         let Some(id) = self.idle.iter().copied().find(is_meant) else {
             return false;
         };
-        let is_lent = may_lend && is_slow(&self.clients[id]);
-        self.give_way(now, id, is_lent);
+        let stage = match may_lend && is_slow(&self.clients[id]) {
+            true => Stage::Lent,
+            false => Stage::silent(now),
+        };
+        self.change(now, id, |client| client.stage = stage);
         true
     }
 
@@ -284,18 +287,6 @@ impl Server {
     fn may_lend(&self) -> bool {
         self.count.lent < self.limits.max_lent()
             && self.congestion.max_running() >= self.limits.max_transfers
-    }
-
-    /// A client with a slot, or one that has lent it, goes on without: in no line until it answers.
-    fn give_way(&mut self, now: Moment, id: usize, is_lent: bool) {
-        let stage = match is_lent {
-            true => Stage::Lent,
-            false => Stage::Held {
-                trickle_at: now,
-                in_line: false,
-            },
-        };
-        self.change(now, id, |client| client.stage = stage);
     }
 
     /// A client made progress: how far away it is decides what it goes on with, and where it stands in line.
@@ -312,8 +303,7 @@ impl Server {
             Stage::Running { is_idle } => {
                 client.place.is_far = is_far;
                 if is_idle && !is_far {
-                    let running = Stage::Running { is_idle: false };
-                    self.change(now, id, |client| client.stage = running);
+                    self.change(now, id, |client| client.stage = Stage::RUNNING);
                 }
                 return;
             }
@@ -346,7 +336,7 @@ impl Server {
         }
         if is_far && !self.has_slot(true) {
             if self.may_lend() && self.queue.may_run(host_of(peer)) {
-                self.give_way(now, id, true);
+                self.change(now, id, |client| client.stage = Stage::Lent);
             } else if self.lending.are_too_many(now) {
                 io.report(Event::FarAway { peer, round_trip });
             }
@@ -378,9 +368,7 @@ impl Server {
     /// Those who were held together are not sent their blocks together.
     pub(super) fn spread_first_trickle(&mut self, now: Moment, id: usize) {
         let part = self.keepalive.part_of(self.keepalive.interval());
-        if let Stage::Held { trickle_at, .. } = &mut self.clients[id].stage {
-            *trickle_at = now + part;
-        }
+        self.rest(id, now + part);
     }
 }
 

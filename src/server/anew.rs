@@ -12,20 +12,20 @@ use super::client::{Again, Client, Output, Stage};
 use super::hosts::host_of;
 use super::{Io, Server, Unopened};
 use crate::moment::Moment;
-use crate::transfer::Outcome;
+use crate::transfer::{Outcome, Transfer};
 use crate::wire::Direction;
 
 impl Server {
     /// An equal request came from a client that has acknowledged something. Returns whether that is taken
     /// care of; if not, its transfer was complete and has ended, and the request is new.
     pub(super) fn ask_anew(&mut self, now: Moment, io: &mut impl Io, id: usize) -> bool {
-        let client = &mut self.clients[id];
+        let client = &self.clients[id];
         if matches!(client.stage, Stage::Dallying) {
             self.end(now, io, id, Outcome::Complete);
             return false;
         }
         let is_to_leave = client.output != Output::Idle || client.has_to_send(now);
-        let Some(served) = &mut client.served else {
+        let Some(served) = client.served() else {
             return false;
         };
         if let Again::Asked { .. } = served.again {
@@ -41,7 +41,7 @@ impl Server {
             now
         };
         if now < answer_at {
-            served.again = Again::Asked { answer_at };
+            self.set_again(id, Again::Asked { answer_at });
             self.set_timer(id);
         } else if is_unconfirmed {
             self.end(now, io, id, Outcome::CompleteUnconfirmed);
@@ -106,8 +106,8 @@ impl Server {
             timer: None,
             ..*client
         };
+        self.set_again(id, Again::No);
         self.change(now, id, |older| {
-            older.set_again(Again::No);
             let trickle_at = older.trickle_at().unwrap_or(now);
             older.stage = Stage::Overtaken { by, trickle_at };
         });
@@ -116,14 +116,14 @@ impl Server {
 
     /// A second transfer has no room, or its file or socket could not be opened.
     fn not_answered(&mut self, now: Moment, io: &mut impl Io, id: usize, unopened: Unopened) {
-        let client = &mut self.clients[id];
-        let (peer, local) = (client.peer, client.local);
-        client.set_again(match unopened {
+        let Client { peer, local, .. } = self.clients[id];
+        let again = match unopened {
             Unopened::Busy(_) | Unopened::Exhausted => Again::Asked {
                 answer_at: now + EXHAUSTED_PAUSE,
             },
             Unopened::Refused(_) | Unopened::Unreachable => Again::No,
-        });
+        };
+        self.set_again(id, again);
         self.note_idle_slot(now, id);
         self.set_timer(id);
         if let Unopened::Refused(refusal) = unopened {
@@ -166,16 +166,13 @@ impl Server {
         id: usize,
         block: u16,
     ) {
-        let client = &mut self.clients[id];
-        if client.is_repeating()
-            || !client
-                .transfer()
-                .is_some_and(|transfer| transfer.is_carried_on_by(now, block))
-        {
+        let client = &self.clients[id];
+        let carries_on = |it: &Transfer| it.is_carried_on_by(now, block);
+        if client.is_repeating() || !client.transfer().is_some_and(carries_on) {
             return;
         }
-        client.set_again(Again::No);
-        match client.stage {
+        self.set_again(id, Again::No);
+        match self.clients[id].stage {
             Stage::Overtaken { by, .. } => self.end(now, io, by, Outcome::Duplicate),
             Stage::Running { .. } => self.note_idle_slot(now, id),
             Stage::Pending(_)
@@ -189,7 +186,7 @@ impl Server {
     /// The client of a second transfer has answered: the older one is over.
     pub(super) fn settle_for_newer(&mut self, now: Moment, io: &mut impl Io, id: usize) {
         if let Again::Answers { older } = self.clients[id].again() {
-            self.clients[id].set_again(Again::No);
+            self.set_again(id, Again::No);
             self.end(now, io, older, Outcome::Restarted);
         }
     }
@@ -203,7 +200,7 @@ impl Server {
                     older.stage = stage.afresh(older.trickle_at().unwrap_or(now), false);
                 });
             }
-            (_, &Stage::Overtaken { by, .. }) => self.clients[by].set_again(Again::No),
+            (_, &Stage::Overtaken { by, .. }) => self.set_again(by, Again::No),
             (_, _) => {
                 self.by_peer.remove(&client.peer);
             }

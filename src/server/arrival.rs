@@ -244,18 +244,14 @@ impl Server {
             self.claim_name(id);
         }
         if self.next_in_line(now) == Some(id) {
-            self.open(now, io, id, Stage::Running { is_idle: false });
+            self.open(now, io, id, Stage::RUNNING);
         }
-        let is_taken = match self.clients.get(id) {
-            Some(client) if client.served().is_some() => true,
-            Some(_) => superseded.is_some() || self.keep(now, io, id),
-            None => false,
+        let Some(client) = self.clients.get(id) else {
+            return Heard::Judged;
         };
-        if is_taken {
-            let waiting = match self.clients[id].stage {
-                Stage::Pending(_) => self.count.waiting(),
-                _ => 0,
-            };
+        let waits = client.served().is_none();
+        if !waits || superseded.is_some() || self.keep(now, io, id) {
+            let waiting = if waits { self.count.waiting() } else { 0 };
             io.report(Event::Taken {
                 peer,
                 asked: arrival.asked,

@@ -4,7 +4,7 @@
 
 use std::mem;
 
-use super::client::{Client, Output, Served, Stage};
+use super::client::{Again, Client, Output, Served, Stage};
 use super::hosts::{Waiter, host_of};
 use super::{Event, Io, PACKET_OVERHEAD, Server};
 use crate::moment::Moment;
@@ -80,6 +80,20 @@ impl Server {
         self.enter(now, id);
         self.make_ready(now, id);
         self.set_timer(id);
+    }
+
+    /// The next block of a client has time until then, if it is held.
+    pub(super) fn rest(&mut self, id: usize, until: Moment) {
+        if let Stage::Held { trickle_at, .. } = &mut self.clients[id].stage {
+            *trickle_at = until;
+        }
+    }
+
+    /// An equal request of a client that is served has led to this.
+    pub(super) fn set_again(&mut self, id: usize, again: Again) {
+        if let Some(served) = self.served(id) {
+            served.again = again;
+        }
     }
 
     /// Takes a client out of everything that knows it.

@@ -102,10 +102,21 @@ pub(super) enum Again {
 }
 
 impl Stage {
+    /// Has got a slot.
+    pub(super) const RUNNING: Stage = Stage::Running { is_idle: false };
+
+    /// Waits in no line until it answers; its next block goes out at `trickle_at`.
+    pub(super) fn silent(trickle_at: Moment) -> Stage {
+        Stage::Held {
+            trickle_at,
+            in_line: false,
+        }
+    }
+
     /// The same for a second transfer of its client, or for the first again.
     pub(super) fn afresh(&self, trickle_at: Moment, in_line: bool) -> Stage {
         match self {
-            Stage::Running { .. } => Stage::Running { is_idle: false },
+            Stage::Running { .. } => Stage::RUNNING,
             Stage::Lent => Stage::Lent,
             Stage::Finishing | Stage::Dallying => Stage::Finishing,
             Stage::Pending(_) | Stage::Held { .. } | Stage::Overtaken { .. } => Stage::Held {
@@ -177,12 +188,8 @@ impl Served {
 
     /// It has answered nothing for longer than it usually needs.
     pub(super) fn is_overdue(&self, now: Moment) -> bool {
-        self.overdue_at() <= now || self.transfer.timing().timeouts() > 0
-    }
-
-    fn overdue_at(&self) -> Moment {
-        self.transfer.timing().progress_at().max(self.since)
-            + self.transfer.timing().overdue_after()
+        let timing = self.transfer.timing();
+        timing.overdue_at(self.since) <= now || timing.timeouts() > 0
     }
 }
 
@@ -206,12 +213,6 @@ impl Client {
     /// What an equal request has led to, once it is served.
     pub(super) fn again(&self) -> Again {
         self.served().map_or(Again::No, |served| served.again)
-    }
-
-    pub(super) fn set_again(&mut self, again: Again) {
-        if let Some(served) = &mut self.served {
-            served.again = again;
-        }
     }
 
     /// What is to be opened for it.
@@ -361,7 +362,7 @@ impl Client {
         }
         Some(match self.place.is_far {
             true => served.transfer.timing().progress_at().max(served.since) + FAR_AFTER,
-            false => served.overdue_at(),
+            false => served.transfer.timing().overdue_at(served.since),
         })
     }
 

@@ -289,13 +289,13 @@ impl Server {
         }
         let is_all_sent = transfer.is_unconfirmed();
         let goes_on = transfer.datagrams(1).is_some();
-        match &mut client.stage {
+        match client.stage {
             // A transfer that only waits for its last ACK needs no slot. One that never had an ACK keeps it: a
             // forged request must not get more than a slot's worth of sockets.
             Stage::Held { .. } | Stage::Running { .. } if is_all_sent => self.finish(now, id),
             // The next block has time.
-            Stage::Held { trickle_at, .. } if *trickle_at <= now && !goes_on => {
-                *trickle_at = now + self.keepalive.interval();
+            Stage::Held { trickle_at, .. } if trickle_at <= now && !goes_on => {
+                self.rest(id, now + self.keepalive.interval());
             }
             _ => {}
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::hosts::Host;
 use super::pending::{Line, Place};
-use super::table::{MEMORY, Record, Table};
+use super::table::{MEMORY, Record};
 use crate::moment::Moment;
 
 /// The network of an address, in which a forger may choose addresses at will.
@@ -53,6 +53,28 @@ pub(super) struct NetworkRecord {
 }
 
 impl NetworkRecord {
+    /// Its bucket holds a first packet.
+    pub(super) fn has_first_packet(&self, now: Moment) -> bool {
+        self.first_packets.has_one(now, FIRST_PACKETS)
+    }
+
+    /// Takes a first packet out of its bucket. Returns whether there was one.
+    pub(super) fn take_first_packet(&mut self, now: Moment) -> bool {
+        self.heard_at = now;
+        self.first_packets.take(now, FIRST_PACKETS)
+    }
+
+    /// So many first packets were answered.
+    pub(super) fn give_back(&mut self, packets: u8) {
+        self.first_packets.give_back(packets, FIRST_PACKETS);
+    }
+
+    /// Takes an ERROR packet out of its bucket. Returns whether there was one.
+    pub(super) fn take_error(&mut self, now: Moment) -> bool {
+        self.heard_at = now;
+        self.errors.take(now, ERRORS)
+    }
+
     /// Which of its unvalidated clients is next.
     pub(super) fn first(&self) -> Option<(Place, usize)> {
         self.firsts.first().filter(|_| !self.is_throttled)
@@ -77,38 +99,6 @@ impl Record for NetworkRecord {
 
     fn is_in_use(&self) -> bool {
         self.waiting > 0 || self.is_throttled
-    }
-}
-
-/// The networks.
-pub(super) type Networks = Table<Network, NetworkRecord>;
-
-impl Networks {
-    /// The bucket of `network` holds a first packet.
-    pub(super) fn has_first_packet(&self, now: Moment, network: Network) -> bool {
-        let record = self.get(network);
-        record.is_none_or(|record| record.first_packets.has_one(now, FIRST_PACKETS))
-    }
-
-    /// Takes a first packet out of the bucket of `network`. Returns whether there was one.
-    pub(super) fn take_first_packet(&mut self, now: Moment, network: Network) -> bool {
-        let record = self.enter(now, network);
-        record.heard_at = now;
-        record.first_packets.take(now, FIRST_PACKETS)
-    }
-
-    /// So many first packets were answered.
-    pub(super) fn give_back(&mut self, network: Network, packets: u64) {
-        if let Some(record) = self.get_mut(network) {
-            record.first_packets.give_back(packets, FIRST_PACKETS);
-        }
-    }
-
-    /// Takes an ERROR packet out of the bucket of `network`. Returns whether there was one.
-    pub(super) fn take_error(&mut self, now: Moment, network: Network) -> bool {
-        let record = self.enter(now, network);
-        record.heard_at = now;
-        record.errors.take(now, ERRORS)
     }
 }
 
@@ -152,9 +142,8 @@ impl Bucket {
         is_there
     }
 
-    fn give_back(&mut self, tokens: u64, rate: Rate) {
-        let tokens = u32::try_from(tokens).unwrap_or(u32::MAX).min(rate.burst);
-        self.full_at = self.full_at - rate.interval() * tokens;
+    fn give_back(&mut self, tokens: u8, rate: Rate) {
+        self.full_at = self.full_at - rate.interval() * u32::from(tokens);
     }
 }
 
@@ -192,6 +181,7 @@ mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
 
     use super::super::hosts::host_of;
+    use super::super::table::Table;
     use super::*;
     use crate::wire::Peer;
 
@@ -211,8 +201,10 @@ mod tests {
         Moment::from_micros(millis * 1000)
     }
 
+    type Networks = Table<Network, NetworkRecord>;
+
     fn taken(networks: &mut Networks, now: Moment, network: Network) -> u32 {
-        let more = |_: &u32| networks.take_first_packet(now, network);
+        let more = |_: &u32| networks.enter(now, network).take_first_packet(now);
         u32::try_from((0..100_000).take_while(more).count()).expect("few")
     }
 
@@ -242,10 +234,10 @@ mod tests {
     fn what_was_answered_is_given_back_and_no_more() {
         let mut networks = Networks::new(NETWORKS_MAX, 0);
         assert_eq!(taken(&mut networks, at(0), v4(1)), FIRST_PACKETS_BURST);
-        networks.give_back(v4(1), 7);
+        networks.enter(at(0), v4(1)).give_back(7);
         assert_eq!(taken(&mut networks, at(0), v4(1)), 7);
-        for _ in 0..3 {
-            networks.give_back(v4(1), u64::MAX);
+        for _ in 0..10 {
+            networks.enter(at(0), v4(1)).give_back(u8::MAX);
         }
         assert_eq!(taken(&mut networks, at(0), v4(1)), FIRST_PACKETS_BURST);
     }
@@ -257,9 +249,9 @@ mod tests {
         let mut given = 0;
         for number in 1..100_000 {
             let now = Moment::from_micros(number.into());
-            assert!(networks.take_error(now, v4(number)));
+            assert!(networks.enter(now, v4(number)).take_error(now));
             if number % 1000 == 0 {
-                given += u32::from(networks.take_first_packet(now, v4(0)));
+                given += u32::from(networks.enter(now, v4(0)).take_first_packet(now));
             }
         }
         assert_eq!(

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::Limits;
 use super::hosts::{HOSTS_MAX, Host, HostRecord, Standing, Waiter};
-use super::networks::{NETWORKS_MAX, Network, NetworkRecord, Networks, network_of};
+use super::networks::{NETWORKS_MAX, Network, NetworkRecord, network_of};
 use super::pending::{Line, Place};
 use super::table::Table;
 use crate::moment::Moment;
@@ -24,7 +24,7 @@ use crate::moment::Moment;
 pub(super) struct Queue {
     limits: Limits,
     hosts: Table<Host, HostRecord>,
-    pub(super) networks: Networks,
+    networks: Table<Network, NetworkRecord>,
     /// Those of validated hosts who may have the next slot, first come first.
     validated: Line,
     /// The same of all others.
@@ -128,6 +128,12 @@ impl Queue {
             .is_some_and(|record| record.is_validated)
     }
 
+    /// What bounds what is sent to `host`; `None` if nothing does since it has answered.
+    pub(super) fn bounds(&mut self, now: Moment, host: Host) -> Option<&mut NetworkRecord> {
+        let is_bounded = !self.is_validated(host);
+        is_bounded.then(|| self.networks.enter(now, network_of(host)))
+    }
+
     /// What is remembered of `host`, which has clients or has just asked.
     pub(super) fn host(&mut self, host: Host) -> &mut HostRecord {
         let record = self.hosts.get_mut(host);
@@ -172,8 +178,12 @@ impl Queue {
         self.change(host, |record| record.running -= 1);
     }
 
-    /// A client of `host` has answered: from now on the host speaks for itself.
-    pub(super) fn validates(&mut self, host: Host) {
+    /// A client of `host` has answered, for which so many first packets were taken: from now on the host speaks for
+    /// itself.
+    pub(super) fn validates(&mut self, host: Host, first_packets: u8) {
+        if let Some(network) = self.networks.get_mut(network_of(host)) {
+            network.give_back(first_packets);
+        }
         let Some(record) = self.hosts.get(host).filter(|it| !it.is_validated) else {
             return;
         };

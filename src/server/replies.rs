@@ -154,11 +154,8 @@ impl Server {
             return true;
         };
         let acked = served.transfer.on_ack(now, block);
-        // In a window, a stray copy of an ACK is a wish to begin anew, unless it is read before more leaves.
-        let is_lockstep = served.transfer.negotiated().windowsize == 1;
-        let is_caught_up = is_lockstep && served.transfer.has_nothing_out();
         self.acked(now, io, id, acked);
-        is_caught_up && acked.progress.is_some()
+        acked.is_caught_up
     }
 
     /// A client has acknowledged something, or sent a block.

@@ -6,7 +6,6 @@
 use super::arrival::fault_of;
 use super::client::Output;
 use super::hosts::{Host, host_of};
-use super::networks::network_of;
 use super::{Heard, Io, Local, Phase, Server, Unopened};
 use crate::moment::Moment;
 use crate::name::NAME_MAX;
@@ -16,27 +15,25 @@ use crate::wire::{Peer, Refusal, Request};
 impl Server {
     /// A client of `host` may be sent a first packet. Where not, its network waits a moment.
     pub(super) fn has_first_packet(&mut self, now: Moment, host: Host) -> bool {
-        let has = self.may_draw_first_packet(now, host);
+        let network = self.queue.bounds(now, host);
+        let has = network.is_none_or(|network| network.has_first_packet(now));
         if !has {
             self.queue.throttle(now, host);
         }
         has
     }
 
-    fn may_draw_first_packet(&mut self, now: Moment, host: Host) -> bool {
-        self.queue.is_validated(host) || self.queue.networks.has_first_packet(now, network_of(host))
-    }
-
     /// A client of `host` is about to be sent a first packet. Returns whether its network gave it.
     pub(super) fn take_first_packet(&mut self, now: Moment, host: Host) -> bool {
-        !self.queue.is_validated(host)
-            && self.queue.networks.take_first_packet(now, network_of(host))
+        let network = self.queue.bounds(now, host);
+        network.is_some_and(|network| network.take_first_packet(now))
     }
 
     /// A client in its handshake asks again.
     pub(super) fn repeat_first_packet(&mut self, now: Moment, io: &mut impl Io, id: usize) {
         let host = host_of(self.clients[id].peer);
-        if !self.may_draw_first_packet(now, host) {
+        let network = self.queue.bounds(now, host);
+        if network.is_some_and(|network| !network.has_first_packet(now)) {
             self.stats.withheld += 1;
             return;
         }
@@ -65,8 +62,8 @@ impl Server {
         refusal: Refusal,
     ) -> bool {
         let host = host_of(peer);
-        let may =
-            self.queue.is_validated(host) || self.queue.networks.take_error(now, network_of(host));
+        let network = self.queue.bounds(now, host);
+        let may = network.is_none_or(|network| network.take_error(now));
         if may {
             io.refuse(peer, local, refusal);
         } else {
@@ -117,12 +114,9 @@ impl Server {
     /// A client has answered a packet of ours, and with it its host.
     pub(super) fn validates(&mut self, id: usize) {
         let host = host_of(self.clients[id].peer);
-        self.queue.validates(host);
-        if let Some(served) = self.served(id) {
-            let taken = std::mem::take(&mut served.first_packets_taken);
-            self.queue
-                .networks
-                .give_back(network_of(host), taken.into());
-        }
+        let taken = self
+            .served(id)
+            .map(|it| std::mem::take(&mut it.first_packets_taken));
+        self.queue.validates(host, taken.unwrap_or_default());
     }
 }

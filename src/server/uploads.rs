@@ -68,7 +68,7 @@ impl Server {
             }
         };
         let acked = transfer.stored(now, payload.len(), has_room);
-        let (is_received, windowsize) = (transfer.is_received(), transfer.negotiated().windowsize);
+        let is_received = transfer.is_received();
         self.keepalive
             .sent(now, payload.len() as u64 + PACKET_OVERHEAD);
         self.acked(now, io, id, acked);
@@ -81,7 +81,7 @@ impl Server {
             }
             io.finish(id);
         }
-        windowsize == 1
+        acked.is_caught_up
     }
 
     /// There is room for one window more of what `client` sends, where [`Io::store`] had none.

@@ -91,6 +91,7 @@ impl Transfer {
             Half::Receiving(_) => Acked {
                 step: Step::Wait,
                 progress: None,
+                is_caught_up: false,
             },
         }
     }

@@ -198,6 +198,7 @@ impl Receiving {
         Acked {
             step,
             progress: Some(progress),
+            is_caught_up: common.negotiated.windowsize == 1,
         }
     }
 

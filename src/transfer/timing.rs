@@ -188,13 +188,14 @@ impl Timing {
         self.retransmit.time_per_block()
     }
 
-    /// After how much time without progress the client's slot lies idle: well before the packet is
+    /// When the client is overdue, if it has its slot since `since`, and its slot lies idle: well before the packet is
     /// sent again, since a slot can be given away and taken back for nothing.
-    pub fn overdue_after(&self) -> Duration {
+    pub fn overdue_at(&self, since: Moment) -> Moment {
         let overdue = self.retransmit.usual().map(|usual| OVERDUE_FACTOR * usual);
-        overdue.map_or(OVERDUE_MAX, |overdue| {
+        let after = overdue.map_or(OVERDUE_MAX, |overdue| {
             overdue.clamp(OVERDUE_MIN, OVERDUE_MAX)
-        })
+        });
+        self.progress_at.max(since) + after
     }
 
     /// Whatever is usual, a timeout, an idle slot or the end of patience, is not due before.
