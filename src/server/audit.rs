@@ -59,7 +59,7 @@ impl Server {
             let mut waiting = self.queue.waiting_of(host_of(client.peer));
             assert_eq!(
                 waiting.any(|other| other == id),
-                client.stage.standing().is_some(),
+                client.stage.wait().is_some(),
                 "the list of a host is wrong"
             );
             // A client in that list is looked at before anything else may be due.

@@ -189,11 +189,11 @@ impl Server {
         let client = &self.clients[id];
         let (host, place) = (host_of(client.peer), client.place);
         *self.count.of(&client.stage) += 1;
-        if let Some(standing) = client.stage.standing() {
+        if let Some(wait) = client.stage.wait() {
             let waiter = Waiter {
                 place,
                 client: id,
-                standing,
+                wait,
             };
             self.queue.waits(now, host, waiter);
         }

@@ -16,7 +16,7 @@ use crate::transfer::{Outcome, Transfer, Wanted};
 use crate::wire::{Direction, Mode, Peer};
 
 use super::congestion::Share;
-use super::hosts::Standing;
+use super::hosts::Wait;
 use super::pending::{Place, Waiting};
 use super::{Local, Opening, Report, Upload};
 
@@ -127,11 +127,11 @@ impl Stage {
     }
 
     /// Where it stands if it waits.
-    pub(super) fn standing(&self) -> Option<Standing> {
+    pub(super) fn wait(&self) -> Option<Wait> {
         match self {
-            Stage::Pending(waiting) if waiting.aside_until.is_some() => Some(Standing::Aside),
-            Stage::Held { in_line: false, .. } => Some(Standing::Silent),
-            Stage::Pending(_) | Stage::Held { .. } => Some(Standing::Queued),
+            Stage::Pending(waiting) if waiting.aside_until.is_some() => Some(Wait::Aside),
+            Stage::Held { in_line: false, .. } => Some(Wait::Silent),
+            Stage::Pending(_) | Stage::Held { .. } => Some(Wait::Queued),
             Stage::Running { .. }
             | Stage::Lent
             | Stage::Finishing
@@ -142,7 +142,7 @@ impl Stage {
 
     /// It stands in line for a slot.
     pub(super) fn is_in_line(&self) -> bool {
-        self.standing() == Some(Standing::Queued)
+        self.wait() == Some(Wait::Queued)
     }
 
     pub(super) fn is_held(&self) -> bool {

@@ -54,12 +54,12 @@ pub(super) struct HostRecord {
 pub(super) struct Waiter {
     pub(super) place: Place,
     pub(super) client: usize,
-    pub(super) standing: Standing,
+    pub(super) wait: Wait,
 }
 
 /// Where a client that waits stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Standing {
+pub(super) enum Wait {
     /// In line for a slot.
     Queued,
     /// In none while its file is being looked up.
@@ -148,7 +148,7 @@ impl HostRecord {
     /// The first in line of those who wait.
     pub(super) fn first_queued(&self) -> Option<&Waiter> {
         let mut waiters = self.waiters.iter();
-        waiters.find(|waiter| waiter.standing == Standing::Queued)
+        waiters.find(|waiter| waiter.wait == Wait::Queued)
     }
 
     pub(super) fn add_waiter(&mut self, waiter: Waiter) {
@@ -161,14 +161,14 @@ impl HostRecord {
     }
 
     /// Returns where it stood.
-    pub(super) fn remove_waiter(&mut self, place: Place) -> Standing {
+    pub(super) fn remove_waiter(&mut self, place: Place) -> Wait {
         let found = self.waiters.binary_search_by_key(&place, |it| it.place);
         let spot = found.expect("a client that waits is among those that wait");
         let waiter = self.waiters.remove(spot);
         if self.waiters.is_empty() {
             self.waiters = Vec::new();
         }
-        waiter.standing
+        waiter.wait
     }
 }
 
@@ -222,7 +222,7 @@ mod tests {
         host.add_waiter(Waiter {
             place: place(20),
             client: 1,
-            standing: Standing::Queued,
+            wait: Wait::Queued,
         });
         assert_eq!(host.heard(at(40), 1), at(20), "that one is replaced");
         host.remove_waiter(place(20));

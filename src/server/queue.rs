@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Limits;
-use super::hosts::{HOSTS_MAX, Host, HostRecord, Standing, Waiter};
+use super::hosts::{HOSTS_MAX, Host, HostRecord, Wait, Waiter};
 use super::networks::{NETWORKS_MAX, Network, NetworkRecord, network_of};
 use super::pending::{Line, Place};
 use super::table::Table;
@@ -145,11 +145,11 @@ impl Queue {
     /// A client of `host` waits from now on, in line or not.
     pub(super) fn waits(&mut self, now: Moment, host: Host, waiter: Waiter) {
         let Waiter { place, client, .. } = waiter;
-        self.queued += usize::from(waiter.standing == Standing::Queued);
+        self.queued += usize::from(waiter.wait == Wait::Queued);
         if !self.is_validated(host) {
             self.networks.enter(now, network_of(host));
             self.change_network(network_of(host), |network| network.waiting += 1);
-            if waiter.standing == Standing::Silent {
+            if waiter.wait == Wait::Silent {
                 self.silent.insert(place, client);
             }
         }
@@ -159,7 +159,7 @@ impl Queue {
     /// It does no longer.
     pub(super) fn waits_no_longer(&mut self, host: Host, place: Place) {
         let stood = self.change(host, |record| record.remove_waiter(place));
-        self.queued -= usize::from(stood == Standing::Queued);
+        self.queued -= usize::from(stood == Wait::Queued);
         self.silent.remove(place);
         if !self.is_validated(host) {
             self.change_network(network_of(host), |network| network.waiting -= 1);
@@ -313,7 +313,7 @@ impl Queue {
     /// Everybody who stands in a line, in no order.
     pub(super) fn all(&self) -> impl Iterator<Item = usize> + '_ {
         let waiters = self.hosts.values().flat_map(|record| &record.waiters);
-        let queued = waiters.filter(|waiter| waiter.standing == Standing::Queued);
+        let queued = waiters.filter(|waiter| waiter.wait == Wait::Queued);
         queued.map(|waiter| waiter.client)
     }
 
