@@ -140,13 +140,16 @@ impl Server {
         io.report(Event::Ended(client.report(now, outcome)));
     }
 
-    /// Does what a transfer wants.
+    /// Does what a transfer wants. Where its client has asked again, that request is next when it ends.
     pub(super) fn take(&mut self, now: Moment, io: &mut impl Io, id: usize, step: Step) {
         match step {
             Step::Wait => self.set_timer(id),
             Step::Send => {
                 self.make_ready(now, id);
                 self.set_timer(id);
+            }
+            Step::End(outcome) if matches!(self.clients[id].again(), Again::Asked { .. }) => {
+                self.begin_anew(now, io, id, outcome);
             }
             Step::End(outcome) => self.end(now, io, id, outcome),
         }

@@ -9,7 +9,7 @@ use super::client::Again;
 use super::hosts::host_of;
 use super::{Incoming, Io, REPLY_MAX, Server};
 use crate::moment::Moment;
-use crate::transfer::{Acked, Outcome};
+use crate::transfer::{Acked, Outcome, Step};
 use crate::wire::{DataHeader, Direction, Malformed, Peer, Reply};
 
 impl Server {
@@ -188,17 +188,15 @@ impl Server {
             0 | 8 => Outcome::Cancelled,
             _ => Outcome::ClientError(code),
         };
-        match (self.clients[id].again(), outcome) {
-            (Again::Asked { .. }, _) => self.begin_anew(now, io, id, outcome),
+        let outcome = match (self.clients[id].again(), outcome) {
             // It may be a complaint of a packet from a port that is not known to the client.
-            (Again::Answers { .. }, Outcome::ClientError(_)) => {
-                self.end(now, io, id, Outcome::Duplicate);
-            }
-            (Again::Answers { .. } | Again::No, _) => {
+            (Again::Answers { .. }, Outcome::ClientError(_)) => Outcome::Duplicate,
+            (_, outcome) => {
                 self.settle_for_newer(now, io, id);
-                self.end(now, io, id, outcome);
+                outcome
             }
-        }
+        };
+        self.take(now, io, id, Step::End(outcome));
     }
 
     /// The client has closed its port (ICMP port unreachable).

@@ -589,6 +589,8 @@ impl Model {
         let asked = served.asked_again?;
         let is_due = match outcome {
             Outcome::CompleteUnconfirmed => served.owes_only_its_last_ack(),
+            // Patience with the old one ends before the answer is due.
+            Outcome::TimedOut => true,
             Outcome::Restarted => {
                 let is_given_up = served.progress_at + self.limits.patience <= now;
                 let is_over = self.stop_at.is_some() || is_given_up;

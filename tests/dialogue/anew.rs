@@ -2,7 +2,9 @@
 //! begun anew, or the network made a copy of its request.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
+use ripple_tftpd::server::Limits;
 use ripple_tftpd::transfer::Outcome;
 
 use crate::desk::{CONFIG, Desk, IMAGE, KERNEL};
@@ -128,6 +130,56 @@ fn in_a_window_a_client_begins_anew() {
         .ended(PORT, Outcome::Restarted, 0);
     sends(&mut desk, 1..=4);
     desk.serves(1, 1);
+}
+
+/// A server whose patience ends before the answer to a client that asked again is due.
+fn impatient() -> Desk {
+    Desk::with(Limits {
+        max_transfers: 1,
+        hold: None,
+        reclaim: false,
+        small_file: 0,
+        patience: Duration::from_millis(205),
+        ..Limits::default()
+    })
+}
+
+#[test]
+fn a_request_is_answered_though_patience_with_the_older_transfer_ends() {
+    let mut desk = impatient();
+    desk.at(0.0).asks(PORT, KERNEL, LOADER).oack(PORT, GRANTED);
+    desk.at(0.001).acks(PORT, 0).data(PORT, 1, 1428);
+    desk.at(0.2).asks(PORT, KERNEL, LOADER).nothing();
+    desk.at(0.206)
+        .ended(PORT, Outcome::TimedOut, 0)
+        .oack(PORT, GRANTED)
+        .serves(1, 1);
+}
+
+#[test]
+fn a_request_is_answered_though_patience_with_the_last_ack_ends() {
+    let mut desk = impatient();
+    desk.at(0.0)
+        .asks(PORT, CONFIG, LOADER)
+        .oack(PORT, "blksize 1428, tsize 100");
+    desk.at(0.001).acks(PORT, 0).data(PORT, 1, 100);
+    desk.at(0.201).data(PORT, 1, 100);
+    desk.at(0.203).asks(PORT, CONFIG, LOADER).nothing();
+    desk.at(0.206)
+        .ended(PORT, Outcome::CompleteUnconfirmed, 100)
+        .oack(PORT, "blksize 1428, tsize 100");
+}
+
+#[test]
+fn a_request_to_write_is_answered_though_patience_with_the_older_one_ends() {
+    let mut desk = impatient();
+    desk.at(0.0).writes(PORT, "dump", "").ack(PORT, 0);
+    desk.at(0.001).block(PORT, 1, 512).ack(PORT, 1);
+    desk.at(0.2).writes(PORT, "dump", "").nothing();
+    desk.at(0.206)
+        .ended(PORT, Outcome::TimedOut, 512)
+        .ack(PORT, 0)
+        .serves(1, 1);
 }
 
 /// The answer waits for two round trips, at least 10 and at most 50 ms.
