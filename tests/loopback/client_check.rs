@@ -6,7 +6,7 @@ use std::thread;
 
 use crate::client::{Client, PATIENCE, fetch};
 use crate::download::{Download, Wish};
-use crate::packet::{Packet, ack, parse};
+use crate::packet::{Packet, ack, data, parse};
 
 /// One side of a conversation, as the server sees it.
 enum Line {
@@ -16,10 +16,6 @@ enum Line {
     SaysElsewhere(Vec<u8>),
 }
 use Line::{Hears, Says, SaysElsewhere};
-
-fn data(block: u16, bytes: &[u8]) -> Vec<u8> {
-    [&[0, 3][..], &block.to_be_bytes(), bytes].concat()
-}
 
 /// The script is for a client that begins with `wish`; its request is heard before the first line.
 fn fake_server(wish: &Wish, script: Vec<Line>) -> (SocketAddr, thread::JoinHandle<()>) {
