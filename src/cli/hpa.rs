@@ -22,7 +22,7 @@ pub(super) enum Means {
     Same(&'static str),
     /// Nothing here; it is named in a warning.
     Ignored,
-    /// Something that is not built: the start fails.
+    /// Something that this server does not have: the start fails.
     Missing(&'static str),
     Address,
     Blocksize,
@@ -170,7 +170,7 @@ impl Line {
             }
             Missing(what) => {
                 let name = names.long();
-                return Err(format!("--{name}: this server does not have {what} yet"));
+                return Err(format!("--{name}: this server does not have {what}"));
             }
         }
         Ok(())
@@ -484,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_built_yet_is_no_secret() {
+    fn a_wrong_line_is_named() {
         for (line, named) in [
             ("-s /a /b", "one directory"),
             ("-s", "directory to serve is missing"),

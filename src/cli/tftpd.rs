@@ -47,7 +47,7 @@ pub const OPTIONS: &[Flag] = &[
     option(
         "-u, --user USER[:GROUP]",
         Text(|to, text| config::user_name(text).map(|it| to.user = Some(it))),
-        "user to become when started as root, by name or number",
+        "user to switch to when started as root, by name or number",
     )
     .default("tftp, else nobody"),
     option(
@@ -84,7 +84,7 @@ pub const OPTIONS: &[Flag] = &[
     option(
         "-i, --ignore-case",
         Nothing(|to| to.names.ignores_case = true),
-        "let letters match in either case where the exact name does not",
+        "let letters match in either case if the exact name is not there",
     ),
     option(
         "--unique-root ip|mac",
@@ -170,10 +170,7 @@ pub const OPTIONS: &[Flag] = &[
     .repeatable(),
     option(
         "--access FILE",
-        Path(|to, path| {
-            to.access_file = Some(path);
-            Ok(())
-        }),
+        Path(|to, path| keep(&mut to.access_file, path)),
         "read more networks from FILE, read again on SIGHUP",
     ),
     option(
@@ -290,10 +287,7 @@ pub const OPTIONS: &[Flag] = &[
     ),
     option(
         "-P, --pidfile FILE",
-        Path(|to, path| {
-            to.pidfile = Some(path);
-            Ok(())
-        }),
+        Path(|to, path| keep(&mut to.pidfile, path)),
         "write the process number to FILE",
     ),
     option(
@@ -309,18 +303,12 @@ pub const OPTIONS: &[Flag] = &[
     .default("text"),
     option(
         "--stats FILE",
-        Path(|to, path| {
-            to.stats = Some(path);
-            Ok(())
-        }),
+        Path(|to, path| keep(&mut to.stats, path)),
         "write statistics for Prometheus to FILE",
     ),
     option(
         "--control FILE",
-        Path(|to, path| {
-            to.control = Some(path);
-            Ok(())
-        }),
+        Path(|to, path| keep(&mut to.control, path)),
         "answer GET /status and /metrics at this UNIX socket",
     ),
     option(
@@ -342,12 +330,12 @@ pub const OPTIONS: &[Flag] = &[
     option(
         "--probe ADDR[:PORT]",
         Probes(|to, text| config::probe_address(text).map(|it| to.server = it)),
-        "ask whether a server serves, by the name of a file or none",
+        "ask a server whether it serves: tftpd --probe ADDR [NAME]",
     ),
     option(
         "--probe-timeout SECONDS",
         Probes(|to, text| config::seconds(text, config::PROBE_TIMEOUT).map(|it| to.timeout = it)),
-        "wait this long for its answer",
+        "wait this long for the answer",
     )
     .default("2"),
     option("-h, --help", Asks(Request::Help), "print this help"),
@@ -554,6 +542,12 @@ impl Flag {
             ..self
         }
     }
+}
+
+/// Takes the path of a file.
+fn keep(to: &mut Option<PathBuf>, path: PathBuf) -> Result<(), String> {
+    *to = Some(path);
+    Ok(())
 }
 
 /// Sets a number that has bounds.

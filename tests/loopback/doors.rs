@@ -166,7 +166,7 @@ fn every_public_line_passes_a_check_or_says_what_it_lacks() {
                 let expected = match what {
                     A_DIRECTORY => told == "in.tftpd: the directory to serve is missing\n",
                     _ => {
-                        let end = format!("this server does not have {what} yet\n");
+                        let end = format!("this server does not have {what}\n");
                         told.starts_with("in.tftpd: --") && told.ends_with(&end)
                     }
                 };
