@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ripple_tftpd::moment::Moment;
+use ripple_tftpd::name::FileName;
 use ripple_tftpd::server::{Event, Incoming, Local, Unopened, Unsent, Unstored};
 use ripple_tftpd::transfer::Negotiated;
 use ripple_tftpd::wire::{Mode, Peer, Refusal};
@@ -147,6 +148,32 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
+    pub(super) fn new(
+        opened_at: Moment,
+        peer: Peer,
+        name: FileName<'_>,
+        mode: Mode,
+        blksize: u16,
+        file: File,
+    ) -> Socket {
+        Socket {
+            opened_at,
+            peer,
+            name: name.as_bytes().to_vec(),
+            mode,
+            blksize,
+            file,
+            length: file.size,
+            upload: None,
+            is_older: false,
+            block: 0,
+            is_full: false,
+            was_heard: false,
+            sent_unheard: 0,
+            repeats: 0,
+        }
+    }
+
     /// Its peer; of two sockets of one peer, the older is that of [`older`].
     pub(crate) fn told_peer(&self) -> Peer {
         match self.is_older {

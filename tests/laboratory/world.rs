@@ -432,22 +432,7 @@ impl<S: Site> Io for World<S> {
         assert!(BLKSIZE_MIN <= blksize && blksize <= BLKSIZE_MAX);
         let looked_up = self.look_up(name);
         let file = self.looked_up(client, looked_up)?;
-        let mut socket = Socket {
-            opened_at: self.now,
-            peer,
-            name: name.as_bytes().to_vec(),
-            mode,
-            blksize,
-            file,
-            length: file.size,
-            upload: None,
-            is_older: false,
-            block: 0,
-            is_full: false,
-            was_heard: false,
-            sent_unheard: 0,
-            repeats: 0,
-        };
+        let mut socket = Socket::new(self.now, peer, name, mode, blksize, file);
         let stream = self.connect(client, local, &socket)?;
         socket.length = stream.length;
         self.keep(client, socket);
@@ -474,22 +459,8 @@ impl<S: Site> Io for World<S> {
         assert!(BLKSIZE_MIN <= blksize && blksize <= BLKSIZE_MAX);
         let looked_up = self.look_upload_up(name);
         self.looked_up(client, looked_up)?;
-        let socket = Socket {
-            opened_at: self.now,
-            peer,
-            name: name.as_bytes().to_vec(),
-            mode,
-            blksize,
-            file: NO_FILE,
-            length: 0,
-            upload: Some(Stored::default()),
-            is_older: false,
-            block: 0,
-            is_full: false,
-            was_heard: false,
-            sent_unheard: 0,
-            repeats: 0,
-        };
+        let mut socket = Socket::new(self.now, peer, name, mode, blksize, NO_FILE);
+        socket.upload = Some(Stored::default());
         let payload_max = self.connect(client, local, &socket)?.payload_max;
         self.keep(client, socket);
         Ok(Created { payload_max })
