@@ -127,12 +127,13 @@ impl Server {
     }
 
     /// Whose a datagram is that came from `peer` to a socket that all share; `None` if it may be a request, or `peer` is
-    /// not known. Of two transfers of one peer, what the older one waits for is its own.
+    /// not known or was not answered yet. Of two transfers of one peer, what the older one waits for is its own.
     pub fn recipient(&self, peer: Peer, datagram: &[u8]) -> Option<usize> {
         if let Some([0, 1 | 2]) = datagram.first_chunk() {
             return None;
         }
         let id = *self.by_peer.get(&peer)?;
+        self.clients[id].transfer()?;
         match (self.clients[id].again(), Reply::parse(datagram)) {
             (Again::Answers { older }, Ok(Reply::Ack(block))) if block != 0 => {
                 let transfer = self.clients[older].transfer();

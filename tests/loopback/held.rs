@@ -345,6 +345,8 @@ fn with_hold_never_those_who_wait_hear_nothing() {
 /// A ROM that asks from a new port whenever it asks again, and hears only that one.
 #[test]
 fn a_machine_that_changes_its_port_while_it_is_held_has_one_transfer_in_the_end() {
+    // A thousand others would keep it from answering in time.
+    let _turn = alone();
     let (root, bytes) = Root::with_file(LENGTH);
     let server = Server::with(root.path(), &["-n", "1", "--hold", "1", "-vv"]);
     let slow = Slow::start(&root, server.address());
@@ -421,7 +423,8 @@ fn memory_and_descriptors_of_a_thousand_held() {
     let more = open_files(server.process()) - files;
     match Mode::wanted() {
         Mode::OwnPorts | Mode::PortRange => assert!(more >= HELD, "{more} descriptors"),
-        Mode::SinglePort => assert_eq!(more, 0),
+        // The two files, which all share.
+        Mode::SinglePort => assert!(more <= 2, "{more} descriptors"),
     }
     let each = (status(server.process(), "RssAnon") - before) * 1024 / HELD as u64;
     eprintln!("{each} bytes for each held client");
