@@ -16,7 +16,7 @@ pub(crate) fn serve(address: SocketAddr, root: &Path) -> io::Result<()> {
     setsockopt(&listener, sockopt::RcvBufForce, &(16 << 20))?;
     let epoll = Epoll::new(EpollCreateFlags::empty())?;
     epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
-    let mut files: Vec<(String, &'static [u8])> = Vec::new();
+    let mut files = Files::new(root);
     let mut flows: Vec<Option<Flow>> = Vec::new();
     let mut free = Vec::new();
     let mut buffer = [0; 2048];
@@ -33,7 +33,7 @@ pub(crate) fn serve(address: SocketAddr, root: &Path) -> io::Result<()> {
                     flows.push(None);
                     flows.len() - 1
                 });
-                let flow = Flow::begin(address, peer, root, &mut files, &buffer[..length])?;
+                let flow = Flow::begin(address, peer, &mut files, &buffer[..length])?;
                 let event = EpollEvent::new(EpollFlags::EPOLLIN, place as u64);
                 epoll.add(&flow.socket, event)?;
                 flows[place] = Some(flow);
@@ -57,20 +57,33 @@ pub(crate) fn serve(address: SocketAddr, root: &Path) -> io::Result<()> {
 
 struct Flow {
     socket: UdpSocket,
+    transfer: Transfer,
+}
+
+/// One file on its way to a client.
+pub(crate) struct Transfer {
     file: &'static [u8],
     blksize: usize,
     windowsize: usize,
     acknowledged: usize,
 }
 
-impl Flow {
-    fn begin(
-        address: SocketAddr,
-        peer: SocketAddr,
-        root: &Path,
-        files: &mut Vec<(String, &'static [u8])>,
-        request: &[u8],
-    ) -> io::Result<Flow> {
+/// What was read from the directory, for ever.
+pub(crate) struct Files<'a> {
+    root: &'a Path,
+    known: Vec<(String, &'static [u8])>,
+}
+
+impl Files<'_> {
+    pub(crate) fn new(root: &Path) -> Files<'_> {
+        Files {
+            root,
+            known: Vec::new(),
+        }
+    }
+
+    /// The transfer that a request asks for, and the OACK.
+    pub(crate) fn begin(&mut self, request: &[u8]) -> io::Result<(Transfer, Vec<u8>)> {
         let texts: Vec<String> = request[2..]
             .split(|&byte| byte == 0)
             .map(|text| String::from_utf8_lossy(text).into_owned())
@@ -80,64 +93,104 @@ impl Flow {
             texts.get(place + 1)?.parse::<usize>().ok()
         };
         let name = &texts[0];
-        let file = match files.iter().find(|(known, _)| known == name) {
+        let file = match self.known.iter().find(|(known, _)| known == name) {
             Some(&(_, bytes)) => bytes,
             None => {
-                let bytes: &'static [u8] = fs::read(root.join(name))?.leak();
-                files.push((name.clone(), bytes));
+                let bytes: &'static [u8] = fs::read(self.root.join(name))?.leak();
+                self.known.push((name.clone(), bytes));
                 bytes
             }
         };
-        let socket = UdpSocket::bind((address.ip(), 0))?;
-        socket.connect(peer)?;
         let mut oack = format!("\0\x06tsize\0{}\0", file.len());
         for name in ["blksize", "windowsize"] {
             if let Some(value) = value(name) {
                 oack += &format!("{name}\0{value}\0");
             }
         }
-        socket.send(oack.as_bytes())?;
-        Ok(Flow {
-            socket,
+        let transfer = Transfer {
             file,
             blksize: value("blksize").unwrap_or(512),
             windowsize: value("windowsize").unwrap_or(1),
             acknowledged: 0,
-        })
+        };
+        Ok((transfer, oack.into()))
     }
+}
 
-    /// Takes an ACK and sends the next window; returns whether everything had arrived.
-    fn go_on(&mut self, [high, low]: [u8; 2]) -> io::Result<bool> {
+impl Transfer {
+    /// Takes an ACK and returns the next window: its first block, and how many; `None` once everything has arrived.
+    pub(crate) fn acknowledge(&mut self, [high, low]: [u8; 2]) -> Option<(usize, usize)> {
         let block = u16::from_be_bytes([high, low]);
         let [.., before_high, before_low] = self.acknowledged.to_be_bytes();
         let before = u16::from_be_bytes([before_high, before_low]);
         self.acknowledged += usize::from(block.wrapping_sub(before));
         let last = self.file.len() / self.blksize + 1;
-        let mut next = self.acknowledged + 1;
+        let next = self.acknowledged + 1;
         let end = (next + self.windowsize).min(last + 1);
-        let most = (65_000 / (self.blksize + 4)).clamp(1, 64);
+        (self.acknowledged < last).then_some((next, end - next))
+    }
+
+    pub(crate) fn header(block: usize) -> [u8; 4] {
+        let [.., high, low] = block.to_be_bytes();
+        [0, 3, high, low]
+    }
+
+    pub(crate) fn block(&self, number: usize) -> &'static [u8] {
+        let begin = (number - 1) * self.blksize;
+        let end = (begin + self.blksize).min(self.file.len());
+        &self.file[begin..end]
+    }
+
+    /// Bytes of a packet.
+    pub(crate) fn packet(&self) -> u16 {
+        u16::try_from(self.blksize + 4).expect("a block size")
+    }
+
+    /// How many packets the kernel cuts a message into at most.
+    pub(crate) fn cut_max(&self) -> usize {
+        (65_000 / (self.blksize + 4)).clamp(1, 64)
+    }
+}
+
+impl Flow {
+    fn begin(
+        address: SocketAddr,
+        peer: SocketAddr,
+        files: &mut Files<'_>,
+        request: &[u8],
+    ) -> io::Result<Flow> {
+        let (transfer, oack) = files.begin(request)?;
+        let socket = UdpSocket::bind((address.ip(), 0))?;
+        socket.connect(peer)?;
+        socket.send(&oack)?;
+        Ok(Flow { socket, transfer })
+    }
+
+    /// Takes an ACK and sends the next window; returns whether everything had arrived.
+    fn go_on(&mut self, block: [u8; 2]) -> io::Result<bool> {
+        let Some((mut next, count)) = self.transfer.acknowledge(block) else {
+            return Ok(true);
+        };
+        let end = next + count;
         while next < end {
-            let count = most.min(end - next);
+            let count = self.transfer.cut_max().min(end - next);
             self.send(next, count)?;
             next += count;
         }
-        Ok(self.acknowledged >= last)
+        Ok(false)
     }
 
     fn send(&self, first: usize, count: usize) -> io::Result<()> {
         let mut headers = [[0; 4]; 64];
         let mut pieces = [IoSlice::new(&[]); 128];
         for (place, header) in headers[..count].iter_mut().enumerate() {
-            let [.., high, low] = (first + place).to_be_bytes();
-            *header = [0, 3, high, low];
+            *header = Transfer::header(first + place);
         }
         for (place, header) in headers[..count].iter().enumerate() {
-            let begin = (first + place - 1) * self.blksize;
-            let end = (begin + self.blksize).min(self.file.len());
             pieces[2 * place] = IoSlice::new(header);
-            pieces[2 * place + 1] = IoSlice::new(&self.file[begin..end]);
+            pieces[2 * place + 1] = IoSlice::new(self.transfer.block(first + place));
         }
-        let segment = u16::try_from(self.blksize + 4).expect("a block size");
+        let segment = self.transfer.packet();
         let several = [ControlMessage::UdpGsoSegments(&segment)];
         let control = if count > 1 { &several[..] } else { &[] };
         let descriptor = self.socket.as_raw_fd();

@@ -95,6 +95,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario::new("1-1428", 1, 32 * MB, 1428, 1).on_one_processor(),
     Scenario::new("1-1468", 1, 32 * MB, 1468, 1).on_one_processor(),
     Scenario::new("1-8192", 1, 128 * MB, 8192, 1).on_one_processor(),
+    Scenario::new("1-1468-apart", 1, 32 * MB, 1468, 1),
     Scenario::new("1-1468-w4", 1, 48 * MB, 1468, 4),
     Scenario::new("1-1468-w16", 1, 90 * MB, 1468, 16),
     Scenario::new("1-1468-w64", 1, 90 * MB, 1468, 64),

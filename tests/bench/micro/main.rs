@@ -9,6 +9,7 @@ mod bare;
 mod compare;
 mod inside;
 mod load;
+mod shared;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -23,6 +24,12 @@ fn main() -> ExitCode {
     let result = match words[..] {
         ["bare", address, root] => match address.parse() {
             Ok(address) => bare::serve(address, Path::new(root)).map_err(|error| error.to_string()),
+            Err(_) => Err(format!("{address} is no address")),
+        },
+        ["bare-shared", address, root] => match address.parse() {
+            Ok(address) => {
+                shared::serve(address, Path::new(root)).map_err(|error| error.to_string())
+            }
             Err(_) => Err(format!("{address} is no address")),
         },
         ["load", ref plan @ ..] => compare::load(plan),
@@ -60,4 +67,6 @@ micro instructions ROOT SERVERS
 micro profile ROOT SERVERS SCENARIO
     where the first server spends its time (perf, strace)
 micro bare ADDRESS:PORT ROOT
-    the bare loop that is compared with, as a server";
+    the bare loop that is compared with, as a server
+micro bare-shared ADDRESS:PORT ROOT
+    the same with one socket for all clients";
