@@ -130,7 +130,7 @@ pub(super) fn confine(
 fn start_threads(files: &Files, poll: &Poll, stats: Option<Target>) -> Result<Threads, Error> {
     let waker = Arc::new(poll.waker()?);
     let publisher = stats.map(|target| Publisher::start(target, Arc::clone(&waker)));
-    let helper = Helper::start(Arc::clone(&waker))?;
+    let helper = Helper::start(Arc::clone(&waker), files.listings())?;
     let sweep = files.sweep()?;
     let writer = sweep.map(|sweep| Writer::start(waker, sweep)).transpose()?;
     Ok((helper, writer, publisher.transpose()?))

@@ -67,7 +67,7 @@ impl Naming {
         now: Moment,
         peer: Peer,
         request: &Request<'_>,
-        files: &Files,
+        files: &mut Files,
     ) -> (Meant, Option<Peer>) {
         let neighbour = match &mut self.neighbours {
             Some(neighbours) if self.names.want_hardware() => {
@@ -93,9 +93,17 @@ impl Naming {
         let resolved = match &self.answered {
             Some((answered, resolved)) if *answered == question => resolved.clone(),
             _ => {
+                let mut glance = Glance {
+                    files,
+                    is_write: question.is_write,
+                    missing: None,
+                };
                 let asked = question.asked();
-                self.names
-                    .resolve(asked, &mut self.scratch, &mut Glance(files))
+                let resolved = self.names.resolve(asked, &mut self.scratch, &mut glance);
+                if let Some(missing) = glance.missing {
+                    files.keep_missing(missing);
+                }
+                resolved
             }
         };
         let meant = match resolved {

@@ -57,6 +57,26 @@ pub(super) fn open_directory(places: &[Place<'_>], at: usize, path: &[u8]) -> ni
     )
 }
 
+/// Opens the directory `path`, which may be empty, to look at it, if nothing but memory has to be looked at; `None` if there
+/// is no such directory.
+///
+/// # Errors
+/// Where memory does not say.
+pub(super) fn open_directory_cached(
+    root: BorrowedFd<'_>,
+    path: &[u8],
+) -> nix::Result<Option<OwnedFd>> {
+    let path = if path.is_empty() { b"." } else { path };
+    let resolve =
+        ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS | resolve_cached();
+    let how = OpenHow::new().flags(to_directory()).resolve(resolve);
+    match openat2(root, path, how) {
+        Ok(directory) => Ok(Some(directory)),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// `None` where the kernel cannot say.
 fn open_by_kernel(
     directory: BorrowedFd<'_>,
@@ -264,18 +284,6 @@ fn to_directory() -> OFlag {
 /// A FIFO must not hang us, and a terminal not become ours.
 fn reading() -> OFlag {
     OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC
-}
-
-/// Whether there is such a directory, if memory says so.
-pub(super) fn has_directory_cached(root: BorrowedFd<'_>, path: &[u8]) -> Option<bool> {
-    let resolve =
-        ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS | resolve_cached();
-    let how = OpenHow::new().flags(to_directory()).resolve(resolve);
-    match openat2(root, path, how) {
-        Ok(_) => Some(true),
-        Err(Errno::ENOENT | Errno::ENOTDIR) => Some(false),
-        Err(_) => None,
-    }
 }
 
 /// A walk from a root, without following any link blindly.

@@ -21,6 +21,7 @@ use super::original::Original;
 use super::place::{self, Writable, WriteRules, Writing};
 use super::root::{self, Root};
 pub use super::root::{Astray, Found};
+use super::spelling::{Listings, NotKnown};
 use super::sweep::Sweep;
 use super::walk::{Bounds, Walk};
 use crate::name::{FileName, FileNameBuf, RootPrefixes};
@@ -40,6 +41,8 @@ pub struct Files {
     local_devices: Vec<LocalDevice>,
     /// What the helper has opened, for those who asked.
     known: Option<Known>,
+    /// What directories hold, as far as somebody has looked.
+    listings: Listings,
     /// What was found last, for the client that is about to open it.
     found: Option<(FileNameBuf, Regular)>,
     mappings: HashMap<Identity, Weak<Mapping>>,
@@ -158,6 +161,7 @@ impl Files {
             public_only,
             local_devices: Vec::new(),
             known: None,
+            listings: Listings::default(),
             found: None,
             mappings: HashMap::new(),
             mappings_kept: MAPPINGS_KEPT_MIN,
@@ -313,11 +317,34 @@ impl Files {
     pub fn has_directory_now(&self, name: FileName<'_>) -> Option<bool> {
         for Served { root, .. } in &self.roots {
             let directory = root.directory().as_fd();
-            if beneath::has_directory_cached(directory, name.as_bytes())? {
+            let found = beneath::open_directory_cached(directory, name.as_bytes());
+            if found.ok()?.is_some() {
                 return Some(true);
             }
         }
         Some(false)
+    }
+
+    /// What the helper is to learn about directories, and the loop to know.
+    pub fn listings(&self) -> Listings {
+        self.listings.clone()
+    }
+
+    /// The spelling of a name for which `is_it` holds, `None` if there is none, if memory says so.
+    pub(super) fn spell_now(
+        &self,
+        name: FileName<'_>,
+        is_it: impl FnMut(FileName<'_>) -> Result<bool, NotKnown>,
+    ) -> Result<Option<FileNameBuf>, NotKnown> {
+        let places: Vec<_> = self.roots.iter().map(|it| it.root.place()).collect();
+        let is_local = |number| self.local_device(number).is_some();
+        self.listings.spell_now(&places, name, is_local, is_it)
+    }
+
+    /// There is no file of this name, until [`Files::forget_found`].
+    pub fn keep_missing(&mut self, name: FileNameBuf) {
+        let opened = Err(Unavailable::Refused(Refusal::NotFound));
+        self.known = Some(Known { name, opened });
     }
 
     /// Looks whether a file could be opened now, and returns its size in bytes. It is kept for the client that opens it

@@ -21,6 +21,7 @@ use super::place::{Place, Writable};
 use super::resolve::{Answer, Memory, Question, Resolve};
 use super::root::Look;
 use super::rule_file::{RuleFiles, Texts};
+use super::spelling::Listings;
 use super::worker;
 use crate::name::FileNameBuf;
 use crate::wire::{Peer, Refusal};
@@ -85,11 +86,11 @@ pub struct Helper {
 }
 
 impl Helper {
-    /// Starts the thread, and waits until it takes requests.
+    /// Starts the thread, and waits until it takes requests. What it learns about directories it leaves in `listings`.
     ///
     /// # Errors
     /// Where no thread may be started.
-    pub fn start(waker: Arc<Waker>) -> io::Result<Helper> {
+    pub fn start(waker: Arc<Waker>, listings: Listings) -> io::Result<Helper> {
         let (tasks, todo) = channel();
         // With room for all that is under way, so a reply never waits for the loop.
         let (replies, done) = sync_channel(JOBS_MAX);
@@ -98,7 +99,7 @@ impl Helper {
             let _ = closing.send(Task::Close(file));
         });
         let mut scratch = vec![0; SCRATCH].into_boxed_slice();
-        let mut memory = Memory::default();
+        let mut memory = Memory::new(listings);
         worker::start("disk", move || {
             while let Ok(task) = todo.recv() {
                 let reply = match task {

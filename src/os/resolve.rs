@@ -7,7 +7,7 @@ use super::beneath;
 use super::files::{Files, Opened, Places, Unavailable};
 use super::handle::Closer;
 use super::place::{Place, Writable};
-use super::spelling::Speller;
+use super::spelling::{Listings, NotKnown};
 use crate::name::{FileName, FileNameBuf};
 use crate::names::hardware::HardwareAddress;
 use crate::names::map::{Asked, MapScratch, Traced};
@@ -55,7 +55,7 @@ pub enum Found {
 /// What the helper keeps from one question to the next.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    speller: Speller,
+    listings: Listings,
     scratch: MapScratch,
 }
 
@@ -84,12 +84,12 @@ impl Resolve {
         closer: &Closer,
         acted: &mut dyn FnMut(Traced<'_>),
     ) -> Answer {
-        let Memory { speller, scratch } = memory;
+        let Memory { listings, scratch } = memory;
         let is_write = self.question.is_write;
         let mut disk = Disk {
             places: &self.places,
             is_write,
-            speller,
+            listings,
             closer,
             acted,
             opened: None,
@@ -115,15 +115,21 @@ impl Resolve {
 }
 
 impl Memory {
+    /// With what all threads know of directories.
+    pub(super) fn new(listings: Listings) -> Memory {
+        let scratch = MapScratch::default();
+        Memory { listings, scratch }
+    }
+
     /// The name of a file that differs from this one in case only.
     pub(super) fn other_case(
-        &mut self,
+        &self,
         places: &Places,
         name: FileName<'_>,
         closer: &Closer,
     ) -> Option<FileNameBuf> {
         let is_it = |path: FileName<'_>| places.open(path, closer).is_ok();
-        self.speller.spell(&places.list(), name, false, is_it)
+        self.listings.spell(&places.list(), name, false, is_it)
     }
 }
 
@@ -131,7 +137,7 @@ impl Memory {
 struct Disk<'d> {
     places: &'d Places,
     is_write: bool,
-    speller: &'d mut Speller,
+    listings: &'d Listings,
     closer: &'d Closer,
     acted: &'d mut dyn FnMut(Traced<'_>),
     /// The file that was opened last.
@@ -174,7 +180,7 @@ impl Look for Disk<'_> {
             is_it
         };
         let found = self
-            .speller
+            .listings
             .spell(&places.list(), name, self.is_write, is_it);
         if found.is_some() {
             self.opened = opened.or(self.opened.take());
@@ -203,20 +209,43 @@ fn is_there(refusal: Refusal) -> bool {
 }
 
 /// The file system as far as it is known at once.
-pub struct Glance<'g>(pub &'g Files);
+pub struct Glance<'g> {
+    /// What is served.
+    pub files: &'g Files,
+    /// What is asked is asked for an upload.
+    pub is_write: bool,
+    /// The last name that was found to be missing, which a directory said that holds it or another like it.
+    pub missing: Option<FileNameBuf>,
+}
 
 impl Look for Glance<'_> {
     fn opens(&mut self, name: FileName<'_>) -> Option<bool> {
-        self.0.opens_now(name).map(|opens| opens.is_ok())
+        self.files.opens_now(name).map(|opens| opens.is_ok())
     }
 
     fn has_directory(&mut self, name: FileName<'_>) -> Option<bool> {
-        self.0.has_directory_now(name)
+        self.files.has_directory_now(name)
     }
 
     fn spell(&mut self, name: FileName<'_>) -> Option<FileNameBuf> {
-        // Where the exact name is not there, a directory has to be read.
-        let is_there = self.0.opens_now(name)?.err().is_none_or(is_there);
-        is_there.then(|| name.to_owned())
+        let opens = self.files.opens_now(name);
+        if let Some(opens) = opens
+            && opens.err().is_none_or(is_there)
+        {
+            return Some(name.to_owned());
+        }
+        // Where a new file goes only the helper says.
+        if self.is_write {
+            return None;
+        }
+        let is_it = |path: FileName<'_>| {
+            let opens = self.files.opens_now(path).ok_or(NotKnown)?;
+            Ok(opens.err().is_none_or(is_there))
+        };
+        let spelled = self.files.spell_now(name, is_it).ok()?;
+        if spelled.is_none() && opens.is_none() {
+            self.missing = Some(name.to_owned());
+        }
+        Some(spelled.unwrap_or_else(|| name.to_owned()))
     }
 }

@@ -2,28 +2,44 @@
 //!
 //! Among names that differ in case only the exact one is tried first, the others in the order of their bytes; where one
 //! leads nowhere the next is tried. Letters are those of ASCII; other bytes are compared as they are. What a directory
-//! holds is remembered as long as it does not change. Only the helper does this: it waits for disks.
+//! holds is remembered as long as it does not change. Only the helper reads directories: that waits for disks. The loop
+//! looks at what is remembered, so that most of the many names that are missing take it no longer than an open file.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex};
 
 use nix::dir::Dir;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::{Mode, fstat, makedev};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
 
-use super::beneath::{self, Place};
+use super::beneath::{self, DeviceNumber, Place};
 use crate::name::{FileName, FileNameBuf, NAME_MAX, RootPrefixes};
 
-/// Looks for spellings.
+/// What directories hold, for all threads. No thread holds the lock while it waits for anything.
+#[derive(Clone, Debug, Default)]
+pub struct Listings(Arc<Mutex<Kept>>);
+
 #[derive(Debug, Default)]
-pub(super) struct Speller {
-    listings: HashMap<Identity, Listing>,
+struct Kept {
+    listings: HashMap<Identity, Arc<Listing>>,
     /// Names in all of them.
-    names_kept: usize,
+    names: usize,
 }
+
+/// What may be looked at.
+enum Reach<'s> {
+    /// Everything, however long that takes.
+    Disk,
+    /// What is remembered of directories, on the devices for which this holds.
+    Memory(&'s dyn Fn(DeviceNumber) -> bool),
+}
+
+/// What is remembered does not say.
+pub(super) struct NotKnown;
 
 /// Device and inode.
 type Identity = (u64, u64);
@@ -40,7 +56,8 @@ struct Listing {
 
 /// One search.
 struct Search<'s, F> {
-    speller: &'s mut Speller,
+    listings: &'s Listings,
+    reach: &'s Reach<'s>,
     places: &'s [Place<'s>],
     /// In which root.
     at: usize,
@@ -55,25 +72,54 @@ struct Search<'s, F> {
     new: Option<Vec<u8>>,
 }
 
-impl Speller {
+impl Listings {
     /// The spelling of `name` beneath one of `places` for which `is_it` holds; for a file that is to be made, one of which all but the
     /// last component is there. `None` if there is neither.
     pub(super) fn spell(
-        &mut self,
+        &self,
         places: &[Place<'_>],
         name: FileName<'_>,
         may_be_new: bool,
         mut is_it: impl FnMut(FileName<'_>) -> bool,
     ) -> Option<FileNameBuf> {
+        let is_it = |path: FileName<'_>| Ok(is_it(path));
+        let found = self.search(places, name, &Reach::Disk, is_it).ok()?;
+        found.spelled.or(found.new.filter(|_| may_be_new))
+    }
+
+    /// The spelling of `name` for which `is_it` holds, `None` if there is none, without waiting for anything. Nothing is
+    /// known of other devices than those for which `is_local` holds.
+    ///
+    /// # Errors
+    /// [`NotKnown`] where a directory was not read yet or has changed since, or `is_it` does not know.
+    pub(super) fn spell_now(
+        &self,
+        places: &[Place<'_>],
+        name: FileName<'_>,
+        is_local: impl Fn(DeviceNumber) -> bool,
+        is_it: impl FnMut(FileName<'_>) -> Result<bool, NotKnown>,
+    ) -> Result<Option<FileNameBuf>, NotKnown> {
+        let found = self.search(places, name, &Reach::Memory(&is_local), is_it)?;
+        Ok(found.spelled)
+    }
+
+    fn search(
+        &self,
+        places: &[Place<'_>],
+        name: FileName<'_>,
+        reach: &Reach<'_>,
+        mut is_it: impl FnMut(FileName<'_>) -> Result<bool, NotKnown>,
+    ) -> Result<Found, NotKnown> {
+        let mut found = Found::default();
         let components: Vec<&[u8]> = name.as_bytes().split(|&byte| byte == b'/').collect();
         if components.len() > DEPTH_MAX {
-            return None;
+            return Ok(found);
         }
-        let mut new = None;
         let mut budget = ENTRIES_MAX;
         for at in 0..places.len() {
             let mut search = Search {
-                speller: self,
+                listings: self,
+                reach,
                 places,
                 at,
                 components: components.clone(),
@@ -82,23 +128,33 @@ impl Speller {
                 path: Vec::new(),
                 new: None,
             };
-            if search.enter(0) {
-                return safe(&search.path);
+            if search.enter(0)? {
+                found.spelled = safe(&search.path);
+                break;
             }
             budget = search.budget;
-            new = new.or(search.new);
+            found.new = found.new.or(search.new.and_then(|path| safe(&path)));
         }
-        new.filter(|_| may_be_new).and_then(|path| safe(&path))
+        Ok(found)
     }
 }
 
-impl<F: FnMut(FileName<'_>) -> bool> Search<'_, F> {
+/// What a search found.
+#[derive(Default)]
+struct Found {
+    /// The file.
+    spelled: Option<FileNameBuf>,
+    /// The first path of which only the last component is missing.
+    new: Option<FileNameBuf>,
+}
+
+impl<F: FnMut(FileName<'_>) -> Result<bool, NotKnown>> Search<'_, F> {
     /// Looks for the component with this number, and for all behind it. Returns whether the path is found.
-    fn enter(&mut self, number: usize) -> bool {
+    fn enter(&mut self, number: usize) -> Result<bool, NotKnown> {
         let wanted = self.components[number];
         let is_last = number + 1 == self.components.len();
-        let Some(candidates) = self.candidates(wanted) else {
-            return false;
+        let Some(candidates) = self.candidates(wanted)? else {
+            return Ok(false);
         };
         let length = self.path.len();
         for candidate in &candidates {
@@ -106,12 +162,13 @@ impl<F: FnMut(FileName<'_>) -> bool> Search<'_, F> {
                 self.path.push(b'/');
             }
             self.path.extend_from_slice(candidate);
-            let is_found = match is_last {
-                true => safe(&self.path).is_some_and(|path| (self.is_it)(path.as_name())),
-                false => self.enter(number + 1),
+            let is_found = match (is_last, safe(&self.path)) {
+                (true, Some(path)) => (self.is_it)(path.as_name())?,
+                (true, None) => false,
+                (false, _) => self.enter(number + 1)?,
             };
             if is_found {
-                return true;
+                return Ok(true);
             }
             self.path.truncate(length);
         }
@@ -120,13 +177,47 @@ impl<F: FnMut(FileName<'_>) -> bool> Search<'_, F> {
             let slash = if directory.is_empty() { &b""[..] } else { b"/" };
             self.new = Some([directory, slash, wanted].concat());
         }
-        false
+        Ok(false)
     }
 
     /// The names in the directory of the present path that are `wanted` but for the case; `None` if there is no such
     /// directory, or too much was looked at.
-    fn candidates(&mut self, wanted: &[u8]) -> Option<Vec<Box<[u8]>>> {
-        self.budget = self.budget.checked_sub(ENTERED)?;
+    fn candidates(&mut self, wanted: &[u8]) -> Result<Option<Vec<Box<[u8]>>>, NotKnown> {
+        let Some(budget) = self.budget.checked_sub(ENTERED) else {
+            return Ok(None);
+        };
+        self.budget = budget;
+        match self.reach {
+            Reach::Disk => Ok(self.candidates_on_disk(wanted)),
+            Reach::Memory(is_local) => {
+                let place = self.places[self.at].directory;
+                let state = match self.path.is_empty() {
+                    true => beneath::known_state(&place),
+                    false => match beneath::open_directory_cached(place, &self.path) {
+                        Ok(Some(directory)) => beneath::known_state(&directory),
+                        Ok(None) => return Ok(None),
+                        Err(error) => Err(error),
+                    },
+                };
+                let state = state.map_err(|_| NotKnown)?;
+                let device = (state.stx_dev_major, state.stx_dev_minor);
+                let device_number = makedev(device.0.into(), device.1.into());
+                let changed = [
+                    state.stx_mtime.tv_sec,
+                    state.stx_mtime.tv_nsec.into(),
+                    state.stx_ctime.tv_sec,
+                    state.stx_ctime.tv_nsec.into(),
+                ];
+                // Who holds the lock is not waited for.
+                let kept = self.listings.0.try_lock().map_err(|_| NotKnown)?;
+                let listing = kept.get((device_number, state.stx_ino), changed);
+                let listing = listing.filter(|_| is_local(device)).ok_or(NotKnown)?;
+                Ok(Some(listing.matching(wanted)))
+            }
+        }
+    }
+
+    fn candidates_on_disk(&mut self, wanted: &[u8]) -> Option<Vec<Box<[u8]>>> {
         let directory = beneath::open_directory(self.places, self.at, &self.path).ok()?;
         let state = fstat(&directory).ok()?;
         #[allow(clippy::unnecessary_cast, reason = "the width differs between systems")]
@@ -139,47 +230,69 @@ impl<F: FnMut(FileName<'_>) -> bool> Search<'_, F> {
                 state.st_ctime_nsec as i64,
             ],
         );
-        if let Some(listing) = self.speller.listings.get(&identity)
-            && listing.changed == changed
-        {
+        let known = self.listings.lock(|kept| kept.get(identity, changed));
+        if let Some(listing) = known {
             return Some(listing.matching(wanted));
         }
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let Ok(mut entries) = Dir::openat(directory.as_fd(), ".", flags, Mode::empty()) else {
+        let Some(names) = self.read(&directory) else {
             // It can be searched, but not read.
             return Some(vec![wanted.into()]);
         };
+        let listing = Arc::new(Listing {
+            changed,
+            names: names?,
+        });
+        let matching = listing.matching(wanted);
+        self.listings.lock(|kept| kept.keep(identity, listing));
+        Some(matching)
+    }
+
+    /// All names in a directory, in order; the inner `None` if there are too many. `None` if it cannot be read.
+    fn read(&mut self, directory: &OwnedFd) -> Option<Option<Vec<Box<[u8]>>>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut entries = Dir::openat(directory.as_fd(), ".", flags, Mode::empty()).ok()?;
         let mut names: Vec<Box<[u8]>> = Vec::new();
         for entry in entries.iter() {
-            self.budget = self.budget.checked_sub(1)?;
-            names.push(Box::from(entry.ok()?.file_name().to_bytes()));
+            match (self.budget.checked_sub(1), entry) {
+                (Some(left), Ok(entry)) => {
+                    self.budget = left;
+                    names.push(Box::from(entry.file_name().to_bytes()));
+                }
+                (_, _) => return Some(None),
+            }
         }
         names.sort_unstable_by(|one, other| by_letters(one, other));
-        let listing = Listing { changed, names };
-        let matching = listing.matching(wanted);
-        self.speller.keep(identity, listing);
-        Some(matching)
+        Some(Some(names))
     }
 }
 
-impl Speller {
+impl Listings {
+    fn lock<T>(&self, look: impl FnOnce(&mut Kept) -> T) -> T {
+        look(&mut self.0.lock().expect("nobody panics who holds it"))
+    }
+}
+
+impl Kept {
+    fn get(&self, identity: Identity, changed: Changed) -> Option<Arc<Listing>> {
+        let listing = self.listings.get(&identity)?;
+        (listing.changed == changed).then(|| Arc::clone(listing))
+    }
+
     /// Remembers what a directory holds, unless that may change without a trace: within a tick of the clock of the file system.
-    fn keep(&mut self, identity: Identity, listing: Listing) {
+    fn keep(&mut self, identity: Identity, listing: Arc<Listing>) {
         let now = clock_gettime(ClockId::CLOCK_REALTIME).map_or(0, |now: TimeSpec| now.tv_sec());
         let [mtime, _, ctime, _] = listing.changed;
         if let Some(old) = self.listings.remove(&identity) {
-            self.names_kept -= old.names.len();
+            self.names -= old.names.len();
         }
         if mtime.max(ctime) + TICK >= now {
             return;
         }
-        if self.names_kept + listing.names.len() > NAMES_KEPT
-            || self.listings.len() >= LISTINGS_KEPT
-        {
+        if self.names + listing.names.len() > NAMES_KEPT || self.listings.len() >= LISTINGS_KEPT {
             self.listings.clear();
-            self.names_kept = 0;
+            self.names = 0;
         }
-        self.names_kept += listing.names.len();
+        self.names += listing.names.len();
         self.listings.insert(identity, listing);
     }
 }
@@ -230,3 +343,93 @@ const NAMES_KEPT: usize = 200_000;
 const LISTINGS_KEPT: usize = 4096;
 /// Seconds in which two changes may bear one time; FAT has the coarsest clock.
 const TICK: i64 = 2;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::os::root::Root;
+
+    struct Tree(PathBuf);
+
+    impl Drop for Tree {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// What is remembered holds until a directory on the way changes, and a directory that has just changed is read again.
+    #[test]
+    fn what_is_remembered_is_known_at_once_until_it_changes() {
+        let name = format!("tftpd-spelling-{}", std::process::id());
+        let tree = Tree(std::env::temp_dir().join(name));
+        let here = |name: &str| tree.0.join(name);
+        fs::create_dir_all(here("Boot/Fonts")).expect("directories");
+        fs::write(here("Boot/Fonts/A.ttf"), "").expect("a file");
+        let root = Root::open(&tree.0).expect("a root");
+        let places = [root.place()];
+        let listings = Listings::default();
+        let text = |found: FileNameBuf| {
+            let bytes = found.as_name().as_bytes().to_vec();
+            String::from_utf8(bytes).expect("text")
+        };
+        let is_file = |name: FileName<'_>| {
+            let name = String::from_utf8(name.as_bytes().to_vec()).expect("text");
+            tree.0.join(name).is_file()
+        };
+        let on_disk = |name: &str| {
+            let found = listings.spell(&places, safe(name.as_bytes())?.as_name(), false, is_file);
+            found.map(text)
+        };
+        let now = |name: &str| {
+            let name = safe(name.as_bytes()).expect("a safe name");
+            let is_it = |name: FileName<'_>| Ok(is_file(name));
+            let found = listings.spell_now(&places, name.as_name(), |_| true, is_it);
+            found.map(|found| found.map(text)).map_err(|NotKnown| ())
+        };
+        // Within a tick of the clock nothing is remembered.
+        assert_eq!(
+            on_disk("boot/fonts/a.TTF").as_deref(),
+            Some("Boot/Fonts/A.ttf")
+        );
+        assert_eq!(now("boot/fonts/a.TTF"), Err(()));
+        let patience = Instant::now() + Duration::from_secs(20);
+        while now("boot/fonts/a.TTF").is_err() {
+            assert!(Instant::now() < patience, "it is never remembered");
+            thread::sleep(Duration::from_millis(50));
+            on_disk("boot/fonts/a.TTF");
+        }
+        assert_eq!(now("boot/fonts/a.TTF"), Ok(Some("Boot/Fonts/A.ttf".into())));
+        for missing in ["boot/fonts/b.ttf", "boot/x", "none", "boot/fonts/a.ttf/x"] {
+            assert_eq!(now(missing), Ok(None), "{missing}");
+        }
+        // Nothing is known of the disks of others.
+        let name = safe(b"none").expect("a safe name");
+        let elsewhere = listings.spell_now(&places, name.as_name(), |_| false, |_| Ok(true));
+        assert!(elsewhere.is_err());
+        // What is asked whether a file is there may not know.
+        let name = safe(b"boot/fonts/a.ttf").expect("a safe name");
+        let unknown = listings.spell_now(&places, name.as_name(), |_| true, |_| Err(NotKnown));
+        assert!(unknown.is_err());
+        fs::write(here("Boot/Fonts/b.TTF"), "").expect("a file");
+        assert_eq!(now("boot/fonts/b.ttf"), Err(()));
+        assert_eq!(now("boot/x"), Ok(None));
+        assert_eq!(
+            on_disk("boot/fonts/b.ttf").as_deref(),
+            Some("Boot/Fonts/b.TTF")
+        );
+        // A twin of a directory on the way.
+        fs::create_dir_all(here("BOOT")).expect("a directory");
+        assert_eq!(now("boot/x"), Err(()));
+        fs::write(here("BOOT/X"), "").expect("a file");
+        assert_eq!(on_disk("boot/x").as_deref(), Some("BOOT/X"));
+        // Another directory in the place of one that is remembered.
+        fs::rename(here("Boot"), here("old")).expect("a directory");
+        assert_eq!(now("boot/fonts/a.ttf"), Err(()));
+        assert_eq!(on_disk("boot/fonts/a.ttf"), None);
+    }
+}
