@@ -11,6 +11,7 @@ use std::time::Duration;
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, SFlag, fstat, makedev, mknod};
+use nix::time::{ClockId, clock_gettime};
 
 use crate::background::{Background, assert_confined, assert_idle, own_address};
 use crate::client::{Client, PATIENCE, fetch_bytes};
@@ -98,6 +99,44 @@ fn a_service_manager_is_told_when_it_serves_and_when_it_stops() {
             while reader.within(Duration::from_millis(1)).is_some() {}
         }
     }
+}
+
+/// Since when rules are read again, and when they were, whether they are good or not; several at once as well.
+#[test]
+fn a_service_manager_is_told_that_rules_are_read_again() {
+    let (root, _) = Root::with_file(100);
+    let path = root.beside("notify");
+    let reader = Reader::at(&path);
+    let map = root.beside("rules/map");
+    fs::create_dir(map.parent().unwrap()).unwrap();
+    fs::write(&map, "r a b\n").unwrap();
+    let options = ["-m", map.to_str().unwrap()];
+    let server = notifying(&root, path.to_str().unwrap(), &options);
+    assert_eq!(reader.next(), "READY=1");
+    reader.find("STATUS=");
+    let micros = || {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap();
+        now.tv_sec() * 1_000_000 + now.tv_nsec() / 1_000
+    };
+    for rules in ["r a c\n", "r ( bad\n", "r a c\n"] {
+        fs::write(&map, rules).unwrap();
+        let before = micros();
+        server.signal(Signal::SIGHUP);
+        let told = reader.next();
+        let since = told.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
+        let since: i64 = since.expect(&told).parse().unwrap();
+        assert!(before <= since && since <= micros(), "{told}");
+        assert_eq!(reader.next(), "READY=1", "{rules}");
+    }
+    for _ in 0..10 {
+        server.signal(Signal::SIGHUP);
+    }
+    // Ten signals may be one; each RELOADING is followed by a READY, and the last word is READY.
+    let mut told = vec![reader.find("RELOADING=1")];
+    while let Some(text) = reader.within(AT_ONCE / 5) {
+        told.push(text);
+    }
+    assert_eq!(told.last().unwrap(), "READY=1", "{told:?}");
 }
 
 /// However fast the numbers change; the last one is told, too.
