@@ -231,7 +231,7 @@ fn enter_sandbox(
     start_threads: impl FnOnce(Option<Target>) -> Result<Threads, Failure>,
 ) -> Result<(Threads, String), Failure> {
     let replaced = stats.as_ref().map(Target::directory);
-    let mut writable = files.writable_directories();
+    let mut writable = files.ever_writable();
     writable.extend(replaced);
     let rules: Vec<_> = rule_files.iter().map(RuleFile::descriptor).collect();
     let level = sandbox::confine_files(&files.directories(), &writable, &rules);

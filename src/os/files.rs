@@ -262,7 +262,20 @@ impl Files {
         Ok(())
     }
 
-    /// All that may ever be written lies beneath these.
+    /// All that may ever be written lies beneath these: what a link to the first root may lead to is among it, unless the
+    /// operator has named directories.
+    pub fn ever_writable(&self) -> Vec<BorrowedFd<'_>> {
+        let mut directories = self.writable_directories();
+        if let Some(writing) = &self.writing
+            && writing.directories.is_empty()
+            && let Some((holder, _)) = self.roots[0].root.holder()
+        {
+            directories.push(holder);
+        }
+        directories
+    }
+
+    /// Beneath these clients may write.
     pub fn writable_directories(&self) -> Vec<BorrowedFd<'_>> {
         match &self.writing {
             None => Vec::new(),

@@ -2,7 +2,7 @@
 //! whatever else happens to the directory is logged once a minute.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,12 @@ use crate::client::{Client, PATIENCE, fetch, fetch_bytes};
 use crate::download::{Download, Wish};
 use crate::faults::traced;
 use crate::machine::{eventually, in_own_mounts, is_root, skipped};
+use crate::put::Put;
 use crate::root::{Root, assert_same};
 use crate::server::Server;
+use crate::uploads::writable;
+
+const NOBODY: u32 = 65534;
 
 /// Two releases, `v1/file` and `v2/file`, as long as each other.
 fn releases() -> (Root, [Vec<u8>; 2]) {
@@ -95,6 +99,34 @@ fn a_link_that_is_swapped_is_followed() {
     must_follow(&root, &other, &current, relative, &contents);
     let named = ["v1", "v2"].map(|name| root.beside("by-another-name").join(name));
     must_follow(&root, &other, &current, [&named[0], &named[1]], &contents);
+}
+
+/// The sandbox has left the directory of the link open to be written, too.
+#[test]
+fn uploads_follow_a_link_that_is_swapped() {
+    let Some(root) = writable() else { return };
+    for name in ["v1", "v2"] {
+        fs::create_dir(root.file(name)).unwrap();
+        chown(root.file(name), Some(NOBODY), None).unwrap();
+    }
+    fs::create_dir(root.file("v2/sub")).unwrap();
+    let current = root.file("current");
+    let put = |server: &Server| Put::octet("file", b"new").to(server.address());
+    for options in [&["-c"][..], &["-c", "--no-sandbox"]] {
+        swap(&current, "v1");
+        let server = Server::with(&current, options);
+        assert_eq!(put(&server), Ok(()), "{options:?}");
+        assert_same(&fs::read(root.file("v1/file")).unwrap(), b"new");
+        swap(&current, "v2");
+        eventually("the new root", PATIENCE, || {
+            assert_eq!(put(&server), Ok(()), "{options:?}");
+            fs::exists(root.file("v2/file")).unwrap().then_some(())
+        });
+        assert_same(&fs::read(root.file("v2/file")).unwrap(), b"new");
+        for name in ["v1/file", "v2/file"] {
+            fs::remove_file(root.file(name)).unwrap();
+        }
+    }
 }
 
 #[test]
