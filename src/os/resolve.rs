@@ -88,6 +88,7 @@ impl Resolve {
         let is_write = self.question.is_write;
         let mut disk = Disk {
             places: &self.places,
+            writable: self.writable.as_ref(),
             is_write,
             listings,
             closer,
@@ -136,6 +137,7 @@ impl Memory {
 /// The file system as a thread sees it that may wait.
 struct Disk<'d> {
     places: &'d Places,
+    writable: Option<&'d Writable>,
     is_write: bool,
     listings: &'d Listings,
     closer: &'d Closer,
@@ -156,6 +158,10 @@ impl Disk<'_> {
 
 impl Look for Disk<'_> {
     fn opens(&mut self, name: FileName<'_>) -> Option<bool> {
+        if self.is_write {
+            let writable = self.writable;
+            return Some(writable.is_some_and(|writable| writable.place(name).is_ok()));
+        }
         self.open(name);
         let opened = self.opened.as_ref();
         Some(opened.is_some_and(|(_, opened)| opened.is_ok()))
@@ -220,7 +226,10 @@ pub struct Glance<'g> {
 
 impl Look for Glance<'_> {
     fn opens(&mut self, name: FileName<'_>) -> Option<bool> {
-        self.files.opens_now(name).map(|opens| opens.is_ok())
+        match self.is_write {
+            true => self.files.writable().is_none().then_some(false),
+            false => self.files.opens_now(name).map(|opens| opens.is_ok()),
+        }
     }
 
     fn has_directory(&mut self, name: FileName<'_>) -> Option<bool> {

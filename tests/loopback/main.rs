@@ -71,4 +71,5 @@ mod storm;
 mod swapped_root;
 mod transfers;
 mod upload_disks;
+mod upload_names;
 mod uploads;

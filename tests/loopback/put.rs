@@ -32,17 +32,20 @@ impl<'a> Put<'a> {
 
     /// Writes the whole file, or returns the ERROR that the server sent.
     pub(crate) fn to(&self, server: SocketAddr) -> Result<(), (u16, String)> {
-        let mut writing = self.begin(server)?;
-        while !writing.is_complete() {
-            writing.send_window();
-            writing.hear()?;
-        }
-        Ok(())
+        self.by(Client::new(server))
+    }
+
+    /// So does this client.
+    pub(crate) fn by(&self, client: Client) -> Result<(), (u16, String)> {
+        self.begin_by(client)?.finish()
     }
 
     /// Asks, and waits for the first answer.
     pub(crate) fn begin(&self, server: SocketAddr) -> Result<Writing<'a>, (u16, String)> {
-        let mut client = Client::new(server);
+        self.begin_by(Client::new(server))
+    }
+
+    fn begin_by(&self, mut client: Client) -> Result<Writing<'a>, (u16, String)> {
         let options: Vec<_> = self
             .options
             .iter()

@@ -14,7 +14,7 @@ use crate::client::{Client, PATIENCE, fetch, fetch_bytes};
 use crate::download::Wish;
 use crate::machine::{alone, eventually, is_root, open_files, processor_ticks};
 use crate::packet::{self, Packet};
-use crate::root::assert_same;
+use crate::root::{Root, assert_same};
 use crate::server::Server;
 use crate::victim::{Victim, forger, go_halfway};
 
@@ -220,9 +220,22 @@ const SECRET: &str = "a secret";
 #[test]
 fn traversal() {
     let victim = with_a_secret(&[]);
-    let root = victim.root.path().as_os_str().as_bytes().to_vec();
-    let absolute = |tail: &[u8]| [&root[..], tail].concat();
-    let beside = |name: &str| victim.root.beside(name).as_os_str().as_bytes().to_vec();
+    for name in &tricks(&victim.root) {
+        for mode in [&b"octet"[..], b"netascii"] {
+            let code = refused(&victim, &request(name, mode, b""));
+            assert!([1, 2].contains(&code), "{}: {code}", name.escape_ascii());
+        }
+    }
+    // A NUL ends the name for the protocol already.
+    assert_eq!(refused(&victim, b"\0\x01..\0/secret\0octet\0"), 4);
+    victim.must_be_unharmed();
+}
+
+/// Names that are to lead out of this root, to `secret` and `root-secret/secret` beside it.
+pub(crate) fn tricks(root: &Root) -> Vec<Vec<u8>> {
+    let path = root.path().as_os_str().as_bytes().to_vec();
+    let absolute = |tail: &[u8]| [&path[..], tail].concat();
+    let beside = |name: &str| root.beside(name).as_os_str().as_bytes().to_vec();
     let relative: [&[u8]; 26] = [
         b"../secret",
         b"../root-secret/secret",
@@ -266,15 +279,7 @@ fn traversal() {
         b"file/../../secret".to_vec(),
         b"../secret\xFF\xFF".to_vec(),
     ]);
-    for name in &names {
-        for mode in [&b"octet"[..], b"netascii"] {
-            let code = refused(&victim, &request(name, mode, b""));
-            assert!([1, 2].contains(&code), "{}: {code}", name.escape_ascii());
-        }
-    }
-    // A NUL ends the name for the protocol already.
-    assert_eq!(refused(&victim, b"\0\x01..\0/secret\0octet\0"), 4);
-    victim.must_be_unharmed();
+    names
 }
 
 /// Out of the root by a link, also by one that is put in the place of a directory while the server looks.
