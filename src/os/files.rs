@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
+use memmap2::Mmap;
 use nix::errno::Errno;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::sys::stat::{FileStat, Mode, SFlag, major, minor};
@@ -96,6 +97,8 @@ pub struct Opened {
 /// A regular file that is open.
 #[derive(Clone, Debug)]
 struct Regular {
+    /// Of a file of a server, which is asked about that, too; given up before the file.
+    bytes: Option<Arc<Mmap>>,
     file: Arc<Handle>,
     state: FileStat,
     look: mapping::Look,
@@ -383,7 +386,12 @@ impl Files {
         as_text: bool,
     ) -> Result<(Content, u64), Unavailable> {
         let found = self.found.take_if(|(found, _)| found.as_name() == name);
-        let Regular { file, state, look } = match found {
+        let Regular {
+            bytes,
+            file,
+            state,
+            look,
+        } = match found {
             Some((_, regular)) => regular,
             None => self.open_regular(name)?,
         };
@@ -393,7 +401,7 @@ impl Files {
             let text = TextContent::new(original);
             return Ok((Content::Text(Box::new(text)), length));
         }
-        let content = match self.mapping(original, &state, look) {
+        let content = match self.mapping(original, bytes, &state, look) {
             Ok(mapping) => Content::Mapped(Mapped::new(mapping)),
             Err(original) => Content::Read(Box::new(ReadContent::new(original))),
         };
@@ -487,6 +495,7 @@ impl Files {
                 let (file, state) = regular(file, self.public_only)?;
                 let device = self.local_device(number_of(&state));
                 Ok(Regular {
+                    bytes: None,
                     file: Arc::new(Handle::local(File::from(file))),
                     state,
                     look: device.map_or(mapping::Look::Read, mapping::Look::of_local),
@@ -502,6 +511,7 @@ impl Files {
     fn mapping(
         &mut self,
         original: Original,
+        bytes: Option<Arc<Mmap>>,
         state: &FileStat,
         look: mapping::Look,
     ) -> Result<Rc<Mapping>, Original> {
@@ -516,7 +526,7 @@ impl Files {
         if self.mappings.len() >= self.mappings_max {
             return Err(original);
         }
-        let mapping = Rc::new(Mapping::new(original, look, self.reads_counted)?);
+        let mapping = Rc::new(Mapping::new(original, bytes, look, self.reads_counted)?);
         self.mappings.insert(identity, Rc::downgrade(&mapping));
         Ok(mapping)
     }
@@ -586,12 +596,20 @@ impl Places {
         let local_device = beneath::local_device(&file);
         let file = File::from(file);
         let look = mapping::Look::of(&file, local_device);
+        let is_remote = local_device.is_none() && state.st_size > 0;
+        let bytes = is_remote.then(|| mapping::map(&file, size_of(&state)).ok());
         let file = Arc::new(match local_device {
             Some(_) => Handle::local(file),
             None => Handle::remote(file, closer),
         });
+        let regular = Regular {
+            bytes: bytes.flatten(),
+            file,
+            state,
+            look,
+        };
         Ok(Opened {
-            regular: Regular { file, state, look },
+            regular,
             local_device,
         })
     }

@@ -33,7 +33,8 @@ use crate::moment::Moment;
 /// A read-only mapping of a whole file that is not empty.
 #[derive(Debug)]
 pub(super) struct Mapping {
-    bytes: Mmap,
+    /// Given up before the file: the last reference to that may only be its handle's, which knows who closes it.
+    bytes: Arc<Mmap>,
     original: Original,
     look: Cell<Look>,
     /// Parts of the file that were in memory lately, each at its number modulo the length of this.
@@ -86,24 +87,34 @@ impl Look {
     }
 }
 
+/// Maps the first `length` bytes of a file, at least one. NFS may ask its server before it does.
+///
+/// # Errors
+/// As mmap(2).
+pub(super) fn map(file: &File, length: u64) -> io::Result<Arc<Mmap>> {
+    let length = usize::try_from(length).map_err(io::Error::other)?;
+    // SAFETY: the file may change or shrink at any time. The bytes are handed to the kernel, which
+    // copes with that, and never read here: `Mapped` gives out slices only to `Content::bytes`.
+    let bytes = unsafe { MmapOptions::new().len(length).map(file) };
+    bytes.map(Arc::new)
+}
+
 impl Mapping {
-    /// Maps a file of a file system with this `look`; `reads_counted` as [`reads_are_counted`] says.
+    /// Takes the `bytes` of a file of a file system with this `look`, or maps it if there are none; `reads_counted` as
+    /// [`reads_are_counted`] says.
     ///
     /// # Errors
     /// Where the file system, the address space or the number of mappings forbids it, or too little would
     /// be left of the last two; then the file is handed back.
     pub(super) fn new(
         original: Original,
+        bytes: Option<Arc<Mmap>>,
         look: Look,
         reads_counted: bool,
     ) -> Result<Mapping, Original> {
-        let Ok(length) = usize::try_from(original.length) else {
-            return Err(original);
-        };
-        // SAFETY: the file may change or shrink at any time. The bytes are handed to the kernel, which
-        // copes with that, and never read here: `Mapped` gives out slices only to `Content::bytes`.
-        match unsafe { MmapOptions::new().len(length).map(&**original.file) } {
+        match bytes.map_or_else(|| map(&original.file, original.length), Ok) {
             Ok(bytes) if has_reserve() => {
+                let length = bytes.len();
                 // What is read is for us to say: the usual advice is read_ahead_kb around each fault, 8 MB on many
                 // disks.
                 if length > PAGE_MIN {
