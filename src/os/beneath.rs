@@ -5,26 +5,16 @@
 //! there; any other begins at the directory, as it would in a chroot. Of several directories each may hold links into
 //! any other.
 
-use std::collections::VecDeque;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
-use nix::sys::statfs::{
-    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FsType, ISOFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC,
-    TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs,
-};
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::sys::stat::{FileStat, Mode, fstat};
 
-/// A directory beneath which files are opened.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'r> {
-    pub(super) directory: BorrowedFd<'r>,
-    /// The absolute paths by which links may name it; the last leads over no link.
-    pub(super) names: &'r [Vec<u8>],
-}
+use super::devices::{LocalDevice, device_of};
+pub(super) use super::traversal::Place;
+use super::traversal::{Foreign, Traversal};
 
 /// Opens `path`, which has no empty component, no `.` and no `..`, for reading beneath the place with number `at`. Links
 /// may lead to the others.
@@ -47,7 +37,7 @@ pub(super) fn open_directory(places: &[Place<'_>], at: usize, path: &[u8]) -> ni
     if let Some(result) = open_by_kernel(places[at].directory, path, to_directory()) {
         return result;
     }
-    let mut walk = Walk::new(places, at);
+    let mut walk = Traversal::new(places, at);
     let last = walk.go(path, Foreign::FromRoot)?;
     openat(
         walk.here(),
@@ -98,7 +88,7 @@ fn open_by_kernel(
 }
 
 fn open_by_walk(places: &[Place<'_>], at: usize, path: &[u8]) -> nix::Result<OwnedFd> {
-    let mut walk = Walk::new(places, at);
+    let mut walk = Traversal::new(places, at);
     match walk.go(path, Foreign::FromRoot)? {
         Some(last) => {
             let flags = reading() | OFlag::O_NOFOLLOW;
@@ -115,7 +105,7 @@ fn open_by_walk(places: &[Place<'_>], at: usize, path: &[u8]) -> nix::Result<Own
 /// `EXDEV` where a link leads out of the root, else as open(2).
 pub(super) fn find_directory(place: Place<'_>, path: &[u8]) -> nix::Result<(OwnedFd, Vec<u8>)> {
     let places = [place];
-    let mut walk = Walk::new(&places, 0);
+    let mut walk = Traversal::new(&places, 0);
     if let Some(last) = walk.go(path, Foreign::Refused)? {
         walk.enter(last)?;
     }
@@ -151,7 +141,7 @@ pub(super) fn find_entry(
         directory: root.as_fd(),
         names: root_names,
     }];
-    let mut walk = Walk::new(&places, 0);
+    let mut walk = Traversal::new(&places, 0);
     walk.last_may_be_missing = true;
     let name = walk.go(path, Foreign::FromRoot)?.ok_or(Errno::EISDIR)?;
     let mut is_within = is_meant(&fstat(root)?);
@@ -230,48 +220,6 @@ pub(super) fn open_cached(
     }
 }
 
-/// A disk of this machine, or a part of its memory.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct LocalDevice {
-    pub number: DeviceNumber,
-    pub is_memory: bool,
-}
-
-/// Major and minor.
-pub(super) type DeviceNumber = (u32, u32);
-
-/// The device of an open file, if that is one of this machine. It may wait for a server.
-pub(super) fn local_device(file: &impl AsFd) -> Option<LocalDevice> {
-    let kind = fstatfs(file).ok()?.filesystem_type();
-    let number = LOCAL.contains(&kind).then(|| device_of(file)).flatten()?;
-    Some(LocalDevice {
-        number,
-        is_memory: kind == TMPFS_MAGIC,
-    })
-}
-
-/// The device of an open file, as far as it is known without asking anybody.
-pub(super) fn device_of(file: &impl AsFd) -> Option<DeviceNumber> {
-    let state = known_state(file).ok()?;
-    Some((state.stx_dev_major, state.stx_dev_minor))
-}
-
-/// The state of an open file, as far as it is known without asking anybody.
-///
-/// # Errors
-/// As statx(2).
-pub(super) fn known_state(file: &impl AsFd) -> nix::Result<libc::statx> {
-    let mut state = std::mem::MaybeUninit::<libc::statx>::uninit();
-    let descriptor = file.as_fd().as_raw_fd();
-    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
-    let wanted = libc::STATX_BASIC_STATS;
-    // SAFETY: the path ends with a zero, and the kernel fills the whole of `state` where it returns 0.
-    unsafe {
-        let result = libc::statx(descriptor, c"".as_ptr(), flags, wanted, state.as_mut_ptr());
-        Errno::result(result).map(|_| state.assume_init())
-    }
-}
-
 /// Names are looked up in memory only (since Linux 5.12).
 fn resolve_cached() -> ResolveFlag {
     ResolveFlag::from_bits_retain(0x20)
@@ -286,183 +234,8 @@ fn reading() -> OFlag {
     OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC
 }
 
-/// A walk from a root, without following any link blindly.
-struct Walk<'r> {
-    places: &'r [Place<'r>],
-    /// In which of them it is.
-    at: usize,
-    /// Where the walk is: each directory entered from the one before, with its name there.
-    directories: Vec<(Vec<u8>, OwnedFd)>,
-    links: usize,
-    /// Whether what the path names at its end has to be there.
-    last_may_be_missing: bool,
-}
-
-/// What an absolute link means that does not begin with a name of the root.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Foreign {
-    /// It was written for a chroot: it begins at the root.
-    FromRoot,
-    /// It leads out.
-    Refused,
-}
-
-impl Walk<'_> {
-    fn new<'r>(places: &'r [Place<'r>], at: usize) -> Walk<'r> {
-        Walk {
-            places,
-            at,
-            directories: Vec::new(),
-            links: 0,
-            last_may_be_missing: false,
-        }
-    }
-
-    /// Goes as far as the directory that holds what `path` names, and returns its name there; `None` if `path` ends at
-    /// the directory itself.
-    fn go(&mut self, path: &[u8], foreign: Foreign) -> nix::Result<Option<Vec<u8>>> {
-        let mut rest = VecDeque::new();
-        push_front(&mut rest, path);
-        while let Some(component) = rest.pop_front() {
-            match component.as_slice() {
-                b"" | b"." => continue,
-                b".." => {
-                    if self.directories.pop().is_none() {
-                        self.leave(&mut rest)?;
-                    }
-                    continue;
-                }
-                _ => {}
-            }
-            let state = fstatat(self.here(), &component[..], AtFlags::AT_SYMLINK_NOFOLLOW);
-            let is_last = rest.is_empty();
-            if matches!(state, Err(Errno::ENOENT)) && is_last && self.last_may_be_missing {
-                return Ok(Some(component));
-            }
-            let kind = kind_of(&state?);
-            if kind == SFlag::S_IFLNK {
-                let target = readlinkat(self.here(), &component[..])?;
-                self.follow(target.as_bytes(), foreign, &mut rest)?;
-            } else if is_last {
-                return Ok(Some(component));
-            } else {
-                self.enter(component)?;
-            }
-        }
-        Ok(None)
-    }
-
-    fn here(&self) -> BorrowedFd<'_> {
-        let last = self.directories.last();
-        last.map_or(self.places[self.at].directory, |(_, directory)| {
-            directory.as_fd()
-        })
-    }
-
-    fn enter(&mut self, component: Vec<u8>) -> nix::Result<()> {
-        if self.directories.len() >= DEPTH_MAX {
-            return Err(Errno::ENAMETOOLONG);
-        }
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let entered = openat(self.here(), &component[..], flags, Mode::empty())?;
-        self.directories.push((component, entered));
-        Ok(())
-    }
-
-    fn follow(
-        &mut self,
-        target: &[u8],
-        foreign: Foreign,
-        rest: &mut VecDeque<Vec<u8>>,
-    ) -> nix::Result<()> {
-        self.links += 1;
-        if self.links > LINKS_MAX {
-            return Err(Errno::ELOOP);
-        }
-        if !target.starts_with(b"/") {
-            push_front(rest, target);
-            return Ok(());
-        }
-        let (at, path) = match (self.place_of(target), foreign) {
-            (Some(found), _) => found,
-            (None, Foreign::FromRoot) => (self.at, target),
-            (None, Foreign::Refused) => return Err(Errno::EXDEV),
-        };
-        push_front(rest, path);
-        self.at = at;
-        self.directories.clear();
-        Ok(())
-    }
-
-    /// The place in which an absolute path lies, and what is left from there.
-    fn place_of<'t>(&self, target: &'t [u8]) -> Option<(usize, &'t [u8])> {
-        let places = self.places.iter().enumerate();
-        let inside = places.flat_map(|(at, place)| {
-            place.names.iter().filter_map(move |name| {
-                let inner = target.strip_prefix(&name[..])?;
-                (inner.is_empty() || inner.starts_with(b"/")).then_some((at, inner))
-            })
-        });
-        // Of places one of which lies in the other, the inner one.
-        inside.min_by_key(|(_, inner)| inner.len())
-    }
-
-    /// A link leads above the place where the walk is: perhaps to another one.
-    fn leave(&mut self, rest: &mut VecDeque<Vec<u8>>) -> nix::Result<()> {
-        let mut path: Vec<&[u8]> = match self.places[self.at].names.last() {
-            Some(real) if self.places.len() > 1 => real.split(|&byte| byte == b'/').collect(),
-            _ => return Err(Errno::EXDEV),
-        };
-        path.pop();
-        for component in &*rest {
-            match component.as_slice() {
-                b"" | b"." => {}
-                b".." => drop(path.pop()),
-                _ => path.push(component),
-            }
-        }
-        let path = path.join(&b'/');
-        let (at, inner) = self.place_of(&path).ok_or(Errno::EXDEV)?;
-        rest.clear();
-        push_front(rest, inner);
-        self.at = at;
-        Ok(())
-    }
-}
-
-fn push_front(rest: &mut VecDeque<Vec<u8>>, path: &[u8]) {
-    for component in path.split(|&byte| byte == b'/').rev() {
-        rest.push_front(component.to_vec());
-    }
-}
-
-/// What sort of file it is.
-pub(super) fn kind_of(stat: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
-}
-
-/// The state of an open file.
-pub(super) fn state_of(file: &OwnedFd) -> nix::Result<FileStat> {
-    fstat(file)
-}
-
-/// Where opening a file whose name is cached does not wait. ext2 and ext3 have the number of ext4.
-const LOCAL: &[FsType] = &[
-    EXT4_SUPER_MAGIC,
-    XFS_SUPER_MAGIC,
-    BTRFS_SUPER_MAGIC,
-    OVERLAYFS_SUPER_MAGIC,
-    TMPFS_MAGIC,
-    ISOFS_SUPER_MAGIC,
-];
-
 /// How often a lookup is tried again when names change underneath it.
 const RACES_MAX: usize = 4;
-/// As the kernel's own bound on links.
-const LINKS_MAX: usize = 40;
-/// Directories held open by a walk.
-const DEPTH_MAX: usize = 64;
-
 #[cfg(test)]
 mod tests {
     use std::fs;

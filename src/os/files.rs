@@ -3,23 +3,24 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use memmap2::Mmap;
-use nix::errno::Errno;
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-use nix::sys::stat::{FileStat, Mode, SFlag, major, minor};
+use nix::sys::stat::FileStat;
 
-use super::beneath::{self, DeviceNumber, LocalDevice, Place};
+use super::beneath;
 use super::content::{Content, ReadContent, TextContent};
-use super::handle::{Closer, Handle};
+use super::devices::{self, DeviceNumber, LocalDevice};
+use super::handle::Handle;
 use super::mapping::{self, Mapped, Mapping, reads_are_counted};
 use super::original::Original;
 use super::place::{self, Writable, WriteRules, Writing};
+pub use super::places::{Lookup, Opened, Places, Unavailable};
+use super::places::{Regular, is_elsewhere, number_of, regular, size_of, unavailable};
 use super::root::{self, Root};
 pub use super::root::{Astray, Found};
 use super::spelling::{Listings, NotKnown};
@@ -62,23 +63,6 @@ struct Served {
     is_local: bool,
 }
 
-/// A name that is to be looked up, and where.
-#[derive(Debug)]
-pub struct Lookup {
-    pub(super) name: FileNameBuf,
-    places: Places,
-}
-
-/// Where files are looked for.
-#[derive(Debug)]
-pub struct Places {
-    directories: Vec<Named>,
-    public_only: bool,
-}
-
-/// A directory, and the absolute paths by which it is known.
-type Named = (Arc<OwnedFd>, Arc<[Vec<u8>]>);
-
 /// A name that was looked up, and the file.
 #[derive(Debug)]
 struct Known {
@@ -86,42 +70,11 @@ struct Known {
     opened: Result<Opened, Unavailable>,
 }
 
-/// A file that the helper has opened.
-#[derive(Debug)]
-pub struct Opened {
-    regular: Regular,
-    /// Its device, if that is one of this machine.
-    local_device: Option<LocalDevice>,
-}
-
-/// A regular file that is open.
-#[derive(Clone, Debug)]
-struct Regular {
-    /// Of a file of a server, which is asked about that, too; given up before the file.
-    bytes: Option<Arc<Mmap>>,
-    file: Arc<Handle>,
-    state: FileStat,
-    look: mapping::Look,
-}
-
 /// Where the path of the root leads, as the helper saw it.
 #[derive(Debug)]
 pub struct Seen {
     root: root::Seen,
     local_device: Option<LocalDevice>,
-}
-
-/// Why a file cannot be had.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unavailable {
-    /// The client gets an ERROR.
-    Refused(Refusal),
-    /// Not for the moment: another process gives its lease on it back, or a file server is slow.
-    Busy,
-    /// The helper has to look for it: what is in memory does not say.
-    Unknown,
-    /// Descriptors or memory ran out.
-    Exhausted,
 }
 
 /// What makes two open files the same file in the same state.
@@ -173,7 +126,7 @@ impl Files {
         };
         for path in roots {
             let root = Root::open(path).map_err(|error| (path.as_path(), error))?;
-            let local_device = beneath::local_device(root.directory());
+            let local_device = devices::local_device(root.directory());
             let is_local = local_device.is_some();
             files.roots.push(Served { root, is_local });
             files.remember_local(local_device);
@@ -429,7 +382,7 @@ impl Files {
 
     fn look_at_devices(&mut self) {
         for at in 0..self.roots.len() {
-            let number = beneath::device_of(self.roots[at].root.directory());
+            let number = devices::device_of(self.roots[at].root.directory());
             let is_local = number.is_some_and(|number| self.local_device(number).is_some());
             self.roots[at].is_local = is_local;
         }
@@ -547,121 +500,15 @@ impl Seen {
     pub(super) fn by(look: &root::Look) -> Seen {
         let root = look.see();
         let local_device = match &root {
-            root::Seen::Another(directory, ..) => beneath::local_device(directory),
+            root::Seen::Another(directory, ..) => devices::local_device(directory),
             root::Seen::Same | root::Seen::Astray(_) => None,
         };
         Seen { root, local_device }
     }
 }
 
-impl Lookup {
-    /// As [`Places::open`].
-    pub(super) fn open(&self, closer: &Closer) -> Result<Opened, Unavailable> {
-        self.places.open(self.name.as_name(), closer)
-    }
-}
-
-impl Places {
-    /// The directories themselves.
-    pub(super) fn list(&self) -> Vec<Place<'_>> {
-        let places = self.directories.iter().map(|(directory, names)| Place {
-            directory: directory.as_fd(),
-            names,
-        });
-        places.collect()
-    }
-
-    fn find(&self, name: FileName<'_>) -> Result<(OwnedFd, FileStat), Unavailable> {
-        let places = self.list();
-        let mut first = None;
-        for at in 0..places.len() {
-            let file = beneath::open(&places, at, name.as_bytes()).map_err(unavailable);
-            match file.and_then(|file| regular(file, self.public_only)) {
-                Err(Unavailable::Refused(refusal)) if is_elsewhere(refusal) => {
-                    first = first.or(Some(refusal));
-                }
-                result => return result,
-            }
-        }
-        Err(Unavailable::Refused(first.unwrap_or(Refusal::NotFound)))
-    }
-
-    /// Opens the file, however long that takes, and asks for its beginning. Unless it lies in this machine, `closer`
-    /// closes it.
-    pub(super) fn open(&self, name: FileName<'_>, closer: &Closer) -> Result<Opened, Unavailable> {
-        let (file, state) = self.find(name)?;
-        // Where its bytes lie is read as well, which nobody can ask for without waiting.
-        let advice = PosixFadviseAdvice::POSIX_FADV_WILLNEED;
-        let _ = posix_fadvise(&file, 0, BEGINNING, advice);
-        let local_device = beneath::local_device(&file);
-        let file = File::from(file);
-        let look = mapping::Look::of(&file, local_device);
-        let is_remote = local_device.is_none() && state.st_size > 0;
-        let bytes = is_remote.then(|| mapping::map(&file, size_of(&state)).ok());
-        let file = Arc::new(match local_device {
-            Some(_) => Handle::local(file),
-            None => Handle::remote(file, closer),
-        });
-        let regular = Regular {
-            bytes: bytes.flatten(),
-            file,
-            state,
-            look,
-        };
-        Ok(Opened {
-            regular,
-            local_device,
-        })
-    }
-}
-
-/// There is no file of that name here, but perhaps in another root.
-fn is_elsewhere(refusal: Refusal) -> bool {
-    matches!(refusal, Refusal::NotFound | Refusal::NotAFile)
-}
-
-/// The file, if it may be served.
-fn regular(file: OwnedFd, public_only: bool) -> Result<(OwnedFd, FileStat), Unavailable> {
-    let state = beneath::state_of(&file).map_err(unavailable)?;
-    if beneath::kind_of(&state) != SFlag::S_IFREG {
-        Err(Unavailable::Refused(Refusal::NotAFile))
-    } else if public_only && state.st_mode & Mode::S_IROTH.bits() == 0 {
-        Err(Unavailable::Refused(Refusal::NotPublic))
-    } else {
-        Ok((file, state))
-    }
-}
-
-/// The device of a file.
-fn number_of(state: &FileStat) -> DeviceNumber {
-    let part = |number| u32::try_from(number).unwrap_or(u32::MAX);
-    (part(major(state.st_dev)), part(minor(state.st_dev)))
-}
-
-fn size_of(state: &FileStat) -> u64 {
-    u64::try_from(state.st_size).unwrap_or(0)
-}
-
-fn unavailable(error: Errno) -> Unavailable {
-    Unavailable::Refused(match error {
-        Errno::ENOENT | Errno::ENOTDIR => Refusal::NotFound,
-        Errno::ENAMETOOLONG => Refusal::NameTooLong,
-        Errno::EXDEV => Refusal::OutsideRoot,
-        Errno::ENXIO | Errno::ENODEV | Errno::EISDIR => Refusal::NotAFile,
-        Errno::EAGAIN | Errno::EINTR | Errno::ETIMEDOUT | Errno::ESTALE => {
-            return Unavailable::Busy;
-        }
-        Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => return Unavailable::Exhausted,
-        Errno::EACCES | Errno::EPERM | Errno::ELOOP => Refusal::NoAccess,
-        _ => Refusal::ReadFailed,
-    })
-}
-
 /// Devices that are remembered; files on others are opened by the helper.
 const LOCAL_DEVICES_MAX: usize = 64;
-
-/// As much as a transfer asks for at once.
-const BEGINNING: i64 = 128 << 10;
 
 /// Below this number it is not worth a look which mappings are still used.
 const MAPPINGS_KEPT_MIN: usize = 256;

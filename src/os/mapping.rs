@@ -24,7 +24,7 @@ use std::time::Duration;
 use memmap2::{Advice, Mmap, MmapOptions};
 use nix::sys::resource::{UsageWho, getrusage};
 
-use super::beneath::LocalDevice;
+use super::devices::LocalDevice;
 use super::fetch::{Fetch, Fetched};
 use super::nowait::{LOOK_MAX, PAGE_MIN, is_in_memory, is_pair_in_memory, look_without_waiting};
 use super::original::Original;

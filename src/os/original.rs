@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use nix::sys::stat::FileStat;
 
-use super::beneath;
+use super::devices;
 use super::handle::Handle;
 
 /// A file that is to reach its clients as it was.
@@ -42,7 +42,7 @@ impl Original {
     /// # Errors
     /// `UnexpectedEof` where it was written to or cut short, else as statx(2).
     pub(super) fn must_be_unchanged(&self) -> io::Result<()> {
-        let state = beneath::known_state(&**self.file)?;
+        let state = devices::known_state(&**self.file)?;
         let modified = state.stx_mtime;
         let is_same = (state.stx_size, modified.tv_sec, i64::from(modified.tv_nsec))
             == (self.length, self.modified.0, self.modified.1);

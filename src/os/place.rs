@@ -12,6 +12,7 @@ use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{AccessFlags, Uid, faccessat, geteuid};
 
 use super::beneath::{self, Entry};
+use super::devices;
 use crate::name::FileName;
 use crate::wire::Refusal;
 
@@ -140,7 +141,7 @@ pub(super) fn directory_beneath(
             beneath::find_directory(place, inside)?.0
         }
     };
-    let identity = identity_of(&beneath::state_of(&directory)?);
+    let identity = identity_of(&devices::state_of(&directory)?);
     Ok((directory, identity))
 }
 
@@ -156,7 +157,7 @@ fn how(directory: &OwnedFd, name: &[u8], rules: &WriteRules) -> Result<How, Refu
         }
         state => state.map_err(refusal)?,
     };
-    if beneath::kind_of(&state) != SFlag::S_IFREG {
+    if devices::kind_of(&state) != SFlag::S_IFREG {
         return Err(Refusal::NotAFile);
     }
     if !rules.replaces {
@@ -182,7 +183,7 @@ fn how(directory: &OwnedFd, name: &[u8], rules: &WriteRules) -> Result<How, Refu
 /// sticky bit, or something is mounted on it.
 fn is_protected(directory: &OwnedFd, name: &[u8], state: &FileStat) -> bool {
     let owner = |state: &FileStat| Uid::from_raw(state.st_uid);
-    let of_directory = beneath::state_of(directory);
+    let of_directory = devices::state_of(directory);
     let is_sticky = of_directory.is_ok_and(|above| {
         above.st_mode & Mode::S_ISVTX.bits() != 0
             && ![owner(state), owner(&above)].contains(&geteuid())
@@ -193,7 +194,7 @@ fn is_protected(directory: &OwnedFd, name: &[u8], state: &FileStat) -> bool {
 fn is_mounted(directory: &OwnedFd, name: &[u8]) -> bool {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let file = openat(directory, name, flags, Mode::empty());
-    let state = file.and_then(|file| beneath::known_state(&file));
+    let state = file.and_then(|file| devices::known_state(&file));
     let mounted = u64::from(libc::STATX_ATTR_MOUNT_ROOT.unsigned_abs());
     state.is_ok_and(|state| state.stx_attributes & mounted != 0)
 }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
-use super::beneath;
+use super::devices;
 use super::root::is_general;
 use crate::names::map::{Dialect, Map};
 
@@ -117,7 +117,7 @@ impl RuleFile {
     fn read(&self) -> io::Result<Vec<u8>> {
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let file = openat(&self.directory, &*self.name, flags, Mode::empty())?;
-        if beneath::kind_of(&fstat(&file)?) != SFlag::S_IFREG {
+        if devices::kind_of(&fstat(&file)?) != SFlag::S_IFREG {
             return Err(Error::new(ErrorKind::InvalidInput, "not a regular file"));
         }
         let mut bytes = Vec::new();

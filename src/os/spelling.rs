@@ -16,7 +16,8 @@ use nix::sys::stat::{Mode, fstat, makedev};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
 
-use super::beneath::{self, DeviceNumber, Place};
+use super::beneath::{self, Place};
+use super::devices::{self, DeviceNumber};
 use crate::name::{FileName, FileNameBuf, NAME_MAX, RootPrefixes};
 
 /// What directories hold, for all threads. No thread holds the lock while it waits for anything.
@@ -192,9 +193,9 @@ impl<F: FnMut(FileName<'_>) -> Result<bool, NotKnown>> Search<'_, F> {
             Reach::Memory(is_local) => {
                 let place = self.places[self.at].directory;
                 let state = match self.path.is_empty() {
-                    true => beneath::known_state(&place),
+                    true => devices::known_state(&place),
                     false => match beneath::open_directory_cached(place, &self.path) {
-                        Ok(Some(directory)) => beneath::known_state(&directory),
+                        Ok(Some(directory)) => devices::known_state(&directory),
                         Ok(None) => return Ok(None),
                         Err(error) => Err(error),
                     },

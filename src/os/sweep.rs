@@ -11,7 +11,7 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
-use super::beneath;
+use super::devices;
 use crate::name::UNFINISHED;
 
 /// A walk that goes on with each `step`.
@@ -101,7 +101,7 @@ fn is_stale(directory: impl AsFd, name: &[u8]) -> bool {
     let (Ok(now), Ok(written)) = (now, written) else {
         return false;
     };
-    beneath::kind_of(&state) == SFlag::S_IFREG
+    devices::kind_of(&state) == SFlag::S_IFREG
         && state.st_uid == geteuid().as_raw()
         && now.saturating_sub(written) >= STALE_AFTER
 }

@@ -15,7 +15,7 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 
-use super::beneath;
+use super::devices;
 use super::place::{How, Identity, Place, identity_of};
 use crate::name::UNFINISHED;
 
@@ -140,7 +140,7 @@ impl Upload {
             How::InPlace => {
                 let flags = common | OFlag::O_NONBLOCK;
                 let file = openat(directory, &name[..], flags, Mode::empty())?;
-                if beneath::kind_of(&fstat(&file)?) != SFlag::S_IFREG {
+                if devices::kind_of(&fstat(&file)?) != SFlag::S_IFREG {
                     return Err(Errno::EPERM);
                 }
                 let file = File::from(file);

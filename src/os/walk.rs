@@ -14,6 +14,7 @@ use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 
 use super::beneath::{self, Place};
+use super::devices;
 use super::spelling::by_letters;
 use crate::name::{FileName, NAME_MAX, RootPrefixes};
 
@@ -179,7 +180,7 @@ impl<'r> Walk<'r> {
             return Err(Errno::ENOENT);
         };
         let state = fstatat(here, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-        Ok(match beneath::kind_of(&state) {
+        Ok(match devices::kind_of(&state) {
             SFlag::S_IFDIR => self.enter(name),
             SFlag::S_IFREG => Seen::File(self.answer()),
             SFlag::S_IFLNK => Seen::Link {
@@ -255,7 +256,7 @@ impl<'r> Walk<'r> {
             return Answer::Unnameable;
         }
         let file = beneath::open(&self.places, self.at, &self.path);
-        match file.and_then(|file| beneath::state_of(&file)) {
+        match file.and_then(|file| devices::state_of(&file)) {
             Ok(state) => self.answer_with(&state),
             Err(Errno::EISDIR) => Answer::Directory,
             Err(Errno::EACCES | Errno::EPERM) => Answer::Denied,
@@ -270,7 +271,7 @@ impl<'r> Walk<'r> {
 
     fn answer_with(&self, state: &FileStat) -> Answer {
         let is_public = state.st_mode & Mode::S_IROTH.bits() != 0;
-        match beneath::kind_of(state) {
+        match devices::kind_of(state) {
             SFlag::S_IFREG if self.public_only && !is_public => Answer::NotPublic,
             SFlag::S_IFREG => Answer::File,
             SFlag::S_IFDIR => Answer::Directory,

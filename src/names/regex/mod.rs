@@ -5,6 +5,7 @@
 //! rule: a simulation of all ways at once finds where the match begins and ends, and only then, if groups are wanted, one
 //! way through it is taken that never visits the same place twice.
 
+mod byte_set;
 mod parse;
 mod program;
 mod search;

@@ -1,6 +1,7 @@
 //! From a tree to steps that a search follows.
 
-use super::parse::{Anchor, BadRegex, ByteSet, Group, NODES_MAX, Node};
+use super::byte_set::ByteSet;
+use super::parse::{Anchor, BadRegex, Group, NODES_MAX, Node};
 
 /// Groups that a replacement can name, with the whole match.
 pub(super) const GROUPS: usize = 10;
