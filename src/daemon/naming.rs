@@ -93,17 +93,10 @@ impl Naming {
         let resolved = match &self.answered {
             Some((answered, resolved)) if *answered == question => resolved.clone(),
             _ => {
-                let mut glance = Glance {
-                    files,
-                    is_write: question.is_write,
-                    missing: None,
-                };
-                let asked = question.asked();
-                let resolved = self.names.resolve(asked, &mut self.scratch, &mut glance);
-                if let Some(missing) = glance.missing {
-                    files.keep_missing(missing);
-                }
-                resolved
+                let is_write = question.is_write;
+                let mut glance = Glance { files, is_write };
+                self.names
+                    .resolve(question.asked(), &mut self.scratch, &mut glance)
             }
         };
         let meant = match resolved {

@@ -43,6 +43,8 @@ pub struct Files {
     local_devices: Vec<LocalDevice>,
     /// What the helper has opened, for those who asked.
     known: Option<Known>,
+    /// A name that nobody has, as what is known of directories says.
+    missing: Option<FileNameBuf>,
     /// What directories hold, as far as somebody has looked.
     listings: Listings,
     /// What was found last, for the client that is about to open it.
@@ -117,6 +119,7 @@ impl Files {
             public_only,
             local_devices: Vec::new(),
             known: None,
+            missing: None,
             listings: Listings::default(),
             found: None,
             mappings: HashMap::new(),
@@ -312,8 +315,7 @@ impl Files {
 
     /// There is no file of this name, until [`Files::forget_found`].
     pub fn keep_missing(&mut self, name: FileNameBuf) {
-        let opened = Err(Unavailable::Refused(Refusal::NotFound));
-        self.known = Some(Known { name, opened });
+        self.missing = Some(name);
     }
 
     /// Looks whether a file could be opened now, and returns its size in bytes. It is kept for the client that opens it
@@ -414,6 +416,7 @@ impl Files {
     /// The client that asked for it has it.
     pub fn forget_found(&mut self) {
         self.known = None;
+        self.missing = None;
         self.found = None;
     }
 
@@ -424,6 +427,9 @@ impl Files {
                 Ok(opened) => Ok(opened.regular.clone()),
                 Err(unavailable) => Err(*unavailable),
             };
+        }
+        if self.missing.as_ref().map(FileNameBuf::as_name) == Some(name) {
+            return Err(Unavailable::Refused(Refusal::NotFound));
         }
         let mut first = None;
         for root in &self.roots {

@@ -217,11 +217,9 @@ fn is_there(refusal: Refusal) -> bool {
 /// The file system as far as it is known at once.
 pub struct Glance<'g> {
     /// What is served.
-    pub files: &'g Files,
+    pub files: &'g mut Files,
     /// What is asked is asked for an upload.
     pub is_write: bool,
-    /// The last name that was found to be missing, which a directory said that holds it or another like it.
-    pub missing: Option<FileNameBuf>,
 }
 
 impl Look for Glance<'_> {
@@ -253,7 +251,7 @@ impl Look for Glance<'_> {
         };
         let spelled = self.files.spell_now(name, is_it).ok()?;
         if spelled.is_none() && opens.is_none() {
-            self.missing = Some(name.to_owned());
+            self.files.keep_missing(name.to_owned());
         }
         Some(spelled.unwrap_or_else(|| name.to_owned()))
     }
