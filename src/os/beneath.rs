@@ -240,6 +240,7 @@ const RACES_MAX: usize = 4;
 mod tests {
     use std::fs;
     use std::io::Read;
+    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::symlink;
     use std::path::{Path, PathBuf};
 
