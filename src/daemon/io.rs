@@ -542,9 +542,8 @@ impl Io for World {
             let name = FileName::new(request.filename, &names.prefixes, buffer);
             return name.map_err(Unopened::Refused);
         }
-        let World { naming, files, .. } = self;
-        let resolved = naming.resolve(self.now, peer, request, files);
-        let (meant, off_link) = resolved;
+        let files = &mut self.files;
+        let (meant, off_link) = self.naming.resolve(self.now, peer, request, files);
         if let Some(off_link) = off_link {
             self.log.write(self.now, &LogEvent::NotOnTheLink(off_link));
         }

@@ -94,9 +94,8 @@ impl Naming {
             Some((answered, resolved)) if *answered == question => resolved.clone(),
             _ => {
                 let is_write = question.is_write;
-                let mut glance = Glance { files, is_write };
-                self.names
-                    .resolve(question.asked(), &mut self.scratch, &mut glance)
+                let (asked, glance) = (question.asked(), &mut Glance { files, is_write });
+                self.names.resolve(asked, &mut self.scratch, glance)
             }
         };
         let meant = match resolved {
