@@ -211,7 +211,7 @@ impl Server {
         match client.stage {
             Stage::Running { .. } => self.note_idle_slot(now, id),
             // No longer slow, but silent.
-            Stage::Lent if timeouts >= TIMEOUTS_WITH_SLOT => {
+            Stage::Lent if timeouts > 0 => {
                 self.change(now, id, |client| client.stage = Stage::silent(now));
             }
             // One that does not answer gives way until it does.
@@ -235,10 +235,8 @@ impl Server {
 
     /// A running client that makes no progress has a slot that others may have.
     pub(super) fn note_idle_slot(&mut self, now: Moment, id: usize) {
-        let client = &self.clients[id];
-        let timeouts = client.transfer().map_or(0, |it| it.timing().timeouts());
-        let is_idle = |at: Moment| at <= now || timeouts >= TIMEOUTS_WITH_SLOT;
-        if self.limits.reclaim && client.idle_at().is_some_and(is_idle) {
+        let idle_at = self.clients[id].idle_at();
+        if self.limits.reclaim && idle_at.is_some_and(|at| at <= now) {
             let idle = Stage::Running { is_idle: true };
             self.change(now, id, |client| client.stage = idle);
         }
@@ -381,9 +379,6 @@ pub(super) enum Made {
 
 /// The largest window of a client that waited: one of it keeps the client alive.
 const HELD_WINDOWSIZE: u16 = 4;
-
-/// Timeouts in a row after which a client that runs gives way to others.
-const TIMEOUTS_WITH_SLOT: u8 = 2;
 
 /// When holding a client is tried again: those who answer have given the first packets of their network back by then.
 const HOLD_AGAIN: Duration = Duration::from_millis(250);
