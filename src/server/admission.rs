@@ -3,11 +3,11 @@
 //! pending → held → running → finishing: a client may skip a stage, and goes back only from running, when
 //! its slot lies idle while others wait: to held, or to lent if it is far away.
 
-use std::num::NonZero;
 use std::time::Duration;
 
 use super::client::{Again, Client, Output, Served, Stage};
 use super::hosts::{Host, host_of};
+use super::limits::PAUSE;
 use super::pending::Place;
 use super::{Created, Event, Io, Opened, Server, Unopened};
 use crate::moment::Moment;
@@ -63,7 +63,7 @@ impl Server {
     }
 
     pub(super) fn pause(&mut self, now: Moment, io: &mut impl Io) {
-        self.paused_until = Some(now + EXHAUSTED_PAUSE);
+        self.paused_until = Some(now + PAUSE);
         io.report(Event::Exhausted);
     }
 
@@ -71,17 +71,13 @@ impl Server {
     pub(super) fn open(&mut self, now: Moment, io: &mut impl Io, id: usize, stage: Stage) {
         let client = &self.clients[id];
         let (peer, local, wanted) = (client.peer, client.local, client.wanted());
-        if !self.has_first_packet(now, host_of(peer)) {
+        if !self.queue.has_first_packet(now, host_of(peer)) {
             return;
         }
         let client = &self.clients[id];
         let made = match client.direction {
             Direction::Read => io.open(id, client.opening()).map(Made::File),
-            Direction::Write => {
-                let announced = client.announced();
-                let created = io.create(id, client.upload());
-                created.map(|created| Made::Upload(created, announced))
-            }
+            Direction::Write => io.create(id, client.upload()).map(Made::Upload),
         };
         match made {
             Ok(made) => {
@@ -149,13 +145,13 @@ impl Server {
                 let negotiated = wanted.negotiate(terms, length, opened.payload_max);
                 Transfer::new(now, negotiated, length, patience)
             }
-            Made::Upload(created, announced) => {
-                let negotiated = wanted.negotiate_upload(terms, announced, created.payload_max);
-                Transfer::receiving(now, negotiated, announced.map(NonZero::get), patience)
+            Made::Upload(created) => {
+                let negotiated = wanted.negotiate_upload(terms, created.payload_max);
+                Transfer::receiving(now, negotiated, patience)
             }
         };
         let mut served = Served::new(now, transfer, again);
-        served.first_packets_taken = u8::from(self.take_first_packet(now, host));
+        served.first_packets_taken = u8::from(self.queue.take_first_packet(now, host));
         served
     }
 
@@ -362,19 +358,12 @@ impl Server {
     pub(super) fn may_keep_one_more(&self) -> bool {
         self.count.held + self.count.dallying < self.limits.max_kept()
     }
-
-    /// Those who were held together are not sent their blocks together.
-    pub(super) fn spread_first_trickle(&mut self, now: Moment, id: usize) {
-        let part = self.keepalive.part_of(self.keepalive.interval());
-        self.rest(id, now + part);
-    }
 }
 
 /// What the world has made for a client.
 pub(super) enum Made {
     File(Opened),
-    /// With the size that was announced.
-    Upload(Created, Option<NonZero<u64>>),
+    Upload(Created),
 }
 
 /// The largest window of a client that waited: one of it keeps the client alive.
@@ -388,6 +377,3 @@ const BUSY_AGAIN: Duration = Duration::from_secs(1);
 
 /// How many of the first in line are looked at while descriptors are lacking, for one that has its own.
 const LOOKED_AT_WITHOUT_DESCRIPTORS: usize = 64;
-
-/// How long admissions pause when descriptors run out, unless a transfer ends before.
-pub(super) const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);

@@ -6,10 +6,11 @@
 //! show a copy, so it is awaited for a moment. Then a second transfer answers and has the slot, or the
 //! place in the queue. The first ACK to either decides which of them goes on.
 
-use super::admission::{EXHAUSTED_PAUSE, Made};
+use super::admission::Made;
 use super::arrival::Arrival;
 use super::client::{Again, Client, Output, Stage};
 use super::hosts::host_of;
+use super::limits::PAUSE;
 use super::{Io, Server, Unopened};
 use crate::moment::Moment;
 use crate::transfer::{Outcome, Transfer};
@@ -119,7 +120,7 @@ impl Server {
         let Client { peer, local, .. } = self.clients[id];
         let again = match unopened {
             Unopened::Busy(_) | Unopened::Exhausted => Again::Asked {
-                answer_at: now + EXHAUSTED_PAUSE,
+                answer_at: now + PAUSE,
             },
             Unopened::Refused(_) | Unopened::Unreachable => Again::No,
         };
@@ -148,7 +149,6 @@ impl Server {
             mode: client.mode,
             direction: client.direction,
             wanted: client.wanted(),
-            announced: client.announced(),
         };
         self.end(now, io, id, outcome);
         // What the client has sent since goes first: it is not handed in again.
@@ -157,8 +157,8 @@ impl Server {
 
     // Which of two goes on.
 
-    /// An ACK of a client that asked again is about to be taken. If it shows that the older transfer goes on, the
-    /// request was a copy.
+    /// An ACK, or a block, of a client that asked again is about to be taken. If it shows that the older transfer goes
+    /// on, the request was a copy.
     pub(super) fn settle_for_older(
         &mut self,
         now: Moment,
@@ -168,7 +168,7 @@ impl Server {
     ) {
         let client = &self.clients[id];
         let carries_on = |it: &Transfer| it.is_carried_on_by(now, block);
-        if client.is_repeating() || !client.transfer().is_some_and(carries_on) {
+        if !client.transfer().is_some_and(carries_on) {
             return;
         }
         self.set_again(id, Again::No);

@@ -9,7 +9,6 @@ use super::pending::{Place, SUPERSEDED_AFTER, Waiting};
 use super::{Event, Heard, Io, Local, Server, Unopened, Upload};
 use crate::moment::Moment;
 use crate::name::{self, FileName, NAME_MAX};
-use crate::transfer::options::announced;
 use crate::transfer::{Outcome, Wanted};
 use crate::wire::{Direction, Mode, Peer, Refusal, Request};
 
@@ -22,8 +21,6 @@ pub(super) struct Arrival<'a> {
     pub(super) mode: Mode,
     pub(super) direction: Direction,
     pub(super) wanted: Wanted,
-    /// The size of an upload, if it is told.
-    pub(super) announced: Option<NonZero<u64>>,
 }
 
 impl Arrival<'_> {
@@ -57,7 +54,7 @@ impl Arrival<'_> {
             name,
             mode: self.mode,
             blksize: self.wanted.blksize(),
-            announced: self.announced,
+            announced: self.wanted.announced(),
         }
     }
 }
@@ -96,10 +93,6 @@ impl Server {
             mode: request.mode,
             direction: request.direction,
             wanted: Wanted::new(request.options()),
-            announced: match request.direction {
-                Direction::Read => None,
-                Direction::Write => announced(request.options()),
-            },
         };
         let mut buffer = [0; NAME_MAX];
         let fault = fault_of(&request, local);
@@ -138,14 +131,12 @@ impl Server {
     fn repeat(&mut self, now: Moment, io: &mut impl Io, id: usize, arrival: &Arrival<'_>) -> bool {
         let client = &mut self.clients[id];
         let same_terms = (client.mode, client.local) == (arrival.mode, arrival.local)
-            && client.wanted() == arrival.wanted
-            && client.announced() == arrival.announced;
+            && client.wanted() == arrival.wanted;
         let is_unanswered = client.is_unanswered();
         match &mut client.stage {
             Stage::Pending(waiting) => {
                 waiting.heard(now);
                 waiting.wanted = arrival.wanted;
-                waiting.announced = arrival.announced;
                 client.mode = arrival.mode;
                 client.local = arrival.local;
                 true
@@ -207,7 +198,7 @@ impl Server {
                 Err(Unopened::Refused(Refusal::BeingWritten))
             }
             Direction::Write => {
-                let size = arrival.announced.map(NonZero::get);
+                let size = arrival.wanted.announced().map(NonZero::get);
                 io.find_upload(arrival.upload(name)).map(|()| size)
             }
         };
@@ -237,8 +228,7 @@ impl Server {
             None => (place, now),
         };
         let hold_at = self.limits.hold.map(|hold| now.max(arrived_at + hold));
-        let mut waiting = Waiting::new(now, arrival.wanted, hold_at);
-        waiting.announced = arrival.announced;
+        let waiting = Waiting::new(now, arrival.wanted, hold_at);
         let id = self.insert(now, arrival.client(name, arrived_at, place, waiting));
         if arrival.direction == Direction::Write {
             self.claim_name(id);

@@ -6,19 +6,18 @@
 //! brought to the disk), *dallying* (has sent everything, and may ask for the last ACK again) or *overtaken* (its client
 //! asked again). `Server::change` alone moves it from one to another.
 
-use std::num::NonZero;
 use std::time::Duration;
 
 use crate::moment::Moment;
 use crate::name::FileNameBuf;
 use crate::transfer::options::BLKSIZE_DEFAULT;
 use crate::transfer::{Outcome, Transfer, Wanted};
-use crate::wire::{Direction, Mode, Peer};
+use crate::wire::{DataHeader, Direction, Mode, Peer};
 
 use super::congestion::Share;
 use super::hosts::Wait;
 use super::pending::{Place, Waiting};
-use super::{Local, Opening, Report, Upload};
+use super::{Local, Opening, REPLY_MAX, Report, Upload};
 
 /// A client and its request.
 #[derive(Debug)]
@@ -234,16 +233,17 @@ impl Client {
             name: self.name.as_name(),
             mode: self.mode,
             blksize: self.wanted().blksize(),
-            announced: self.announced(),
+            announced: self.wanted().announced(),
         }
     }
 
-    /// The size that the client of an upload announced.
-    pub(super) fn announced(&self) -> Option<NonZero<u64>> {
-        match (&self.stage, self.transfer()) {
-            (Stage::Pending(waiting), _) => waiting.announced,
-            (_, transfer) => transfer.and_then(|it| it.negotiated().announced()),
-        }
+    /// Bytes that are read of what it answers, once it is served: one more than a block has shows one that is too long.
+    pub(super) fn reply_max(&self) -> Option<usize> {
+        let blksize = self.transfer()?.negotiated().blksize;
+        Some(match self.direction {
+            Direction::Read => REPLY_MAX,
+            Direction::Write => DataHeader::LENGTH + usize::from(blksize) + 1,
+        })
     }
 
     /// The options that it asked for.

@@ -135,6 +135,10 @@ impl Limits {
     }
 }
 
+/// How long is waited for what is lacking: descriptors, unless a transfer ends before, or first packets of a network,
+/// into whose bucket two or three come meanwhile.
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
+
 /// A network with fewer clients that wait never has too much of the queue.
 const CROWD_MIN: usize = 64;
 

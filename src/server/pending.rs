@@ -4,7 +4,6 @@
 //! repeats change nothing.
 
 use std::collections::VecDeque;
-use std::num::NonZero;
 use std::time::Duration;
 
 use crate::moment::Moment;
@@ -66,9 +65,8 @@ impl Line {
 /// A client that waits and was sent nothing: what is known of its repeats.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
-    /// The options that it asked for last, and the size that it announced.
+    /// The options that it asked for last.
     pub(super) wanted: Wanted,
-    pub(super) announced: Option<NonZero<u64>>,
     heard_at: Moment,
     /// Time between the last two requests; `None` while only one was heard.
     last_gap: Option<Duration>,
@@ -82,7 +80,6 @@ impl Waiting {
     pub(super) fn new(now: Moment, wanted: Wanted, hold_at: Option<Moment>) -> Waiting {
         Waiting {
             wanted,
-            announced: None,
             heard_at: now,
             last_gap: None,
             hold_at,

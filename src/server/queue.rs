@@ -10,10 +10,10 @@
 //! The queue has the tables of hosts and of networks. It holds keys of clients only; it knows none.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use super::Limits;
 use super::hosts::{HOSTS_MAX, Host, HostRecord, Wait, Waiter};
+use super::limits::PAUSE;
 use super::networks::{NETWORKS_MAX, Network, NetworkRecord, network_of};
 use super::pending::{Line, Place};
 use super::table::Table;
@@ -129,9 +129,33 @@ impl Queue {
     }
 
     /// What bounds what is sent to `host`; `None` if nothing does since it has answered.
-    pub(super) fn bounds(&mut self, now: Moment, host: Host) -> Option<&mut NetworkRecord> {
+    fn bounds(&mut self, now: Moment, host: Host) -> Option<&mut NetworkRecord> {
         let is_bounded = !self.is_validated(host);
         is_bounded.then(|| self.networks.enter(now, network_of(host)))
+    }
+
+    /// A client of `host` may be sent a first packet. If its network has none left, its unvalidated clients wait a
+    /// moment.
+    pub(super) fn has_first_packet(&mut self, now: Moment, host: Host) -> bool {
+        let network = self.bounds(now, host);
+        let has = network.is_none_or(|network| network.has_first_packet(now));
+        if !has && !self.is_throttled(network_of(host)) {
+            self.change_network(network_of(host), |network| network.is_throttled = true);
+            self.throttled.push_back((now + PAUSE, network_of(host)));
+        }
+        has
+    }
+
+    /// A client of `host` is about to be sent a first packet. Returns whether its network gave it.
+    pub(super) fn take_first_packet(&mut self, now: Moment, host: Host) -> bool {
+        let network = self.bounds(now, host);
+        network.is_some_and(|network| network.take_first_packet(now))
+    }
+
+    /// `host` may be sent an ERROR packet, which its network gives.
+    pub(super) fn take_error(&mut self, now: Moment, host: Host) -> bool {
+        let network = self.bounds(now, host);
+        network.is_none_or(|network| network.take_error(now))
     }
 
     /// What is remembered of `host`, which has clients or has just asked.
@@ -277,16 +301,6 @@ impl Queue {
 
     // Networks without first packets.
 
-    /// The network of `host` has no first packet left: its unvalidated clients wait a moment.
-    pub(super) fn throttle(&mut self, now: Moment, host: Host) {
-        let network = network_of(host);
-        self.networks.enter(now, network);
-        if !self.is_throttled(network) {
-            self.change_network(network, |record| record.is_throttled = true);
-            self.throttled.push_back((now + THROTTLED_PAUSE, network));
-        }
-    }
-
     /// The network has no first packet left.
     pub(super) fn is_throttled(&self, network: Network) -> bool {
         self.networks.get(network).is_some_and(|it| it.is_throttled)
@@ -322,6 +336,3 @@ impl Queue {
         self.queued
     }
 }
-
-/// How long a network without first packets is not looked at: two or three have come into its bucket then.
-pub(super) const THROTTLED_PAUSE: Duration = Duration::from_millis(100);

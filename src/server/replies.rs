@@ -5,12 +5,12 @@
 
 use std::mem;
 
-use super::client::Again;
+use super::client::{Again, Client};
 use super::hosts::host_of;
-use super::{Incoming, Io, REPLY_MAX, Server};
+use super::{Incoming, Io, Server};
 use crate::moment::Moment;
 use crate::transfer::{Acked, Outcome, Step};
-use crate::wire::{DataHeader, Direction, Malformed, Peer, Reply};
+use crate::wire::{Direction, Malformed, Peer, Reply};
 
 impl Server {
     /// The socket of `client` may hold something. Reads until all that matters now was heard, and no
@@ -34,53 +34,26 @@ impl Server {
         until: Until,
     ) -> bool {
         let mut buffer = mem::take(&mut self.buffer);
-        let may_hold_more = self.read_into(now, io, client, most, until, &mut buffer);
-        self.buffer = buffer;
-        may_hold_more
-    }
-
-    fn read_into(
-        &mut self,
-        now: Moment,
-        io: &mut impl Io,
-        client: usize,
-        most: u16,
-        until: Until,
-        buffer: &mut [u8],
-    ) -> bool {
         let mut is_port_closed = false;
         let mut may_hold_more = true;
         for _ in 0..most {
-            let Some(it) = self.clients.get(client) else {
-                return false;
-            };
-            let Some(transfer) = it.transfer() else {
-                return false;
-            };
-            let length = match it.direction {
-                Direction::Read => REPLY_MAX,
-                Direction::Write => {
-                    DataHeader::LENGTH + usize::from(transfer.negotiated().blksize) + 1
-                }
-            };
-            let is_enough = match io.receive(client, &mut buffer[..length]) {
-                Incoming::Datagram(length) => {
+            let reply_max = self.clients.get(client).and_then(Client::reply_max);
+            let incoming = reply_max.map(|most| io.receive(client, &mut buffer[..most]));
+            match incoming {
+                Some(Incoming::Datagram(length)) => {
                     let is_caught_up = self.on_reply(now, io, client, &buffer[..length]);
-                    is_caught_up && until == Until::CaughtUp
+                    may_hold_more = !is_caught_up || until == Until::Empty;
                 }
                 // It may have said something before.
-                Incoming::PortClosed => {
-                    is_port_closed = true;
-                    false
-                }
-                Incoming::Noise => false,
-                Incoming::Nothing => true,
-            };
-            if is_enough {
-                may_hold_more = false;
+                Some(Incoming::PortClosed) => is_port_closed = true,
+                Some(Incoming::Noise) => {}
+                Some(Incoming::Nothing) | None => may_hold_more = false,
+            }
+            if !may_hold_more {
                 break;
             }
         }
+        self.buffer = buffer;
         if is_port_closed {
             self.on_port_closed(now, io, client);
         }
@@ -150,7 +123,9 @@ impl Server {
     }
 
     fn on_ack(&mut self, now: Moment, io: &mut impl Io, id: usize, block: u16) -> bool {
-        self.settle_for_older(now, io, id, block);
+        if !self.clients[id].is_repeating() {
+            self.settle_for_older(now, io, id, block);
+        }
         let Some(served) = self.served(id) else {
             return true;
         };
@@ -163,7 +138,9 @@ impl Server {
     pub(super) fn acked(&mut self, now: Moment, io: &mut impl Io, id: usize, acked: Acked) {
         if let Some(progress) = acked.progress {
             if progress.is_first {
-                self.spread_first_trickle(now, id);
+                // Those who were held together are not sent their blocks together.
+                let trickle_at = now + self.keepalive.first_interval();
+                self.rest(id, trickle_at);
                 self.validates(id);
                 self.settle_for_newer(now, io, id);
             }
@@ -173,7 +150,7 @@ impl Server {
                 let host = host_of(self.clients[id].peer);
                 self.queue.host(host).note_large_blocks(now, true, at);
             }
-            if self.clients[id].direction == Direction::Read {
+            if progress.timeouts > 0 && self.clients[id].direction == Direction::Read {
                 self.congestion.recovered(progress.timeouts);
             }
             self.on_progress(now, io, id);
@@ -198,6 +175,15 @@ impl Server {
             }
         };
         self.take(now, io, id, Step::End(outcome));
+    }
+
+    /// A client has answered a packet of ours, and with it its host.
+    fn validates(&mut self, id: usize) {
+        let host = host_of(self.clients[id].peer);
+        let taken = self
+            .served(id)
+            .map(|it| mem::take(&mut it.first_packets_taken));
+        self.queue.validates(host, taken.unwrap_or_default());
     }
 
     /// The client has closed its port (ICMP port unreachable).

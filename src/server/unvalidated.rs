@@ -5,7 +5,7 @@
 
 use super::arrival::fault_of;
 use super::client::Output;
-use super::hosts::{Host, host_of};
+use super::hosts::host_of;
 use super::{Heard, Io, Local, Phase, Server, Unopened};
 use crate::moment::Moment;
 use crate::name::NAME_MAX;
@@ -13,27 +13,10 @@ use crate::transfer::Step;
 use crate::wire::{Peer, Refusal, Request};
 
 impl Server {
-    /// A client of `host` may be sent a first packet. Where not, its network waits a moment.
-    pub(super) fn has_first_packet(&mut self, now: Moment, host: Host) -> bool {
-        let network = self.queue.bounds(now, host);
-        let has = network.is_none_or(|network| network.has_first_packet(now));
-        if !has {
-            self.queue.throttle(now, host);
-        }
-        has
-    }
-
-    /// A client of `host` is about to be sent a first packet. Returns whether its network gave it.
-    pub(super) fn take_first_packet(&mut self, now: Moment, host: Host) -> bool {
-        let network = self.queue.bounds(now, host);
-        network.is_some_and(|network| network.take_first_packet(now))
-    }
-
     /// A client in its handshake asks again.
     pub(super) fn repeat_first_packet(&mut self, now: Moment, io: &mut impl Io, id: usize) {
         let host = host_of(self.clients[id].peer);
-        let network = self.queue.bounds(now, host);
-        if network.is_some_and(|network| !network.has_first_packet(now)) {
+        if !self.queue.has_first_packet(now, host) {
             self.stats.withheld += 1;
             return;
         }
@@ -44,7 +27,7 @@ impl Server {
         // What is about to leave anyway was taken before.
         let leaves_once_more = step == Step::Send && self.clients[id].output != Output::Ready;
         if leaves_once_more
-            && self.take_first_packet(now, host)
+            && self.queue.take_first_packet(now, host)
             && let Some(served) = self.served(id)
         {
             served.first_packets_taken = served.first_packets_taken.saturating_add(1);
@@ -61,9 +44,7 @@ impl Server {
         local: Local,
         refusal: Refusal,
     ) -> bool {
-        let host = host_of(peer);
-        let network = self.queue.bounds(now, host);
-        let may = network.is_none_or(|network| network.take_error(now));
+        let may = self.queue.take_error(now, host_of(peer));
         if may {
             io.refuse(peer, local, refusal);
         } else {
@@ -82,7 +63,10 @@ impl Server {
         request: &Request<'_>,
     ) -> Heard {
         let host = host_of(peer);
-        if self.phase != Phase::Serving || local.is_everybody || !self.has_first_packet(now, host) {
+        if self.phase != Phase::Serving
+            || local.is_everybody
+            || !self.queue.has_first_packet(now, host)
+        {
             self.stats.withheld += 1;
             return Heard::Judged;
         }
@@ -96,7 +80,7 @@ impl Server {
         };
         match found {
             Ok(_) => {
-                self.take_first_packet(now, host);
+                self.queue.take_first_packet(now, host);
                 io.confirm(peer, local);
             }
             Err(Unopened::Refused(refusal)) => {
@@ -109,14 +93,5 @@ impl Server {
         }
         self.stats.probes += 1;
         Heard::Judged
-    }
-
-    /// A client has answered a packet of ours, and with it its host.
-    pub(super) fn validates(&mut self, id: usize) {
-        let host = host_of(self.clients[id].peer);
-        let taken = self
-            .served(id)
-            .map(|it| std::mem::take(&mut it.first_packets_taken));
-        self.queue.validates(host, taken.unwrap_or_default());
     }
 }

@@ -29,7 +29,9 @@ impl Server {
         block: u16,
         payload: &[u8],
     ) -> bool {
-        self.settle_for_older(now, io, id, block);
+        if !self.clients[id].is_repeating() {
+            self.settle_for_older(now, io, id, block);
+        }
         let Some(served) = self.served(id) else {
             return true;
         };

@@ -1,5 +1,6 @@
 //! One transfer, whichever way its file goes: what both directions share, and which half has the rest.
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use super::common::{Common, REPEAT_AFTER};
@@ -36,13 +37,9 @@ impl Transfer {
         Transfer::with(now, negotiated, length, patience, half)
     }
 
-    /// A transfer from a client that announces `length` bytes.
-    pub fn receiving(
-        now: Moment,
-        negotiated: Negotiated,
-        length: Option<u64>,
-        patience: Duration,
-    ) -> Transfer {
+    /// A transfer from a client.
+    pub fn receiving(now: Moment, negotiated: Negotiated, patience: Duration) -> Transfer {
+        let length = negotiated.wanted().announced().map(NonZero::get);
         let half = Half::Receiving(Receiving::new());
         Transfer::with(now, negotiated, length, patience, half)
     }

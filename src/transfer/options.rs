@@ -160,6 +160,8 @@ pub const NAMES: [&[u8]; KNOWN] = [BLKSIZE, TIMEOUT, TSIZE, WINDOWSIZE];
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Wanted {
     options: [Option<Spelled>; KNOWN],
+    /// The value of `tsize`.
+    announced: Option<NonZero<u64>>,
 }
 
 impl Wanted {
@@ -168,6 +170,9 @@ impl Wanted {
         let mut wanted = Wanted::default();
         for (name, value) in options {
             if let Some(known) = Known::parse(name, value) {
+                if known == Known::Tsize && wanted.values().all(|other| other != known) {
+                    wanted.announced = decimal(value).and_then(NonZero::new);
+                }
                 wanted.add(name, known);
             }
         }
@@ -193,6 +198,12 @@ impl Wanted {
             .unwrap_or(BLKSIZE_DEFAULT)
     }
 
+    /// The size that the client of an upload announces (RFC 2349); `None` if it does not know either, as U-Boot, which
+    /// says 0.
+    pub fn announced(&self) -> Option<NonZero<u64>> {
+        self.announced
+    }
+
     /// The values of the usable options, in the order of the request.
     fn values(&self) -> impl Iterator<Item = Known> + '_ {
         self.options.iter().flatten().map(|option| option.value)
@@ -216,15 +227,9 @@ impl Wanted {
         })
     }
 
-    /// Grants what can be granted to a client that sends a file of the size that it announced.
-    pub fn negotiate_upload(
-        &self,
-        terms: Terms,
-        announced: Option<NonZero<u64>>,
-        payload_max: Option<u16>,
-    ) -> Negotiated {
+    /// Grants what can be granted to a client that sends a file.
+    pub fn negotiate_upload(&self, terms: Terms, payload_max: Option<u16>) -> Negotiated {
         Negotiated {
-            size: announced,
             is_upload: true,
             ..self.negotiate(terms, None, payload_max)
         }
@@ -274,12 +279,6 @@ impl Wanted {
     }
 }
 
-/// The size that the client of an upload announces (RFC 2349); `None` if it does not know either, as U-Boot, which says 0.
-pub fn announced(options: Options<'_>) -> Option<NonZero<u64>> {
-    let mut sizes = options.filter(|(name, _)| name.eq_ignore_ascii_case(TSIZE));
-    NonZero::new(sizes.find_map(|(_, value)| decimal(value))?)
-}
-
 /// What was agreed for a transfer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Negotiated {
@@ -287,7 +286,7 @@ pub struct Negotiated {
     pub blksize: u16,
     /// Blocks in a window, 1 to 65535.
     pub windowsize: u16,
-    /// Bytes of the file, as far as they are known.
+    /// Bytes of the file that is sent, as far as they are known.
     size: Option<NonZero<u64>>,
     /// The file comes from the client.
     is_upload: bool,
@@ -311,11 +310,6 @@ impl Negotiated {
             })
     }
 
-    /// The size that the client of an upload announced.
-    pub fn announced(&self) -> Option<NonZero<u64>> {
-        self.size.filter(|_| self.is_upload)
-    }
-
     /// Some option was granted, so the transfer begins with an OACK.
     pub fn has_oack(&self) -> bool {
         self.wanted
@@ -329,7 +323,7 @@ impl Negotiated {
             _ if self.refused.has(option) => None,
             Known::Blksize(_) => Some(self.blksize.into()),
             Known::Timeout(seconds) => Some(seconds.into()),
-            Known::Tsize if self.is_upload => Some(self.announced().map_or(0, NonZero::get)),
+            Known::Tsize if self.is_upload => Some(self.wanted.announced.map_or(0, NonZero::get)),
             // curl fails on the size of an empty file, and PXELINUX takes it for a miss.
             Known::Tsize => self.size.map(NonZero::get),
             Known::Windowsize(_) => Some(self.windowsize.into()),

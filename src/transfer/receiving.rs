@@ -117,9 +117,9 @@ impl Receiving {
             self.is_repeated(common, now, behind)
         };
         self.is_due |= is_wanted;
-        Arrived::Stray(match self.answer(common) {
-            Some(_) if is_wanted => Step::Send,
-            _ => Step::Wait,
+        Arrived::Stray(match is_wanted {
+            true => self.step(common),
+            false => Step::Wait,
         })
     }
 
@@ -191,12 +191,8 @@ impl Receiving {
             common.timing.heard(now);
             self.wait(common, now);
         }
-        let step = match self.answer(common) {
-            Some(_) => Step::Send,
-            None => Step::Wait,
-        };
         Acked {
-            step,
+            step: self.step(common),
             progress: Some(progress),
             is_caught_up: common.negotiated.windowsize == 1,
         }
@@ -213,6 +209,10 @@ impl Receiving {
         if std::mem::take(&mut self.is_withheld) {
             common.timing.was_kept_waiting(now);
         }
+        self.step(common)
+    }
+
+    fn step(&self, common: &Common) -> Step {
         match self.answer(common) {
             Some(_) => Step::Send,
             None => Step::Wait,

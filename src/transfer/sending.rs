@@ -272,13 +272,8 @@ impl Sending {
         common.length.map_or(bytes, |length| bytes.min(length))
     }
 
-    /// Checks what must hold between any two calls.
-    ///
-    /// # Panics
-    /// Where our own bookkeeping is wrong.
     pub(super) fn audit(&self, common: &Common) {
         self.window.audit();
-        common.timing.audit();
         assert!(
             self.window.is_at_base() || common.timing.retransmit_at().is_some(),
             "a block is out and no timer runs"
