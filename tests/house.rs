@@ -54,8 +54,8 @@ const SYSTEM_CALLS: &str = "all system calls are in one room";
 const BUDGETS: &[(&[&str], usize, &str)] = &[
     (&["lib", "main", "moment"], 205, "the way of a request and the two reading lanes"),
     (&["wire", "name", "names"], 2_540, "expressions that match as the C library's do: no crate has those in linear time"),
-    (&["transfer"], 2_040, "both directions"),
-    (&["server"], 4_440, "slots and queue, defences, uploads, a view from outside"),
+    (&["transfer"], 2_020, "both directions"),
+    (&["server"], 4_250, "slots and queue, defences, uploads, a view from outside"),
     (&["os"], 7_310, "disks that may hang, names as sites spell them and misses that cost the helper nothing, uploads, the sandbox, every way to be started"),
     (&["access", "config", "cli"], 1_780, "two command lines"),
     (&["daemon"], 6_900, "the loop, two ways of ports, each log line in words and as JSON, statistics"),

@@ -32,8 +32,7 @@ use crate::os::poll::{Poll, Source};
 use crate::os::ports::Ports;
 use crate::os::socket::ClientSocket;
 use crate::server::{
-    Awaited, Created, Event, Incoming, Io, Local, Opened, Opening, Room, Unopened, Unsent,
-    Unstored, Upload,
+    Awaited, Event, Incoming, Io, Local, Opened, Opening, Room, Unopened, Unsent, Unstored,
 };
 use crate::transfer::options::{BLKSIZE_DEFAULT, OACK_MAX};
 use crate::transfer::{Datagrams, Departed};
@@ -586,7 +585,6 @@ impl Io for World {
         } = opening;
         let (way, payload_max) = self.find_way(client, peer, local, blksize)?;
         let opened = Opened {
-            size,
             length: content.length(),
             payload_max,
         };
@@ -713,30 +711,27 @@ impl Io for World {
         }
     }
 
-    fn find_upload(&mut self, upload: Upload<'_>) -> Result<(), Unopened> {
-        match self.uploads.judge(upload.name, upload.announced) {
+    fn find_upload(&mut self, opening: Opening<'_>) -> Result<(), Unopened> {
+        match self.uploads.judge(opening.name, opening.announced) {
             Some(judged) => judged.map_err(Unopened::Refused),
-            None => Err(self.look_for_place(upload.name, None)),
+            None => Err(self.look_for_place(opening.name, None)),
         }
     }
 
-    fn create(&mut self, client: usize, upload: Upload<'_>) -> Result<Created, Unopened> {
-        match self.uploads.judge(upload.name, upload.announced) {
+    fn create(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, Unopened> {
+        match self.uploads.judge(opening.name, opening.announced) {
             Some(judged) => judged.map_err(Unopened::Refused)?,
-            None => return Err(self.look_for_place(upload.name, Some(client))),
+            None => return Err(self.look_for_place(opening.name, Some(client))),
         }
-        let Upload {
-            peer,
-            local,
-            blksize,
-            ..
-        } = upload;
-        let (way, payload_max) = self.find_way(client, peer, local, blksize)?;
-        let created = Created { payload_max };
+        let Opening { peer, local, .. } = opening;
+        let (way, payload_max) = self.find_way(client, peer, local, opening.blksize)?;
         let serial = self.keep(client, peer, way, None);
-        let is_text = upload.mode == Mode::Netascii;
+        let is_text = opening.mode == Mode::Netascii;
         self.uploads.begin(self.now, (client, serial), is_text);
-        Ok(created)
+        Ok(Opened {
+            length: None,
+            payload_max,
+        })
     }
 
     fn store(&mut self, client: usize, bytes: &[u8]) -> Result<Room, Unstored> {

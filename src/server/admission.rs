@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use super::client::{Again, Client, Output, Served, Stage};
-use super::hosts::{Host, host_of};
+use super::hosts::host_of;
 use super::limits::PAUSE;
 use super::pending::Place;
-use super::{Created, Event, Io, Opened, Server, Unopened};
+use super::{Event, Io, Opened, Server, Unopened};
 use crate::moment::Moment;
-use crate::transfer::{Outcome, Step, Transfer, Wanted};
+use crate::transfer::{Outcome, Step, Transfer};
 use crate::wire::Direction;
 
 impl Server {
@@ -69,20 +69,18 @@ impl Server {
 
     /// Opens file and socket for a pending client, which runs from now on, or is held.
     pub(super) fn open(&mut self, now: Moment, io: &mut impl Io, id: usize, stage: Stage) {
-        let client = &self.clients[id];
-        let (peer, local, wanted) = (client.peer, client.local, client.wanted());
+        let Client { peer, local, .. } = self.clients[id];
         if !self.queue.has_first_packet(now, host_of(peer)) {
             return;
         }
         let client = &self.clients[id];
-        let made = match client.direction {
-            Direction::Read => io.open(id, client.opening()).map(Made::File),
-            Direction::Write => io.create(id, client.upload()).map(Made::Upload),
+        let opened = match client.direction {
+            Direction::Read => io.open(id, client.opening()),
+            Direction::Write => io.create(id, client.opening()),
         };
-        match made {
-            Ok(made) => {
-                let is_held = stage.is_held();
-                let served = self.begin(now, host_of(peer), wanted, made, is_held, Again::No);
+        match opened {
+            Ok(opened) => {
+                let served = self.begin(now, id, opened, stage.is_held(), Again::No);
                 self.change(now, id, |client| {
                     client.served = Some(Box::new(served));
                     client.stage = stage;
@@ -122,16 +120,17 @@ impl Server {
         }
     }
 
-    /// The transfer of a client of `host`, which may be sent no large windows if it is held.
+    /// A transfer for the client with this number, which may be sent no large windows if it is held.
     pub(super) fn begin(
         &mut self,
         now: Moment,
-        host: Host,
-        wanted: Wanted,
-        made: Made,
+        id: usize,
+        opened: Opened,
         is_held: bool,
         again: Again,
     ) -> Served {
+        let client = &self.clients[id];
+        let (host, wanted) = (host_of(client.peer), client.wanted());
         let mut terms = self.limits.terms;
         let max_blksize = self.queue.host(host).max_blksize(now);
         terms.max_blksize = terms.max_blksize.min(max_blksize);
@@ -139,14 +138,17 @@ impl Server {
         let bound = bound.min(if is_held { HELD_WINDOWSIZE } else { u16::MAX });
         terms.max_windowsize = terms.max_windowsize.min(bound);
         let patience = self.limits.patience;
-        let transfer = match made {
-            Made::File(opened) => {
-                let length = opened.length;
-                let negotiated = wanted.negotiate(terms, length, opened.payload_max);
+        let Opened {
+            length,
+            payload_max,
+        } = opened;
+        let transfer = match client.direction {
+            Direction::Read => {
+                let negotiated = wanted.negotiate(terms, length, payload_max);
                 Transfer::new(now, negotiated, length, patience)
             }
-            Made::Upload(created) => {
-                let negotiated = wanted.negotiate_upload(terms, created.payload_max);
+            Direction::Write => {
+                let negotiated = wanted.negotiate_upload(terms, payload_max);
                 Transfer::receiving(now, negotiated, patience)
             }
         };
@@ -205,7 +207,13 @@ impl Server {
         }
         let timeouts = served.transfer.timing().timeouts();
         match client.stage {
-            Stage::Running { .. } => self.note_idle_slot(now, id),
+            // Others may have its slot.
+            Stage::Running { .. }
+                if self.limits.reclaim && client.idle_at().is_some_and(|at| at <= now) =>
+            {
+                let idle = Stage::Running { is_idle: true };
+                self.change(now, id, |client| client.stage = idle);
+            }
             // No longer slow, but silent.
             Stage::Lent if timeouts > 0 => {
                 self.change(now, id, |client| client.stage = Stage::silent(now));
@@ -219,6 +227,7 @@ impl Server {
             }
             Stage::Pending(_)
             | Stage::Held { .. }
+            | Stage::Running { .. }
             | Stage::Lent
             | Stage::Finishing
             | Stage::Dallying
@@ -228,15 +237,6 @@ impl Server {
     }
 
     // Slots taken back and given back.
-
-    /// A running client that makes no progress has a slot that others may have.
-    pub(super) fn note_idle_slot(&mut self, now: Moment, id: usize) {
-        let idle_at = self.clients[id].idle_at();
-        if self.limits.reclaim && idle_at.is_some_and(|at| at <= now) {
-            let idle = Stage::Running { is_idle: true };
-            self.change(now, id, |client| client.stage = idle);
-        }
-    }
 
     /// The client that has been idle longest becomes held: retransmission goes on, and with its next ACK it stands
     /// in line again, by its boot before those who came later. If it is far away it goes on without a slot, as
@@ -358,12 +358,6 @@ impl Server {
     pub(super) fn may_keep_one_more(&self) -> bool {
         self.count.held + self.count.dallying < self.limits.max_kept()
     }
-}
-
-/// What the world has made for a client.
-pub(super) enum Made {
-    File(Opened),
-    Upload(Created),
 }
 
 /// The largest window of a client that waited: one of it keeps the client alive.

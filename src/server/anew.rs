@@ -6,10 +6,8 @@
 //! show a copy, so it is awaited for a moment. Then a second transfer answers and has the slot, or the
 //! place in the queue. The first ACK to either decides which of them goes on.
 
-use super::admission::Made;
 use super::arrival::Arrival;
 use super::client::{Again, Client, Output, Stage};
-use super::hosts::host_of;
 use super::limits::PAUSE;
 use super::{Io, Server, Unopened};
 use crate::moment::Moment;
@@ -86,7 +84,6 @@ impl Server {
         if !self.may_finish_one_more() {
             return self.not_answered(now, io, id, Unopened::Exhausted);
         }
-        let (host, wanted) = (host_of(client.peer), client.wanted());
         let is_held = client.stage.is_held();
         let by = self.clients.vacant_key();
         let opened = match io.open(by, client.opening()) {
@@ -94,8 +91,7 @@ impl Server {
             Err(unopened) => return self.not_answered(now, io, id, unopened),
         };
         let again = Again::Answers { older: id };
-        let made = Made::File(opened);
-        let served = self.begin(now, host, wanted, made, is_held, again);
+        let served = self.begin(now, id, opened, is_held, again);
         let client = &self.clients[id];
         let newer = Client {
             name: client.name.clone(),
@@ -125,7 +121,6 @@ impl Server {
             Unopened::Refused(_) | Unopened::Unreachable => Again::No,
         };
         self.set_again(id, again);
-        self.note_idle_slot(now, id);
         self.set_timer(id);
         if let Unopened::Refused(refusal) = unopened {
             self.send_refusal(now, io, peer, local, refusal);
@@ -172,14 +167,8 @@ impl Server {
             return;
         }
         self.set_again(id, Again::No);
-        match self.clients[id].stage {
-            Stage::Overtaken { by, .. } => self.end(now, io, by, Outcome::Duplicate),
-            Stage::Running { .. } => self.note_idle_slot(now, id),
-            Stage::Pending(_)
-            | Stage::Held { .. }
-            | Stage::Lent
-            | Stage::Finishing
-            | Stage::Dallying => {}
+        if let Stage::Overtaken { by, .. } = self.clients[id].stage {
+            self.end(now, io, by, Outcome::Duplicate);
         }
     }
 

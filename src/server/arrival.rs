@@ -6,7 +6,7 @@ use std::num::NonZero;
 use super::client::{Again, Client, Output, Stage};
 use super::hosts::host_of;
 use super::pending::{Place, SUPERSEDED_AFTER, Waiting};
-use super::{Event, Heard, Io, Local, Server, Unopened, Upload};
+use super::{Event, Heard, Io, Local, Opening, Server, Unopened};
 use crate::moment::Moment;
 use crate::name::{self, FileName, NAME_MAX};
 use crate::transfer::{Outcome, Wanted};
@@ -47,8 +47,8 @@ impl Arrival<'_> {
         }
     }
 
-    fn upload<'b>(&self, name: FileName<'b>) -> Upload<'b> {
-        Upload {
+    fn opening<'b>(&self, name: FileName<'b>) -> Opening<'b> {
+        Opening {
             peer: self.peer,
             local: self.local,
             name,
@@ -199,7 +199,7 @@ impl Server {
             }
             Direction::Write => {
                 let size = arrival.wanted.announced().map(NonZero::get);
-                io.find_upload(arrival.upload(name)).map(|()| size)
+                io.find_upload(arrival.opening(name)).map(|()| size)
             }
         };
         let is_large = match found {

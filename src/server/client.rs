@@ -17,7 +17,7 @@ use crate::wire::{DataHeader, Direction, Mode, Peer};
 use super::congestion::Share;
 use super::hosts::Wait;
 use super::pending::{Place, Waiting};
-use super::{Local, Opening, REPLY_MAX, Report, Upload};
+use super::{Local, Opening, REPLY_MAX, Report};
 
 /// A client and its request.
 #[derive(Debug)]
@@ -222,17 +222,6 @@ impl Client {
             name: self.name.as_name(),
             mode: self.mode,
             blksize: self.wanted().blksize(),
-        }
-    }
-
-    /// The same where the file comes from the client.
-    pub(super) fn upload(&self) -> Upload<'_> {
-        Upload {
-            peer: self.peer,
-            local: self.local,
-            name: self.name.as_name(),
-            mode: self.mode,
-            blksize: self.wanted().blksize(),
             announced: self.wanted().announced(),
         }
     }
@@ -369,7 +358,7 @@ impl Client {
     /// When it was last known to be alive.
     pub(super) fn heard_at(&self) -> Moment {
         match (&self.stage, self.transfer()) {
-            (Stage::Pending(waiting), _) => waiting.heard_at(),
+            (Stage::Pending(waiting), _) => waiting.heard_at,
             (_, transfer) => transfer.map_or(self.arrived_at, |it| it.timing().progress_at()),
         }
     }

@@ -9,53 +9,29 @@ use crate::transfer::options::BUFFERED_WINDOW_MAX;
 use crate::transfer::{Datagrams, Departed, Negotiated, Outcome};
 use crate::wire::{Direction, Malformed, Mode, Peer, Refusal, Request};
 
-/// A request that gets a file and a socket.
+/// A request that gets a file and a socket, or a socket for a file that it sends.
 #[derive(Clone, Copy, Debug)]
 pub struct Opening<'a> {
     /// Who asked.
     pub peer: Peer,
     /// Which address it asked.
     pub local: Local,
-    /// For what.
+    /// For what, or to write under which name.
     pub name: FileName<'a>,
-    /// How it is to be sent: octet or netascii.
+    /// How it is to be sent, or comes: octet or netascii.
     pub mode: Mode,
     /// The block size asked for: whether the path carries it matters only above 512 bytes.
     pub blksize: u16,
-}
-
-/// An open file and a socket.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Opened {
-    /// Bytes of the file as it lies there.
-    pub size: u64,
-    /// Bytes that will be sent; `None` if only sending them will tell.
-    pub length: Option<u64>,
-    /// Bytes that one packet carries to this client without fragments; `None` if that is no matter.
-    pub payload_max: Option<u16>,
-}
-
-/// A request that gets a socket, and whose file is received.
-#[derive(Clone, Copy, Debug)]
-pub struct Upload<'a> {
-    /// Who asked.
-    pub peer: Peer,
-    /// Which address it asked.
-    pub local: Local,
-    /// Under which name.
-    pub name: FileName<'a>,
-    /// How it comes: octet or netascii.
-    pub mode: Mode,
-    /// The block size asked for: whether the path carries it matters only above 512 bytes.
-    pub blksize: u16,
-    /// Bytes of the file, as the client says (`tsize`, which is not 0). Nothing is allocated by it.
+    /// Bytes of an upload, as the client says (`tsize`, which is not 0). Nothing is allocated by it.
     pub announced: Option<NonZero<u64>>,
 }
 
-/// A socket for an upload. Nothing lies on the disk before [`Io::store`].
+/// A socket, and an open file if that is to be sent. Of an upload nothing lies on the disk before [`Io::store`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Created {
-    /// As in [`Opened`].
+pub struct Opened {
+    /// Bytes that will be sent; `None` if only sending them will tell, or the file comes from the client.
+    pub length: Option<u64>,
+    /// Bytes that one packet carries to this client without fragments; `None` if that is no matter.
     pub payload_max: Option<u16>,
 }
 
@@ -192,13 +168,13 @@ pub trait Io {
     ///
     /// # Errors
     /// As [`Io::create`], but never [`Unopened::Unreachable`].
-    fn find_upload(&mut self, upload: Upload<'_>) -> Result<(), Unopened>;
+    fn find_upload(&mut self, opening: Opening<'_>) -> Result<(), Unopened>;
 
     /// Opens a socket for `client`, whose file is received. Its address may be forged: nothing is created yet.
     ///
     /// # Errors
     /// As [`Io::open`].
-    fn create(&mut self, client: usize, upload: Upload<'_>) -> Result<Created, Unopened>;
+    fn create(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, Unopened>;
 
     /// Takes the next bytes of an upload, as they came: the payload of one block, in order. The first call begins the
     /// file. Should it fail later, the world calls [`super::Server::on_stored`] at any time.

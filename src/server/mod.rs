@@ -52,8 +52,8 @@ pub use change::Count;
 use client::{Client, Output, Stage};
 use congestion::Congestion;
 pub use io::{
-    Awaited, Created, Event, Heard, Incoming, Io, Opened, Opening, REPLY_MAX, Report, Room,
-    UPLOAD_WINDOW_MAX, Unopened, Unsent, Unstored, Upload,
+    Awaited, Event, Heard, Incoming, Io, Opened, Opening, REPLY_MAX, Report, Room,
+    UPLOAD_WINDOW_MAX, Unopened, Unsent, Unstored,
 };
 use keepalive::Keepalive;
 use lending::Lending;

@@ -67,7 +67,8 @@ impl Line {
 pub(super) struct Waiting {
     /// The options that it asked for last.
     pub(super) wanted: Wanted,
-    heard_at: Moment,
+    /// When its last request came.
+    pub(super) heard_at: Moment,
     /// Time between the last two requests; `None` while only one was heard.
     last_gap: Option<Duration>,
     /// When it is to be answered and kept alive; `None` if that is never done.
@@ -91,11 +92,6 @@ impl Waiting {
     pub(super) fn heard(&mut self, now: Moment) {
         self.last_gap = Some(now.since(self.heard_at));
         self.heard_at = now;
-    }
-
-    /// When its last request came.
-    pub(super) fn heard_at(&self) -> Moment {
-        self.heard_at
     }
 
     /// When the client is taken for gone unless it repeats its request. The factor bears firmware that

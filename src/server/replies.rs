@@ -69,10 +69,8 @@ impl Server {
         client: usize,
         datagram: &[u8],
     ) -> bool {
-        let Some(it) = self.clients.get(client) else {
-            return true;
-        };
-        let Some(transfer) = it.transfer() else {
+        let it = self.clients.get(client).filter(|it| it.served.is_some());
+        let Some(it) = it else {
             return true;
         };
         match (Reply::parse(datagram), it.direction) {
@@ -92,7 +90,7 @@ impl Server {
                     message: STRAY_BLOCK,
                 }),
                 _,
-            ) if transfer.is_answered() => {}
+            ) if !it.is_unanswered() => {}
             (Ok(Reply::Error { code, .. }), _) => self.on_error(now, io, client, code),
             (Err(malformed), _) => self.stats.count_malformed(malformed),
         }

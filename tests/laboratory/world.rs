@@ -12,8 +12,8 @@ use std::time::Duration;
 use ripple_tftpd::moment::Moment;
 use ripple_tftpd::name::{FileName, NAME_MAX, RootPrefixes};
 use ripple_tftpd::server::{
-    Created, Event, Incoming, Io, Local, Opened, Opening, Room, UPLOAD_WINDOW_MAX, Unopened,
-    Unsent, Unstored, Upload,
+    Event, Incoming, Io, Local, Opened, Opening, Room, UPLOAD_WINDOW_MAX, Unopened, Unsent,
+    Unstored,
 };
 use ripple_tftpd::transfer::options::{BLKSIZE_MAX, BLKSIZE_MIN, OACK_MAX};
 use ripple_tftpd::transfer::{Blocks, DATA_SENDINGS, Datagrams, Departed, OACK_SENDINGS};
@@ -428,6 +428,7 @@ impl<S: Site> Io for World<S> {
             name,
             mode,
             blksize,
+            announced: _,
         } = opening;
         assert!(BLKSIZE_MIN <= blksize && blksize <= BLKSIZE_MAX);
         let looked_up = self.look_up(name);
@@ -437,25 +438,24 @@ impl<S: Site> Io for World<S> {
         socket.length = stream.length;
         self.keep(client, socket);
         Ok(Opened {
-            size: file.size,
             length: (mode == Mode::Octet).then_some(stream.length),
             payload_max: stream.payload_max,
         })
     }
 
-    fn find_upload(&mut self, upload: Upload<'_>) -> Result<(), Unopened> {
-        self.look_upload_up(upload.name)
+    fn find_upload(&mut self, opening: Opening<'_>) -> Result<(), Unopened> {
+        self.look_upload_up(opening.name)
     }
 
-    fn create(&mut self, client: usize, upload: Upload<'_>) -> Result<Created, Unopened> {
-        let Upload {
+    fn create(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, Unopened> {
+        let Opening {
             peer,
             local,
             name,
             mode,
             blksize,
             announced: _,
-        } = upload;
+        } = opening;
         assert!(BLKSIZE_MIN <= blksize && blksize <= BLKSIZE_MAX);
         let looked_up = self.look_upload_up(name);
         self.looked_up(client, looked_up)?;
@@ -463,7 +463,10 @@ impl<S: Site> Io for World<S> {
         socket.upload = Some(Stored::default());
         let payload_max = self.connect(client, local, &socket)?.payload_max;
         self.keep(client, socket);
-        Ok(Created { payload_max })
+        Ok(Opened {
+            length: None,
+            payload_max,
+        })
     }
 
     fn store(&mut self, client: usize, bytes: &[u8]) -> Result<Room, Unstored> {

@@ -181,6 +181,7 @@ impl Other {
             name: request.name.as_name(),
             mode: request.mode,
             blksize: request.wanted.blksize(),
+            announced: None,
         };
         let Ok(opened) = io.open(id, opening) else {
             return;
