@@ -146,6 +146,49 @@ fn the_top_level_is_tidy() {
     assert_eq!(names, TOP_LEVEL);
 }
 
+/// So all tests can be built without a feature; `scripts/test` builds them with `storm` only.
+#[test]
+fn only_what_requires_a_feature_names_its_crates() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("there is a Cargo.toml");
+    let (_, own) = manifest
+        .split_once("\n[dev-dependencies]\n")
+        .expect("tests need crates");
+    let of_features = manifest
+        .split("\"dep:")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next());
+    let of_features = of_features.filter(|name| !own.contains(&format!("\n{name} = ")));
+    let of_features: Vec<String> = of_features.map(|name| format!("{name}::")).collect();
+    assert!(of_features.len() > 2, "{of_features:?}");
+    let mut texts = Vec::new();
+    let mut folders = vec![PathBuf::from("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(root().join(&folder)).expect("tests can be listed") {
+            let path = folder.join(entry.expect("an entry can be read").file_name());
+            if ["tests/storm", "tests/fuzz", "tests/bench/core.rs"]
+                .iter()
+                .any(|own| path == Path::new(own))
+            {
+                continue;
+            }
+            if root().join(&path).is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(root().join(&path)).expect("sources are UTF-8");
+                texts.push((path, text));
+            }
+        }
+    }
+    assert!(texts.len() > 100, "the tests are found");
+    let names = |text: &String| of_features.iter().any(|name| text.contains(&**name));
+    let wrong: Vec<_> = texts
+        .iter()
+        .filter(|(_, text)| names(text))
+        .map(|(path, _)| path)
+        .collect();
+    assert!(wrong.is_empty(), "these tests need a feature: {wrong:?}");
+}
+
 /// A file of `src/`, without its in-file tests.
 struct Source {
     file: String,

@@ -1,6 +1,6 @@
 //! What the pure core costs: the parser, one transfer, and a whole server with its timers, without a network.
 //!
-//! `cargo bench --bench core`
+//! `cargo bench --features bench --bench core`
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
