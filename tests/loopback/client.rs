@@ -189,6 +189,18 @@ impl Client {
         packet::parse(&self.receive_datagram())
     }
 
+    /// As `expect_data`; the block before may come again first, if this machine was slow to acknowledge it.
+    #[track_caller]
+    pub(crate) fn expect_data_after(&mut self, expected: u16) -> Vec<u8> {
+        loop {
+            match self.receive() {
+                Packet::Data { block, bytes } if block == expected => return bytes,
+                Packet::Data { block, .. } if block + 1 == expected => {}
+                other => panic!("DATA {expected} expected, not {}", in_short(&other)),
+            }
+        }
+    }
+
     #[track_caller]
     pub(crate) fn expect_data(&mut self, expected: u16) -> Vec<u8> {
         match self.receive() {

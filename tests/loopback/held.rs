@@ -367,7 +367,7 @@ fn a_machine_that_changes_its_port_while_it_is_held_has_one_transfer_in_the_end(
     let mut block = 1;
     while got.len().is_multiple_of(512) {
         block += 1;
-        got.extend(new.expect_data(block));
+        got.extend(new.expect_data_after(block));
         new.ack(block);
     }
     assert_same(&got, &bytes);
