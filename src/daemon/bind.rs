@@ -54,20 +54,25 @@ pub(super) fn all(
         signals,
         clock,
         log,
+        bound: Vec::new(),
     };
-    let bound: Vec<_> = match settings.listen.as_slice() {
+    let bound = match settings.listen.as_slice() {
         [] => vec![attempt.every(PORT)],
         named => named.iter().map(|listen| attempt.bind(*listen)).collect(),
     };
-    let addresses: Vec<SocketAddr> = bound.iter().map(|(address, _)| *address).collect();
     let named = |(address, bound): Bound| {
-        let is_taken = |error: &Error| error.kind() == ErrorKind::AddrInUse;
-        let hint = match bound.as_ref().err().filter(|error| is_taken(error)) {
-            Some(_) if is_twice(address, &addresses) => " ([::] takes IPv4 as well: name it alone)",
-            _ => "",
+        let wider = match &bound {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => attempt.overlapping(address),
+            _ => None,
         };
-        let listener = trying(format!("listen on {address}{hint}"), bound)?;
-        Ok((listener, None))
+        let what = match wider {
+            Some(wider) => format!(
+                "listen on {address} ({} takes it as well: name it alone)",
+                wider.ip()
+            ),
+            None => format!("listen on {address}"),
+        };
+        Ok((trying(what, bound)?, None))
     };
     bound.into_iter().map(named).collect()
 }
@@ -81,6 +86,7 @@ struct Attempt<'a> {
     signals: &'a Signals,
     clock: &'a Clock,
     log: &'a mut Log,
+    bound: Vec<SocketAddr>,
 }
 
 impl Attempt<'_> {
@@ -105,16 +111,41 @@ impl Attempt<'_> {
     }
 
     fn at(&mut self, address: SocketAddr) -> Bound {
-        (address, self.retry(address))
+        let result = self.retry(address);
+        if result.is_ok() {
+            self.bound.push(address);
+        }
+        (address, result)
     }
 
-    /// While `address` is in use, tries again until the time is up or a signal comes.
+    /// Returns what takes the packets of both, of `address` and one that is bound already; `None` if they do not overlap.
+    fn overlapping(&self, address: SocketAddr) -> Option<SocketAddr> {
+        let takes = |one: SocketAddr, other: SocketAddr| {
+            let has_family = one.is_ipv4() == other.is_ipv4()
+                || (one.is_ipv6() && self.families != Families::V6);
+            one == other || one.port() == other.port() && one.ip().is_unspecified() && has_family
+        };
+        self.bound.iter().find_map(
+            |&bound| match (takes(address, bound), takes(bound, address)) {
+                (true, _) => Some(address),
+                (_, true) => Some(bound),
+                _ => None,
+            },
+        )
+    }
+
+    /// While another process has `address`, tries again until the time is up or a signal comes.
     fn retry(&mut self, address: SocketAddr) -> Result<Listener, Error> {
         let v6_only = self.families == Families::V6;
         let mut is_logged = false;
         loop {
             let error = match Listener::bind(address, v6_only) {
-                Err(error) if error.kind() == ErrorKind::AddrInUse => error,
+                Err(error)
+                    if error.kind() == ErrorKind::AddrInUse
+                        && self.overlapping(address).is_none() =>
+                {
+                    error
+                }
                 result => return result,
             };
             let now = self.clock.now();
@@ -127,17 +158,6 @@ impl Attempt<'_> {
                 self.log.write(now, &LogEvent::PortTaken(address, left));
             }
         }
-    }
-}
-
-/// Of these addresses one is every address of both families, another one an IPv4 address of the same port.
-fn is_twice(address: SocketAddr, all: &[SocketAddr]) -> bool {
-    let takes_both = |one: &SocketAddr| one.is_ipv6() && one.ip().is_unspecified();
-    let same_port = |one: &&SocketAddr| one.port() == address.port();
-    let mut others = all.iter().filter(same_port);
-    match takes_both(&address) {
-        true => others.any(SocketAddr::is_ipv4),
-        false => address.is_ipv4() && others.any(takes_both),
     }
 }
 

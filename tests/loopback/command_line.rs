@@ -241,7 +241,7 @@ fn complaint_after_log(arguments: &[&str]) -> String {
 
 /// `[::]` takes IPv4 as well, so that the other one finds the port taken by ourselves.
 #[test]
-fn every_ipv4_address_beside_every_address() {
+fn an_address_beside_every_address() {
     if !has_ipv6() {
         return;
     }
@@ -249,12 +249,25 @@ fn every_ipv4_address_beside_every_address() {
     let free = UdpSocket::bind("[::]:0").unwrap();
     let port = free.local_addr().unwrap().port();
     drop(free);
-    let [v4, v6] = [format!("0.0.0.0:{port}"), format!("[::]:{port}")];
     let root = root.path().to_str().unwrap();
-    for [first, second] in [[&v4, &v6], [&v6, &v4]] {
-        let message = complaint_after_log(&["-r", root, "-a", first, "-a", second]);
-        let expected = format!("listen on {second} ([::] takes IPv4 as well: name it alone): ");
-        assert!(message.contains(&expected), "{message}");
+    for [narrow, wide] in [
+        ["0.0.0.0", "[::]"],
+        ["127.0.0.1", "[::]"],
+        ["[::1]", "[::]"],
+        ["127.0.0.1", "0.0.0.0"],
+    ] {
+        for [first, second] in [[narrow, wide], [wide, narrow]] {
+            let [first, second] = [first, second].map(|host| format!("{host}:{port}"));
+            let output = told(&["-r", root, "-a", &first, "-a", &second]);
+            assert_eq!(output.status.code(), Some(1));
+            let message = String::from_utf8(output.stderr).unwrap();
+            let wide = wide.trim_matches(['[', ']']);
+            let expected =
+                format!("tftpd: listen on {second} ({wide} takes it as well: name it alone): ");
+            assert!(message.contains(&expected), "{message}");
+            // Waiting for oneself would be in vain.
+            assert!(!message.contains("trying again"), "{message}");
+        }
     }
 }
 
