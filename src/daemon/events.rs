@@ -453,6 +453,7 @@ mod tests {
         let storm = StormReport {
             lasted: Duration::from_secs(104),
             complete: 300,
+            uploads: 2,
             waited: 268,
             longest_wait: Duration::from_millis(92_100),
             peak: 268,
@@ -550,8 +551,8 @@ mod tests {
                 "INFO now: 192.0.2.7:2070 \"a\\nb\": running, 42430 of 42430 bytes, waited 0.004 s, running 0.012 s, round \
                  trip 0.300 ms, 1 retransmissions",
             StormOver(&storm) =>
-                "INFO storm over after 104.000 s: 300 complete, 268 waited, at most 268 at a time, for at most 92.100 s; 12 of \
-                 900 datagrams retransmitted; meanwhile 99 % of the slots in use, processor 42 % busy, 3 sends waited for \
+                "INFO storm over after 104.000 s: 300 complete (2 uploads), 268 waited, at most 268 at a time, for at most 92.100 s; \
+                 12 of 900 datagrams retransmitted; meanwhile 99 % of the slots in use, processor 42 % busy, 3 sends waited for \
                  the disk, 4 for the link",
             LameDuck(Duration::from_secs(5)) => "INFO lame duck: for 5 s requests are served, and probes are not",
             Stopping { serving: 2, drain: Duration::from_secs(3) } => "INFO stopping; 2 transfers have 3 s to finish",

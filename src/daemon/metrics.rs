@@ -27,6 +27,8 @@ pub(super) struct Metrics {
     /// Requests that waited, and the longest wait, since the last storm began.
     pub waited: u64,
     pub longest_wait: Duration,
+    /// Complete uploads since the start.
+    pub uploads: u64,
     /// The last that came to their end, newest last, if anybody may ask for them.
     pub recent: VecDeque<Recent>,
     pub keeps_recent: bool,
@@ -37,6 +39,7 @@ pub(super) struct Metrics {
 pub(super) struct Recent {
     pub peer: Peer,
     pub name: Box<[u8]>,
+    pub direction: Direction,
     pub outcome: Outcome,
     pub bytes: u64,
     pub waited: Duration,
@@ -86,6 +89,7 @@ impl Metrics {
             round_trip: Histogram::new(ROUND_TRIPS),
             waited: 0,
             longest_wait: Duration::ZERO,
+            uploads: 0,
             recent: VecDeque::new(),
             keeps_recent: false,
         }
@@ -131,6 +135,7 @@ impl Metrics {
             report.outcome,
             Outcome::Complete | Outcome::CompleteUnconfirmed
         ) {
+            self.uploads += u64::from(report.direction == Direction::Write);
             let running = micros(report.running);
             self.service.add(running);
             self.size.add(report.bytes);
@@ -146,6 +151,7 @@ impl Metrics {
         self.recent.push_back(Recent {
             peer: report.peer,
             name: report.name.as_bytes().into(),
+            direction: report.direction,
             outcome: report.outcome,
             bytes: report.bytes,
             waited: report.pending + report.held,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::json::Object;
 use super::metrics::{Metrics, Recent};
-use super::words::{outcome_word, phase_word};
+use super::words::{direction_word, outcome_word, phase_word};
 use crate::moment::Moment;
 use crate::server::{Count, Limits, Report, Server, Standing, Stats};
 
@@ -115,6 +115,7 @@ impl<'a> Overview<'a> {
     fn write_ended(&self, to: &mut Object<'_>, ended: &Recent) {
         to.client(ended.peer)
             .name(&ended.name)
+            .text("kind", direction_word(ended.direction))
             .text("outcome", outcome_word(ended.outcome))
             .number("bytes", ended.bytes)
             .seconds("waited", ended.waited)
@@ -142,6 +143,7 @@ impl Row<'_> {
         let report = &self.report;
         to.client(report.peer)
             .name(report.name.as_bytes())
+            .text("kind", direction_word(report.direction))
             .text("stage", phase_word(self.phase))
             .seconds("waited", report.pending + report.held)
             .seconds("running", report.running)

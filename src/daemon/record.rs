@@ -285,6 +285,7 @@ fn dropped<'o, 'a>(to: &'o mut Object<'a>, drops: Drops) -> &'o mut Object<'a> {
 fn storm_over<'o, 'a>(to: &'o mut Object<'a>, of: &StormReport) -> &'o mut Object<'a> {
     to.seconds("lasted", of.lasted)
         .number("complete", of.complete)
+        .number("uploads", of.uploads)
         .number("waited", of.waited)
         .number("peak", of.peak)
         .seconds("longest_wait", of.longest_wait)

@@ -37,6 +37,7 @@ struct Totals {
     traffic: Traffic,
     retransmissions: u64,
     complete: u64,
+    uploads: u64,
 }
 
 /// What the line says.
@@ -44,8 +45,9 @@ struct Totals {
 pub(super) struct StormReport {
     /// From the first who waited until nobody did.
     pub lasted: Duration,
-    /// Transfers that came to their end meanwhile, and those of all that had waited.
+    /// Transfers that were complete meanwhile, how many of them were uploads, and all that had waited.
     pub complete: u64,
+    pub uploads: u64,
     pub waited: u64,
     pub longest_wait: Duration,
     /// How many waited at a time.
@@ -150,6 +152,7 @@ impl Storm {
         StormReport {
             lasted,
             complete: after.complete - before.complete,
+            uploads: after.uploads - before.uploads,
             waited,
             longest_wait,
             peak: self.peak,
@@ -169,6 +172,7 @@ impl Totals {
             traffic: metrics.traffic,
             retransmissions: server.stats().retransmissions,
             complete: server.stats().completed,
+            uploads: metrics.uploads,
         }
     }
 }

@@ -307,10 +307,7 @@ fn ended(
         retransmissions,
         ..
     } = report;
-    let received = match direction {
-        Direction::Read => "",
-        Direction::Write => " received",
-    };
+    let received = received_word(*direction);
     let names = Served(asked, *name);
     let pending = Seconds(*pending);
     write!(f, "{peer} {names}: {outcome}; ")?;
@@ -327,6 +324,13 @@ fn ended(
         negotiated.blksize,
         negotiated.windowsize,
     )
+}
+
+fn received_word(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Read => "",
+        Direction::Write => " received",
+    }
 }
 
 fn few_descriptors(
@@ -396,10 +400,11 @@ fn client_line(f: &mut fmt::Formatter<'_>, row: &Row<'_>) -> fmt::Result {
     if let Some(length) = report.length {
         write!(f, " of {length}")?;
     }
+    let received = received_word(report.direction);
     let waited = Seconds(report.pending + report.held);
     write!(
         f,
-        " bytes, waited {waited}, running {}",
+        " bytes{received}, waited {waited}, running {}",
         Seconds(report.running)
     )?;
     if let Some(round_trip) = report.round_trip {
@@ -412,10 +417,11 @@ fn client_line(f: &mut fmt::Formatter<'_>, row: &Row<'_>) -> fmt::Result {
 fn storm_line(f: &mut fmt::Formatter<'_>, of: &StormReport) -> fmt::Result {
     write!(
         f,
-        "storm over after {}: {} complete, {} waited, at most {} at a time, for at most {}; {} of {} datagrams \
+        "storm over after {}: {} complete ({} uploads), {} waited, at most {} at a time, for at most {}; {} of {} datagrams \
          retransmitted; meanwhile {} % of the slots in use",
         Seconds(of.lasted),
         of.complete,
+        of.uploads,
         of.waited,
         of.peak,
         Seconds(of.longest_wait),

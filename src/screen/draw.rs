@@ -111,7 +111,7 @@ fn lines(now: &Value, before: Option<&Value>, size: Size, scrolled: usize) -> Ve
                 ),
                 _ => format!(
                     "{} {} {:>9} ago",
-                    fitted(row.text("outcome"), 20),
+                    fitted(&outcome(row), 20),
                     fitted(&bytes(row.number("bytes")), 8),
                     span(row.micros("ago"))
                 ),
@@ -201,12 +201,13 @@ fn per_second(bytes: u64, micros: u64) -> u64 {
 /// A bar, the rate since the last look, the round trip and what was sent again.
 fn served_row(row: &Value, before: Option<&Value>, now: &Value) -> String {
     let (done, size) = (row.number("bytes"), row.number("size"));
+    let stroke = if is_upload(row) { "<" } else { "#" };
     let bar = match (u128::from(done) * 100).checked_div(size.into()) {
         Some(percent) => {
             let full = usize::try_from(percent).unwrap_or(0).min(100) * BAR / 100;
-            format!("[{:BAR$}]{percent:>4}%", "#".repeat(full))
+            format!("[{:BAR$}]{percent:>4}%", stroke.repeat(full))
         }
-        None => fitted(&bytes(done), BAR + 7),
+        None => fitted(&format!("{stroke} {}", bytes(done)), BAR + 7),
     };
     let is_same = |old: &&Value| {
         let same = |field| old.field(field) == row.field(field);
@@ -225,6 +226,15 @@ fn served_row(row: &Value, before: Option<&Value>, now: &Value) -> String {
     };
     let again = row.number("retransmissions");
     format!("{bar} {:>8}/s {round_trip:>6} {again:>4}", bytes(rate))
+}
+
+fn outcome(row: &Value) -> String {
+    let upload = if is_upload(row) { "upload " } else { "" };
+    format!("{upload}{}", row.text("outcome"))
+}
+
+fn is_upload(row: &Value) -> bool {
+    row.text("kind") == "write"
 }
 
 fn client(row: &Value) -> String {
@@ -369,6 +379,39 @@ mod tests {
             lines[3]
         );
         assert!(lines[5].ends_with("     held     41.2 s"), "{}", lines[5]);
+    }
+
+    #[test]
+    fn the_screen_in_readme_has_these_columns() {
+        let readme = include_str!("../../README.md");
+        let size = Size {
+            columns: 80,
+            lines: 18,
+        };
+        let lines = lines(&value(32, 11, 9), None, size, 0);
+        let titles: Vec<_> = lines.iter().filter(|(_, is_title)| *is_title).collect();
+        assert_eq!(titles.len(), 3);
+        for (title, _) in titles {
+            let (word, columns) = (
+                title.split(' ').next().unwrap_or(""),
+                title[CLIENT..].trim_end(),
+            );
+            let is_shown = |line: &str| line.starts_with(word) && line.ends_with(columns);
+            let mut shown = readme.lines().filter_map(|line| line.strip_prefix("    "));
+            assert!(shown.any(is_shown), "README lacks {title:?}");
+        }
+    }
+
+    #[test]
+    fn an_upload_is_known_by_its_bar_and_its_outcome() {
+        let row = r#"{"client":"192.0.2.1","port":2070,"name":"f","kind":"write","bytes":512"#;
+        let text = format!(
+            r#"{{"served":[{row},"size":1024}},{row}}}],"waiting":[],"ended":[{row},"outcome":"complete"}}]}}"#
+        );
+        let text = plain(&Value::read(&text).expect("it is right"));
+        for shown in [" [<<<<<<<       ]  50% ", " < 512 B ", " upload complete "] {
+            assert!(text.contains(shown), "{shown:?} in\n{text}");
+        }
     }
 
     #[test]

@@ -20,8 +20,10 @@ use serde_json::Value;
 use crate::client::{Client, PATIENCE, fetch, fetch_bytes};
 use crate::download::{Download, Wish};
 use crate::machine::{eventually, in_own_mounts, is_asleep, is_root, skipped, sleeps};
+use crate::put::Put;
 use crate::root::{Root, assert_same};
-use crate::server::Server;
+use crate::server::{PROGRAM, Server, program};
+use crate::uploads::writable;
 
 const DASHBOARD: &str = include_str!("../../scripts/grafana.json");
 
@@ -547,7 +549,7 @@ fn a_storm_has_one_line_when_it_is_over() {
     assert_same(&download.bytes, &bytes);
     let line = server.wait_for_log(&["INFO storm over after "]);
     assert!(
-        line.contains(": 2 complete, 1 waited, at most 1 at a time, for at most "),
+        line.contains(": 2 complete (0 uploads), 1 waited, at most 1 at a time, for at most "),
         "{line}"
     );
     assert!(
@@ -566,4 +568,67 @@ fn a_storm_has_one_line_when_it_is_over() {
             .count(),
         1
     );
+}
+
+/// In the counters, on every page, on the screen, in the log and in the line after a storm.
+#[test]
+fn uploads_are_seen_wherever_downloads_are() {
+    let Some(root) = writable() else { return };
+    root.write("file", 600);
+    let socket = root.beside("control");
+    let path = socket.to_str().unwrap();
+    let server = Server::with(root.path(), &["-c", "-n", "1", "--control", path]);
+    let bytes = vec![7; 100 * 512];
+    let put = Put::octet("saved", &bytes).option("tsize", bytes.len());
+    let mut upload = put.begin(server.address()).unwrap();
+    upload.go_on_until(50 * 512).unwrap();
+    let seen = status(&socket);
+    let row = &seen["served"][0];
+    assert_eq!(
+        (&row["name"], &row["kind"]),
+        (&"saved".into(), &"write".into())
+    );
+    assert_eq!(
+        (&row["bytes"], &row["size"]),
+        (&25_600.into(), &51_200.into())
+    );
+    let screen = || {
+        let output = program(PROGRAM).args(["--once", path]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = screen();
+    assert!(
+        text.contains(" saved ") && text.contains("[<<<<<<<       ]  50%"),
+        "{text}"
+    );
+    server.signal(Signal::SIGUSR1);
+    server.wait_for_log(&["\"saved\": running, 25600 of 51200 bytes received, waited "]);
+
+    // It makes no progress while this one waits, so it lends its slot.
+    let wish = Wish::octet("file");
+    let mut waits = Client::new(server.address());
+    waits.request(&wish);
+    waits.complete(Download::new(&wish)).unwrap();
+    upload.finish().unwrap();
+    let seen = eventually("both ends", PATIENCE, || {
+        Some(status(&socket)).filter(|seen| seen["complete"] == 2)
+    });
+    let ended = seen["ended"].as_array().unwrap();
+    let ended: Vec<_> = ended
+        .iter()
+        .map(|row| [&row["name"], &row["kind"]])
+        .collect();
+    assert_eq!(ended, [["saved", "write"], ["file", "read"]]);
+    // A block that was late was sent again.
+    assert!(seen["received_bytes"].as_u64() >= Some(51_200), "{seen}");
+    assert!(screen().contains(" upload complete "), "{}", screen());
+    let metrics = get(&socket, "/metrics");
+    for line in [
+        "tftpd_transfers_total{kind=\"write\",outcome=\"complete\"} 1",
+        "tftpd_transfers_total{kind=\"read\",outcome=\"complete\"} 1",
+    ] {
+        assert!(metrics.lines().any(|it| it == line), "{line} in\n{metrics}");
+    }
+    assert!(value(&metrics, "tftpd_received_bytes_total") >= Some(51_200.0));
+    server.wait_for_log(&["INFO storm over after ", ": 2 complete (1 uploads), "]);
 }
