@@ -131,90 +131,40 @@ fn requests(to: &mut String, of: &Overview<'_>) {
 
 fn packets(to: &mut String, of: &Overview<'_>) {
     let traffic = of.metrics.traffic;
-    counter(
-        to,
-        "sent_bytes",
-        "Bytes of files sent, repeats included.",
-        traffic.sent_bytes,
-    );
-    counter(
-        to,
-        "received_bytes",
-        "Bytes of files received.",
-        traffic.received_bytes,
-    );
-    counter(
-        to,
-        "sent_datagrams",
-        "Datagrams sent.",
-        traffic.sent_datagrams,
-    );
-    counter(
-        to,
-        "received_datagrams",
-        "Datagrams received.",
-        traffic.received_datagrams,
-    );
-    counter(
-        to,
-        "retransmitted_datagrams",
-        "Datagrams sent more than once.",
-        of.stats.retransmissions,
-    );
-    counter(
-        to,
-        "disk_waits",
-        "Sends that waited for a disk.",
-        traffic.disk_waits,
-    );
-    counter(
-        to,
-        "full_sockets",
-        "Sends that waited for room in a socket.",
-        traffic.full_sockets,
-    );
+    let again = of.stats.retransmissions;
+    #[rustfmt::skip]
+    let counters = [
+        ("sent_bytes", "Bytes of files sent, repeats included.", traffic.sent_bytes),
+        ("received_bytes", "Bytes of files received.", traffic.received_bytes),
+        ("sent_datagrams", "Datagrams sent.", traffic.sent_datagrams),
+        ("received_datagrams", "Datagrams received.", traffic.received_datagrams),
+        ("retransmitted_datagrams", "Datagrams sent more than once.", again),
+        ("disk_waits", "Sends that waited for a disk.", traffic.disk_waits),
+        ("full_sockets", "Sends that waited for room in a socket.", traffic.full_sockets),
+    ];
+    for (name, help, count) in counters {
+        counter(to, name, help, count);
+    }
 }
 
 fn histograms(to: &mut String, of: &Overview<'_>) {
     let metrics = of.metrics;
+    #[rustfmt::skip]
     let spans = [
-        (
-            "first_answer_seconds",
-            "Time from a request to the first packet of its answer.",
-            &metrics.first_answer,
-        ),
-        (
-            "wait_seconds",
-            "Time that a request waited for a slot, kept alive or not.",
-            &metrics.wait,
-        ),
-        (
-            "service_seconds",
-            "Time that a complete transfer ran.",
-            &metrics.service,
-        ),
-        (
-            "round_trip_seconds",
-            "Usual round trip of a client at the end of its transfer.",
-            &metrics.round_trip,
-        ),
+        ("first_answer_seconds", "Time from a request to the first packet of its answer.", &metrics.first_answer),
+        ("wait_seconds", "Time that a request waited for a slot, kept alive or not.", &metrics.wait),
+        ("service_seconds", "Time that a complete transfer ran.", &metrics.service),
+        ("round_trip_seconds", "Usual round trip of a client at the end of its transfer.", &metrics.round_trip),
     ];
     for (name, help, of) in spans {
         histogram(to, name, help, of, |micros, to| {
             seconds(Duration::from_micros(micros), to)
         });
     }
+    #[rustfmt::skip]
     let bytes = [
-        (
-            "transfer_size_bytes",
-            "Size of a complete transfer.",
-            &metrics.size,
-        ),
-        (
-            "transfer_rate_bytes_per_second",
-            "Rate of a complete transfer.",
-            &metrics.rate,
-        ),
+        ("transfer_size_bytes", "Size of a complete transfer.", &metrics.size),
+        ("transfer_rate_bytes_per_second", "Rate of a complete transfer.", &metrics.rate),
     ];
     for (name, help, of) in bytes {
         histogram(to, name, help, of, |bytes, to| *to += &bytes.to_string());
