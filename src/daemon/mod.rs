@@ -393,7 +393,7 @@ impl Daemon {
             || !self.rejecting.is_empty()
             || (unread && (waits.is_none() || self.world.is_shared))
             || (!self.deferred.is_empty() && waits.is_none());
-        let manager_at = self.manager.look(now, &self.server);
+        let tell_at = self.manager.look(now, &self.server);
         let watch_at = self.watch.look(now, &self.server, &mut self.world);
         let drain_at = self.drain_at.filter(|_| !self.server.is_stopping());
         let World { helper, log, .. } = &mut self.world;
@@ -402,14 +402,7 @@ impl Daemon {
         let until = match may_go_on {
             true => Some(now),
             false => {
-                let ours = [
-                    manager_at,
-                    watch_at,
-                    disk_at,
-                    server_at,
-                    requests_at,
-                    drain_at,
-                ];
+                let ours = [tell_at, watch_at, disk_at, server_at, requests_at, drain_at];
                 Moment::first_of(ours)
             }
         };
