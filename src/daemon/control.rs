@@ -17,6 +17,8 @@ pub(super) struct Control {
     clients: [Option<Client>; CLIENTS_MAX],
     /// Somebody may have asked something since.
     is_woken: bool,
+    /// When the next client is to be dropped.
+    drop_at: Option<Moment>,
 }
 
 #[derive(Debug)]
@@ -45,6 +47,7 @@ impl Control {
             listener,
             clients: Default::default(),
             is_woken: false,
+            drop_at: None,
         })
     }
 
@@ -61,8 +64,10 @@ impl Control {
         poll: &Poll,
         mut page: impl FnMut(Page) -> String,
     ) -> Option<Moment> {
-        if self.is_woken {
-            self.is_woken = false;
+        if !self.is_woken && self.drop_at.is_none_or(|at| now < at) {
+            return self.drop_at;
+        }
+        if std::mem::take(&mut self.is_woken) {
             while let Ok(stream) = self.listener.accept() {
                 self.add(now, poll, stream);
             }
@@ -78,7 +83,8 @@ impl Control {
             place.take_if(|client| client.until <= now);
         }
         let clients = self.clients.iter().flatten();
-        clients.map(|client| client.until).min()
+        self.drop_at = clients.map(|client| client.until).min();
+        self.drop_at
     }
 
     /// If there is no room, the client that has been still for longest gives way.

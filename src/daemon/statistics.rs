@@ -148,7 +148,7 @@ impl Statistics {
         let write_at = self.file.as_mut().and_then(|file| {
             let metrics = &world.metrics;
             let text = || exposition(&overview(metrics, 0), usage);
-            let counted = (*server.stats(), metrics.traffic, server.count());
+            let counted = || (*server.stats(), metrics.traffic, server.count());
             file.write(now, counted, text, &mut world.log)
         });
         let drop_at = self.control.as_mut().and_then(|control| {
@@ -176,14 +176,18 @@ impl Statistics {
 }
 
 impl StatsFile {
-    /// Hands a text to the thread if something was counted since and it is time. Returns when to look again.
+    /// Hands a text to the thread if it is time and something was counted since. Returns when to look again: this is
+    /// asked in every turn, so the clock is looked at first.
     fn write(
         &mut self,
         now: Moment,
-        counted: Counted,
+        counted: impl FnOnce() -> Counted,
         text: impl FnOnce() -> String,
         log: &mut Log,
     ) -> Option<Moment> {
+        if now < self.write_at {
+            return Some(self.write_at);
+        }
         if let Some(result) = self.publisher.next() {
             match (&result, self.is_failing) {
                 (Err(error), false) => log.write(now, &LogEvent::WatchFailed(&self.path, error)),
@@ -192,11 +196,13 @@ impl StatsFile {
             }
             self.is_failing = result.is_err();
         }
-        if self.written == Some(counted) || self.publisher.is_busy() {
+        // Its result wakes the loop.
+        if self.publisher.is_busy() {
             return None;
         }
-        if now < self.write_at {
-            return Some(self.write_at);
+        let counted = counted();
+        if self.written == Some(counted) {
+            return None;
         }
         self.publisher.publish(text());
         self.written = Some(counted);
