@@ -375,17 +375,20 @@ impl Mapped {
             self.asked_to = page;
         }
         self.ask_to(now, end + PART);
+        let is_news_from = (self.seen.end / PART * PART).max(self.seen.start);
         while self.seen.end < end {
             let page = self.seen.end & !(PAGE_MIN - 1);
             let part = page / PART;
             let part_end = ((part + 1) * PART).min(self.mapping.bytes.len());
+            // All that was asked for was there then.
+            let warm_end = self.asked_to.max(part_end);
             let is_begin_seen = std::mem::take(&mut self.is_next_seen);
             let found = if let Some(at) = self.mapping.seen_at(now, part) {
                 self.seen_at = self.seen_at.min(at);
                 part_end
-            } else if let Some(is_next) = self.mapping.is_warm(page, part_end, is_begin_seen) {
+            } else if let Some(is_next) = self.mapping.is_warm(page, warm_end, is_begin_seen) {
                 self.is_next_seen = is_next;
-                part_end
+                warm_end
             } else {
                 // Twice as much each time, while all is there.
                 let step = self.seen.len().clamp(PAGE_MIN, PART);
@@ -397,7 +400,8 @@ impl Mapped {
             }
             self.seen.end = found;
         }
-        self.mapping.note_seen(self.seen_at, &self.seen);
+        self.mapping
+            .note_seen(self.seen_at, &(is_news_from..self.seen.end));
         true
     }
 
@@ -410,11 +414,21 @@ impl Mapped {
             && self.asked_to < end.min(length)
         {
             let part = self.asked_to / PART;
-            let part_end = ((part + 1) * PART).min(length);
-            if self.mapping.seen_at(now, part).is_none() {
-                self.mapping.will_need(self.asked_to, part_end);
+            let is_seen = self.mapping.seen_at(now, part).is_some();
+            let parts = if is_seen { 1 } else { self.parts_at_once() };
+            let to = ((part + parts) * PART).min(length);
+            if !is_seen {
+                self.mapping.will_need(self.asked_to, to);
             }
-            self.asked_to = part_end;
+            self.asked_to = to;
+        }
+    }
+
+    /// How many parts are asked for, and looked at, by one call: more each time, while all is in memory.
+    fn parts_at_once(&self) -> usize {
+        match self.mapping.is_cold.get() {
+            true => 1,
+            false => (self.seen.len() / PART).clamp(1, PARTS_AT_ONCE),
         }
     }
 
@@ -444,6 +458,9 @@ fn bytes_read() -> i64 {
 /// What is asked for at once: what one madvise(2) reads at most, unless the device says otherwise. With too many
 /// requests under way that call waits.
 const PART: usize = LOOK_MAX;
+
+/// As long as nothing has to be read, one call may be for this number of parts.
+const PARTS_AT_ONCE: usize = 4;
 
 /// Pages that were in memory may be taken away where memory is short.
 const SEEN_FOR: Duration = Duration::from_millis(100);
