@@ -61,6 +61,7 @@ mod security;
 mod seen_elsewhere;
 mod segments;
 mod service;
+mod short_memory;
 mod signals;
 mod single_port;
 mod small_mtu;
