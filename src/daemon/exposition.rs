@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
-use super::json::seconds;
+use super::json::Seconds;
 use super::metrics::Histogram;
 use super::overview::Overview;
 use super::words::{direction_word, refusal_word};
@@ -34,10 +34,7 @@ fn clients(to: &mut String, of: &Overview<'_>) {
         ("held", count.held),
         ("running", count.running),
         ("lent", count.lent),
-        (
-            "finishing",
-            count.finishing + count.dallying + count.overtaken,
-        ),
+        ("finishing", count.shown_as_finishing()),
     ] {
         sample(to, "clients", &format!("stage=\"{stage}\""), clients);
     }
@@ -47,13 +44,11 @@ fn clients(to: &mut String, of: &Overview<'_>) {
         "Requests that may wait (-q).",
         of.limits.max_pending,
     );
-    let mut oldest = String::new();
-    seconds(of.oldest_wait, &mut oldest);
     gauge(
         to,
         "oldest_wait_seconds",
         "How long the client that has waited longest has waited.",
-        oldest,
+        Seconds(of.oldest_wait),
     );
 }
 
@@ -157,8 +152,8 @@ fn histograms(to: &mut String, of: &Overview<'_>) {
         ("round_trip_seconds", "Usual round trip of a client at the end of its transfer.", &metrics.round_trip),
     ];
     for (name, help, of) in spans {
-        histogram(to, name, help, of, |micros, to| {
-            seconds(Duration::from_micros(micros), to)
+        histogram(to, name, help, of, |micros| {
+            Seconds(Duration::from_micros(micros)).to_string()
         });
     }
     #[rustfmt::skip]
@@ -167,24 +162,19 @@ fn histograms(to: &mut String, of: &Overview<'_>) {
         ("transfer_rate_bytes_per_second", "Rate of a complete transfer.", &metrics.rate),
     ];
     for (name, help, of) in bytes {
-        histogram(to, name, help, of, |bytes, to| *to += &bytes.to_string());
+        histogram(to, name, help, of, |bytes| bytes.to_string());
     }
 }
 
 fn process(to: &mut String, of: &Overview<'_>, usage: &Usage) {
-    let text = |span| {
-        let mut text = String::new();
-        seconds(span, &mut text);
-        text
-    };
     gauge(
         to,
         "start_time_seconds",
         "When the server was started, since 1970.",
-        text(of.started),
+        Seconds(of.started),
     );
     if let Ok(time) = processor_time() {
-        counter(to, "cpu_seconds", "Processor time used.", text(time));
+        counter(to, "cpu_seconds", "Processor time used.", Seconds(time));
     }
     let used = [
         (
@@ -226,7 +216,7 @@ fn histogram(
     name: &str,
     help: &str,
     of: &Histogram,
-    write_value: impl Fn(u64, &mut String),
+    text: impl Fn(u64) -> String,
 ) {
     family(to, name, "histogram", help);
     let mut count = 0;
@@ -236,20 +226,18 @@ fn histogram(
         let mut labels = String::from("le=\"");
         match of.bounds.get(place) {
             Some(&bound) => {
-                write_value(bound, &mut labels);
-                if labels.contains('.') {
-                    let end = labels.trim_end_matches('0').trim_end_matches('.').len();
-                    labels.truncate(end);
-                }
+                let bound = text(bound);
+                labels += match bound.contains('.') {
+                    true => bound.trim_end_matches('0').trim_end_matches('.'),
+                    false => &bound,
+                };
             }
             None => labels += "+Inf",
         }
         labels.push('"');
         sample(to, &bucket, &labels, count);
     }
-    let mut sum = String::new();
-    write_value(of.sum, &mut sum);
-    sample(to, &format!("{name}_sum"), "", sum);
+    sample(to, &format!("{name}_sum"), "", text(of.sum));
     sample(to, &format!("{name}_count"), "", count);
 }
 

@@ -1,6 +1,6 @@
 //! JSON, written: objects in plain ASCII, so that no terminal, pipe or syslogd on the way makes anything else of them.
 
-use std::fmt::{Display, Write};
+use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
 use crate::wire::Peer;
@@ -40,7 +40,7 @@ impl<'a> Object<'a> {
     }
 
     pub(super) fn seconds(&mut self, key: &str, span: Duration) -> &mut Self {
-        seconds(span, self.key(key));
+        let _ = write!(self.key(key), "{}", Seconds(span));
         self
     }
 
@@ -128,8 +128,12 @@ impl<'a> Object<'a> {
 
 /// Writes a span as a number of seconds. Floating-point numbers are not written anywhere: what writes them is 16 kB of
 /// the binary.
-pub(super) fn seconds(span: Duration, to: &mut String) {
-    let _ = write!(to, "{}.{:06}", span.as_secs(), span.subsec_micros());
+pub(super) struct Seconds(pub Duration);
+
+impl Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:06}", self.0.as_secs(), self.0.subsec_micros())
+    }
 }
 
 /// Writes text as a JSON string of ASCII (RFC 8259 section 7), cut where that has about `most` characters.

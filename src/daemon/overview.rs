@@ -96,10 +96,7 @@ impl<'a> Overview<'a> {
             .number("slots", self.limits.max_transfers)
             .number("running", count.running)
             .number("lent", count.lent)
-            .number(
-                "finishing",
-                count.finishing + count.dallying + count.overtaken,
-            )
+            .number("finishing", count.shown_as_finishing())
             .number("pending", count.pending)
             .number("held", count.held)
             .number("max_pending", self.limits.max_pending)
@@ -152,13 +149,18 @@ impl Row<'_> {
         if let Some(length) = report.length {
             to.number("size", length);
         }
-        if let Some(round_trip) = report.round_trip {
-            to.seconds("round_trip", round_trip);
-        }
-        if let Some(negotiated) = report.negotiated {
-            to.number("blksize", negotiated.blksize)
-                .number("windowsize", negotiated.windowsize);
-        }
+        write_terms(to, report);
+    }
+}
+
+/// What is known of the way to a client, and was agreed with it.
+pub(super) fn write_terms(to: &mut Object<'_>, report: &Report<'_>) {
+    if let Some(round_trip) = report.round_trip {
+        to.seconds("round_trip", round_trip);
+    }
+    if let Some(negotiated) = report.negotiated {
+        to.number("blksize", negotiated.blksize)
+            .number("windowsize", negotiated.windowsize);
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::events::{Drops, LogEvent, Reloaded};
 use super::json::Object;
-use super::overview::write_totals;
+use super::overview::{write_terms, write_totals};
 use super::summary::StormReport;
 use super::text::is_plain;
 use super::words::{astray_word, direction_word, malformed_word, outcome_word, refusal_word};
@@ -240,13 +240,7 @@ fn ended(to: &mut Object<'_>, report: &Report<'_>, user: &str) {
         .seconds("held", report.held)
         .seconds("running", report.running)
         .number("retransmissions", report.retransmissions);
-    if let Some(round_trip) = report.round_trip {
-        to.seconds("round_trip", round_trip);
-    }
-    if let Some(negotiated) = report.negotiated {
-        to.number("blksize", negotiated.blksize)
-            .number("windowsize", negotiated.windowsize);
-    }
+    write_terms(to, report);
 }
 
 /// The name that was looked up, or asked for if none was; the name that was asked for as well if it is another.

@@ -375,7 +375,7 @@ fn overview_line(f: &mut fmt::Formatter<'_>, of: &Overview<'_>) -> fmt::Result {
         count.running,
         of.limits.max_transfers,
         count.lent,
-        count.finishing + count.dallying + count.overtaken,
+        count.shown_as_finishing(),
         count.pending,
         count.held,
         Seconds(of.oldest_wait),

@@ -32,6 +32,11 @@ pub struct Count {
 }
 
 impl Count {
+    /// All that need no slot any more: operators see them as one.
+    pub fn shown_as_finishing(&self) -> usize {
+        self.finishing + self.dallying + self.overtaken
+    }
+
     pub(super) fn of(&mut self, stage: &Stage) -> &mut usize {
         match stage {
             Stage::Pending(_) => &mut self.pending,

@@ -82,7 +82,7 @@ pub(super) struct Served {
     /// When its stage began, and how long it was held before.
     since: Moment,
     held: Duration,
-    /// So many first packets were taken from the bucket of its network for it.
+    /// The number of first packets that were taken from the bucket of its network for it.
     pub(super) first_packets_taken: u8,
     /// What its repeats counted for the windows of others.
     pub(super) congestion_share: Share,

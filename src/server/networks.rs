@@ -64,7 +64,7 @@ impl NetworkRecord {
         self.first_packets.take(now, FIRST_PACKETS)
     }
 
-    /// So many first packets were answered.
+    /// This number of first packets was answered.
     pub(super) fn give_back(&mut self, packets: u8) {
         self.first_packets.give_back(packets, FIRST_PACKETS);
     }

@@ -202,7 +202,7 @@ impl Queue {
         self.change(host, |record| record.running -= 1);
     }
 
-    /// A client of `host` has answered, for which so many first packets were taken: from now on the host speaks for
+    /// A client of `host` has answered, for which this number of first packets was taken: from now on the host speaks for
     /// itself.
     pub(super) fn validates(&mut self, host: Host, first_packets: u8) {
         if let Some(network) = self.networks.get_mut(network_of(host)) {

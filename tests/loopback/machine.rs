@@ -297,6 +297,28 @@ pub(crate) fn library(root: &Root, source: &str) -> Option<PathBuf> {
     }
 }
 
+/// Mounts ext4 of its own, made with these options, at `disk` in a root; says so where that cannot be.
+pub(crate) fn mount_ext4(root: &Root, options: &str, size: &str) -> bool {
+    if !has_program("mkfs.ext4", "-V") || !has_program("mount", "--version") {
+        skipped("there is no mkfs.ext4, or no mount");
+        return false;
+    }
+    let (image, disk) = (root.beside("image"), root.file("disk"));
+    fs::create_dir(&disk).unwrap();
+    let image = image.to_str().unwrap();
+    run(
+        "mkfs.ext4",
+        &format!("-q {options} -m 0 -O ^has_journal {image} {size}"),
+    );
+    let mut mount = Command::new("mount");
+    mount.args(["-o", "loop", image]).arg(&disk);
+    let is_mounted = mount.status().unwrap().success();
+    if !is_mounted {
+        skipped("no loop device");
+    }
+    is_mounted
+}
+
 /// A cable between two interfaces of this network; says so where there is none.
 pub(crate) fn lay_cable(here: &str, there: &str) -> bool {
     let mut command = Command::new("ip");

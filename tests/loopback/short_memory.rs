@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{self, Command};
+use std::process;
 use std::thread;
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
@@ -13,7 +13,7 @@ use nix::sys::stat::{major, minor};
 
 use crate::client::fetch;
 use crate::download::Wish;
-use crate::machine::{alone, has_program, in_own_mounts, major_faults, run, skipped};
+use crate::machine::{alone, in_own_mounts, major_faults, mount_ext4, skipped};
 use crate::root::{Root, assert_same};
 use crate::server::Server;
 
@@ -53,25 +53,11 @@ struct LargeDisk {
 
 impl LargeDisk {
     fn new() -> Option<LargeDisk> {
-        if !has_program("mkfs.ext4", "-V") || !has_program("mount", "--version") {
-            skipped("there is no mkfs.ext4, or no mount");
-            return None;
-        }
         let root = Root::new();
-        let (image, disk) = (root.beside("image"), root.file("disk"));
-        fs::create_dir(&disk).unwrap();
-        let image = image.to_str().unwrap();
-        run(
-            "mkfs.ext4",
-            &format!("-q -m 0 -O ^has_journal {image} 128M"),
-        );
-        let mut mount = Command::new("mount");
-        mount.args(["-o", "loop", image]).arg(&disk);
-        if !mount.status().unwrap().success() {
-            skipped("no loop device");
+        if !mount_ext4(&root, "-b 4096", "128M") {
             return None;
         }
-        let number = fs::metadata(&disk).unwrap().dev();
+        let number = fs::metadata(root.file("disk")).unwrap().dev();
         let device = format!("/sys/dev/block/{}:{}", major(number), minor(number));
         let names = (0..FILES).map(|number| format!("disk/{number}"));
         let files = names.map(|name| {

@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::process::Command;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use nix::sys::signal::Signal;
 use crate::client::{Client, PATIENCE, fetch, fetch_bytes};
 use crate::download::{Download, Wish};
 use crate::fuse::{Asked, Disk, Treatment};
-use crate::machine::{eventually, has_program, in_own_mounts, run, skipped};
+use crate::machine::{eventually, in_own_mounts, mount_ext4, run};
 use crate::packet;
 use crate::put::Put;
 use crate::root::{Root, assert_same, pattern};
@@ -31,22 +30,8 @@ struct SmallDisk {
 
 impl SmallDisk {
     fn new(size: &str) -> Option<SmallDisk> {
-        if !has_program("mkfs.ext4", "-V") || !has_program("mount", "--version") {
-            skipped("there is no mkfs.ext4, or no mount");
-            return None;
-        }
         let root = writable()?;
-        let (image, disk) = (root.beside("image"), root.file("disk"));
-        fs::create_dir(&disk).unwrap();
-        let image = image.to_str().unwrap();
-        run(
-            "mkfs.ext4",
-            &format!("-q -b 1024 -m 0 -N 16 -O ^has_journal {image} {size}"),
-        );
-        let mut mount = Command::new("mount");
-        mount.args(["-o", "loop", image]).arg(&disk);
-        if !mount.status().unwrap().success() {
-            skipped("no loop device");
+        if !mount_ext4(&root, "-b 1024 -N 16", size) {
             return None;
         }
         let old = root.write("disk/file", 20_000);

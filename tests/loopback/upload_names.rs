@@ -65,7 +65,7 @@ fn a_client_with_a_directory_of_its_own_writes_nowhere_else() {
             assert_eq!(mode(&path), 0o640, "{options:?}");
             fs::remove_file(path).unwrap();
         }
-        // Whoever has none shares the common one.
+        // A client that has none shares the common one.
         assert_eq!(put("common", at(&server, 3)), Ok(()));
         assert!(root.file("common").exists());
         let before = names(root.path());
