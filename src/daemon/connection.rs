@@ -11,7 +11,7 @@ use crate::moment::Moment;
 use crate::os::content::Content;
 use crate::os::listener::Listener;
 use crate::os::socket::{ClientSocket, DATAGRAMS_MAX, Pieces, is_unsegmentable};
-use crate::server::{Local, Unsent};
+use crate::server::{Local, SendError};
 use crate::transfer::{Blocks, Departed};
 use crate::wire::{DataHeader, Peer, Refusal};
 
@@ -60,7 +60,7 @@ impl Connection {
         &self,
         listeners: &[Listener],
         datagram: &[u8],
-    ) -> Result<Departed, Unsent> {
+    ) -> Result<Departed, SendError> {
         self.send_pieces(listeners, &[IoSlice::new(datagram)])?;
         Ok(Departed {
             packets: 1,
@@ -76,7 +76,7 @@ impl Connection {
         }
     }
 
-    fn send_pieces(&self, listeners: &[Listener], pieces: &[IoSlice<'_>]) -> Result<(), Unsent> {
+    fn send_pieces(&self, listeners: &[Listener], pieces: &[IoSlice<'_>]) -> Result<(), SendError> {
         let local = match &self.way {
             Way::Own(socket) => return sent(socket.send(pieces)),
             Way::Shared(local) => local,
@@ -85,7 +85,7 @@ impl Connection {
         let peer = self.peer.into();
         match sent(listener.send_from(local.address, local.interface, peer, pieces)) {
             // Not by this packet.
-            Err(Unsent::PortClosed) => Ok(()),
+            Err(SendError::PortClosed) => Ok(()),
             result => result,
         }
     }
@@ -98,7 +98,7 @@ impl Connection {
         blocks: Blocks,
         listeners: &[Listener],
         outboxes: &mut [Outbox],
-    ) -> Result<Departed, Unsent> {
+    ) -> Result<Departed, SendError> {
         let packet = usize::from(blocks.blksize) + DataHeader::LENGTH;
         let run_max = (RUN_BYTES_MAX / packet).clamp(1, DATAGRAMS_MAX);
         let run_max = u16::try_from(run_max).unwrap_or(1);
@@ -130,21 +130,21 @@ impl Connection {
                         break;
                     }
                 }
-                Err(Unsent::Full | Unsent::Absent) if departed.packets > 0 => break,
+                Err(SendError::Full | SendError::Absent) if departed.packets > 0 => break,
                 Err(unsent) => return Err(unsent),
             }
         }
         Ok(departed)
     }
 
-    fn unprepared(&mut self, error: io::Error) -> Unsent {
+    fn unprepared(&mut self, error: io::Error) -> SendError {
         match error.kind() {
-            ErrorKind::WouldBlock => Unsent::Absent,
-            ErrorKind::UnexpectedEof => Unsent::Unreadable(Refusal::FileChanged),
+            ErrorKind::WouldBlock => SendError::Absent,
+            ErrorKind::UnexpectedEof => SendError::Unreadable(Refusal::FileChanged),
             _ => {
                 let code = error.raw_os_error().unwrap_or(0);
                 self.read_error = u16::try_from(code).unwrap_or(0);
-                Unsent::Unreadable(Refusal::ReadFailed)
+                SendError::Unreadable(Refusal::ReadFailed)
             }
         }
     }
@@ -156,7 +156,7 @@ impl Connection {
     }
 
     /// Makes the bytes of a run available, and returns where they begin.
-    fn prepare(&mut self, now: Moment, run: Blocks) -> Result<u64, Unsent> {
+    fn prepare(&mut self, now: Moment, run: Blocks) -> Result<u64, SendError> {
         let begin = run.offset(run.first);
         let wanted = u64::from(run.count) * u64::from(run.blksize);
         let oldest = run.offset(run.oldest.max(1));
@@ -176,7 +176,7 @@ impl Connection {
         run: Blocks,
         listeners: &[Listener],
         outbox: &mut Outbox,
-    ) -> Result<Departed, Unsent> {
+    ) -> Result<Departed, SendError> {
         let begin = self.prepare(now, run)?;
         if let Content::Mapped(_) = self.content() {
             let length = self.content().length().unwrap_or(0);
@@ -201,7 +201,7 @@ impl Connection {
             let header = DataHeader::new(number);
             let pieces = [&header.0[..], front, back].map(IoSlice::new);
             match self.send_pieces(listeners, &pieces) {
-                Err(Unsent::Full) if departed.packets > 0 => break,
+                Err(SendError::Full) if departed.packets > 0 => break,
                 result => result?,
             }
             departed.packets += 1;
@@ -217,7 +217,7 @@ impl Connection {
         &mut self,
         now: Moment,
         run: Blocks,
-    ) -> Result<Departed, Unsent> {
+    ) -> Result<Departed, SendError> {
         let begin = self.prepare(now, run)?;
         let content = self.content.as_ref();
         let content = content.expect("blocks are sent to those who read a file");
@@ -258,7 +258,7 @@ fn send_packets(
     segments: &mut bool,
     packets: &[Pieces<'_>],
     size: usize,
-) -> Result<u16, Unsent> {
+) -> Result<u16, SendError> {
     let all = u16::try_from(packets.len()).unwrap_or(u16::MAX);
     if let [packet] = packets {
         sent(socket.send(packet))?;
@@ -284,15 +284,15 @@ fn send_packets(
 
 /// What the result of a send means: the network may lose packets, and so may a full device queue, a
 /// firewall or a route that is gone; the timer repeats what was lost.
-fn sent(result: io::Result<()>) -> Result<(), Unsent> {
+fn sent(result: io::Result<()>) -> Result<(), SendError> {
     let Err(error) = result else { return Ok(()) };
     if error.kind() == ErrorKind::WouldBlock {
-        return Err(Unsent::Full);
+        return Err(SendError::Full);
     }
     match error.raw_os_error().map(Errno::from_raw) {
-        Some(Errno::ECONNREFUSED) => Err(Unsent::PortClosed),
+        Some(Errno::ECONNREFUSED) => Err(SendError::PortClosed),
         // The file shrank, or the disk fails: a page is not to be had.
-        Some(Errno::EFAULT) => Err(Unsent::Unreadable(Refusal::ReadFailed)),
+        Some(Errno::EFAULT) => Err(SendError::Unreadable(Refusal::ReadFailed)),
         _ => Ok(()),
     }
 }

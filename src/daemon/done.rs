@@ -9,7 +9,7 @@ use super::uploads::News;
 use crate::moment::Moment;
 use crate::os::helper::Done;
 use crate::os::resolve::Found;
-use crate::server::{Heard, Server};
+use crate::server::Server;
 
 impl Daemon {
     /// Hands what the helper has done to those who wait for it, a bounded number at once.
@@ -76,7 +76,7 @@ impl Daemon {
                     }
                     for (peer, request) in found.requests {
                         // Its file may have to be looked up once more.
-                        if let Heard::Busy(Some(awaited)) =
+                        if let Some(awaited) =
                             server.on_request(now, world, peer, request.local, &request.datagram)
                         {
                             world.await_name(awaited, peer, request);

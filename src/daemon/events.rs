@@ -290,7 +290,7 @@ fn class_of(event: &Event<'_>) -> (Level, Rate) {
             (level, rate)
         }
         Event::Taken { .. } | Event::Unanswered { .. } => (Level::Debug, Rate::Detail),
-        Event::Nonsense { .. } => (Level::Debug, Rate::Unvalidated),
+        Event::Malformed { .. } => (Level::Debug, Rate::Unvalidated),
         Event::Refused { .. }
         | Event::QueueFull { .. }
         | Event::Exhausted
@@ -582,7 +582,7 @@ mod tests {
             Taken { peer, asked: b"/x", name: name.as_name(), waiting: 0 } =>
                 "DEBUG 192.0.2.7:2070 \"/x\" -> \"a\\nb\": admitted",
             Taken { peer, asked: b"\\a\nb", name: name.as_name(), waiting: 9 } => "DEBUG 192.0.2.7:2070 \"a\\nb\": queued, 9 waiting",
-            Nonsense { peer, malformed: Malformed::Short } => "DEBUG 192.0.2.7:2070: datagram dropped: too short",
+            Malformed { peer, malformed: Malformed::Short } => "DEBUG 192.0.2.7:2070: datagram dropped: too short",
             Unanswered { peer, name: b"a", served: None, refusal: Refusal::NotFound } =>
                 "DEBUG 192.0.2.7:2070 \"a\": broadcast request not answered: no such file",
             QueueFull { peer } => "WARN 192.0.2.7:2070: request dropped: the queue is full (see -q)",
@@ -658,7 +658,7 @@ mod tests {
             Unanswerable {} => "source port of no client",
         });
         for (malformed, expected) in faults {
-            let line = line(server(Event::Nonsense { peer, malformed }));
+            let line = line(server(Event::Malformed { peer, malformed }));
             assert!(line.ends_with(&format!("dropped: {expected}")), "{line}");
         }
         let astray = every!(Astray {

@@ -5,6 +5,7 @@
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem;
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -32,12 +33,12 @@ use crate::os::poll::{Poll, Source};
 use crate::os::ports::Ports;
 use crate::os::socket::ClientSocket;
 use crate::server::{
-    Awaited, Event, Incoming, Io, Local, Opened, Opening, Room, Unopened, Unsent, Unstored,
+    Awaited, Event, Incoming, Io, Local, OpenError, Opened, Opening, Room, SendError, StoreError,
 };
 use crate::transfer::options::{BLKSIZE_DEFAULT, OACK_MAX};
 use crate::transfer::{Datagrams, Departed};
 use crate::wire::{
-    self, ERROR_PACKET_MAX, Mode, PROBE_OACK, Peer, Refusal, ack_packet, write_error,
+    self, Direction, ERROR_PACKET_MAX, Mode, PROBE_OACK, Peer, Refusal, ack_packet, write_error,
     write_error_with,
 };
 
@@ -192,10 +193,25 @@ impl World {
         self.uploads.forget_found();
     }
 
+    /// Whether an upload may go where it is to, for this client of the queue.
+    fn find_place(&mut self, opening: Opening<'_>, client: Option<usize>) -> Result<(), OpenError> {
+        match self.uploads.judge(opening.name, opening.announced) {
+            Some(judged) => judged.map_err(OpenError::Refused),
+            None => Err(self.look_for_place(opening.name, client)),
+        }
+    }
+
+    /// The socket of `client` may hold something.
+    pub(super) fn read_again(&mut self, client: usize) {
+        if self.note_unread(client, true) == Some(false) {
+            self.unread.push(client);
+        }
+    }
+
     /// Lets the helper look where an upload may go; otherwise as [`World::look_up`].
-    fn look_for_place(&mut self, name: FileName<'_>, client: Option<usize>) -> Unopened {
+    fn look_for_place(&mut self, name: FileName<'_>, client: Option<usize>) -> OpenError {
         let Some(writable) = self.files.writable() else {
-            return Unopened::Refused(Refusal::ReadOnly);
+            return OpenError::Refused(Refusal::ReadOnly);
         };
         let lookups = &mut self.uploads.lookups;
         let sought = Sought::File(name.to_owned());
@@ -206,7 +222,7 @@ impl World {
                 let job = Job::Place(writable, name.to_owned());
                 if helper.is_none_or(|helper| helper.ask(job).is_err()) {
                     self.log.names_dropped += 1;
-                    return Unopened::Busy(None);
+                    return OpenError::Busy(None);
                 }
                 lookups.begin(sought)
             }
@@ -214,7 +230,7 @@ impl World {
         if let Some(client) = client {
             lookups.add_client(awaited, client);
         }
-        Unopened::Busy(Some(Awaited(awaited.0 + UPLOADS)))
+        OpenError::Busy(Some(Awaited(awaited.0 + UPLOADS)))
     }
 
     /// Keeps what is open for `client`. Returns a number that distinguishes it from others that had its number.
@@ -250,17 +266,17 @@ impl World {
     }
 
     /// Does what has to follow where nothing was sent.
-    fn unsent(&mut self, client: usize, unsent: Unsent) -> Unsent {
+    fn unsent(&mut self, client: usize, unsent: SendError) -> SendError {
         let now = self.now;
         let Some(connection) = self.connections.get_mut(client).and_then(Option::as_mut) else {
             return unsent;
         };
         match unsent {
-            Unsent::Full => {
+            SendError::Full => {
                 self.metrics.traffic.full_sockets += 1;
                 self.watch_writable(client, true);
             }
-            Unsent::Absent => {
+            SendError::Absent => {
                 self.metrics.traffic.disk_waits += 1;
                 if let (Some(helper), Some(content)) = (&self.helper, &mut connection.content)
                     && let Some(fetch) = content.take_fetch()
@@ -271,7 +287,7 @@ impl World {
                     content.fetched(now, None);
                 }
             }
-            Unsent::Unreadable(_) => {
+            SendError::Unreadable(_) => {
                 let code = mem::take(&mut connection.read_error);
                 if code != 0 {
                     let peer = connection.peer;
@@ -279,7 +295,7 @@ impl World {
                     self.log.write(now, &LogEvent::DiskFailed(peer, &error));
                 }
             }
-            Unsent::PortClosed => self.rejection = connection.rejection(),
+            SendError::PortClosed => self.rejection = connection.rejection(),
         }
         unsent
     }
@@ -290,16 +306,16 @@ impl World {
         unavailable: Unavailable,
         name: FileName<'_>,
         client: Option<usize>,
-    ) -> Unopened {
+    ) -> OpenError {
         match unavailable {
-            Unavailable::Refused(refusal) => Unopened::Refused(refusal),
-            Unavailable::Busy => Unopened::Busy(None),
+            Unavailable::Refused(refusal) => OpenError::Refused(refusal),
+            Unavailable::Busy => OpenError::Busy(None),
             Unavailable::Unknown => {
                 let job = Job::Open(self.files.lookup(name));
                 let sought = Sought::File(name.to_owned());
-                Unopened::Busy(self.look_up(sought, job, client))
+                OpenError::Busy(self.look_up(sought, job, client))
             }
-            Unavailable::Exhausted => Unopened::Exhausted,
+            Unavailable::Exhausted => OpenError::Exhausted,
         }
     }
 
@@ -473,7 +489,7 @@ impl World {
         peer: Peer,
         local: Local,
         blksize: u16,
-    ) -> Result<(Way, Option<u16>), Unopened> {
+    ) -> Result<(Way, Option<u16>), OpenError> {
         let World {
             connections, ports, ..
         } = self;
@@ -493,8 +509,8 @@ impl World {
                 Ok(socket)
             })
             .map_err(|error| match os::is_exhaustion(&error) {
-                true => Unopened::Exhausted,
-                false => Unopened::Unreachable,
+                true => OpenError::Exhausted,
+                false => OpenError::Unreachable,
             })?;
         let payload_max = self.payload_max(&socket, peer, blksize);
         let way = match is_shared {
@@ -535,11 +551,11 @@ impl Io for World {
         peer: Peer,
         request: &wire::Request<'_>,
         buffer: &'b mut [u8; NAME_MAX],
-    ) -> Result<FileName<'b>, Unopened> {
+    ) -> Result<FileName<'b>, OpenError> {
         let names = self.naming.names();
         if names.are_plain() {
             let name = FileName::new(request.filename, &names.prefixes, buffer);
-            return name.map_err(Unopened::Refused);
+            return name.map_err(OpenError::Refused);
         }
         let files = &mut self.files;
         let (meant, off_link) = self.naming.resolve(self.now, peer, request, files);
@@ -548,10 +564,10 @@ impl Io for World {
         }
         match meant {
             Meant::Name(name) => Ok(name.as_name().copied(buffer)),
-            Meant::Refused(refusal) => Err(Unopened::Refused(refusal)),
+            Meant::Refused(refusal) => Err(OpenError::Refused(refusal)),
             Meant::Unknown(question) => {
                 let job = Job::Resolve(self.naming.question(question.clone(), &self.files));
-                Err(Unopened::Busy(self.look_up(
+                Err(OpenError::Busy(self.look_up(
                     Sought::Name(question),
                     job,
                     None,
@@ -560,13 +576,34 @@ impl Io for World {
         }
     }
 
-    fn find(&mut self, name: FileName<'_>) -> Result<u64, Unopened> {
-        let found = self.files.find(name);
-        found.map_err(|unavailable| self.unopened(unavailable, name, None))
+    fn find(&mut self, opening: Opening<'_>) -> Result<Option<u64>, OpenError> {
+        let name = opening.name;
+        match opening.direction {
+            Direction::Read => {
+                let found = self.files.find(name);
+                let found = found.map_err(|it| self.unopened(it, name, None));
+                found.map(Some)
+            }
+            Direction::Write => {
+                self.find_place(opening, None)?;
+                Ok(opening.announced.map(NonZero::get))
+            }
+        }
     }
 
-    fn open(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, Unopened> {
+    fn open(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, OpenError> {
         let as_text = opening.mode == Mode::Netascii;
+        if opening.direction == Direction::Write {
+            self.find_place(opening, Some(client))?;
+            let Opening { peer, local, .. } = opening;
+            let (way, payload_max) = self.find_way(client, peer, local, opening.blksize)?;
+            let serial = self.keep(client, peer, way, None);
+            self.uploads.begin(self.now, (client, serial), as_text);
+            return Ok(Opened {
+                length: None,
+                payload_max,
+            });
+        }
         let (content, size) = match self.files.open(opening.name, as_text) {
             Ok(opened) => opened,
             Err(unavailable) => {
@@ -592,7 +629,7 @@ impl Io for World {
         Ok(opened)
     }
 
-    fn send(&mut self, client: usize, datagrams: Datagrams<'_>) -> Result<Departed, Unsent> {
+    fn send(&mut self, client: usize, datagrams: Datagrams<'_>) -> Result<Departed, SendError> {
         let World {
             connections,
             listeners,
@@ -605,7 +642,7 @@ impl Io for World {
         let connection = connection.expect("the server sends to open clients only");
         let shared = connection.shared();
         if shared.is_some_and(|number| outboxes[number].is_full) {
-            return Err(self.unsent(client, Unsent::Full));
+            return Err(self.unsent(client, SendError::Full));
         }
         if let Some(number) = shared
             && !matches!(datagrams, Datagrams::Data(_))
@@ -705,36 +742,7 @@ impl Io for World {
         }
     }
 
-    fn read_again(&mut self, client: usize) {
-        if self.note_unread(client, true) == Some(false) {
-            self.unread.push(client);
-        }
-    }
-
-    fn find_upload(&mut self, opening: Opening<'_>) -> Result<(), Unopened> {
-        match self.uploads.judge(opening.name, opening.announced) {
-            Some(judged) => judged.map_err(Unopened::Refused),
-            None => Err(self.look_for_place(opening.name, None)),
-        }
-    }
-
-    fn create(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, Unopened> {
-        match self.uploads.judge(opening.name, opening.announced) {
-            Some(judged) => judged.map_err(Unopened::Refused)?,
-            None => return Err(self.look_for_place(opening.name, Some(client))),
-        }
-        let Opening { peer, local, .. } = opening;
-        let (way, payload_max) = self.find_way(client, peer, local, opening.blksize)?;
-        let serial = self.keep(client, peer, way, None);
-        let is_text = opening.mode == Mode::Netascii;
-        self.uploads.begin(self.now, (client, serial), is_text);
-        Ok(Opened {
-            length: None,
-            payload_max,
-        })
-    }
-
-    fn store(&mut self, client: usize, bytes: &[u8]) -> Result<Room, Unstored> {
+    fn store(&mut self, client: usize, bytes: &[u8]) -> Result<Room, StoreError> {
         let stored = self.uploads.store(self.now, client, bytes)?;
         self.metrics.traffic.received_bytes += bytes.len() as u64;
         Ok(stored)

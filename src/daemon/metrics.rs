@@ -101,7 +101,7 @@ impl Metrics {
             Event::Ended(report) => self.note_end(now, report),
             Event::Refused { refusal, .. } => add(&mut self.refusals, *refusal),
             Event::Taken { .. }
-            | Event::Nonsense { .. }
+            | Event::Malformed { .. }
             | Event::Unanswered { .. }
             | Event::QueueFull { .. }
             | Event::Exhausted

@@ -57,7 +57,7 @@ use crate::os::notify::Notify;
 use crate::os::poll::{Events, LISTENERS_MAX, Poll, Source};
 use crate::os::process::{Signal, Signals};
 use crate::os::receive::Batch;
-use crate::server::{Io, Server};
+use crate::server::Server;
 use crate::transfer::options::BLKSIZE_MAX;
 use crate::wire::{DataHeader, Peer};
 use confine::Kept;

@@ -199,7 +199,7 @@ fn reported(to: &mut Object<'_>, event: Event<'_>, user: &str) {
             names(kind(to, "taken").client(peer), asked, Some(name));
             to.number("waiting", waiting);
         }
-        Event::Nonsense { peer, malformed } => {
+        Event::Malformed { peer, malformed } => {
             kind(to, "nonsense")
                 .client(peer)
                 .text("fault", malformed_word(malformed));

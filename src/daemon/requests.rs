@@ -12,7 +12,7 @@ use crate::config::PORT;
 use crate::moment::Moment;
 use crate::os::listener::Listener;
 use crate::os::receive::{Batch, Received};
-use crate::server::{Heard, Local, Server};
+use crate::server::{Local, Server};
 use crate::wire::{Malformed, Peer, Refusal};
 
 impl Daemon {
@@ -221,7 +221,7 @@ fn judge(
     datagram: &[u8],
 ) {
     match server.on_request(now, world, peer, local, datagram) {
-        Heard::Busy(Some(awaited)) => {
+        Some(awaited) => {
             let request = Request {
                 local,
                 datagram: datagram.into(),
@@ -229,8 +229,7 @@ fn judge(
             };
             world.await_name(awaited, peer, request);
         }
-        Heard::Busy(None) => {}
-        Heard::Judged => world.forget_requests(peer),
+        None => world.forget_requests(peer),
     }
 }
 

@@ -242,7 +242,7 @@ impl Text<'_> {
                     _ => write!(f, "{peer} {names}: queued, {waiting} waiting"),
                 }
             }
-            Event::Nonsense { peer, malformed } => {
+            Event::Malformed { peer, malformed } => {
                 write!(
                     f,
                     "{peer}: datagram dropped: {}",

@@ -14,7 +14,7 @@ use crate::moment::Moment;
 use crate::name::{FileName, FileNameBuf};
 use crate::os::place::{Place, refusal};
 use crate::os::writer::{Key, Task, Writer, Written};
-use crate::server::{Room, UPLOAD_WINDOW_MAX, Unstored};
+use crate::server::{Room, StoreError, UPLOAD_WINDOW_MAX};
 use crate::wire::Refusal;
 use crate::wire::netascii::Decoder;
 
@@ -121,17 +121,17 @@ impl Uploads {
         now: Moment,
         client: usize,
         bytes: &[u8],
-    ) -> Result<Room, Unstored> {
+    ) -> Result<Room, StoreError> {
         let Some(receiving) = self.by_client.get_mut(&client) else {
-            return Err(Unstored::Failed(Refusal::WriteFailed));
+            return Err(StoreError::Failed(Refusal::WriteFailed));
         };
         let before = receiving.buffer.len();
         if receiving.size + bytes.len() as u64 > self.max {
-            return Err(Unstored::Failed(Refusal::NoSpace));
+            return Err(StoreError::Failed(Refusal::NoSpace));
         }
         if !has_room(self.buffered, receiving, bytes.len()) {
             receiving.wants_room = true;
-            return Err(Unstored::Full);
+            return Err(StoreError::Full);
         }
         match &mut receiving.decoder {
             Some(decoder) => decoder.decode(bytes, &mut receiving.buffer),

@@ -9,7 +9,7 @@ use super::client::{Again, Client, Output, Served, Stage};
 use super::hosts::host_of;
 use super::limits::PAUSE;
 use super::pending::Place;
-use super::{Event, Io, Opened, Server, Unopened};
+use super::{Event, Io, OpenError, Opened, Server};
 use crate::moment::Moment;
 use crate::transfer::{Outcome, Step, Transfer};
 use crate::wire::Direction;
@@ -73,12 +73,7 @@ impl Server {
         if !self.queue.has_first_packet(now, host_of(peer)) {
             return;
         }
-        let client = &self.clients[id];
-        let opened = match client.direction {
-            Direction::Read => io.open(id, client.opening()),
-            Direction::Write => io.create(id, client.opening()),
-        };
-        match opened {
+        match io.open(id, self.clients[id].opening()) {
             Ok(opened) => {
                 let served = self.begin(now, id, opened, stage.is_held(), Again::No);
                 self.change(now, id, |client| {
@@ -86,13 +81,13 @@ impl Server {
                     client.stage = stage;
                 });
             }
-            Err(Unopened::Exhausted) => self.pause(now, io),
-            Err(Unopened::Busy(_)) => {
+            Err(OpenError::Exhausted) => self.pause(now, io),
+            Err(OpenError::Busy(_)) => {
                 // Those behind it go first.
                 self.stand_aside(now, id, Some(now + BUSY_AGAIN));
             }
-            Err(Unopened::Unreachable) => self.end(now, io, id, Outcome::Unreachable),
-            Err(Unopened::Refused(refusal)) => {
+            Err(OpenError::Unreachable) => self.end(now, io, id, Outcome::Unreachable),
+            Err(OpenError::Refused(refusal)) => {
                 if !local.is_everybody {
                     self.send_refusal(now, io, peer, local, refusal);
                 }
@@ -112,7 +107,7 @@ impl Server {
         });
     }
 
-    /// More is known of the file for which `client` was answered [`Unopened::Busy`]. Called before
+    /// More is known of the file for which `client` was answered [`OpenError::Busy`]. Called before
     /// [`Server::on_wakeup`] of the same turn.
     pub fn on_found(&mut self, now: Moment, client: usize) {
         if self.clients.contains(client) {
@@ -195,9 +190,6 @@ impl Server {
         let Some(served) = &mut client.served else {
             return;
         };
-        if !served.transfer.has_nothing_out() {
-            io.read_again(id);
-        }
         let step = match is_late {
             true => served.transfer.on_deadline(now),
             false => Step::Send,

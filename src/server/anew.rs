@@ -9,7 +9,7 @@
 use super::arrival::Arrival;
 use super::client::{Again, Client, Output, Stage};
 use super::limits::PAUSE;
-use super::{Io, Server, Unopened};
+use super::{Io, OpenError, Server};
 use crate::moment::Moment;
 use crate::transfer::{Outcome, Transfer};
 use crate::wire::Direction;
@@ -53,19 +53,10 @@ impl Server {
 
     /// Nothing showed that the request of such a client is a copy.
     pub(super) fn on_answer_due(&mut self, now: Moment, io: &mut impl Io, id: usize) {
-        self.read_to_the_end(now, io, id);
-        let Some(served) = self.served(id) else {
-            return;
-        };
-        match served.again {
-            Again::Asked { answer_at } if answer_at <= now => {
-                if served.transfer.is_unconfirmed() {
-                    self.begin_anew(now, io, id, Outcome::CompleteUnconfirmed);
-                } else {
-                    self.answer_anew(now, io, id);
-                }
-            }
-            Again::Asked { .. } | Again::No | Again::Answers { .. } => self.set_timer(id),
+        let transfer = self.clients[id].transfer();
+        match transfer.is_some_and(Transfer::is_unconfirmed) {
+            true => self.begin_anew(now, io, id, Outcome::CompleteUnconfirmed),
+            false => self.answer_anew(now, io, id),
         }
     }
 
@@ -82,7 +73,7 @@ impl Server {
         }
         // It may be a copy, or a repeat that crossed the first packet: who is alive is not ended for want of room.
         if !self.may_finish_one_more() {
-            return self.not_answered(now, io, id, Unopened::Exhausted);
+            return self.not_answered(now, io, id, OpenError::Exhausted);
         }
         let is_held = client.stage.is_held();
         let by = self.clients.vacant_key();
@@ -112,17 +103,17 @@ impl Server {
     }
 
     /// A second transfer has no room, or its file or socket could not be opened.
-    fn not_answered(&mut self, now: Moment, io: &mut impl Io, id: usize, unopened: Unopened) {
+    fn not_answered(&mut self, now: Moment, io: &mut impl Io, id: usize, unopened: OpenError) {
         let Client { peer, local, .. } = self.clients[id];
         let again = match unopened {
-            Unopened::Busy(_) | Unopened::Exhausted => Again::Asked {
+            OpenError::Busy(_) | OpenError::Exhausted => Again::Asked {
                 answer_at: now + PAUSE,
             },
-            Unopened::Refused(_) | Unopened::Unreachable => Again::No,
+            OpenError::Refused(_) | OpenError::Unreachable => Again::No,
         };
         self.set_again(id, again);
         self.set_timer(id);
-        if let Unopened::Refused(refusal) = unopened {
+        if let OpenError::Refused(refusal) = unopened {
             self.send_refusal(now, io, peer, local, refusal);
         }
     }

@@ -1,12 +1,10 @@
 //! What becomes of a request: a repeat is recognised, a fault is answered at once, and the rest gets a
 //! slot or a place in the queue.
 
-use std::num::NonZero;
-
 use super::client::{Again, Client, Output, Stage};
 use super::hosts::host_of;
 use super::pending::{Place, SUPERSEDED_AFTER, Waiting};
-use super::{Event, Heard, Io, Local, Opening, Server, Unopened};
+use super::{Awaited, Event, Io, Local, OpenError, Opening, Server};
 use crate::moment::Moment;
 use crate::name::{self, FileName, NAME_MAX};
 use crate::transfer::{Outcome, Wanted};
@@ -47,11 +45,12 @@ impl Arrival<'_> {
         }
     }
 
-    fn opening<'b>(&self, name: FileName<'b>) -> Opening<'b> {
+    pub(super) fn opening<'b>(&self, name: FileName<'b>) -> Opening<'b> {
         Opening {
             peer: self.peer,
             local: self.local,
             name,
+            direction: self.direction,
             mode: self.mode,
             blksize: self.wanted.blksize(),
             announced: self.wanted.announced(),
@@ -60,7 +59,8 @@ impl Arrival<'_> {
 }
 
 impl Server {
-    /// A datagram arrived on a listening socket.
+    /// A datagram arrived on a listening socket. Returns what has to be known before the request can be answered: it is
+    /// forgotten, and can be handed in again then.
     pub fn on_request(
         &mut self,
         now: Moment,
@@ -68,24 +68,21 @@ impl Server {
         peer: Peer,
         local: Local,
         datagram: &[u8],
-    ) -> Heard {
+    ) -> Option<Awaited> {
         let request = match Request::parse(datagram) {
             Ok(request) => request,
             Err(malformed) => {
                 self.drop_malformed(io, peer, malformed);
-                return Heard::Judged;
+                return None;
             }
         };
         self.hear_out(now, io, peer);
         let known = self.by_peer.get(&peer).copied();
         if self.is_stopping() && known.is_none() {
             self.stats.stopping += 1;
-            return Heard::Judged;
+            return None;
         }
         self.wheel.skip_idle(now);
-        if request.is_probe() {
-            return self.answer_probe(now, io, peer, local, &request);
-        }
         let arrival = Arrival {
             peer,
             local,
@@ -94,6 +91,9 @@ impl Server {
             direction: request.direction,
             wanted: Wanted::new(request.options()),
         };
+        if request.is_probe() {
+            return self.answer_probe(now, io, &arrival, &request);
+        }
         let mut buffer = [0; NAME_MAX];
         let fault = fault_of(&request, local);
         let is_repeat = known.is_some_and(|known| {
@@ -104,10 +104,10 @@ impl Server {
         });
         if is_repeat {
             self.stats.repeats += 1;
-            return Heard::Judged;
+            return None;
         }
         let resolved = match fault {
-            Some(refusal) => Err(Unopened::Refused(refusal)),
+            Some(refusal) => Err(OpenError::Refused(refusal)),
             None => io.resolve(peer, &request, &mut buffer),
         };
         match resolved {
@@ -117,12 +117,12 @@ impl Server {
                 }
                 self.accept(now, io, &arrival, name)
             }
-            Err(Unopened::Refused(refusal)) => {
+            Err(OpenError::Refused(refusal)) => {
                 self.refuse(now, io, &arrival, None, refusal);
-                Heard::Judged
+                None
             }
-            Err(Unopened::Busy(awaited)) => Heard::Busy(awaited),
-            Err(Unopened::Exhausted | Unopened::Unreachable) => Heard::Busy(None),
+            Err(OpenError::Busy(awaited)) => awaited,
+            Err(OpenError::Exhausted | OpenError::Unreachable) => None,
         }
     }
 
@@ -180,10 +180,10 @@ impl Server {
         io: &mut impl Io,
         arrival: &Arrival<'_>,
         name: FileName<'_>,
-    ) -> Heard {
+    ) -> Option<Awaited> {
         if self.is_stopping() {
             self.stats.stopping += 1;
-            return Heard::Judged;
+            return None;
         }
         let (peer, host) = (arrival.peer, host_of(arrival.peer));
         let superseded = match arrival.direction {
@@ -193,23 +193,19 @@ impl Server {
         let replaced = usize::from(superseded.is_some());
         let boot_began = self.queue.heard(now, host, replaced);
         let found = match arrival.direction {
-            Direction::Read => io.find(name).map(Some),
             Direction::Write if self.is_being_written(name) => {
-                Err(Unopened::Refused(Refusal::BeingWritten))
+                Err(OpenError::Refused(Refusal::BeingWritten))
             }
-            Direction::Write => {
-                let size = arrival.wanted.announced().map(NonZero::get);
-                io.find_upload(arrival.opening(name)).map(|()| size)
-            }
+            Direction::Read | Direction::Write => io.find(arrival.opening(name)),
         };
         let is_large = match found {
             Ok(size) => size.is_none_or(|size| self.limits.is_large(size)),
-            Err(Unopened::Refused(refusal)) => {
+            Err(OpenError::Refused(refusal)) => {
                 self.refuse(now, io, arrival, Some(name), refusal);
-                return Heard::Judged;
+                return None;
             }
-            Err(Unopened::Busy(awaited)) => return Heard::Busy(awaited),
-            Err(Unopened::Exhausted | Unopened::Unreachable) => {
+            Err(OpenError::Busy(awaited)) => return awaited,
+            Err(OpenError::Exhausted | OpenError::Unreachable) => {
                 self.pause(now, io);
                 true
             }
@@ -236,20 +232,19 @@ impl Server {
         if self.next_in_line(now) == Some(id) {
             self.open(now, io, id, Stage::RUNNING);
         }
-        let Some(client) = self.clients.get(id) else {
-            return Heard::Judged;
-        };
-        let waits = client.served().is_none();
-        if !waits || superseded.is_some() || self.keep(now, io, id) {
-            let waiting = if waits { self.count.waiting() } else { 0 };
-            io.report(Event::Taken {
-                peer,
-                asked: arrival.asked,
-                name,
-                waiting,
-            });
+        if let Some(client) = self.clients.get(id) {
+            let waits = client.served().is_none();
+            if !waits || superseded.is_some() || self.keep(now, io, id) {
+                let waiting = if waits { self.count.waiting() } else { 0 };
+                io.report(Event::Taken {
+                    peer,
+                    asked: arrival.asked,
+                    name,
+                    waiting,
+                });
+            }
         }
-        Heard::Judged
+        None
     }
 
     /// A client of the queue makes way for a request that takes its place.

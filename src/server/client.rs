@@ -220,6 +220,7 @@ impl Client {
             peer: self.peer,
             local: self.local,
             name: self.name.as_name(),
+            direction: self.direction,
             mode: self.mode,
             blksize: self.wanted().blksize(),
             announced: self.wanted().announced(),

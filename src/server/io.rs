@@ -9,7 +9,7 @@ use crate::transfer::options::BUFFERED_WINDOW_MAX;
 use crate::transfer::{Datagrams, Departed, Negotiated, Outcome};
 use crate::wire::{Direction, Malformed, Mode, Peer, Refusal, Request};
 
-/// A request that gets a file and a socket, or a socket for a file that it sends.
+/// A request for which a file is looked up, and opened with a socket.
 #[derive(Clone, Copy, Debug)]
 pub struct Opening<'a> {
     /// Who asked.
@@ -18,7 +18,9 @@ pub struct Opening<'a> {
     pub local: Local,
     /// For what, or to write under which name.
     pub name: FileName<'a>,
-    /// How it is to be sent, or comes: octet or netascii.
+    /// Whether the file goes to the client, or comes from it.
+    pub direction: Direction,
+    /// How it goes: octet or netascii.
     pub mode: Mode,
     /// The block size asked for: whether the path carries it matters only above 512 bytes.
     pub blksize: u16,
@@ -46,7 +48,7 @@ pub enum Room {
 
 /// Why a block was not stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unstored {
+pub enum StoreError {
     /// Memory for uploads is short: the block is as good as lost, until [`super::Server::on_room`].
     Full,
     /// The upload is over, and the client gets an ERROR.
@@ -55,7 +57,7 @@ pub enum Unstored {
 
 /// Why a file was not opened or found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unopened {
+pub enum OpenError {
     /// The client gets an ERROR.
     Refused(Refusal),
     /// Not known yet: the name is being looked up on a disk, or another process has the file for a moment. A
@@ -69,22 +71,13 @@ pub enum Unopened {
     Unreachable,
 }
 
-/// What became of a request that arrived.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Heard {
-    /// It was answered or dropped, or it waits.
-    Judged,
-    /// Its file is busy and it is forgotten. If the world awaits something, it can be handed in again then.
-    Busy(Option<Awaited>),
-}
-
 /// Something that the world awaits, by a number of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Awaited(pub usize);
 
 /// Why nothing was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unsent {
+pub enum SendError {
     /// The socket takes no more until it becomes writable.
     Full,
     /// The bytes are not in memory yet, but on their way.
@@ -128,26 +121,26 @@ pub trait Io {
         peer: Peer,
         request: &Request<'_>,
         buffer: &'b mut [u8; NAME_MAX],
-    ) -> Result<FileName<'b>, Unopened>;
+    ) -> Result<FileName<'b>, OpenError>;
 
-    /// Looks whether a file could be opened now, and returns its size in bytes.
+    /// Looks whether a file could be opened or written now, and returns its size in bytes, if that is known.
     ///
     /// # Errors
-    /// As [`Io::open`], but never [`Unopened::Unreachable`].
-    fn find(&mut self, name: FileName<'_>) -> Result<u64, Unopened>;
+    /// As [`Io::open`], but never [`OpenError::Unreachable`].
+    fn find(&mut self, opening: Opening<'_>) -> Result<Option<u64>, OpenError>;
 
-    /// Opens the file and a socket for `client`.
+    /// Opens the file and a socket for `client`. Of an upload nothing is created yet: its address may be forged.
     ///
     /// # Errors
     /// Where either fails; then nothing stays open.
-    fn open(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, Unopened>;
+    fn open(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, OpenError>;
 
     /// Sends packets to `client`, as many as leave at once; a packet that the network loses counts as
     /// sent.
     ///
     /// # Errors
-    /// [`Unsent`] where not even one left.
-    fn send(&mut self, client: usize, datagrams: Datagrams<'_>) -> Result<Departed, Unsent>;
+    /// [`SendError`] where not even one left.
+    fn send(&mut self, client: usize, datagrams: Datagrams<'_>) -> Result<Departed, SendError>;
 
     /// Answers a request with an ERROR, from the address it was sent to.
     fn refuse(&mut self, peer: Peer, local: Local, refusal: Refusal);
@@ -161,33 +154,18 @@ pub trait Io {
         Incoming::Nothing
     }
 
-    /// The socket of `client` is to be read: an answer is overdue, and it may not have been read to its end.
-    fn read_again(&mut self, _client: usize) {}
-
-    /// Looks whether a file of that name could be written now.
-    ///
-    /// # Errors
-    /// As [`Io::create`], but never [`Unopened::Unreachable`].
-    fn find_upload(&mut self, opening: Opening<'_>) -> Result<(), Unopened>;
-
-    /// Opens a socket for `client`, whose file is received. Its address may be forged: nothing is created yet.
-    ///
-    /// # Errors
-    /// As [`Io::open`].
-    fn create(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, Unopened>;
-
     /// Takes the next bytes of an upload, as they came: the payload of one block, in order. The first call begins the
     /// file. Should it fail later, the world calls [`super::Server::on_stored`] at any time.
     ///
     /// # Errors
-    /// [`Unstored`]; then nothing of the block was taken.
-    fn store(&mut self, client: usize, bytes: &[u8]) -> Result<Room, Unstored>;
+    /// [`StoreError`]; then nothing of the block was taken.
+    fn store(&mut self, client: usize, bytes: &[u8]) -> Result<Room, StoreError>;
 
     /// All of an upload was stored. The world calls [`super::Server::on_stored`] once it is safe on the disk under
     /// its name, or if that failed.
     fn finish(&mut self, client: usize);
 
-    /// Closes what [`Io::open`] or [`Io::create`] opened. An upload that is not on the disk yet is thrown away.
+    /// Closes what [`Io::open`] opened. An upload that is not on the disk yet is thrown away.
     fn close(&mut self, client: usize);
 
     /// Takes note of something for the log.
@@ -222,7 +200,7 @@ pub enum Event<'a> {
         waiting: usize,
     },
     /// A datagram where requests come in was none.
-    Nonsense {
+    Malformed {
         /// Who sent it.
         peer: Peer,
         /// What is wrong with it.

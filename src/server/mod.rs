@@ -52,8 +52,8 @@ pub use change::Count;
 use client::{Client, Output, Stage};
 use congestion::Congestion;
 pub use io::{
-    Awaited, Event, Heard, Incoming, Io, Opened, Opening, REPLY_MAX, Report, Room,
-    UPLOAD_WINDOW_MAX, Unopened, Unsent, Unstored,
+    Awaited, Event, Incoming, Io, OpenError, Opened, Opening, REPLY_MAX, Report, Room, SendError,
+    StoreError, UPLOAD_WINDOW_MAX,
 };
 use keepalive::Keepalive;
 use lending::Lending;
@@ -195,7 +195,13 @@ impl Server {
         {
             self.on_writable(id);
         }
-        let client = &self.clients[id];
+        if self.clients[id].deadline(self.limits.reclaim) <= now {
+            // Its socket may not have been read to its end.
+            self.read_to_the_end(now, io, id);
+        }
+        let Some(client) = self.clients.get(id) else {
+            return;
+        };
         match &client.stage {
             _ if now < client.deadline(self.limits.reclaim) => self.set_timer(id),
             Stage::Pending(_) => self.on_pending_deadline(now, io, id),
@@ -254,13 +260,13 @@ impl Server {
             Err(unsent) => unsent,
         };
         match unsent {
-            Unsent::Full => self.clients[id].output = Output::Full,
-            Unsent::Absent => {
+            SendError::Full => self.clients[id].output = Output::Full,
+            SendError::Absent => {
                 let again_at = now + ABSENT_AGAIN;
                 self.clients[id].output = Output::Absent { again_at };
             }
-            Unsent::PortClosed => self.on_port_closed(now, io, id),
-            Unsent::Unreadable(refusal) => self.break_off(now, io, id, refusal),
+            SendError::PortClosed => self.on_port_closed(now, io, id),
+            SendError::Unreadable(refusal) => self.break_off(now, io, id, refusal),
         }
     }
 
@@ -337,7 +343,7 @@ impl Server {
     /// Drops a datagram that is no request.
     pub fn drop_malformed(&mut self, io: &mut impl Io, peer: Peer, malformed: Malformed) {
         self.stats.count_malformed(malformed);
-        io.report(Event::Nonsense { peer, malformed });
+        io.report(Event::Malformed { peer, malformed });
     }
 
     /// Counts a datagram from an address that may not ask.

@@ -17,12 +17,19 @@ impl Server {
     /// further: to find the socket empty would take one more system call for each block. Returns whether
     /// there may be something of use left.
     pub fn on_readable(&mut self, now: Moment, io: &mut impl Io, client: usize) -> bool {
-        self.read(now, io, client, REPLIES_AT_ONCE, Until::CaughtUp)
+        self.read(now, io, client, REPLIES_AT_ONCE, Server::has_caught_up)
+    }
+
+    /// In lockstep all that was out was answered: whatever else the socket holds has time until the next datagram comes,
+    /// or the next deadline. In a window it may be a wish to begin anew, which is void once more has left.
+    fn has_caught_up(&self, client: usize) -> bool {
+        let transfer = self.clients.get(client).and_then(Client::transfer);
+        transfer.is_none_or(|it| it.negotiated().windowsize == 1 && it.has_nothing_out())
     }
 
     /// Reads all that `client` has answered so far.
     pub(super) fn read_to_the_end(&mut self, now: Moment, io: &mut impl Io, client: usize) {
-        self.read(now, io, client, REPLIES_IN_A_SOCKET, Until::Empty);
+        self.read(now, io, client, REPLIES_IN_A_SOCKET, |_, _| false);
     }
 
     fn read(
@@ -31,18 +38,17 @@ impl Server {
         io: &mut impl Io,
         client: usize,
         most: u16,
-        until: Until,
+        is_enough: impl Fn(&Server, usize) -> bool,
     ) -> bool {
         let mut buffer = mem::take(&mut self.buffer);
         let mut is_port_closed = false;
         let mut may_hold_more = true;
         for _ in 0..most {
             let reply_max = self.clients.get(client).and_then(Client::reply_max);
-            let incoming = reply_max.map(|most| io.receive(client, &mut buffer[..most]));
-            match incoming {
+            match reply_max.map(|most| io.receive(client, &mut buffer[..most])) {
                 Some(Incoming::Datagram(length)) => {
-                    let is_caught_up = self.on_reply(now, io, client, &buffer[..length]);
-                    may_hold_more = !is_caught_up || until == Until::Empty;
+                    self.on_reply(now, io, client, &buffer[..length]);
+                    may_hold_more = !is_enough(self, client);
                 }
                 // It may have said something before.
                 Some(Incoming::PortClosed) => is_port_closed = true,
@@ -60,25 +66,18 @@ impl Server {
         may_hold_more
     }
 
-    /// A datagram arrived on the socket of `client`. Returns whether it acknowledged, in lockstep, all that was
-    /// out: then whatever else the socket holds has time until the next one, or [`Io::read_again`].
-    pub fn on_reply(
-        &mut self,
-        now: Moment,
-        io: &mut impl Io,
-        client: usize,
-        datagram: &[u8],
-    ) -> bool {
+    /// A datagram arrived on the socket of `client`.
+    pub fn on_reply(&mut self, now: Moment, io: &mut impl Io, client: usize, datagram: &[u8]) {
         let it = self.clients.get(client).filter(|it| it.served.is_some());
         let Some(it) = it else {
-            return true;
+            return;
         };
         match (Reply::parse(datagram), it.direction) {
             (Ok(Reply::Ack(block)), Direction::Read) => {
-                return self.on_ack(now, io, client, block);
+                self.on_ack(now, io, client, block);
             }
             (Ok(Reply::Data { block, payload }), Direction::Write) => {
-                return self.on_block(now, io, client, block, payload);
+                self.on_block(now, io, client, block, payload);
             }
             (Ok(Reply::Ack(_) | Reply::Data { .. }), _) => {
                 self.stats.count_malformed(Malformed::Opcode);
@@ -94,7 +93,6 @@ impl Server {
             (Ok(Reply::Error { code, .. }), _) => self.on_error(now, io, client, code),
             (Err(malformed), _) => self.stats.count_malformed(malformed),
         }
-        false
     }
 
     /// Whose a datagram is that came from `peer` to a socket that all share; `None` if it may be a request, or `peer` is
@@ -120,16 +118,15 @@ impl Server {
         self.by_peer.get(&peer).copied()
     }
 
-    fn on_ack(&mut self, now: Moment, io: &mut impl Io, id: usize, block: u16) -> bool {
+    fn on_ack(&mut self, now: Moment, io: &mut impl Io, id: usize, block: u16) {
         if !self.clients[id].is_repeating() {
             self.settle_for_older(now, io, id, block);
         }
         let Some(served) = self.served(id) else {
-            return true;
+            return;
         };
         let acked = served.transfer.on_ack(now, block);
         self.acked(now, io, id, acked);
-        acked.is_caught_up
     }
 
     /// A client has acknowledged something, or sent a block.
@@ -190,15 +187,6 @@ impl Server {
             self.end(now, io, client, Outcome::PortClosed);
         }
     }
-}
-
-/// How far a socket is read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Until {
-    /// To an ACK, in lockstep, of all that is out.
-    CaughtUp,
-    /// To its end.
-    Empty,
 }
 
 /// What lwIP says, with ERROR 5, of a block that it does not wait for, while it goes on with the transfer.

@@ -3,10 +3,10 @@
 //! What they are sent comes out of the buckets of their network (`networks`); in a full queue they make room for others
 //! (`queue`).
 
-use super::arrival::fault_of;
+use super::arrival::{Arrival, fault_of};
 use super::client::Output;
 use super::hosts::host_of;
-use super::{Heard, Io, Local, Phase, Server, Unopened};
+use super::{Awaited, Io, Local, OpenError, Phase, Server};
 use crate::moment::Moment;
 use crate::name::NAME_MAX;
 use crate::transfer::Step;
@@ -58,24 +58,24 @@ impl Server {
         &mut self,
         now: Moment,
         io: &mut impl Io,
-        peer: Peer,
-        local: Local,
+        arrival: &Arrival<'_>,
         request: &Request<'_>,
-    ) -> Heard {
+    ) -> Option<Awaited> {
+        let Arrival { peer, local, .. } = *arrival;
         let host = host_of(peer);
         if self.phase != Phase::Serving
             || local.is_everybody
             || !self.queue.has_first_packet(now, host)
         {
             self.stats.withheld += 1;
-            return Heard::Judged;
+            return None;
         }
         let mut buffer = [0; NAME_MAX];
         let found = match fault_of(request, local) {
-            Some(refusal) => Err(Unopened::Refused(refusal)),
+            Some(refusal) => Err(OpenError::Refused(refusal)),
             None => {
                 let name = io.resolve(peer, request, &mut buffer);
-                name.and_then(|name| io.find(name))
+                name.and_then(|name| io.find(arrival.opening(name)))
             }
         };
         match found {
@@ -83,15 +83,15 @@ impl Server {
                 self.queue.take_first_packet(now, host);
                 io.confirm(peer, local);
             }
-            Err(Unopened::Refused(refusal)) => {
+            Err(OpenError::Refused(refusal)) => {
                 if !self.send_refusal(now, io, peer, local, refusal) {
-                    return Heard::Judged;
+                    return None;
                 }
             }
-            Err(Unopened::Busy(awaited)) => return Heard::Busy(awaited),
-            Err(Unopened::Exhausted | Unopened::Unreachable) => return Heard::Judged,
+            Err(OpenError::Busy(awaited)) => return awaited,
+            Err(OpenError::Exhausted | OpenError::Unreachable) => return None,
         }
         self.stats.probes += 1;
-        Heard::Judged
+        None
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::arrival::Arrival;
 use super::client::{Client, Output, Stage};
 use super::hosts::host_of;
-use super::{Event, Io, PACKET_OVERHEAD, Room, Server, Unstored};
+use super::{Event, Io, PACKET_OVERHEAD, Room, Server, StoreError};
 use crate::moment::Moment;
 use crate::name::{FileName, FileNameBuf};
 use crate::transfer::{Arrived, Datagrams, Outcome, Step};
@@ -20,7 +20,7 @@ pub(super) type Writers = HashMap<FileNameBuf, usize>;
 impl Server {
     // Blocks.
 
-    /// A client has sent a block. Returns whether it was, in lockstep, the one awaited.
+    /// A client has sent a block.
     pub(super) fn on_block(
         &mut self,
         now: Moment,
@@ -28,45 +28,44 @@ impl Server {
         id: usize,
         block: u16,
         payload: &[u8],
-    ) -> bool {
+    ) {
         if !self.clients[id].is_repeating() {
             self.settle_for_older(now, io, id, block);
         }
         let Some(served) = self.served(id) else {
-            return true;
+            return;
         };
         match served.transfer.on_block(now, block, payload.len()) {
-            Arrived::Next => return self.store(now, io, id, payload),
+            Arrived::Next => self.store(now, io, id, payload),
             Arrived::Stray(step) => self.take(now, io, id, step),
             Arrived::TooLong => self.break_off(now, io, id, Refusal::LongBlock),
         }
-        false
     }
 
-    fn store(&mut self, now: Moment, io: &mut impl Io, id: usize, payload: &[u8]) -> bool {
+    fn store(&mut self, now: Moment, io: &mut impl Io, id: usize, payload: &[u8]) {
         if self.clients[id].is_unanswered() {
             if self.is_being_written(self.clients[id].name.as_name()) {
                 self.break_off(now, io, id, Refusal::BeingWritten);
-                return true;
+                return;
             }
             self.claim_name(id);
         }
         let stored = io.store(id, payload);
         let Some(served) = self.served(id) else {
-            return true;
+            return;
         };
         let transfer = &mut served.transfer;
         let has_room = match stored {
             Ok(Room::ForWindow) => true,
             Ok(Room::Wanting) => false,
-            Err(Unstored::Full) => {
+            Err(StoreError::Full) => {
                 transfer.not_stored();
                 self.set_timer(id);
-                return true;
+                return;
             }
-            Err(Unstored::Failed(refusal)) => {
+            Err(StoreError::Failed(refusal)) => {
                 self.break_off(now, io, id, refusal);
-                return true;
+                return;
             }
         };
         let acked = transfer.stored(now, payload.len(), has_room);
@@ -83,7 +82,6 @@ impl Server {
             }
             io.finish(id);
         }
-        acked.is_caught_up
     }
 
     /// There is room for one window more of what `client` sends, where [`Io::store`] had none.

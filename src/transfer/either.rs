@@ -88,7 +88,6 @@ impl Transfer {
             Half::Receiving(_) => Acked {
                 step: Step::Wait,
                 progress: None,
-                is_caught_up: false,
             },
         }
     }

@@ -84,8 +84,6 @@ pub struct Acked {
     pub step: Step,
     /// What it moved on; `None` if the ACK was stale, or a duplicate.
     pub progress: Option<Progress>,
-    /// It acknowledged, in lockstep, all that was out, or sent the block that was awaited.
-    pub is_caught_up: bool,
 }
 
 /// What a block of an upload is.

@@ -194,7 +194,6 @@ impl Receiving {
         Acked {
             step: self.step(common),
             progress: Some(progress),
-            is_caught_up: common.negotiated.windowsize == 1,
         }
     }
 

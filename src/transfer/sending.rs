@@ -87,12 +87,7 @@ impl Sending {
             Acknowledged::Nothing => self.on_repeated_ack(common, now),
             Acknowledged::Stranger => Step::Wait,
         };
-        Acked {
-            step,
-            progress,
-            // In a window, a stray copy of an ACK is a wish to begin anew, unless it is read before more leaves.
-            is_caught_up: is_progress && self.window.size() == 1,
-        }
+        Acked { step, progress }
     }
 
     /// All blocks from `base` to the window's new one were acknowledged.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ripple_tftpd::moment::Moment;
 use ripple_tftpd::name::RootPrefixes;
-use ripple_tftpd::server::{Event, Limits, Local, Unopened, Unsent};
+use ripple_tftpd::server::{Event, Limits, Local, OpenError, SendError};
 use ripple_tftpd::transfer::Outcome;
 use ripple_tftpd::wire::{Peer, Refusal};
 
@@ -120,7 +120,7 @@ impl Record {
 }
 
 impl Site for Record {
-    fn open(&mut self, _: usize, socket: &Socket) -> Result<Stream, Unopened> {
+    fn open(&mut self, _: usize, socket: &Socket) -> Result<Stream, OpenError> {
         self.opens.push(socket.clone());
         self.deeds.push(Deed::Opened(socket.peer));
         Ok(Stream::plain(socket))
@@ -132,7 +132,7 @@ impl Site for Record {
         _: usize,
         socket: &Socket,
         datagram: Datagram<'_>,
-    ) -> Result<(), Unsent> {
+    ) -> Result<(), SendError> {
         let (peer, told) = (socket.peer, socket.told_peer());
         let packet = match datagram {
             Datagram::Oack(negotiated, _) => {
@@ -175,7 +175,7 @@ impl Site for Record {
             }
             Event::Refused { .. } => self.refusals_reported += 1,
             Event::Taken { peer, waiting, .. } => self.deeds.push(Deed::Taken(peer, waiting)),
-            Event::Nonsense { .. } => {}
+            Event::Malformed { .. } => {}
             Event::Unanswered { peer, refusal, .. } => self.unanswered.push((peer, refusal)),
             Event::QueueFull { peer } => {
                 self.deeds.push(Deed::QueueFull(peer));

@@ -9,7 +9,7 @@ use divan::{Bencher, black_box};
 use ripple_tftpd::moment::Moment;
 use ripple_tftpd::name::RootPrefixes;
 use ripple_tftpd::names::map::{Asked, Dialect, Map, MapScratch, STEPS_MAX, Witness};
-use ripple_tftpd::server::{Limits, Unsent};
+use ripple_tftpd::server::{Limits, SendError};
 use ripple_tftpd::transfer::{Datagrams, Departed, Terms, Transfer, Wanted};
 use ripple_tftpd::wire::{Peer, Reply, Request};
 
@@ -127,7 +127,7 @@ fn turn(lab: &mut Lab<Void>) {
 struct Void;
 
 impl Site for Void {
-    fn send(&mut self, _: Moment, _: usize, _: &Socket, _: Datagram<'_>) -> Result<(), Unsent> {
+    fn send(&mut self, _: Moment, _: usize, _: &Socket, _: Datagram<'_>) -> Result<(), SendError> {
         Ok(())
     }
 }

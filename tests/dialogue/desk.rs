@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use ripple_tftpd::moment::Moment;
 use ripple_tftpd::name::RootPrefixes;
-use ripple_tftpd::server::{Event, Limits, Unsent};
+use ripple_tftpd::server::{Event, Limits, SendError};
 use ripple_tftpd::transfer::Outcome;
 use ripple_tftpd::wire::{Peer, Refusal};
 
@@ -70,7 +70,7 @@ impl Site for Unnamed {
         _: usize,
         socket: &Socket,
         datagram: Datagram<'_>,
-    ) -> Result<(), Unsent> {
+    ) -> Result<(), SendError> {
         self.last_sent_at = now;
         let packet = match datagram {
             Datagram::Oack(_, bytes) => Packet::Oack(bytes.to_vec()),

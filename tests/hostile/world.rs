@@ -2,7 +2,7 @@
 //! the trait `Io` allows.
 
 use ripple_tftpd::moment::Moment;
-use ripple_tftpd::server::{Event, Unopened, Unsent, Unstored};
+use ripple_tftpd::server::{Event, OpenError, SendError, StoreError};
 use ripple_tftpd::transfer::Outcome;
 use ripple_tftpd::wire::{Direction, Mode, Refusal};
 
@@ -26,20 +26,20 @@ impl<C: Choices> Faulty<C> {
 }
 
 impl<C: Choices> Site for Faulty<C> {
-    fn find(&mut self) -> Result<(), Unopened> {
+    fn find(&mut self) -> Result<(), OpenError> {
         if !self.fails() {
             return Ok(());
         }
         Err(match self.choices.below(6) {
-            0 | 1 => Unopened::Exhausted,
-            2 => Unopened::Busy(None),
-            _ => Unopened::Refused(self.choices.pick(&REFUSALS)),
+            0 | 1 => OpenError::Exhausted,
+            2 => OpenError::Busy(None),
+            _ => OpenError::Refused(self.choices.pick(&REFUSALS)),
         })
     }
 
-    fn open(&mut self, _: usize, socket: &Socket) -> Result<Stream, Unopened> {
+    fn open(&mut self, _: usize, socket: &Socket) -> Result<Stream, OpenError> {
         if self.fails() {
-            return Err(Unopened::Unreachable);
+            return Err(OpenError::Unreachable);
         }
         let size = socket.file.size;
         let length = match socket.mode == Mode::Netascii {
@@ -58,21 +58,21 @@ impl<C: Choices> Site for Faulty<C> {
         })
     }
 
-    fn send(&mut self, _: Moment, _: usize, _: &Socket, _: Datagram<'_>) -> Result<(), Unsent> {
+    fn send(&mut self, _: Moment, _: usize, _: &Socket, _: Datagram<'_>) -> Result<(), SendError> {
         match self.fails() {
             true => Err(self.choices.pick(&UNSENT)),
             false => Ok(()),
         }
     }
 
-    fn store(&mut self) -> Result<(), Unstored> {
+    fn store(&mut self) -> Result<(), StoreError> {
         if !self.fails() {
             return Ok(());
         }
         Err(match self.choices.below(3) {
-            0 => Unstored::Full,
-            1 => Unstored::Failed(Refusal::NoSpace),
-            _ => Unstored::Failed(Refusal::WriteFailed),
+            0 => StoreError::Full,
+            1 => StoreError::Failed(Refusal::NoSpace),
+            _ => StoreError::Failed(Refusal::WriteFailed),
         })
     }
 
@@ -110,10 +110,10 @@ const REFUSALS: [Refusal; 9] = [
 ];
 
 /// Every way in which a send fails.
-const UNSENT: [Unsent; 5] = [
-    Unsent::Full,
-    Unsent::Full,
-    Unsent::Absent,
-    Unsent::PortClosed,
-    Unsent::Unreadable(Refusal::ReadFailed),
+const UNSENT: [SendError; 5] = [
+    SendError::Full,
+    SendError::Full,
+    SendError::Absent,
+    SendError::PortClosed,
+    SendError::Unreadable(Refusal::ReadFailed),
 ];

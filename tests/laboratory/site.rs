@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ripple_tftpd::moment::Moment;
 use ripple_tftpd::name::FileName;
-use ripple_tftpd::server::{Event, Incoming, Local, Unopened, Unsent, Unstored};
+use ripple_tftpd::server::{Event, Incoming, Local, OpenError, SendError, StoreError};
 use ripple_tftpd::transfer::Negotiated;
 use ripple_tftpd::wire::{Mode, Peer, Refusal};
 
@@ -14,7 +14,7 @@ pub(crate) trait Site {
     ///
     /// # Errors
     /// As for `Io::find`.
-    fn find(&mut self) -> Result<(), Unopened> {
+    fn find(&mut self) -> Result<(), OpenError> {
         Ok(())
     }
 
@@ -22,7 +22,7 @@ pub(crate) trait Site {
     ///
     /// # Errors
     /// As for `Io::open`.
-    fn open(&mut self, _client: usize, socket: &Socket) -> Result<Stream, Unopened> {
+    fn open(&mut self, _client: usize, socket: &Socket) -> Result<Stream, OpenError> {
         Ok(Stream::plain(socket))
     }
 
@@ -30,7 +30,7 @@ pub(crate) trait Site {
     ///
     /// # Errors
     /// As for `Io::store`.
-    fn store(&mut self) -> Result<(), Unstored> {
+    fn store(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -44,7 +44,7 @@ pub(crate) trait Site {
         client: usize,
         socket: &Socket,
         datagram: Datagram<'_>,
-    ) -> Result<(), Unsent>;
+    ) -> Result<(), SendError>;
 
     /// The server was told that a socket is full.
     fn note_full(&mut self, _client: usize) {}
@@ -56,9 +56,6 @@ pub(crate) trait Site {
     fn receive(&mut self, _client: usize, _: &mut [u8]) -> Incoming {
         Incoming::Nothing
     }
-
-    /// As `Io::read_again`.
-    fn read_again(&mut self, _client: usize) {}
 
     /// A socket is gone.
     fn close(&mut self, _client: usize, _: &Socket) {}

@@ -6,18 +6,19 @@
 //! acknowledged was stored, and what is acknowledged last is on the disk. A server that breaks any of it ends the test.
 
 use std::collections::{HashMap, HashSet};
+use std::num::NonZero;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use ripple_tftpd::moment::Moment;
 use ripple_tftpd::name::{FileName, NAME_MAX, RootPrefixes};
 use ripple_tftpd::server::{
-    Event, Incoming, Io, Local, Opened, Opening, Room, UPLOAD_WINDOW_MAX, Unopened, Unsent,
-    Unstored,
+    Event, Incoming, Io, Local, OpenError, Opened, Opening, Room, SendError, StoreError,
+    UPLOAD_WINDOW_MAX,
 };
 use ripple_tftpd::transfer::options::{BLKSIZE_MAX, BLKSIZE_MIN, OACK_MAX};
 use ripple_tftpd::transfer::{Blocks, DATA_SENDINGS, Datagrams, Departed, OACK_SENDINGS};
-use ripple_tftpd::wire::{Mode, Peer, Refusal, Request};
+use ripple_tftpd::wire::{Direction, Mode, Peer, Refusal, Request};
 
 use super::site::{Datagram, File, NO_FILE, OLDER, Site, Socket, Stored, Stream};
 
@@ -258,7 +259,7 @@ impl<S> DerefMut for World<S> {
 }
 
 impl<S: Site> World<S> {
-    fn look_up(&mut self, name: FileName<'_>) -> Result<File, Unopened> {
+    fn look_up(&mut self, name: FileName<'_>) -> Result<File, OpenError> {
         let name = name.as_bytes();
         for component in name.split(|&byte| byte == b'/') {
             assert!(
@@ -268,32 +269,31 @@ impl<S: Site> World<S> {
         }
         self.site.find()?;
         if self.exhausted {
-            return Err(Unopened::Exhausted);
+            return Err(OpenError::Exhausted);
         }
         if self.busy.contains(name) {
-            return Err(Unopened::Busy(None));
+            return Err(OpenError::Busy(None));
         }
         if let Some(&refusal) = self.faults.get(name) {
-            return Err(Unopened::Refused(refusal));
+            return Err(OpenError::Refused(refusal));
         }
         let found = self.files.get(name).copied();
-        found.ok_or(Unopened::Refused(Refusal::NotFound))
+        found.ok_or(OpenError::Refused(Refusal::NotFound))
     }
 
-    fn look_upload_up(&mut self, name: FileName<'_>) -> Result<(), Unopened> {
-        match self.look_up(name) {
-            Ok(_) | Err(Unopened::Refused(Refusal::NotFound)) if self.takes_uploads => Ok(()),
-            Ok(_) => Err(Unopened::Refused(Refusal::ReadOnly)),
-            Err(Unopened::Refused(Refusal::NotFound)) => Err(Unopened::Refused(Refusal::ReadOnly)),
-            Err(unopened) => Err(unopened),
+    /// The file that is read, or none for one that may be written.
+    fn file_of(&mut self, opening: Opening<'_>) -> Result<File, OpenError> {
+        let found = self.look_up(opening.name);
+        match (opening.direction, found) {
+            (Direction::Read, found) => found,
+            (Direction::Write, Ok(_) | Err(OpenError::Refused(Refusal::NotFound))) => {
+                match self.takes_uploads {
+                    true => Ok(NO_FILE),
+                    false => Err(OpenError::Refused(Refusal::ReadOnly)),
+                }
+            }
+            (Direction::Write, error) => error,
         }
-    }
-
-    fn looked_up<T>(&mut self, client: usize, result: Result<T, Unopened>) -> Result<T, Unopened> {
-        if matches!(result, Err(Unopened::Busy(_))) {
-            self.asked_busy.push(client);
-        }
-        result
     }
 
     fn connect(
@@ -301,7 +301,7 @@ impl<S: Site> World<S> {
         client: usize,
         local: Local,
         socket: &Socket,
-    ) -> Result<Stream, Unopened> {
+    ) -> Result<Stream, OpenError> {
         let peer = socket.peer;
         assert!(
             self.socket(client).is_none(),
@@ -309,7 +309,7 @@ impl<S: Site> World<S> {
         );
         assert!(self.has_asked(peer, local), "it was asked elsewhere");
         if self.unreachable.contains(&peer) {
-            return Err(Unopened::Unreachable);
+            return Err(OpenError::Unreachable);
         }
         self.site.open(client, socket)
     }
@@ -328,11 +328,11 @@ impl<S: Site> World<S> {
         self.mark_older(peer);
     }
 
-    fn send_one(&mut self, client: usize, datagram: Datagram<'_>) -> Result<(), Unsent> {
+    fn send_one(&mut self, client: usize, datagram: Datagram<'_>) -> Result<(), SendError> {
         let socket = self.sockets[client].as_mut().expect("it is open");
         let room = self.room.get_mut(&socket.peer);
         if room.as_deref() == Some(&0) {
-            return Err(Unsent::Full);
+            return Err(SendError::Full);
         }
         self.site.send(self.now, client, socket, datagram)?;
         if let Some(room) = room {
@@ -369,7 +369,7 @@ impl<S: Site> World<S> {
         );
     }
 
-    fn send_blocks(&mut self, client: usize, blocks: Blocks) -> Result<Departed, Unsent> {
+    fn send_blocks(&mut self, client: usize, blocks: Blocks) -> Result<Departed, SendError> {
         let socket = self.sockets[client].as_ref().expect("it is open");
         let length = socket.length;
         let last = length / u64::from(blocks.blksize) + 1;
@@ -411,69 +411,52 @@ impl<S: Site> Io for World<S> {
         _: Peer,
         request: &Request<'_>,
         buffer: &'b mut [u8; NAME_MAX],
-    ) -> Result<FileName<'b>, Unopened> {
+    ) -> Result<FileName<'b>, OpenError> {
         let name = self.mapped.get(request.filename);
         let name = name.map_or(request.filename, Vec::as_slice);
-        FileName::new(name, &self.root, buffer).map_err(Unopened::Refused)
+        FileName::new(name, &self.root, buffer).map_err(OpenError::Refused)
     }
 
-    fn find(&mut self, name: FileName<'_>) -> Result<u64, Unopened> {
-        self.look_up(name).map(|file| file.size)
+    fn find(&mut self, opening: Opening<'_>) -> Result<Option<u64>, OpenError> {
+        let file = self.file_of(opening)?;
+        Ok(match opening.direction {
+            Direction::Read => Some(file.size),
+            Direction::Write => opening.announced.map(NonZero::get),
+        })
     }
 
-    fn open(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, Unopened> {
+    fn open(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, OpenError> {
         let Opening {
             peer,
             local,
             name,
+            direction,
             mode,
             blksize,
             announced: _,
         } = opening;
         assert!(BLKSIZE_MIN <= blksize && blksize <= BLKSIZE_MAX);
-        let looked_up = self.look_up(name);
-        let file = self.looked_up(client, looked_up)?;
-        let mut socket = Socket::new(self.now, peer, name, mode, blksize, file);
+        let file = self.file_of(opening);
+        if matches!(file, Err(OpenError::Busy(_))) {
+            self.asked_busy.push(client);
+        }
+        let mut socket = Socket::new(self.now, peer, name, mode, blksize, file?);
+        let is_upload = direction == Direction::Write;
+        socket.upload = is_upload.then(Stored::default);
         let stream = self.connect(client, local, &socket)?;
         socket.length = stream.length;
         self.keep(client, socket);
         Ok(Opened {
-            length: (mode == Mode::Octet).then_some(stream.length),
+            length: (mode == Mode::Octet && !is_upload).then_some(stream.length),
             payload_max: stream.payload_max,
         })
     }
 
-    fn find_upload(&mut self, opening: Opening<'_>) -> Result<(), Unopened> {
-        self.look_upload_up(opening.name)
-    }
-
-    fn create(&mut self, client: usize, opening: Opening<'_>) -> Result<Opened, Unopened> {
-        let Opening {
-            peer,
-            local,
-            name,
-            mode,
-            blksize,
-            announced: _,
-        } = opening;
-        assert!(BLKSIZE_MIN <= blksize && blksize <= BLKSIZE_MAX);
-        let looked_up = self.look_upload_up(name);
-        self.looked_up(client, looked_up)?;
-        let mut socket = Socket::new(self.now, peer, name, mode, blksize, NO_FILE);
-        socket.upload = Some(Stored::default());
-        let payload_max = self.connect(client, local, &socket)?.payload_max;
-        self.keep(client, socket);
-        Ok(Opened {
-            length: None,
-            payload_max,
-        })
-    }
-
-    fn store(&mut self, client: usize, bytes: &[u8]) -> Result<Room, Unstored> {
+    fn store(&mut self, client: usize, bytes: &[u8]) -> Result<Room, StoreError> {
         let socket = self.sockets[client].as_mut().expect("it is open");
         assert!(socket.was_heard, "a file for one who never answered");
         if self.full.contains(&socket.peer) {
-            return Err(Unstored::Full);
+            return Err(StoreError::Full);
         }
         self.site.store()?;
         let upload = socket.upload.as_mut().expect("it is an upload");
@@ -503,20 +486,20 @@ impl<S: Site> Io for World<S> {
         self.finishing.push((begins + self.disk_takes, client));
     }
 
-    fn send(&mut self, client: usize, datagrams: Datagrams<'_>) -> Result<Departed, Unsent> {
+    fn send(&mut self, client: usize, datagrams: Datagrams<'_>) -> Result<Departed, SendError> {
         let socket = self.socket(client);
         let socket = socket.expect("nothing is sent to a client that was closed");
         assert!(!socket.is_full, "sent to a socket that takes nothing");
         if self.closed_ports.contains(&socket.peer) {
-            return Err(Unsent::PortClosed);
+            return Err(SendError::PortClosed);
         }
         let is_error = matches!(datagrams, Datagrams::Error(_));
         if !is_error && self.unreadable.contains(&socket.name) {
-            return Err(Unsent::Unreadable(Refusal::ReadFailed));
+            return Err(SendError::Unreadable(Refusal::ReadFailed));
         }
         if matches!(datagrams, Datagrams::Data(_)) && self.absent.contains(&socket.name) {
             self.asked_in_vain += 1;
-            return Err(Unsent::Absent);
+            return Err(SendError::Absent);
         }
         let one = Departed {
             packets: 1,
@@ -540,7 +523,7 @@ impl<S: Site> Io for World<S> {
                 self.send_one(client, datagram).map(|()| one)
             }
         };
-        if result == Err(Unsent::Full) {
+        if result == Err(SendError::Full) {
             let socket = self.socket_mut(client).expect("it is open");
             socket.is_full = true;
             self.site.note_full(client);
@@ -562,10 +545,6 @@ impl<S: Site> Io for World<S> {
             self.expect_reply(client);
         }
         incoming
-    }
-
-    fn read_again(&mut self, client: usize) {
-        self.site.read_again(client);
     }
 
     fn close(&mut self, client: usize) {

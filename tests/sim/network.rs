@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ripple_tftpd::moment::Moment;
-use ripple_tftpd::server::{Incoming, Unopened, Unsent};
+use ripple_tftpd::server::{Incoming, OpenError, SendError};
 use ripple_tftpd::transfer::options::BLKSIZE_DEFAULT;
 use ripple_tftpd::wire::{ERROR_PACKET_MAX, Peer, Refusal, write_error};
 
@@ -303,7 +303,9 @@ impl Cables {
             return false;
         };
         self.inboxes[client].push_back(reply);
-        self.read_again(client);
+        if !self.readable.contains(&client) {
+            self.readable.push(client);
+        }
         true
     }
 
@@ -364,7 +366,7 @@ impl Cables {
     }
 
     /// Sends one packet of a connection, unless its socket is full.
-    fn send_one(&mut self, client: usize, content: Content, payload: u64) -> Result<(), Unsent> {
+    fn send_one(&mut self, client: usize, content: Content, payload: u64) -> Result<(), SendError> {
         let connection = self.connections[client].expect("the server sends to open clients only");
         let bytes = wire_bytes(payload);
         let (queued, most) = match self.single_port {
@@ -375,7 +377,7 @@ impl Cables {
             if let Content::Oack(bytes) = content {
                 self.buffers.take(bytes);
             }
-            return Err(Unsent::Full);
+            return Err(SendError::Full);
         }
         let left = self.send_down(connection.machine, connection.port, content, payload);
         if let Some(at) = left
@@ -458,7 +460,7 @@ impl Cables {
 }
 
 impl Site for Cables {
-    fn open(&mut self, client: usize, socket: &Socket) -> Result<Stream, Unopened> {
+    fn open(&mut self, client: usize, socket: &Socket) -> Result<Stream, OpenError> {
         if self.connections.len() <= client {
             self.connections.resize(client + 1, None);
             self.inboxes.resize_with(client + 1, VecDeque::new);
@@ -488,7 +490,7 @@ impl Site for Cables {
         client: usize,
         socket: &Socket,
         datagram: Datagram<'_>,
-    ) -> Result<(), Unsent> {
+    ) -> Result<(), SendError> {
         self.settle();
         let File { number, size } = socket.file;
         match datagram {
@@ -499,7 +501,7 @@ impl Site for Cables {
             } => {
                 let end = offset + u64::from(length);
                 if !self.is_in_memory(number, size, (offset, end)) {
-                    return Err(Unsent::Absent);
+                    return Err(SendError::Absent);
                 }
                 let content = Content::Data {
                     block: low_bits(block),
@@ -554,12 +556,6 @@ impl Site for Cables {
                 buffer[..length].copy_from_slice(&bytes[..length]);
                 Incoming::Datagram(length)
             }
-        }
-    }
-
-    fn read_again(&mut self, client: usize) {
-        if !self.readable.contains(&client) {
-            self.readable.push(client);
         }
     }
 

@@ -11,9 +11,9 @@ use slab::Slab;
 
 use ripple_tftpd::moment::Moment;
 use ripple_tftpd::name::{FileName, FileNameBuf, NAME_MAX, RootPrefixes};
-use ripple_tftpd::server::{Io, Local, Opening, Unsent};
+use ripple_tftpd::server::{Io, Local, Opening, SendError};
 use ripple_tftpd::transfer::{Datagrams, Outcome, Step, Terms, Transfer, Wanted};
-use ripple_tftpd::wire::{Mode, Peer, Refusal, Reply, Request};
+use ripple_tftpd::wire::{Direction, Mode, Peer, Refusal, Reply, Request};
 
 use crate::laboratory::LOCAL;
 use crate::network::Network;
@@ -156,6 +156,20 @@ struct Waiting {
     wanted: Wanted,
 }
 
+impl Waiting {
+    fn opening(&self, local: Local) -> Opening<'_> {
+        Opening {
+            peer: self.peer,
+            local,
+            name: self.name.as_name(),
+            direction: Direction::Read,
+            mode: self.mode,
+            blksize: self.wanted.blksize(),
+            announced: None,
+        }
+    }
+}
+
 impl Other {
     pub(crate) fn new(policy: Policy) -> Other {
         Other {
@@ -175,15 +189,7 @@ impl Other {
 
     fn begin(&mut self, now: Moment, io: &mut Network, local: Local, request: &Waiting) {
         let id = self.running.vacant_key();
-        let opening = Opening {
-            peer: request.peer,
-            local,
-            name: request.name.as_name(),
-            mode: request.mode,
-            blksize: request.wanted.blksize(),
-            announced: None,
-        };
-        let Ok(opened) = io.open(id, opening) else {
+        let Ok(opened) = io.open(id, request.opening(local)) else {
             return;
         };
         let negotiated =
@@ -285,10 +291,19 @@ impl ServerUnderTest for Other {
             return;
         };
         let mut buffer = [0; NAME_MAX];
-        let name = match FileName::new(request.filename, &RootPrefixes::default(), &mut buffer) {
-            Ok(name) if io.find(name).is_ok() => name,
-            Ok(_) | Err(_) => return io.refuse(peer, local, Refusal::NotFound),
+        let Ok(name) = FileName::new(request.filename, &RootPrefixes::default(), &mut buffer)
+        else {
+            return io.refuse(peer, local, Refusal::NotFound);
         };
+        let request = Waiting {
+            peer,
+            name: name.to_owned(),
+            mode: request.mode,
+            wanted: Wanted::new(request.options()),
+        };
+        if io.find(request.opening(local)).is_err() {
+            return io.refuse(peer, local, Refusal::NotFound);
+        }
         if self.policy.knows_repeats
             && let Some(&known) = self.by_peer.get(&peer)
         {
@@ -298,12 +313,6 @@ impl ServerUnderTest for Other {
             }
             self.end(now, io, known, Outcome::MovedOn);
         }
-        let request = Waiting {
-            peer,
-            name: name.to_owned(),
-            mode: request.mode,
-            wanted: Wanted::new(request.options()),
-        };
         if !self.is_full() {
             return self.begin(now, io, local, &request);
         }
@@ -404,8 +413,8 @@ impl ServerUnderTest for Other {
                     running.transfer.sent(now, departed);
                     self.take(now, io, id, Step::Send);
                 }
-                Err(Unsent::Full) => running.is_blocked = true,
-                Err(Unsent::PortClosed | Unsent::Unreadable(_) | Unsent::Absent) => {
+                Err(SendError::Full) => running.is_blocked = true,
+                Err(SendError::PortClosed | SendError::Unreadable(_) | SendError::Absent) => {
                     self.end(now, io, id, Outcome::PortClosed);
                 }
             }
