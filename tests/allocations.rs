@@ -74,7 +74,7 @@ fn start_daemon(root: PathBuf) -> SocketAddr {
     let probe = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
     let address = probe.local_addr().expect("an address");
     drop(probe);
-    // It runs in this process, which is neither to become somebody else nor to be locked in.
+    // It runs in this process, which is neither to become another user nor to be locked in.
     let is_root = nix::unistd::Uid::effective().is_root();
     let settings = Settings {
         listen: vec![ripple_tftpd::config::Listen::At(address)],

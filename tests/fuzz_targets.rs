@@ -104,7 +104,7 @@ fn run(target: fn(&[u8]), inputs: u64, kept: &[&[u8]]) {
     }
 }
 
-/// Another byte, fewer bytes, some bytes twice, or a piece that means something to somebody.
+/// Another byte, fewer bytes, some bytes twice, or a piece that means something in a packet.
 fn change(input: &mut Vec<u8>, choices: &mut Seeded) {
     let begin = choices.length(input.len() + 1);
     let length = choices.length(9);

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Licences that ask for nothing but to be named. Whatever else comes, somebody decides.
+/// Licences that ask for nothing but to be named. Any other has to be decided upon.
 const ALLOWED: [&str; 4] = ["Apache-2.0", "MIT", "Unicode-3.0", "Unlicense"];
 
 #[test]

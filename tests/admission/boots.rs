@@ -284,7 +284,7 @@ fn a_machine_that_asked_in_vain_until_a_moment_ago_has_made_no_pause() {
 }
 
 #[test]
-fn the_boots_of_those_who_wait_are_remembered_whatever_crowd_passes_by() {
+fn the_boots_of_those_who_wait_are_remembered_however_many_pass_by() {
     const CLIENTS: u32 = 70_000;
     let mut lab = lab_with(silent(1));
     fill(&mut lab);

@@ -335,7 +335,7 @@ fn a_small_file_has_its_slot_again_with_its_next_ack_though_kernels_wait() {
 
 /// While descriptors are lacking, no one can be admitted in its place.
 #[test]
-fn an_idle_slot_is_not_taken_back_for_somebody_who_cannot_be_admitted() {
+fn an_idle_slot_is_not_taken_back_for_a_client_that_cannot_be_admitted() {
     let (mut lab, mut answering) = running_until_now(slots(1), millis(10));
     answering.live(&mut lab, seconds(3), nobody);
     lab.world.exhausted = true;

@@ -371,7 +371,7 @@ fn unvalidated_clients_never_have_all_slots_for_any_file() {
 
 /// A client that was sent its first packet in vain is the first that makes room in a full queue.
 #[test]
-fn in_a_full_queue_the_silent_give_way_to_whoever_comes() {
+fn in_a_full_queue_the_silent_give_way_to_new_requests() {
     let mut lab = Lab::new(Limits {
         max_pending: 4,
         ..slots(1)
@@ -404,7 +404,7 @@ fn in_a_full_queue_the_silent_give_way_to_whoever_comes() {
 }
 
 #[test]
-fn a_full_queue_has_room_for_a_network_that_does_not_crowd_it() {
+fn a_full_queue_has_room_for_a_network_that_does_not_fill_it() {
     let mut lab = Lab::new(Limits {
         max_pending: 100,
         ..per_client(1, 1)
@@ -418,7 +418,7 @@ fn a_full_queue_has_room_for_a_network_that_does_not_crowd_it() {
         (lab.server.pending(), lab.world.queue_full.len()),
         (100, 50)
     );
-    // Each takes the place of the newest; the network that crowds the queue gets none of them back.
+    // Each takes the place of the newest; the network that fills the queue gets none of them back.
     for number in 0..30 {
         lab.ask(machine(number), "small");
         let outcomes = lab.world.outcomes_of(forged(1, 99 - u64::from(number)));

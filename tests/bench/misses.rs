@@ -94,7 +94,7 @@ fn start(command: &mut Command) -> Result<(Child, SocketAddr)> {
             break address.parse()?;
         }
     };
-    // Somebody reads the log.
+    // The log is read to its end.
     thread::spawn(move || lines.for_each(drop));
     Ok((server, address))
 }

@@ -262,7 +262,7 @@ impl Desk {
         self.sent(port, Packet::Error(refusal))
     }
 
-    /// An ERROR to somebody else's host.
+    /// An ERROR to another host.
     pub(crate) fn error_of(&mut self, peer: Peer, refusal: Refusal) -> &mut Desk {
         self.sent_to(peer, Packet::Error(refusal))
     }

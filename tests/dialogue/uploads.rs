@@ -463,18 +463,18 @@ fn a_name_is_written_by_one_at_a_time() {
 #[test]
 fn a_request_alone_keeps_nobody_from_a_name() {
     let mut desk = Desk::new(3);
-    let stranger = host(7, 4000);
+    let other = host(7, 4000);
     let request = packets::request(2, "dump", "octet", &[]);
-    desk.lab.request(stranger, LOCAL, &request);
+    desk.lab.request(other, LOCAL, &request);
     desk.lab.come_to_rest();
     desk.lab.world.site.forget();
     desk.at(0.001).writes(2000, "dump", "").ack(2000, 0);
     desk.at(0.002).block(2000, 1, 512).ack(2000, 1);
-    let late = desk.lab.world.client_of(stranger).unwrap();
+    let late = desk.lab.world.client_of(other).unwrap();
     desk.lab.reply(late, b"\0\x03\0\x01x");
     desk.lab.come_to_rest();
     let refused = Outcome::Refused(Refusal::BeingWritten);
-    desk.error_of(stranger, Refusal::BeingWritten)
+    desk.error_of(other, Refusal::BeingWritten)
         .ended(4000, refused, 0);
     desk.at(0.003).block(2000, 2, 1).ack(2000, 2);
     desk.ended(2000, Outcome::Complete, 513)
@@ -616,7 +616,7 @@ fn forged_write_requests_draw_as_little_as_others_and_create_nothing() {
     let mut desk = Desk::with(Limits::default());
     for number in 0..2000_u16 {
         let [high, low] = number.to_be_bytes();
-        let stranger = Peer {
+        let forged = Peer {
             address: Ipv4Addr::new(10, 9, high, low).into(),
             port: 2000,
             scope: 0,
@@ -624,7 +624,7 @@ fn forged_write_requests_draw_as_little_as_others_and_create_nothing() {
         let name = format!("forged-{}", number % 10);
         let request = packets::request(2, &name, "octet", &[("blksize", "1468")]);
         desk.lab.audited_every = 1000;
-        desk.lab.request(stranger, LOCAL, &request);
+        desk.lab.request(forged, LOCAL, &request);
         desk.lab.wake();
         desk.lab.send();
     }

@@ -67,8 +67,8 @@ fn a_lost_window_is_sent_again_after_the_rto() {
 fn old_and_future_acks_are_ignored_in_a_window() {
     let mut talk = Talk::under_way("windowsize 4", 1 << 20);
     talk.runs_until_sent(12).sends(9..=12);
-    for stranger in (0..=7).chain(13..=u16::MAX) {
-        talk.at(0.1).ack(stranger).nothing();
+    for outside in (0..=7).chain(13..=u16::MAX) {
+        talk.at(0.1).ack(outside).nothing();
     }
     assert_eq!(talk.transfer.acknowledged_bytes(), 512 * 8);
     talk.at(0.2).ack(12).sends(13..=16);

@@ -10,9 +10,9 @@ use ripple_tftpd::firmware::{
 };
 use ripple_tftpd::moment::Moment;
 
-/// The server's port in all conversations, and somebody else's.
+/// The server's port in all conversations, and another.
 pub(crate) const SERVER: u16 = 40_000;
-pub(crate) const STRANGER: u16 = 40_001;
+pub(crate) const OTHER_PORT: u16 = 40_001;
 
 pub(crate) struct Dialogue {
     pub(crate) machine: Machine,

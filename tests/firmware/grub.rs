@@ -2,7 +2,7 @@
 
 use ripple_tftpd::firmware::{Chain, Kind, Reaction, Reason, Status, Step};
 
-use crate::dialogue::{Dialogue, STRANGER, assert_times};
+use crate::dialogue::{Dialogue, OTHER_PORT, assert_times};
 
 const OPTIONS: &str = "blksize 1024 tsize 99";
 
@@ -77,7 +77,7 @@ fn answers_a_copy_with_two_acks_and_ignores_gaps() {
     it.lockstep(1, 3, 1024);
     assert_eq!(it.data(2, 1024), ["ACK 2", "ACK 3"]);
     assert_eq!(it.data(5, 1024), [""; 0]);
-    assert_eq!(it.data_from(STRANGER, 4, 1024), [""; 0]);
+    assert_eq!(it.data_from(OTHER_PORT, 4, 1024), [""; 0]);
     it.lockstep(4, 1, 1024);
 }
 

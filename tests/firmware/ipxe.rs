@@ -2,7 +2,7 @@
 
 use ripple_tftpd::firmware::{Kind, Reaction, Reason, Status};
 
-use crate::dialogue::{Dialogue, SERVER, STRANGER, assert_times};
+use crate::dialogue::{Dialogue, OTHER_PORT, SERVER, assert_times};
 
 const OPTIONS: &str = "blksize 1432 tsize 99";
 
@@ -81,7 +81,7 @@ fn copies_and_gaps_are_stored_and_answered_with_the_first_gap() {
     assert_eq!(it.reaction, copy);
     assert_eq!(it.data(5, 1432), ["ACK 3"]);
     assert_eq!(it.data(4, 1432), ["ACK 5"]);
-    assert_eq!(it.data_from(STRANGER, 6, 1432), [""; 0]);
+    assert_eq!(it.data_from(OTHER_PORT, 6, 1432), [""; 0]);
     assert_eq!(it.reaction, Reaction::Ignored);
 }
 

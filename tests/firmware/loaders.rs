@@ -3,7 +3,7 @@
 
 use ripple_tftpd::firmware::{Chain, Kind, Packet, Reaction, Reason, Status, Step};
 
-use crate::dialogue::{Dialogue, SERVER, STRANGER, assert_times};
+use crate::dialogue::{Dialogue, OTHER_PORT, SERVER, assert_times};
 
 const RRQ: &str = "RRQ image blksize 1428 tsize 0";
 const OPTIONS: &str = "blksize 1428 tsize 300000";
@@ -34,17 +34,17 @@ fn freebsd_opens_each_file_twice_from_one_port() {
     let port = it.port;
     assert!((2000..3024).contains(&port));
     assert_eq!(
-        it.oack_from(STRANGER, OPTIONS),
-        [format!("ACK 0 to {STRANGER}")]
+        it.oack_from(OTHER_PORT, OPTIONS),
+        [format!("ACK 0 to {OTHER_PORT}")]
     );
-    let said = it.data_from(STRANGER, 1, 1428);
-    assert_eq!(said, [format!("ACK 1 to {STRANGER}")]);
+    let said = it.data_from(OTHER_PORT, 1, 1428);
+    assert_eq!(said, [format!("ACK 1 to {OTHER_PORT}")]);
     for block in 2..=210 {
-        it.data_from(STRANGER, block, 1428);
+        it.data_from(OTHER_PORT, block, 1428);
     }
     assert_eq!(
-        it.data_from(STRANGER, 211, 120),
-        [format!("ACK 211 to {STRANGER}")]
+        it.data_from(OTHER_PORT, 211, 120),
+        [format!("ACK 211 to {OTHER_PORT}")]
     );
     assert_eq!((it.port, it.machine.status()), (port, Status::Booted));
 }
@@ -131,7 +131,7 @@ fn freebsd_answers_old_blocks_ignores_early_ones_and_trusts_any_port() {
     assert_eq!(it.data(2, 1428), ["ACK 2"]);
     assert_eq!(it.data(5, 1428), [""; 0]);
     assert_eq!(it.oack(OPTIONS), [""; 0]);
-    assert_eq!(it.data_from(STRANGER, 4, 1428), ["ACK 4"]);
+    assert_eq!(it.data_from(OTHER_PORT, 4, 1428), ["ACK 4"]);
     it.lockstep(5, 65_540, 1428);
     it.error(0);
     assert_eq!(it.machine.status(), Status::Failed(Reason::ServerError(0)));

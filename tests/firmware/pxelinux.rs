@@ -2,7 +2,7 @@
 
 use ripple_tftpd::firmware::{Chain, Kind, Reaction, Reason, Status, Step};
 
-use crate::dialogue::{Dialogue, STRANGER, assert_times};
+use crate::dialogue::{Dialogue, OTHER_PORT, assert_times};
 
 const OPTIONS: &str = "tsize 99 blksize 1408";
 
@@ -25,7 +25,7 @@ fn asks_31_times_in_131_seconds() {
     }
 }
 
-/// When the whole boot begins again, from now on; a prompt waits for somebody to type.
+/// When the whole boot begins again, from now on; a prompt waits for a key.
 fn reboots_after(it: &Dialogue) -> Option<u64> {
     assert!(matches!(it.machine.status(), Status::Failed(_)));
     let at = it.machine.deadline();
@@ -170,9 +170,9 @@ fn the_wrap_goes_to_zero() {
 #[test]
 fn other_ports_and_closed_ports() {
     let mut it = Dialogue::granted(Kind::Pxelinux, OPTIONS);
-    assert_eq!(it.data_from(STRANGER, 1, 1408), ["ACK 1"]);
+    assert_eq!(it.data_from(OTHER_PORT, 1, 1408), ["ACK 1"]);
     let mut it = Dialogue::granted(Kind::Lpxelinux, OPTIONS);
-    assert_eq!(it.data_from(STRANGER, 1, 1408), [""; 0]);
+    assert_eq!(it.data_from(OTHER_PORT, 1, 1408), [""; 0]);
 
     for (kind, reaction) in [
         (Kind::Pxelinux, Reaction::Ignored),

@@ -2,7 +2,7 @@
 
 use ripple_tftpd::firmware::{Chain, Kind, Reaction, Reason, Status};
 
-use crate::dialogue::{Dialogue, STRANGER, assert_times};
+use crate::dialogue::{Dialogue, OTHER_PORT, assert_times};
 
 fn every(gap: f64, times: u8) -> Vec<f64> {
     (1..=times).map(|n| gap * f64::from(n)).collect()
@@ -62,7 +62,7 @@ fn busybox_is_kept_alive_by_anything_and_answers_nothing_old() {
 #[test]
 fn busybox_is_connected_to_its_server() {
     let mut it = Dialogue::granted(Kind::Busybox, "tsize 99");
-    it.data_from(STRANGER, 1, 512);
+    it.data_from(OTHER_PORT, 1, 512);
     assert_eq!(it.reaction, Reaction::PortUnreachable);
     it.lockstep(1, 65_540, 512);
 }
@@ -132,7 +132,7 @@ fn barebox_ignores_copies_gaps_and_a_second_oack_and_trusts_any_port() {
     assert_eq!(it.oack("timeout 5 blksize 1432"), [""; 0]);
     assert_eq!(it.data(1, 1432), [""; 0]);
     assert_eq!(it.data(4, 1432), [""; 0]);
-    assert_eq!(it.data_from(STRANGER, 3, 1432), ["ACK 3"]);
+    assert_eq!(it.data_from(OTHER_PORT, 3, 1432), ["ACK 3"]);
     it.lockstep(4, 65_540, 1432);
 }
 
@@ -163,8 +163,8 @@ fn hpa_is_kept_alive_by_copies_of_the_last_block() {
 fn hpa_follows_the_port_that_sent_last() {
     let mut it = Dialogue::with(Kind::TftpHpa);
     it.lockstep(1, 1, 512);
-    let said = it.data_from(STRANGER, 2, 512);
-    assert_eq!(said, [format!("ACK 2 to {STRANGER}")]);
+    let said = it.data_from(OTHER_PORT, 2, 512);
+    assert_eq!(said, [format!("ACK 2 to {OTHER_PORT}")]);
     assert_eq!(it.data(3, 512), ["ACK 3"]);
 }
 
@@ -200,7 +200,7 @@ fn curl_answers_the_last_block_again_and_ends_at_a_wrong_port() {
     }
     assert_eq!(it.data(3, 512), [""; 0]);
     assert_eq!(it.data(6, 512), [""; 0]);
-    it.data_from(STRANGER, 5, 512);
+    it.data_from(OTHER_PORT, 5, 512);
     assert_eq!(it.machine.status(), Status::Failed(Reason::WrongPort));
     assert_eq!(it.machine.deadline(), None);
 }
@@ -266,10 +266,10 @@ fn atftp_answers_one_copy_and_lives_on_the_others() {
 fn atftp_bears_five_wrong_ports() {
     let mut it = Dialogue::granted(Kind::Atftp, "blksize 1428");
     for _ in 0..5 {
-        assert_eq!(it.data_from(STRANGER, 1, 1428), [""; 0]);
+        assert_eq!(it.data_from(OTHER_PORT, 1, 1428), [""; 0]);
         assert_eq!(it.machine.status(), Status::Receiving);
     }
-    it.data_from(STRANGER, 1, 1428);
+    it.data_from(OTHER_PORT, 1, 1428);
     assert_eq!(it.machine.status(), Status::Failed(Reason::WrongPort));
 }
 
@@ -293,7 +293,7 @@ fn tftpy_dies_of_a_gap_and_of_the_twentieth_copy() {
 
     let mut it = Dialogue::granted(Kind::Tftpy, "blksize 1428");
     it.lockstep(1, 65_540, 1428);
-    assert_eq!(it.data_from(STRANGER, 5, 1428), ["ACK 5"]);
+    assert_eq!(it.data_from(OTHER_PORT, 5, 1428), ["ACK 5"]);
     it.data(7, 1428);
     assert_eq!(it.machine.status(), Status::Failed(Reason::BadBlock));
 }

@@ -2,7 +2,7 @@
 
 use ripple_tftpd::firmware::{Kind, Reaction, Reason, Status};
 
-use crate::dialogue::{Dialogue, STRANGER, assert_times};
+use crate::dialogue::{Dialogue, OTHER_PORT, assert_times};
 
 const OPTIONS: &str = "timeout 5 tsize 99 blksize 1468";
 
@@ -66,7 +66,7 @@ fn classic_ignores_copies_and_reports_a_gap_once() {
     assert_eq!(it.data(6, 1468), [""; 0]);
     it.lockstep(4, 1, 1468);
     assert_eq!(it.data(6, 1468), ["ACK 4"]);
-    assert_eq!(it.data_from(STRANGER, 5, 1468), [""; 0]);
+    assert_eq!(it.data_from(OTHER_PORT, 5, 1468), [""; 0]);
     assert_eq!(it.machine.status(), Status::Receiving);
 }
 
@@ -128,7 +128,7 @@ fn lwip_complains_of_strays_but_goes_on_and_trusts_any_port() {
     assert_eq!(it.data(3, 1468), ["ACK 3"], "the one before");
     assert_eq!(it.data(2, 1468), COMPLAINT, "old");
     assert_eq!(it.machine.status(), Status::Receiving);
-    assert_eq!(it.data_from(STRANGER, 4, 1468), ["ACK 4"]);
+    assert_eq!(it.data_from(OTHER_PORT, 4, 1468), ["ACK 4"]);
     assert!(matches!(it.reaction, Reaction::Filed { .. }));
     it.lockstep(5, 65_531, 1468);
     // Across the wrap.

@@ -2,7 +2,7 @@
 
 use ripple_tftpd::firmware::{Chain, Kind, Packet, Reaction, Reason, Status, Step};
 
-use crate::dialogue::{Dialogue, SERVER, STRANGER, assert_times};
+use crate::dialogue::{Dialogue, OTHER_PORT, SERVER, assert_times};
 
 /// Through the probe, until the real request is out.
 fn past_the_probe() -> Dialogue {
@@ -142,7 +142,7 @@ fn adopts_a_timeout_that_it_never_asked_for() {
 #[test]
 fn errors_closed_ports_and_wrong_ports() {
     let mut it = receiving();
-    assert_eq!(it.data_from(STRANGER, 1, 1468), [""; 0]);
+    assert_eq!(it.data_from(OTHER_PORT, 1, 1468), [""; 0]);
     assert_eq!(it.reaction, Reaction::Ignored);
     it.machine.on_unreachable(it.now, it.port);
     assert_eq!(it.machine.status(), Status::Failed(Reason::Unreachable));

@@ -1,4 +1,4 @@
-//! Who may ask, how much one address may have, and what somebody draws who never answers.
+//! Who may ask, how much one address may have, and what an address draws that never answers.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -137,7 +137,7 @@ fn a_request_without_an_answer_draws_three_blocks_or_five_small_oacks() {
 }
 
 #[test]
-fn a_flood_of_strangers_from_one_network_draws_a_bounded_number_of_first_packets() {
+fn a_flood_of_unvalidated_addresses_of_one_network_draws_a_bounded_number_of_first_packets() {
     let (root, _) = Root::with_file(100_000);
     let server = Server::start(root.path());
     // 200 addresses of one /24, ten requests each, none of them ever answered.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::client::Client;
-use crate::crowd::own_address;
+use crate::clients::own_address;
 use crate::download::{Download, Wish};
 use crate::packet::Packet;
 use crate::root::{Root, assert_same};

@@ -30,7 +30,7 @@ const CONNECTED: [&str; 8] = [
     "getsockopt",
     "sendmsg",
 ];
-/// A line of the log: only if somebody takes it.
+/// A line of the log: only if it is taken.
 const LOGGED: [&str; 2] = ["poll", "write"];
 
 #[test]

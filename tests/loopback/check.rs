@@ -20,7 +20,7 @@ use crate::machine::{eventually, in_own_mounts, is_root, skipped};
 use crate::root::Root;
 use crate::server::{PROGRAM, program};
 
-/// The program that looks at a tree as somebody who is not root.
+/// The program that looks at a tree as a user who is not root.
 fn check(root: &Root) -> Command {
     let mut command = program(PROGRAM);
     command.arg("--check").arg("-r").arg(root.path());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::download::{Download, Wish};
 use crate::packet::{self, Packet};
 
-/// Far longer than anything takes here; only a fault makes somebody wait for it.
+/// Far longer than anything takes here; only a fault makes a test wait for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Client {

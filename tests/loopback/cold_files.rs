@@ -35,7 +35,7 @@ fn a_cold_file_costs_the_server_no_major_fault() {
             if is_in_memory(&file, 5_000_000) {
                 return skipped("this file system keeps in memory what it has");
             }
-            // Pages that somebody has read: they prove nothing about those between.
+            // Pages that were read: they prove nothing about those between.
             warm.iter().for_each(|page| read_page(&file, *page));
             let before = major_faults(server.process());
             let wish = Wish::octet("file")

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::client::{Client, PATIENCE, fetch_bytes};
-use crate::crowd::Crowd;
+use crate::clients::Clients;
 use crate::download::Wish;
 use crate::machine::{
     descriptors, eventually, is_root, limit_open_files, open_files, processor_ticks, skipped,
@@ -43,12 +43,12 @@ fn requests_wait_until_there_are_descriptors_again() {
     let (root, bytes) = Root::with_file(20_000);
     let mut server = start(root.path());
     limit_open_files(server.process(), lowest_free(&server));
-    let mut crowd = Crowd::new(server.address());
-    (0..5).for_each(|_| crowd.add(Wish::octet("file")));
+    let mut clients = Clients::new(server.address());
+    (0..5).for_each(|_| clients.add(Wish::octet("file")));
 
     let before = processor_ticks(server.process());
-    crowd.listen(Duration::from_millis(1500));
-    assert_eq!(crowd.begun(), 0, "no answer, and above all no ERROR");
+    clients.listen(Duration::from_millis(1500));
+    assert_eq!(clients.begun(), 0, "no answer, and above all no ERROR");
     assert!(server.is_running());
     let busy = processor_ticks(server.process()) - before;
     assert!(
@@ -57,8 +57,8 @@ fn requests_wait_until_there_are_descriptors_again() {
     );
 
     limit_open_files(server.process(), PLENTY);
-    crowd.complete(PATIENCE);
-    for member in crowd.members() {
+    clients.complete(PATIENCE);
+    for member in clients.members() {
         assert_same(&member.download.bytes, &bytes);
     }
     assert!(
@@ -78,10 +78,10 @@ fn with_few_descriptors_clients_take_turns() {
         .collect();
     let before = files_in_use(&server);
     limit_open_files(server.process(), lowest_free(&server) + 4);
-    let mut crowd = Crowd::new(server.address());
-    (0..all.len()).for_each(|number| crowd.add(Wish::octet(format!("file{number}"))));
-    crowd.complete(PATIENCE);
-    for (member, bytes) in crowd.members().iter().zip(&all) {
+    let mut clients = Clients::new(server.address());
+    (0..all.len()).for_each(|number| clients.add(Wish::octet(format!("file{number}"))));
+    clients.complete(PATIENCE);
+    for (member, bytes) in clients.members().iter().zip(&all) {
         assert_same(&member.download.bytes, bytes);
     }
     eventually("descriptors back", PATIENCE, || {
@@ -113,12 +113,12 @@ fn the_limit_is_raised_to_what_n_needs() {
         .arg(root.path());
     command.args(["-n", "100", "-a", "127.0.0.1:0"]);
     let server = Server::launch(command, 1);
-    let mut crowd = Crowd::new(server.address());
-    (0..100).for_each(|_| crowd.add(Wish::octet("file")));
-    crowd.begin(100);
-    crowd.complete(PATIENCE);
+    let mut clients = Clients::new(server.address());
+    (0..100).for_each(|_| clients.add(Wish::octet("file")));
+    clients.begin(100);
+    clients.complete(PATIENCE);
     assert!(
-        crowd
+        clients
             .members()
             .iter()
             .all(|member| member.download.bytes == bytes)
@@ -155,11 +155,11 @@ fn a_limit_that_cannot_be_raised_is_told_at_start() {
     let line = server.wait_for_log(&["WARN", "descriptors"]);
     assert!(line.contains("40") && line.contains("-n 100"), "{line}");
     // It serves nevertheless, as many at once as there can be.
-    let mut crowd = Crowd::new(server.address());
-    (0..60).for_each(|_| crowd.add(Wish::octet("file")));
-    crowd.complete(PATIENCE);
+    let mut clients = Clients::new(server.address());
+    (0..60).for_each(|_| clients.add(Wish::octet("file")));
+    clients.complete(PATIENCE);
     assert!(
-        crowd
+        clients
             .members()
             .iter()
             .all(|member| member.download.bytes == bytes)
@@ -218,9 +218,9 @@ fn held_clients_leave_descriptors_for_misses_and_small_files() {
         .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok())
         .expect(&line);
     assert!(30 <= held && held < 130, "{line}");
-    let mut crowd = Crowd::new(server.address());
-    (0..300).for_each(|_| crowd.add(Wish::octet("kernel")));
-    crowd.begin(held);
+    let mut clients = Clients::new(server.address());
+    (0..300).for_each(|_| clients.add(Wish::octet("kernel")));
+    clients.begin(held);
     for _ in 0..20 {
         let mut client = Client::new(server.address());
         client.request(&Wish::octet("missing"));
@@ -232,7 +232,7 @@ fn held_clients_leave_descriptors_for_misses_and_small_files() {
         .iter()
         .find(|line| line.contains("out of descriptors"));
     assert_eq!(ran_out, None);
-    drop(crowd);
+    drop(clients);
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::server::{PROGRAM, Server, program};
 
 const LINES: &str = include_str!("option_lines.txt");
 
-/// A way in which somebody starts `in.tftpd`.
+/// A way to start `in.tftpd`.
 struct Line {
     options: Vec<String>,
     sites: usize,

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, PATIENCE, fetch, fetch_bytes};
-use crate::crowd::Crowd;
+use crate::clients::Clients;
 use crate::descriptors;
 use crate::download::{Download, Wish};
 use crate::machine::{
@@ -118,15 +118,15 @@ fn address_space_taken_by_many_files() {
     let used = status(server.process(), "VmSize") << 10;
     limit_address_space(server.process(), used + (40 << 20));
     raise_own_file_limit();
-    let mut crowd = Crowd::new(server.address());
+    let mut clients = Clients::new(server.address());
     for number in 0..all.len() {
-        crowd.add(Wish::octet(format!("file{number}")).option("blksize", 8192));
+        clients.add(Wish::octet(format!("file{number}")).option("blksize", 8192));
     }
-    crowd.begin(all.len());
+    clients.begin(all.len());
     let mapped = mapped_files(&server, &root);
     assert!(0 < mapped && mapped < all.len() / 2, "{mapped} are mapped");
-    crowd.complete(PATIENCE * 2);
-    for (member, bytes) in crowd.members().iter().zip(&all) {
+    clients.complete(PATIENCE * 2);
+    for (member, bytes) in clients.members().iter().zip(&all) {
         assert_same(&member.download.bytes, bytes);
     }
     assert!(server.is_running());
@@ -171,12 +171,12 @@ fn mappings_that_fail() {
     let before = open_files(server.process());
     let began_at = Instant::now();
     for _ in 0..2 {
-        let mut crowd = Crowd::new(server.address());
-        (0..all.len()).for_each(|number| crowd.add(Wish::octet(format!("file{number}"))));
-        crowd.begin(all.len());
+        let mut clients = Clients::new(server.address());
+        (0..all.len()).for_each(|number| clients.add(Wish::octet(format!("file{number}"))));
+        clients.begin(all.len());
         assert_eq!(mapped_files(&server, &root), all.len() / 5);
-        crowd.complete(PATIENCE);
-        for (member, bytes) in crowd.members().iter().zip(&all) {
+        clients.complete(PATIENCE);
+        for (member, bytes) in clients.members().iter().zip(&all) {
             assert_same(&member.download.bytes, bytes);
         }
         eventually("descriptors and mappings back", PATIENCE, || {

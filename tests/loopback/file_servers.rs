@@ -183,7 +183,7 @@ fn an_open_file_of_which_nothing_is_heard_stops_only_its_client() {
     });
 }
 
-/// What asks somebody for the file, or is told that it cannot be had for a moment, is no reason for an ERROR, which would be final
+/// What has to ask for the file, or is told that it cannot be had for a moment, is no reason for an ERROR, which would be final
 /// for firmware: the client asks again, or waits in its place.
 #[test]
 fn errors_that_pass_are_no_answer() {

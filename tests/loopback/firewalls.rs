@@ -1,4 +1,4 @@
-//! Somebody between server and client who lets not everything through: what the log says about it.
+//! Firewalls between server and client that do not let everything through: what the log says about it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Requests that somebody forges by the thousand, between networks of their own: what they draw is bounded, and honest machines get
+//! Requests forged by the thousand, between networks of their own: what they draw is bounded, and honest machines get
 //! their files meanwhile.
 //!
 //! Three networks, joined by cables: that of the server, that of the forger, who sends with any address of 10.77.0.0/16 and to whom
@@ -18,7 +18,7 @@ use nix::sys::socket::sockopt::RcvBufForce;
 use ripple_tftpd::server::{FIRST_PACKETS_BURST, FIRST_PACKETS_PER_SECOND};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::crowd::Crowd;
+use crate::clients::Clients;
 use crate::download::Wish;
 use crate::machine::{
     alone, at_the_other_end, eventually, in_own_network, lay_cable, run, skipped,
@@ -296,11 +296,11 @@ fn fetch_all(network: u8, wanted: &[u8]) -> Duration {
         let server = SocketAddrV4::new(Ipv4Addr::new(10, 66, network, 1), 69);
         let first = Ipv4Addr::new(10, 67, network, 1);
         let began_at = Instant::now();
-        let mut crowd = Crowd::at(first, server.into());
-        (0..50).for_each(|_| crowd.add(Wish::octet("file")));
-        crowd.complete(ENDURED);
+        let mut clients = Clients::at(first, server.into());
+        (0..50).for_each(|_| clients.add(Wish::octet("file")));
+        clients.complete(ENDURED);
         let took = began_at.elapsed();
-        for member in crowd.members() {
+        for member in clients.members() {
             assert_same(&member.download.bytes, &wanted);
         }
         took

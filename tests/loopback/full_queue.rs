@@ -65,7 +65,7 @@ fn as_many_machines_as_the_queue_holds_ask_at_once_and_all_are_served() {
         .log_lines()
         .into_iter()
         .find(|line| line.contains("full"));
-    assert_eq!(full, None, "somebody found the queue full");
+    assert_eq!(full, None, "a request found the queue full");
 }
 
 /// Machines with addresses of their own, all behind one socket, so that no limit of descriptors bounds them.
@@ -126,7 +126,7 @@ impl Machines {
         let Some((address, from, length)) = self.receive(&mut buffer) else {
             return;
         };
-        let machine = self.all.get_mut(&address).expect("somebody who asked");
+        let machine = self.all.get_mut(&address).expect("a machine that asked");
         assert_eq!(from, *machine.tid.get_or_insert(from), "a second transfer");
         let was_over = machine.download.is_over();
         let answer = machine.download.on_packet(packet::parse(&buffer[..length]));

@@ -181,7 +181,7 @@ fn nothing_is_written_to_a_socket_when_the_start_fails() {
         &["--version"],
     ] {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        // A write would have somebody to go to.
+        // A write would reach a peer.
         socket.connect(reader.local_addr().unwrap()).unwrap();
         let mut command = by_inetd(&root, "tftpd", copy(&socket), options);
         command.stdout(copy(&socket)).stderr(copy(&socket));

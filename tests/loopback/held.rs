@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, PATIENCE, fetch};
-use crate::crowd::Crowd;
+use crate::clients::Clients;
 use crate::download::{Download, Wish};
 use crate::machine::{
     alone, eventually, open_files, processor_ticks, raise_own_file_limit, skipped, status,
@@ -170,7 +170,7 @@ fn those_who_wait_are_answered_trickled_and_promoted() {
     }
 }
 
-/// False where a pause of the test may have cost somebody its slot.
+/// False where a pause of the test may have cost a client its slot.
 fn are_trickled_and_promoted_in_turn() -> bool {
     let (root, _) = Root::with_file(LENGTH);
     // In blocks so large that who takes 40 ms over one is not far away.
@@ -398,16 +398,16 @@ fn a_small_file_does_not_wait_behind_large_ones() {
 const HELD: usize = 1000;
 
 /// A server with one slow client and a thousand others that wait and were answered.
-fn a_thousand_held(root: &Root, server: &Server) -> (Slow, Crowd) {
+fn a_thousand_held(root: &Root, server: &Server) -> (Slow, Clients) {
     raise_own_file_limit();
     let slow = Slow::start(root, server.address());
-    let mut crowd = Crowd::new(server.address());
-    (0..HELD).for_each(|_| crowd.add(Wish::octet("file")));
+    let mut clients = Clients::new(server.address());
+    (0..HELD).for_each(|_| clients.add(Wish::octet("file")));
     eventually("a thousand held", PATIENCE, || {
-        crowd.listen(Duration::from_millis(20));
-        (crowd.begun() == HELD).then_some(())
+        clients.listen(Duration::from_millis(20));
+        (clients.begun() == HELD).then_some(())
     });
-    (slow, crowd)
+    (slow, clients)
 }
 
 #[test]
@@ -419,7 +419,7 @@ fn memory_and_descriptors_of_a_thousand_held() {
     server.wait_for_log(&["complete"]);
     let files = open_files(server.process());
     let before = status(server.process(), "RssAnon");
-    let (slow, crowd) = a_thousand_held(&root, &server);
+    let (slow, clients) = a_thousand_held(&root, &server);
     let more = open_files(server.process()) - files;
     match Mode::wanted() {
         Mode::OwnPorts | Mode::PortRange => assert!(more >= HELD, "{more} descriptors"),
@@ -431,7 +431,7 @@ fn memory_and_descriptors_of_a_thousand_held() {
     assert!(each < 4 << 10, "{each} bytes for each held client");
 
     // They are switched off all at once.
-    drop(crowd);
+    drop(clients);
     slow.finish();
     eventually("all files closed", PATIENCE, || {
         (open_files(server.process()) == files).then_some(())
@@ -443,15 +443,18 @@ fn a_thousand_held_take_next_to_no_processor_time() {
     let _turn = alone();
     let (root, _) = Root::with_file(LENGTH);
     let server = Server::with(root.path(), &["-n", "1", "--hold", "1"]);
-    let (_slow, mut crowd) = a_thousand_held(&root, &server);
-    let blocks = |crowd: &Crowd| {
-        let blocks = crowd.members().iter().map(|member| member.download.blocks);
+    let (_slow, mut clients) = a_thousand_held(&root, &server);
+    let blocks = |clients: &Clients| {
+        let blocks = clients
+            .members()
+            .iter()
+            .map(|member| member.download.blocks);
         blocks.sum::<u64>()
     };
-    let (before, ticks) = (blocks(&crowd), processor_ticks(server.process()));
-    crowd.listen(Duration::from_secs(4));
+    let (before, ticks) = (blocks(&clients), processor_ticks(server.process()));
+    clients.listen(Duration::from_secs(4));
     let (sent, ticks) = (
-        blocks(&crowd) - before,
+        blocks(&clients) - before,
         processor_ticks(server.process()) - ticks,
     );
     eprintln!("{ticks} hundredths of a second for {sent} blocks in 4 s");

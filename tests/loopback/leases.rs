@@ -1,4 +1,4 @@
-//! A file on which somebody else has a lease, as file servers for Windows and NFS take: it can be opened once it was given
+//! A file on which another process has a lease, as file servers for Windows and NFS take: it can be opened once it was given
 //! back. For firmware an ERROR would be final.
 
 use std::fs::File;
@@ -62,9 +62,9 @@ impl Lease {
         (results == [0, 0]).then_some(Lease(file))
     }
 
-    /// Somebody wants to open the file: then the lease is, for its holder, only one to read or none any more.
+    /// Another process wants to open the file: then the lease is, for its holder, only one to read or none any more.
     fn wait_until_wanted(&self) {
-        eventually("somebody who wants the file", PATIENCE, || {
+        eventually("a process that wants the file", PATIENCE, || {
             // SAFETY: no pointers.
             let lease = unsafe { libc::fcntl(self.0.as_raw_fd(), libc::F_GETLEASE) };
             assert!(lease >= 0, "{}", io::Error::last_os_error());

@@ -201,9 +201,9 @@ fn a_terminal_whose_output_was_stopped() {
 
 /// As after `su` in a session that the terminal does not control: it cannot be opened again.
 #[test]
-fn a_terminal_of_somebody_else_that_nobody_reads() {
+fn a_terminal_of_another_user_that_nobody_reads() {
     if !is_root() {
-        return skipped("to be somebody else needs root");
+        return skipped("to be another user needs root");
     }
     let (root, bytes) = Root::with_file(600);
     let (_unread, ours) = terminal();

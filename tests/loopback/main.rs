@@ -10,7 +10,7 @@
 )]
 
 mod client;
-mod crowd;
+mod clients;
 mod download;
 mod fuse;
 mod machine;

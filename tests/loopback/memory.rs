@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::client::{Client, PATIENCE, fetch};
-use crate::crowd::Crowd;
+use crate::clients::Clients;
 use crate::download::Wish;
 use crate::machine::{alone, library, raise_own_file_limit, status};
 use crate::root::Root;
@@ -54,9 +54,9 @@ fn memory_of_a_full_server() {
         // The clients here need descriptors.
         Mode::SinglePort => 5000,
     };
-    let mut crowd = Crowd::new(server.address());
-    (0..held).for_each(|_| crowd.add(Wish::octet(&long)));
-    crowd.begin(held);
+    let mut clients = Clients::new(server.address());
+    (0..held).for_each(|_| clients.add(Wish::octet(&long)));
+    clients.begin(held);
     let alive = status(server.process(), "VmRSS");
     for number in 0..WAITING + SLOTS - held {
         let number = u32::try_from(number).unwrap();
@@ -77,7 +77,7 @@ fn memory_of_a_full_server() {
          full queue"
     );
     assert!(full < RESIDENT_MAX, "{full} KiB");
-    drop(crowd);
+    drop(clients);
 
     assert_eq!(
         fetch(server.address(), &Wish::octet(&long))

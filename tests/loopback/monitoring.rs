@@ -504,7 +504,7 @@ fn a_disk_that_is_full_or_gone_stops_statistics_only() {
 #[test]
 fn sigusr1_writes_all_of_it_to_the_log_within_bounds() {
     let (_root, server, mut first, second) = busy(&[]);
-    let _crowd = Waiting::new(&server, 30);
+    let _waiting = Waiting::new(&server, 30);
     first.ack(1);
     first.expect_data(2);
     eventually("31 that wait", PATIENCE, || {

@@ -203,7 +203,7 @@ fn an_unreadable_file() {
         assert_eq!(refused(&server, "file"), 2);
         return;
     }
-    // Root reads everything, so the server runs as somebody else; from a copy, for he may not enter where the program is.
+    // Root reads everything, so the server runs as another user; from a copy, for that one may not enter where the program is.
     use std::os::unix::process::CommandExt;
     let (root, _) = Root::with_file(10);
     let readable = root.write("readable", 600);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::thread;
 
 use crate::client::{Client, PATIENCE, fetch};
-use crate::crowd::Crowd;
+use crate::clients::Clients;
 use crate::download::Wish;
 use crate::machine::raise_own_file_limit;
 use crate::packet;
@@ -33,7 +33,7 @@ fn text(range: &RangeInclusive<u16>) -> String {
     format!("{}:{}", range.start(), range.end())
 }
 
-/// Ten sockets to each port, and somebody sends nonsense and ERROR packets to all of them meanwhile.
+/// Ten sockets to each port, and another client sends nonsense and ERROR packets to all of them meanwhile.
 #[test]
 fn a_hundred_clients_at_once_through_ten_ports() {
     raise_own_file_limit();
@@ -44,28 +44,28 @@ fn a_hundred_clients_at_once_through_ten_ports() {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            let stranger = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let other = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
             while !stop.load(Ordering::Relaxed) {
                 for port in range.clone() {
                     for datagram in [packet::error(0, "away"), packet::ack(1), vec![0; 9]] {
                         // Refused where nothing is open yet.
-                        let _ = stranger.send_to(&datagram, (Ipv4Addr::LOCALHOST, port));
+                        let _ = other.send_to(&datagram, (Ipv4Addr::LOCALHOST, port));
                     }
                 }
                 thread::yield_now();
             }
         });
-        let mut crowd = Crowd::new(server.address());
+        let mut clients = Clients::new(server.address());
         for _ in 0..100 {
-            crowd.add(Wish::octet("file"));
+            clients.add(Wish::octet("file"));
         }
-        crowd.begin(100);
-        let tids = crowd.tids();
-        crowd.complete(PATIENCE);
+        clients.begin(100);
+        let tids = clients.tids();
+        clients.complete(PATIENCE);
         stop.store(true, Ordering::Relaxed);
         assert!(tids.keys().all(|tid| range.contains(&tid.port())));
         assert_eq!((tids.len(), tids.values().sum()), (10, 100), "{tids:?}");
-        for member in crowd.members() {
+        for member in clients.members() {
             assert_same(&member.download.bytes, &bytes);
         }
     });

@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::client::{Client, PATIENCE, fetch, fetch_bytes};
-use crate::crowd::Crowd;
+use crate::clients::Clients;
 use crate::download::{Download, Wish};
 use crate::machine::{field, has_ipv6, is_root, skipped, threads};
 use crate::packet::write_request;
@@ -317,7 +317,7 @@ fn every_feature_works_in_the_sandbox_of_an_ordinary_user() {
     let root = Root::new();
     let server = walk_every_feature(&root, unprivileged(&root, ""));
     let line = server.wait_for_log(&["INFO", "sandbox: "]);
-    assert!(!line.contains("user "), "it became somebody: {line}");
+    assert!(!line.contains("user "), "it became another user: {line}");
 }
 
 fn walk_every_feature(root: &Root, mut command: Command) -> Server {
@@ -377,13 +377,13 @@ fn walk_every_feature(root: &Root, mut command: Command) -> Server {
     cut_short(root, &server);
 
     // Tables grow, and large blocks of memory come and go, when hundreds are kept alive at once.
-    let mut crowd = Crowd::new(server.address());
+    let mut clients = Clients::new(server.address());
     (0..400).for_each(|number| {
         let name = format!("file{number}");
         root.write(&name, 3_000);
-        crowd.add(Wish::octet(name));
+        clients.add(Wish::octet(name));
     });
-    crowd.complete(PATIENCE * 2);
+    clients.complete(PATIENCE * 2);
     // A stop interrupts the sleep of the loop.
     server.signal(Signal::SIGSTOP);
     server.signal(Signal::SIGCONT);
@@ -432,10 +432,10 @@ fn scarcity_is_survived_in_the_sandbox() {
     let mut server = Server::launch(command, 1);
     server.wait_for_log(&["WARN", "descriptors"]);
 
-    let mut crowd = Crowd::new(server.address());
-    (0..small.len()).for_each(|number| crowd.add(Wish::octet(format!("file{number}"))));
-    crowd.complete(PATIENCE);
-    for (member, bytes) in crowd.members().iter().zip(&small) {
+    let mut clients = Clients::new(server.address());
+    (0..small.len()).for_each(|number| clients.add(Wish::octet(format!("file{number}"))));
+    clients.complete(PATIENCE);
+    for (member, bytes) in clients.members().iter().zip(&small) {
         assert_same(&member.download.bytes, bytes);
     }
     server.wait_for_log(&["WARN", "requests wait"]);

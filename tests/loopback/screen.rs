@@ -21,7 +21,7 @@ use crate::root::Root;
 use crate::server::{PROGRAM, Server, program};
 
 /// A server that has one client to serve and 40 that wait.
-fn crowded(socket: &Path) -> (Root, Server, Client, Waiting) {
+fn full_server(socket: &Path) -> (Root, Server, Client, Waiting) {
     let (root, _) = Root::with_file(400_000);
     let options = ["-n", "1", "--hold", "never", "--control"];
     let options = [&options[..], &[socket.to_str().unwrap()]].concat();
@@ -52,7 +52,7 @@ fn status(arguments: &[&str]) -> (String, String, Option<i32>) {
 fn plain_text_and_json_where_there_is_no_terminal() {
     let place = Root::new();
     let socket = place.beside("control");
-    let (_root, _server, client, _waiting) = crowded(&socket);
+    let (_root, _server, client, _waiting) = full_server(&socket);
     let path = socket.to_str().unwrap();
     for arguments in [
         &["--status", path][..],
@@ -198,7 +198,7 @@ fn assert_fits(lines: &[String], columns: usize, count: usize) {
 fn the_screen_fits_scrolls_follows_the_size_and_ends() {
     let place = Root::new();
     let socket = place.beside("control");
-    let (_root, server, mut client, waiting) = crowded(&socket);
+    let (_root, server, mut client, waiting) = full_server(&socket);
     let mut terminal = Terminal::new(&socket, 80, 24);
     let lines = terminal.wait_for("a picture", |lines| lines.len() > 5);
     assert_fits(&lines, 80, 24);
@@ -262,7 +262,7 @@ fn the_screen_fits_scrolls_follows_the_size_and_ends() {
 fn a_terminal_that_goes_ends_the_screen_and_not_the_server() {
     let place = Root::new();
     let socket = place.beside("control");
-    let (_root, mut server, _client, _waiting) = crowded(&socket);
+    let (_root, mut server, _client, _waiting) = full_server(&socket);
     let mut terminal = Terminal::new(&socket, 80, 24);
     terminal.wait_for("a picture", |lines| lines.len() > 5);
     // What a terminal does that is closed.

@@ -23,15 +23,15 @@ fn an_oack_retransmitted_with_bytes_of_a_stray_packet() {
     let mut client = Client::new(server.address());
     client.request(&wish);
     let oack = client.receive_datagram();
-    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let other = UdpSocket::bind("127.0.0.1:0").unwrap();
     for stray in [
         &[0xee; 100][..],
         b"\0\x04",
-        b"\0\x03\0\x01stray bytes of somebody",
+        b"\0\x03\0\x01stray bytes of another",
         b"\0\x09\0\0",
     ] {
         client.send(stray);
-        stranger.send_to(stray, client.tid()).unwrap();
+        other.send_to(stray, client.tid()).unwrap();
     }
     for _ in 0..2 {
         assert_eq!(client.receive_datagram(), oack, "the same again");
@@ -152,15 +152,15 @@ fn a_retry_budget_per_transfer_instead_of_per_step() {
 
 /// Other ports of other hosts: what they send to the port of a transfer is not for it.
 #[test]
-fn a_stranger_who_ends_a_transfer() {
+fn another_port_cannot_end_a_transfer() {
     let (root, bytes) = Root::with_file(5_000);
     let server = Server::start(root.path());
     let mut client = Client::new(server.address());
     client.request(&Wish::octet("file"));
     let mut got = client.expect_data(1);
-    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let other = UdpSocket::bind("127.0.0.1:0").unwrap();
     for packet in [packet::error(0, "stop"), packet::ack(1), packet::ack(2)] {
-        stranger.send_to(&packet, client.tid()).unwrap();
+        other.send_to(&packet, client.tid()).unwrap();
     }
     assert_same(&fetch_bytes(server.address(), "file"), &bytes);
     client.expect_nothing_yet();

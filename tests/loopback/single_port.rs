@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::client::{Client, PATIENCE, fetch_bytes};
-use crate::crowd::Crowd;
+use crate::clients::Clients;
 use crate::download::Wish;
 use crate::machine::{
     datagrams_dropped_at, datagrams_sent, eventually, in_own_network, is_root, is_stopped, library,
@@ -61,7 +61,7 @@ fn every_transfer_comes_from_the_port_that_was_asked() {
 
 /// More packets than one call sends, for clients that are told apart by their addresses and ports.
 #[test]
-fn a_crowd_with_windows_gets_the_right_bytes() {
+fn many_clients_with_windows_get_the_right_bytes() {
     raise_own_file_limit();
     let root = Root::new();
     let names: Vec<String> = (0..100).map(|number| format!("file-{number}")).collect();
@@ -69,15 +69,15 @@ fn a_crowd_with_windows_gets_the_right_bytes() {
         .map(|number| root.write(&names[number], 60_000 + number))
         .collect();
     let server = start(&root, &["-n", "100", "--small-file", "0"]);
-    let mut crowd = Crowd::new(server.address());
+    let mut clients = Clients::new(server.address());
     for (number, name) in names.iter().enumerate() {
-        crowd.add(Wish::octet(name).option("windowsize", 1 + number % 40));
+        clients.add(Wish::octet(name).option("windowsize", 1 + number % 40));
     }
-    crowd.complete(PATIENCE);
-    for (member, bytes) in crowd.members().iter().zip(&files) {
+    clients.complete(PATIENCE);
+    for (member, bytes) in clients.members().iter().zip(&files) {
         assert_same(&member.download.bytes, bytes);
     }
-    assert_eq!(crowd.tids().len(), 1);
+    assert_eq!(clients.tids().len(), 1);
 }
 
 /// The system call takes three messages at most, and every other time none at all: what has to wait is the first to leave
@@ -105,20 +105,20 @@ fn what_the_socket_does_not_take_leaves_first_later() {
     ]);
     command.args(["--small-file", "0"]);
     let server = Server::launch(command, 1);
-    let mut crowd = Crowd::new(server.address());
+    let mut clients = Clients::new(server.address());
     for number in 0..40 {
-        crowd.add(Wish::octet("file").option("windowsize", 1 + number % 2 * 7));
+        clients.add(Wish::octet("file").option("windowsize", 1 + number % 2 * 7));
     }
-    crowd.begin(40);
+    clients.begin(40);
     // All ACKs are there when the next turn begins.
     server.signal(Signal::SIGSTOP);
     eventually("the stop", PATIENCE, || {
         is_stopped(server.process()).then_some(())
     });
-    crowd.answer_all();
+    clients.answer_all();
     server.signal(Signal::SIGCONT);
-    crowd.complete(PATIENCE);
-    for member in crowd.members() {
+    clients.complete(PATIENCE);
+    for member in clients.members() {
         assert_same(&member.download.bytes, &bytes);
         assert_eq!(member.download.duplicates, 0);
     }
@@ -190,24 +190,24 @@ fn a_client_that_closes_its_port_frees_its_slot() {
 }
 
 #[test]
-fn strangers_draw_nothing_and_disturb_nobody() {
+fn packets_of_unknown_peers_draw_nothing_and_disturb_nobody() {
     let (root, bytes) = Root::with_file(60_000);
     let server = start(&root, &[]);
     let (mut client, download) = halfway_at(server.address());
-    let mut strangers: Vec<Client> = (0..20).map(|_| Client::new(server.address())).collect();
-    for stranger in &strangers {
+    let mut unknown: Vec<Client> = (0..20).map(|_| Client::new(server.address())).collect();
+    for client in &unknown {
         for datagram in [
             packet::ack(0),
             packet::ack(4),
             packet::error(0, "away"),
             vec![0, 3, 0, 1, 7],
         ] {
-            stranger.send_to_server(&datagram);
+            client.send_to_server(&datagram);
         }
     }
     assert_same(&client.complete(download).unwrap().bytes, &bytes);
-    for stranger in &mut strangers {
-        stranger.expect_nothing_yet();
+    for client in &mut unknown {
+        client.expect_nothing_yet();
     }
 }
 
@@ -238,10 +238,10 @@ fn five_thousand_acks_in_one_turn() {
     eventually("the stop", PATIENCE, || {
         is_stopped(server.process()).then_some(())
     });
-    let stranger = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let unknown = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     for number in 0..5000 {
         let block = u16::try_from(number).unwrap();
-        stranger
+        unknown
             .send_to(&packet::ack(block), server.address())
             .unwrap();
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::client::{Client, PATIENCE, fetch};
-use crate::crowd::{Crowd, TURN_MAX};
+use crate::clients::{Clients, TURN_MAX};
 use crate::download::Wish;
 use crate::machine::{alone, eventually, field, open_files, raise_own_file_limit, status};
 use crate::root::{Root, assert_same};
@@ -38,24 +38,24 @@ fn five_hundred_clients_at_once_through_32_slots() {
     let files = open_files(server.process());
     let memory = status(server.process(), "VmRSS");
 
-    let mut crowd = Crowd::new(server.address());
-    (0..500).for_each(|number| crowd.add(wish(number)));
-    crowd.complete(Duration::from_secs(60));
+    let mut clients = Clients::new(server.address());
+    (0..500).for_each(|number| clients.add(wish(number)));
+    clients.complete(Duration::from_secs(60));
 
-    for member in crowd.members() {
+    for member in clients.members() {
         assert_same(&member.download.bytes, &bytes);
     }
-    let duplicates: u64 = crowd
+    let duplicates: u64 = clients
         .members()
         .iter()
         .map(|member| member.download.duplicates)
         .sum();
-    let is_disturbed = crowd.longest_gap() > 2 * TURN_MAX;
+    let is_disturbed = clients.longest_gap() > 2 * TURN_MAX;
     assert!(
         duplicates == 0 || is_disturbed,
         "{duplicates} DATA packets came twice"
     );
-    let requests: u32 = crowd.members().iter().map(|member| member.requests).sum();
+    let requests: u32 = clients.members().iter().map(|member| member.requests).sum();
     assert!(requests > 500, "nobody asked twice: this was no storm");
 
     let lines = server.wait_for_lines("complete", 503, |line| line.contains(": complete"));
@@ -75,9 +75,9 @@ fn no_more_slots_than_asked_for() {
     let _turn = alone();
     let (root, _) = Root::with_file(10_000);
     let server = Server::with(root.path(), &["-n", "7"]);
-    let mut crowd = Crowd::new(server.address());
-    (0..30).for_each(|_| crowd.add(Wish::octet("file")));
-    crowd.begin(7);
+    let mut clients = Clients::new(server.address());
+    (0..30).for_each(|_| clients.add(Wish::octet("file")));
+    clients.begin(7);
     // All have asked; their requests are dealt with before that of a miss.
     assert_eq!(
         fetch(server.address(), &Wish::octet("missing"))
@@ -85,8 +85,8 @@ fn no_more_slots_than_asked_for() {
             .0,
         1
     );
-    assert_eq!(crowd.begun(), 7);
-    crowd.complete(PATIENCE);
+    assert_eq!(clients.begun(), 7);
+    clients.complete(PATIENCE);
 }
 
 /// Anonymous memory, exactly: what stands in `status` is rounded per thread.
@@ -95,8 +95,8 @@ fn own_bytes(server: &Server) -> u64 {
     field(&rollup, "Anonymous").parse::<u64>().unwrap() << 10
 }
 
-/// The buffers that requests come into belong to the server, however many transfers there are. All of them are used when a
-/// crowd asks at once, so here they are used before.
+/// The buffers that requests come into belong to the server, however many transfers there are. All of them are used when
+/// many clients ask at once, so here they are used before.
 fn fill_receive_buffers(server: &Server) {
     let client = Client::new(server.address());
     server.signal(Signal::SIGSTOP);
@@ -119,21 +119,21 @@ fn memory_of_a_thousand_transfers_under_way() {
     server.wait_for_log(&["complete"]);
     fill_receive_buffers(&server);
     let idle = own_bytes(&server);
-    let mut crowd = Crowd::new(server.address());
+    let mut clients = Clients::new(server.address());
     for _ in 0..TRANSFERS {
         let wish = Wish::octet("file").option("blksize", 1428);
-        crowd.add(wish.option("tsize", 0).option("windowsize", 1));
+        clients.add(wish.option("tsize", 0).option("windowsize", 1));
     }
-    crowd.begin(TRANSFERS);
-    (0..3).for_each(|_| crowd.go_on_by_one());
+    clients.begin(TRANSFERS);
+    (0..3).for_each(|_| clients.go_on_by_one());
     let each = (own_bytes(&server) - idle) / TRANSFERS as u64;
     eprintln!("{each} bytes for each transfer");
     // 909 before a client could begin anew, lend its slot, and have a window in bursts; 1,134 to 1,200 since.
     assert!(each < 1250, "{each} bytes for each transfer");
-    let ports: HashSet<_> = crowd.tids().into_keys().collect();
+    let ports: HashSet<_> = clients.tids().into_keys().collect();
     if Mode::wanted() == Mode::OwnPorts {
         let each = "each transfer has a port of its own";
         assert_eq!(ports.len(), TRANSFERS, "{each}");
     }
-    crowd.complete(PATIENCE);
+    clients.complete(PATIENCE);
 }

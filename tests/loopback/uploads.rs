@@ -266,7 +266,7 @@ fn modes_and_links() {
     assert!(!root.beside("secret").exists());
 }
 
-/// `touch f; chmod 666 f` in a directory of somebody else.
+/// `touch f; chmod 666 f` in a directory of another user.
 #[test]
 fn a_file_whose_directory_is_not_writable_is_written_in_place() {
     if !is_root() {

@@ -36,7 +36,7 @@ fn who_opens_a_file_again_is_answered_at_once() {
 }
 
 #[test]
-fn who_opens_a_file_again_boots_in_a_crowd() {
+fn who_opens_a_file_again_boots_among_many() {
     let world = |seed| World {
         slots: 4,
         uplink: FAST_ETHERNET,

@@ -55,7 +55,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // Somebody else may have tidied up.
+        // It may have been removed already.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

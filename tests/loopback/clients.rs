@@ -13,7 +13,7 @@ use crate::client::PATIENCE;
 use crate::download::{Download, Wish};
 use crate::packet;
 
-pub(crate) struct Crowd {
+pub(crate) struct Clients {
     poll: Poll,
     server: SocketAddr,
     first: Ipv4Addr,
@@ -33,7 +33,7 @@ pub(crate) struct Member {
     pub(crate) requests: u32,
 }
 
-impl Crowd {
+impl Clients {
     pub(crate) fn new(server: SocketAddr) -> Self {
         Self::at(MACHINES, server)
     }
@@ -201,7 +201,7 @@ impl Member {
 
     fn answer(&mut self, packet: &[u8]) {
         self.held_back = None;
-        let tid = self.tid.expect("somebody to answer");
+        let tid = self.tid.expect("a server that answered");
         self.socket.send_to(packet, tid).unwrap();
     }
 
