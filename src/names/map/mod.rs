@@ -26,16 +26,10 @@ const WORK_MAX: u64 = 5_000_000;
 /// The rules of a map file.
 #[derive(Clone, Debug)]
 pub struct Map {
-    lines: Vec<Line>,
+    rules: Vec<Rule>,
+    /// Where jumps may lead: each label with the place among the rules of the one behind it.
+    labels: Vec<(Box<[u8]>, usize)>,
     steps_max: u32,
-}
-
-/// A line of the file that has a meaning.
-#[derive(Clone, Debug)]
-enum Line {
-    /// Where jumps may lead.
-    Label(Box<[u8]>),
-    Rule(Rule),
 }
 
 /// One rule.
@@ -129,8 +123,8 @@ pub struct Traced<'a> {
 #[derive(Debug, Default)]
 pub struct MapScratch {
     search: Scratch,
-    /// The name that is made.
-    next: Vec<u8>,
+    /// What a match is replaced by.
+    text: Vec<u8>,
 }
 
 /// What the world knows and is asked for.
@@ -147,42 +141,40 @@ impl Map {
     /// # Errors
     /// The first line that is none.
     pub fn read(file: &[u8], steps_max: u32, dialect: Dialect) -> Result<Map, BadMap> {
-        let lines = read::lines(file, dialect)?;
-        Ok(Map { lines, steps_max })
+        let (rules, labels) = read::lines(file, dialect)?;
+        Ok(Map {
+            rules,
+            labels,
+            steps_max,
+        })
     }
 
     /// How many rules there are.
     pub fn rules(&self) -> usize {
-        let is_rule = |line: &&Line| matches!(line, Line::Rule(_));
-        self.lines.iter().filter(is_rule).count()
+        self.rules.len()
     }
 
     /// Whether a rule asks for the hardware address of the client.
     pub fn wants_hardware(&self) -> bool {
-        self.has(|rule| rule.text.wants_hardware())
+        self.rules.iter().any(|rule| rule.text.wants_hardware())
     }
 
     /// Whether a rule refuses names.
     pub fn refuses_names(&self) -> bool {
-        self.has(|rule| rule.then == Then::Refuse)
+        self.rules.iter().any(|rule| rule.then == Then::Refuse)
     }
 
     /// Each rule that does nothing but rewrite, as a map of its own, with its line.
     pub fn rewriting(&self) -> impl Iterator<Item = (usize, Map)> {
-        let rules = self.lines.iter().filter_map(|line| match line {
-            Line::Rule(rule) if rule.rewrites.is_some() && rule.then == Then::GoOn => Some(rule),
-            Line::Rule(_) | Line::Label(_) => None,
-        });
-        rules.map(|rule| {
-            let lines = vec![Line::Rule(rule.clone())];
-            let steps_max = self.steps_max;
-            (rule.line, Map { lines, steps_max })
+        let only_rewrites = |rule: &&Rule| rule.rewrites.is_some() && rule.then == Then::GoOn;
+        self.rules.iter().filter(only_rewrites).map(|rule| {
+            let alone = Map {
+                rules: vec![rule.clone()],
+                labels: Vec::new(),
+                steps_max: self.steps_max,
+            };
+            (rule.line, alone)
         })
-    }
-
-    fn has(&self, is_meant: impl Fn(&Rule) -> bool) -> bool {
-        let mut lines = self.lines.iter();
-        lines.any(|line| matches!(line, Line::Rule(rule) if is_meant(rule)))
     }
 
     /// Applies the rules to a name.
@@ -192,119 +184,77 @@ impl Map {
         scratch: &mut MapScratch,
         witness: &mut impl Witness,
     ) -> Mapped {
-        let run = Run {
-            map: self,
-            asked,
-            steps: 0,
-            scratch,
-            name: asked.name.to_vec(),
-        };
-        run.rewrite(witness)
+        self.run(asked, scratch, Some(witness))
     }
 
     /// Whether the rules refuse a name that other rules, or the cleaning, have made: `name` as it will be looked up.
     /// Nothing is rewritten, but each rule ends or leads on as it would.
     pub fn refuses(&self, asked: Asked<'_>, scratch: &mut MapScratch) -> Option<Vec<u8>> {
-        let run = Run {
+        match self.run(asked, scratch, None) {
+            Mapped::Refused(text) => Some(text),
+            Mapped::Name(_) | Mapped::Unknown => None,
+        }
+    }
+
+    /// Without a witness nothing is rewritten.
+    fn run<'r>(
+        &'r self,
+        asked: Asked<'r>,
+        scratch: &'r mut MapScratch,
+        witness: Option<&'r mut dyn Witness>,
+    ) -> Mapped {
+        scratch.search.work = 0;
+        let mut run = Run {
             map: self,
             asked,
             steps: 0,
             scratch,
             name: asked.name.to_vec(),
+            witness,
         };
-        run.refuse()
+        let mut place = 0;
+        while let Some(rule) = self.rules.get(place) {
+            place += 1;
+            if rule.applies_to.holds(&asked) {
+                match run.act(rule) {
+                    Ok(jump) => place = jump.unwrap_or(place),
+                    Err(end) => return end,
+                }
+            }
+        }
+        Mapped::Name(run.name)
     }
 }
 
-/// A name on its way through the rules.
+impl AppliesTo {
+    fn holds(self, asked: &Asked<'_>) -> bool {
+        let is_direction = match asked.is_write {
+            true => self.writes,
+            false => self.reads,
+        };
+        let is_family = match asked.client.to_canonical() {
+            IpAddr::V4(_) => self.ipv4,
+            IpAddr::V6(_) => self.ipv6,
+        };
+        is_direction && is_family
+    }
+}
+
+/// A name on its way through the rules. An error is the end of the way, whatever it leads to.
 struct Run<'r> {
     map: &'r Map,
     asked: Asked<'r>,
     steps: u32,
     scratch: &'r mut MapScratch,
     name: Vec<u8>,
+    witness: Option<&'r mut dyn Witness>,
 }
 
-/// Rules that find no end.
-struct Endless;
-
-/// The rest of the rules that come next, as a place in the file.
-type Place = usize;
-
-/// What a rule led to.
-enum Act {
-    End,
-    Go(Place),
-    Refuse(Vec<u8>),
-    Unknown,
-}
-
-impl<'r> Run<'r> {
-    fn rewrite(mut self, witness: &mut impl Witness) -> Mapped {
-        self.scratch.search.work = 0;
-        let mut place = 0;
-        while let Some((next, rule)) = self.next_rule(place) {
-            place = next;
-            match self.act(rule, witness) {
-                Ok(None) => {}
-                Ok(Some(Act::End)) => break,
-                Ok(Some(Act::Go(to))) => place = to,
-                Ok(Some(Act::Refuse(text))) => return Mapped::Refused(text),
-                Ok(Some(Act::Unknown)) => return Mapped::Unknown,
-                Err(Endless) => return Mapped::Refused(ENDLESS.to_vec()),
-            }
-        }
-        Mapped::Name(self.name)
-    }
-
-    fn refuse(mut self) -> Option<Vec<u8>> {
-        self.scratch.search.work = 0;
-        let mut place = 0;
-        while let Some((next, rule)) = self.next_rule(place) {
-            place = next;
-            if self.count().is_err() {
-                return Some(ENDLESS.to_vec());
-            }
-            let Some(groups) = self.matches(rule) else {
-                continue;
-            };
-            match rule.then {
-                // Without rewriting, a rule that starts again would do so for ever.
-                Then::GoOn | Then::EndIfOpens | Then::StartAgain => {}
-                Then::End => return None,
-                Then::Refuse => return Some(self.refusal(rule, &groups)),
-                Then::Jump => match self.jump(rule, &groups) {
-                    Some(to) => place = to,
-                    None => return Some(ENDLESS.to_vec()),
-                },
-            }
-        }
-        None
-    }
-
-    /// The next rule for this request from `place` on, and the place behind it.
-    fn next_rule(&self, place: Place) -> Option<(Place, &'r Rule)> {
-        let is_ipv4 = match self.asked.client {
-            IpAddr::V4(_) => true,
-            IpAddr::V6(address) => address.to_ipv4_mapped().is_some(),
-        };
-        let is_write = self.asked.is_write;
-        let mut rest = self.map.lines.iter().enumerate().skip(place);
-        rest.find_map(|(at, line)| match line {
-            Line::Rule(rule) => {
-                let to = rule.applies_to;
-                let is_direction = if is_write { to.writes } else { to.reads };
-                let is_family = if is_ipv4 { to.ipv4 } else { to.ipv6 };
-                (is_direction && is_family).then_some((at + 1, rule))
-            }
-            Line::Label(_) => None,
-        })
-    }
-
-    fn count(&mut self) -> Result<(), Endless> {
+impl Run<'_> {
+    fn count(&mut self) -> Result<(), Mapped> {
         self.steps += 1;
         let goes_on = self.steps <= self.map.steps_max && self.scratch.search.work <= WORK_MAX;
-        goes_on.then_some(()).ok_or(Endless)
+        goes_on.then_some(()).ok_or_else(endless)
     }
 
     /// Where the rule matched, with nothing in it if that is what makes an inverse rule act; `None` if it does not act.
@@ -316,48 +266,43 @@ impl<'r> Run<'r> {
         }
     }
 
-    /// Applies one rule.
-    fn act(&mut self, rule: &Rule, witness: &mut impl Witness) -> Result<Option<Act>, Endless> {
+    /// Applies one rule, and returns the place of the next if that is not the one behind it.
+    fn act(&mut self, rule: &Rule) -> Result<Option<usize>, Mapped> {
         self.count()?;
         let Some(groups) = self.matches(rule) else {
             return Ok(None);
         };
         let before = match rule.then {
-            Then::EndIfOpens => Some(self.name.clone()),
-            _ => None,
+            Then::EndIfOpens => self.name.clone(),
+            _ => Vec::new(),
         };
-        match rule.rewrites {
-            None => {}
-            Some(Rewrite::Once) => self.replace(rule, &groups)?,
-            Some(Rewrite::UntilNoMatch) => {
-                self.replace(rule, &groups)?;
-                while let Some(groups) = self.matches(rule) {
-                    self.count()?;
-                    self.replace(rule, &groups)?;
-                }
-            }
-            Some(Rewrite::Each) => self.replace_each(rule, groups.clone())?,
+        if self.witness.is_some() {
+            self.rewrite(rule, &groups)?;
         }
-        witness.acted(Traced {
-            line: rule.line,
-            name: &self.name,
-        });
-        Ok(match rule.then {
-            Then::GoOn => None,
-            Then::End => Some(Act::End),
-            Then::EndIfOpens => match (witness.opens(&self.name), before) {
-                (Some(true), _) => Some(Act::End),
-                (None, _) => Some(Act::Unknown),
-                (Some(false), before) => {
-                    self.name = before.unwrap_or_default();
-                    None
-                }
-            },
-            Then::StartAgain => Some(Act::Go(0)),
+        let mut opens = None;
+        if let Some(witness) = &mut self.witness {
+            witness.acted(Traced {
+                line: rule.line,
+                name: &self.name,
+            });
+            if rule.then == Then::EndIfOpens {
+                opens = Some(witness.opens(&self.name).ok_or(Mapped::Unknown)?);
+            }
+        }
+        match rule.then {
+            Then::GoOn => Ok(None),
+            Then::EndIfOpens if opens != Some(true) => {
+                self.name = before;
+                Ok(None)
+            }
+            Then::End | Then::EndIfOpens => Err(Mapped::Name(std::mem::take(&mut self.name))),
+            // Without rewriting it would do so for ever.
+            Then::StartAgain if self.witness.is_none() => Ok(None),
+            Then::StartAgain => Ok(Some(0)),
             // These do not rewrite: the groups are still of this name.
-            Then::Refuse => Some(Act::Refuse(self.refusal(rule, &groups))),
-            Then::Jump => Some(Act::Go(self.jump(rule, &groups).ok_or(Endless)?)),
-        })
+            Then::Refuse => Err(Mapped::Refused(self.refusal(rule, &groups))),
+            Then::Jump => self.jump(rule, &groups).map(Some).ok_or_else(endless),
+        }
     }
 
     /// The text of a refusal.
@@ -372,70 +317,78 @@ impl<'r> Run<'r> {
     }
 
     /// The place behind the label that a rule names.
-    fn jump(&self, rule: &Rule, groups: &Groups) -> Option<Place> {
+    fn jump(&self, rule: &Rule, groups: &Groups) -> Option<usize> {
         let mut wanted = Vec::new();
         rule.text
             .expand(&self.name, groups, &self.asked, &mut wanted);
-        let is_wanted = |line: &Line| match line {
-            Line::Label(label) => !label.is_empty() && **label == *wanted,
-            Line::Rule(_) => false,
-        };
-        self.map.lines.iter().position(is_wanted)
+        let mut labels = self.map.labels.iter();
+        let label = labels.find(|(label, _)| !label.is_empty() && **label == *wanted);
+        label.map(|&(_, place)| place)
     }
 
-    /// Replaces a match.
-    fn replace(&mut self, rule: &Rule, groups: &Groups) -> Result<(), Endless> {
-        let Some(matched) = &groups[0] else {
-            return Ok(());
-        };
-        let next = &mut self.scratch.next;
-        next.clear();
-        next.extend_from_slice(&self.name[..matched.start]);
-        rule.text.expand(&self.name, groups, &self.asked, next);
-        next.extend_from_slice(&self.name[matched.end..]);
-        self.take_next()
+    fn rewrite(&mut self, rule: &Rule, groups: &Groups) -> Result<(), Mapped> {
+        match rule.rewrites {
+            None => {}
+            Some(Rewrite::Once) => drop(self.replace(rule, groups, 0, true)),
+            Some(Rewrite::UntilNoMatch) => {
+                self.replace(rule, groups, 0, true);
+                while self.name.len() <= NAME_MAX
+                    && let Some(groups) = self.matches(rule)
+                {
+                    self.count()?;
+                    self.replace(rule, &groups, 0, true);
+                }
+            }
+            Some(Rewrite::Each) => self.replace_each(rule, groups.clone())?,
+        }
+        match self.name.len() <= NAME_MAX {
+            true => Ok(()),
+            false => Err(endless()),
+        }
     }
 
     /// Replaces each match from left to right; an empty one right behind another is none.
-    fn replace_each(&mut self, rule: &Rule, first: Groups) -> Result<(), Endless> {
-        let mut begin = 0;
-        let mut last_end = None;
+    fn replace_each(&mut self, rule: &Rule, first: Groups) -> Result<(), Mapped> {
         let mut found = Some(first);
-        self.scratch.next.clear();
+        let (mut begin, mut last_end) = (0, None);
         while let Some(groups) = found {
             self.count()?;
-            let rest = &self.name[begin..];
             let matched = groups[0].clone().unwrap_or(0..0);
-            let next = &mut self.scratch.next;
-            next.extend_from_slice(&rest[..matched.start]);
-            if !matched.is_empty() || last_end != Some(begin + matched.start) {
-                rule.text.expand(rest, &groups, &self.asked, next);
-            }
-            let mut end = matched.end;
-            if matched.is_empty() {
-                next.extend(rest.get(end));
-                end += 1;
-            }
-            last_end = Some(begin + matched.end);
-            begin += end;
-            if begin > self.name.len() || next.len() > NAME_MAX {
+            let counts = !matched.is_empty() || last_end != Some(begin + matched.start);
+            begin = self.replace(rule, &groups, begin, counts);
+            last_end = Some(begin);
+            begin += usize::from(matched.is_empty());
+            if begin > self.name.len().min(NAME_MAX) {
                 break;
             }
             let rest = &self.name[begin..];
             found = rule.regex.find(rest, false, &mut self.scratch.search);
         }
-        self.scratch.next.extend(self.name.iter().skip(begin));
-        self.take_next()
-    }
-
-    /// What was made is the name from now on.
-    fn take_next(&mut self) -> Result<(), Endless> {
-        if self.scratch.next.len() > NAME_MAX {
-            return Err(Endless);
-        }
-        std::mem::swap(&mut self.name, &mut self.scratch.next);
         Ok(())
     }
+
+    /// Replaces the match that was found behind `begin`, by nothing unless it `counts`, and returns where what stands
+    /// there now ends.
+    fn replace(&mut self, rule: &Rule, groups: &Groups, begin: usize, counts: bool) -> usize {
+        let Some(matched) = &groups[0] else {
+            return begin;
+        };
+        let text = &mut self.scratch.text;
+        text.clear();
+        if counts {
+            let rest = &self.name[begin..];
+            rule.text.expand(rest, groups, &self.asked, text);
+        }
+        let start = begin + matched.start;
+        self.name
+            .splice(start..begin + matched.end, text.iter().copied());
+        start + text.len()
+    }
+}
+
+/// Where rules find no end.
+fn endless() -> Mapped {
+    Mapped::Refused(ENDLESS.to_vec())
 }
 
 /// What tftpd-hpa says of rules without an end.

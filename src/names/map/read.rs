@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::text::Template;
-use super::{AppliesTo, Dialect, Line, Rewrite, Rule, Then};
-use crate::names::regex::Regex;
+use super::{AppliesTo, Dialect, Rewrite, Rule, Then};
+use crate::names::regex::{Regex, is_space};
 
 /// Rules and labels that a file may hold.
 const LINES_MAX: usize = 65_536;
@@ -33,6 +33,12 @@ impl fmt::Display for BadMap {
     }
 }
 
+/// A fault: the bytes before it in its line, and what is wrong.
+type Fault = (usize, String);
+
+/// A label, and the place among the rules of the one behind it.
+type Label = (Box<[u8]>, usize);
+
 /// A field of a line: its bytes, and where they begin.
 #[derive(Clone, Copy)]
 struct Field<'l> {
@@ -40,68 +46,79 @@ struct Field<'l> {
     column: usize,
 }
 
-pub(super) fn lines(file: &[u8], dialect: Dialect) -> Result<Vec<Line>, BadMap> {
-    let mut lines = Vec::new();
-    for (number, bytes) in file.split(|&byte| byte == b'\n').enumerate() {
-        let number = number + 1;
-        let bytes: Vec<u8> = bytes
-            .iter()
-            .copied()
-            .filter(|&byte| byte != b'\r' && byte != 0)
-            .collect();
-        let bad = |column: usize, why: String| BadMap {
-            line: number,
+/// Returns the rules, and the labels with the place of the rule behind each.
+pub(super) fn lines(file: &[u8], dialect: Dialect) -> Result<(Vec<Rule>, Vec<Label>), BadMap> {
+    let (mut rules, mut labels) = (Vec::new(), Vec::new());
+    for (line, bytes) in (1..).zip(file.split(|&byte| byte == b'\n')) {
+        let bad = |(column, why): Fault| BadMap {
+            line,
             column: column + 1,
             why,
         };
+        let is_kept = |byte: &u8| *byte != b'\r' && *byte != 0;
+        let bytes: Vec<u8> = bytes.iter().copied().filter(is_kept).collect();
         if bytes.len() > LINE_BYTES_MAX {
-            return Err(bad(
-                LINE_BYTES_MAX,
-                format!("a line of more than {LINE_BYTES_MAX} bytes"),
-            ));
+            let why = format!("a line of more than {LINE_BYTES_MAX} bytes");
+            return Err(bad((LINE_BYTES_MAX, why)));
         }
-        let line = line(&bytes, number, dialect).map_err(|(column, why)| bad(column, why))?;
-        if let Some(line) = line {
-            if lines.len() == LINES_MAX {
-                return Err(bad(0, format!("more than {LINES_MAX} rules")));
-            }
-            lines.push(line);
+        let mut fields = fields(&bytes);
+        let Some(operation) = fields.next() else {
+            continue;
+        };
+        if rules.len() + labels.len() == LINES_MAX {
+            return Err(bad((0, format!("more than {LINES_MAX} rules"))));
+        }
+        match operation.bytes.strip_prefix(b":") {
+            Some(label) => labels.push((label.into(), rules.len())),
+            None => rules.push(rule(line, operation, fields, dialect).map_err(bad)?),
         }
     }
-    Ok(lines)
+    Ok((rules, labels))
 }
 
-fn line(bytes: &[u8], number: usize, dialect: Dialect) -> Result<Option<Line>, (usize, String)> {
-    let mut fields = fields(bytes);
-    let Some(operation) = fields.next() else {
-        return Ok(None);
-    };
-    if let Some(label) = operation.bytes.strip_prefix(b":") {
-        return Ok(Some(Line::Label(label.into())));
-    }
+fn rule<'l>(
+    line: usize,
+    operation: Field<'l>,
+    mut fields: impl Iterator<Item = Field<'l>>,
+    dialect: Dialect,
+) -> Result<Rule, Fault> {
     let Some(pattern) = fields.next() else {
-        return Err((
-            operation.column,
-            "a rule without a regular expression".into(),
-        ));
+        let why = "a rule without a regular expression".into();
+        return Err((operation.column, why));
     };
-    let operations = operations(operation)?;
-    let regex = Regex::new(pattern.bytes, operations.ignores_case).map_err(|bad| {
-        (
-            pattern.column + bad.at,
-            format!("regular expression: {bad}"),
-        )
+    check_letters(operation)?;
+    let has = |letter: u8| operation.bytes.contains(&letter);
+    let regex = Regex::new(pattern.bytes, has(b'i')).map_err(|bad| {
+        let why = format!("regular expression: {bad}");
+        (pattern.column + bad.at, why)
     })?;
-    let text = Template::new(fields.next().map_or(&[], |field| field.bytes), dialect);
-    Ok(Some(Line::Rule(Rule {
-        line: number,
-        applies_to: operations.applies_to,
+    let passes = operation.bytes.iter().filter(|&&byte| byte == b'g').count();
+    Ok(Rule {
+        line,
+        // One of two letters leaves the other kind out; both leave nothing.
+        applies_to: AppliesTo {
+            reads: !has(b'P'),
+            writes: !has(b'G'),
+            ipv4: !has(b'6'),
+            ipv6: !has(b'4'),
+        },
         regex,
-        is_inverse: operations.is_inverse,
-        rewrites: operations.rewrites,
-        then: operations.then,
-        text,
-    })))
+        is_inverse: has(b'~'),
+        rewrites: has(b'r').then_some(match passes {
+            0 => Rewrite::Once,
+            1 => Rewrite::UntilNoMatch,
+            _ => Rewrite::Each,
+        }),
+        then: match () {
+            () if has(b'a') => Then::Refuse,
+            () if has(b'E') => Then::EndIfOpens,
+            () if has(b'e') => Then::End,
+            () if has(b's') => Then::StartAgain,
+            () if has(b'j') => Then::Jump,
+            () => Then::GoOn,
+        },
+        text: Template::new(fields.next().map_or(&[], |field| field.bytes), dialect),
+    })
 }
 
 /// Splits a line at white space, up to a comment; a backslash keeps what follows it.
@@ -131,66 +148,23 @@ fn fields(line: &[u8]) -> impl Iterator<Item = Field<'_>> {
     })
 }
 
-fn is_space(byte: u8) -> bool {
-    byte.is_ascii_whitespace() || byte == 0x0B
-}
-
-/// What the letters of the first field say.
-struct Operations {
-    applies_to: AppliesTo,
-    ignores_case: bool,
-    is_inverse: bool,
-    rewrites: Option<Rewrite>,
-    then: Then,
-}
-
-fn operations(field: Field<'_>) -> Result<Operations, (usize, String)> {
+fn check_letters(field: Field<'_>) -> Result<(), Fault> {
+    let position_of = |letters: &[u8]| field.bytes.iter().position(|byte| letters.contains(byte));
     if let Some(place) = field.bytes.iter().position(|byte| !LETTERS.contains(byte)) {
         let letter = field.bytes[place].escape_ascii();
-        return Err((
-            field.column + place,
-            format!("'{letter}' is no operation, only r g i e E s a j ~ G P 4 6"),
-        ));
+        let why = format!("'{letter}' is no operation, only r g i e E s a j ~ G P 4 6");
+        return Err((field.column + place, why));
     }
-    for (letter, forbidden) in TOGETHER {
-        let Some(place) = field.bytes.iter().position(|byte| forbidden.contains(byte)) else {
-            continue;
-        };
-        if field.bytes.contains(letter) {
-            let (letter, other) = (char::from(*letter), char::from(field.bytes[place]));
-            return Err((
-                field.column + place,
-                format!("'{letter}' and '{other}' cannot be in one rule"),
-            ));
+    for &(letter, forbidden) in TOGETHER {
+        if field.bytes.contains(&letter)
+            && let Some(place) = position_of(forbidden)
+        {
+            let (letter, other) = (char::from(letter), char::from(field.bytes[place]));
+            let why = format!("'{letter}' and '{other}' cannot be in one rule");
+            return Err((field.column + place, why));
         }
     }
-    let has = |letter: u8| field.bytes.contains(&letter);
-    let passes = field.bytes.iter().filter(|&&byte| byte == b'g').count();
-    let then = match () {
-        () if has(b'a') => Then::Refuse,
-        () if has(b'E') => Then::EndIfOpens,
-        () if has(b'e') => Then::End,
-        () if has(b's') => Then::StartAgain,
-        () if has(b'j') => Then::Jump,
-        () => Then::GoOn,
-    };
-    Ok(Operations {
-        // One of two letters leaves the other kind out; both leave nothing.
-        applies_to: AppliesTo {
-            reads: !has(b'P'),
-            writes: !has(b'G'),
-            ipv4: !has(b'6'),
-            ipv6: !has(b'4'),
-        },
-        ignores_case: has(b'i'),
-        is_inverse: has(b'~'),
-        rewrites: has(b'r').then_some(match passes {
-            0 => Rewrite::Once,
-            1 => Rewrite::UntilNoMatch,
-            _ => Rewrite::Each,
-        }),
-        then,
-    })
+    Ok(())
 }
 
 /// The letters of operations.

@@ -2,23 +2,23 @@
 //! locale C), on bytes: leftmost, then longest. Back-references are refused.
 //!
 //! Names come from the network, rules from the operator. So a search takes time in proportion to the name, for every
-//! rule: a simulation of all ways at once finds where the match begins and ends, and only then, if groups are wanted, one
-//! way through it is taken that never visits the same place twice.
+//! rule: it tries all ways through the steps of an expression, but is at no step twice with the same rest of the name.
 
-mod byte_set;
 mod parse;
-mod program;
 mod search;
 
 pub use parse::BadRegex;
 pub use search::{Groups, Scratch};
 
-use program::Program;
+use std::sync::Arc;
+
+pub(super) use parse::is_space;
 
 /// A compiled expression.
 #[derive(Clone, Debug)]
 pub struct Regex {
-    program: Program,
+    /// A search that is past the last has found a match.
+    steps: Vec<Step>,
 }
 
 impl Regex {
@@ -27,14 +27,54 @@ impl Regex {
     /// # Errors
     /// Where it is none, refers back to a group, or becomes too large.
     pub fn new(pattern: &[u8], ignores_case: bool) -> Result<Regex, BadRegex> {
-        let tree = parse::parse(pattern, ignores_case)?;
-        let program = Program::new(&tree, ignores_case)?;
-        Ok(Regex { program })
+        let steps = parse::parse(pattern, ignores_case)?;
+        Ok(Regex { steps })
     }
 
     /// Finds the leftmost and longest match in `text`; without `at_start`, `^` does not match before its first byte
     /// (REG_NOTBOL).
     pub fn find(&self, text: &[u8], at_start: bool, scratch: &mut Scratch) -> Option<Groups> {
-        search::find(&self.program, text, at_start, scratch)
+        search::find(&self.steps, text, at_start, scratch)
     }
+}
+
+/// One step of a search. Distances are counted in steps, so that a piece may be copied to any place.
+#[derive(Clone, Debug)]
+enum Step {
+    /// This byte, then the next step.
+    Byte(u8),
+    /// A byte for which this holds, then the next step.
+    Set(Arc<[bool; 256]>),
+    Anchor(Anchor),
+    /// On, so far ahead.
+    Jump(usize),
+    /// Back by so many.
+    Back(usize),
+    /// On to the next step, or else so far ahead.
+    Split(usize),
+    /// As [`Step::Split`], before each round of a repetition.
+    Loop(usize),
+    /// The group with this number, from 1 on, begins.
+    Open(u8),
+    Close(Group),
+}
+
+/// The end of a group in parentheses.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    number: u8,
+    /// It is repeated, and this is not one of the rounds that must be.
+    is_optional: bool,
+}
+
+/// A place that has to be of some kind.
+#[derive(Clone, Copy, Debug)]
+enum Anchor {
+    LineStart,
+    TextStart,
+    End,
+    WordStart,
+    WordEnd,
+    WordBoundary,
+    NotWordBoundary,
 }
