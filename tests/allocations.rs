@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use std::{fs, thread};
 
-use ripple_tftpd::config::{Settings, user_name};
+use ripple_tftpd::config::{Settings, UserName};
 use ripple_tftpd::daemon;
 
 struct Counting;
@@ -78,7 +78,10 @@ fn start_daemon(root: PathBuf) -> SocketAddr {
     let is_root = nix::unistd::Uid::effective().is_root();
     let settings = Settings {
         listen: vec![ripple_tftpd::config::Listen::At(address)],
-        user: is_root.then(|| user_name("root").expect("a name")),
+        user: is_root.then(|| UserName {
+            user: "root".into(),
+            group: None,
+        }),
         sandbox: false,
         ..Settings::from(root)
     };

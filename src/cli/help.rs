@@ -21,14 +21,10 @@ pub fn text() -> String {
         }
         let names = format!("{:indent$}{}", "", flag.names.0, indent = indent(flag));
         text += &format!(
-            "  {names:width$}  {}",
+            "  {names:width$}  {}\n",
             flag.help,
             width = width.unwrap_or(0)
         );
-        text += &match flag.default {
-            "" => "\n".into(),
-            default => format!(" (default: {default})\n"),
-        };
     }
     text + "\nThe manual is tftpd(8).\n"
 }

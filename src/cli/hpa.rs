@@ -6,6 +6,8 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use getopts::Fail;
+
 use super::arguments::{self, Names};
 use super::{Command, tftpd};
 use crate::config::Door;
@@ -65,14 +67,8 @@ const LATER: &[(Names, Means)] = &[
     (Names("--window-bytes N"), Ignored),
     (Names("--reject-all"), RefuseAll),
     (Names("--ports A:B"), Same("--port-range")),
-    (
-        Names("-S, --service NAME"),
-        Missing("a default port; name it with -a"),
-    ),
-    (
-        Names("--port NAME"),
-        Missing("a default port; name it with -a"),
-    ),
+    (Names("-S, --service NAME"), Missing(DEFAULT_PORT)),
+    (Names("--port NAME"), Missing(DEFAULT_PORT)),
     (Names("--map-steps N"), Same("--map-steps")),
     (Names("--map-test FILE"), MapTest),
     (Names("--max-upload BYTES"), Same("--max-upload")),
@@ -83,13 +79,12 @@ const LATER: &[(Names, Means)] = &[
     (Names("--help"), Bare("--help", "")),
 ];
 
+const DEFAULT_PORT: &str = "a default port; name it with -a";
+
 /// How the options of `in.tftpd` are typed.
 pub fn in_tftpd_options() -> Vec<Names> {
-    OF_5_2
-        .iter()
-        .chain(LATER)
-        .map(|&(names, _)| names)
-        .collect()
+    let rows = OF_5_2.iter().chain(LATER);
+    rows.map(|&(names, _)| names).collect()
 }
 
 /// A line of tftpd-hpa in the words of `tftpd`.
@@ -109,10 +104,11 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     let read = arguments::read(&known, arguments);
     let read = read.map_err(|fail| format!("{}; see in.tftpd(8)", arguments::message(&fail)));
     let (given, directories) = read?;
+    let rows = [OF_5_2, LATER].concat();
     let mut line = Line::default();
     for (number, value) in given {
-        let means = OF_5_2.iter().chain(LATER).nth(number);
-        means.map_or(Ok(()), |&(names, means)| line.take(names, means, value))?;
+        let (names, means) = rows[number];
+        line.take(names, means, value)?;
     }
     if line.remove("--help") {
         return Ok(Command::Print(HELP.into()));
@@ -146,22 +142,20 @@ impl Line {
                 self.replace("--map-test", Some("-".into()));
             }
             Blocksize => self.replace("--blocksize", Some(value)),
-            Refuse
-                if NEVER_GRANTED
-                    .iter()
-                    .any(|name| value.eq_ignore_ascii_case(name)) => {}
-            Refuse => self.words.push(("--refuse", Some(value))),
+            Refuse => {
+                let is_this = |name: &&str| value.eq_ignore_ascii_case(name);
+                if !NEVER_GRANTED.iter().any(is_this) {
+                    self.words.push(("--refuse", Some(value)));
+                }
+            }
             RefuseAll => {
                 let all = ["blksize", "timeout", "tsize", "windowsize"];
                 self.words
                     .extend(all.map(|name| ("--refuse", Some(name.into()))));
             }
-            Verbosity => match value
-                .to_str()
-                .is_some_and(|text| text.parse().is_ok_and(|level: u32| level > 0))
-            {
-                true => self.replace("--verbose", None),
-                false => drop(self.remove("--verbose")),
+            Verbosity => match value.to_str().map(str::parse::<u32>) {
+                Some(Ok(1..)) => self.replace("--verbose", None),
+                _ => drop(self.remove("--verbose")),
             },
             Ignored => {
                 let short = names.short().map(|letter| format!("-{letter}"));
@@ -182,11 +176,15 @@ impl Line {
         self.words.push((option, value));
     }
 
+    fn has(&self, option: &str) -> bool {
+        self.words.iter().any(|(word, _)| *word == option)
+    }
+
     /// Returns whether it was there.
     fn remove(&mut self, option: &str) -> bool {
-        let before = self.words.len();
+        let is_there = self.has(option);
         self.words.retain(|(word, _)| *word != option);
-        self.words.len() < before
+        is_there
     }
 
     /// Without `-c` files that are there may be written, and without `-p` and `-U` new ones by everybody.
@@ -195,10 +193,10 @@ impl Line {
             for word in ["--create", "--umask", "--max-upload"] {
                 self.remove(word);
             }
-        } else if !self.words.iter().any(|(word, _)| *word == "--create") {
+        } else if !self.has("--create") {
             self.remove("--umask");
             self.words.push(("--overwrite", None));
-        } else if !is_permissive && !self.words.iter().any(|(word, _)| *word == "--umask") {
+        } else if !is_permissive && !self.has("--umask") {
             self.words.push(("--umask", Some("000".into())));
         }
     }
@@ -214,26 +212,18 @@ impl Line {
         if self.remove("--foreground") {
             self.remove("--background");
         }
-        match directories.len() {
-            0 if !self
-                .words
-                .iter()
-                .any(|(word, _)| ["--version", "--map-test"].contains(word)) =>
-            {
-                return Err("the directory to serve is missing".into());
-            }
-            0 | 1 => {}
-            _ if is_secure => return Err("--secure takes one directory".into()),
-            _ => {}
+        let needs_none = self.has("--version") || self.has("--map-test");
+        if directories.is_empty() && !needs_none {
+            return Err("the directory to serve is missing".into());
+        }
+        if is_secure && directories.len() > 1 {
+            return Err("--secure takes one directory".into());
         }
         let words = self.words.into_iter();
-        let words = words
-            .flat_map(|(word, value)| [Some(word.into()), value])
-            .flatten();
-        let root = directories
-            .into_iter()
-            .flat_map(|directory| ["-r".into(), directory]);
-        Ok(words.chain(root).collect())
+        let words = words.flat_map(|(word, value)| [Some(word.into()), value]);
+        let directories = directories.into_iter();
+        let roots = directories.flat_map(|directory| ["-r".into(), directory]);
+        Ok(words.flatten().chain(roots).collect())
     }
 }
 
@@ -248,74 +238,46 @@ fn address(value: OsString) -> OsString {
 }
 
 /// Long names written out, as getopt_long(3) takes them.
-fn unabbreviated(known: &[Names], arguments: Vec<OsString>) -> Result<Vec<OsString>, String> {
-    let mut written_out = Vec::new();
-    let mut arguments = arguments.into_iter();
-    while let Some(argument) = arguments.next() {
-        let bytes = argument.as_bytes();
-        if bytes == b"--" {
-            written_out.push(argument);
-            break;
+fn unabbreviated(known: &[Names], mut arguments: Vec<OsString>) -> Result<Vec<OsString>, String> {
+    for place in 0..arguments.len() {
+        let before = arguments::read(known, arguments[..place].iter().cloned());
+        // The value of the option before it.
+        if let Err(Fail::ArgumentMissing(_)) = before {
+            continue;
         }
-        let (argument, takes_next) = match bytes.strip_prefix(b"--") {
-            Some(long) => long_name(known, long)?,
-            None => {
-                let letters = bytes.strip_prefix(b"-").unwrap_or_default();
-                let has_value = |&letter: &u8| {
-                    let of = known
-                        .iter()
-                        .find(|names| names.short() == Some(letter.into()));
-                    of.is_some_and(|names| names.value().is_some())
-                };
-                let takes_next = letters.iter().position(has_value) == letters.len().checked_sub(1);
-                let takes_next = takes_next && !letters.is_empty();
-                (argument, takes_next)
-            }
-        };
-        written_out.push(argument);
-        if takes_next {
-            written_out.extend(arguments.next());
+        match arguments[place].as_bytes().strip_prefix(b"--") {
+            Some(b"") => break,
+            Some(long) => arguments[place] = in_full(known, long)?,
+            None => {}
         }
     }
-    written_out.extend(arguments);
-    Ok(written_out)
+    Ok(arguments)
 }
 
-/// A long option with its name in full, and whether its value is the next argument.
-fn long_name(known: &[Names], text: &[u8]) -> Result<(OsString, bool), String> {
-    let end = text
-        .iter()
-        .position(|&byte| byte == b'=')
-        .unwrap_or(text.len());
-    let (name, value) = text.split_at(end);
+/// A long option with its name in full: an abbreviation of one of 5.2, else of another. What is none stays.
+fn in_full(known: &[Names], text: &[u8]) -> Result<OsString, String> {
+    let end = text.iter().position(|&byte| byte == b'=');
+    let (name, value) = text.split_at(end.unwrap_or(text.len()));
     let (old, later) = known.split_at(OF_5_2.len());
-    let of = |some: &[Names], fits: &dyn Fn(&[u8]) -> bool| -> Vec<Names> {
-        let fitting = some.iter().filter(|names| fits(names.long().as_bytes()));
-        fitting.copied().collect()
+    let longs = |some: &[Names]| Vec::from_iter(some.iter().map(|names| names.long()));
+    let begin = |some| {
+        let mut longs = longs(some);
+        longs.retain(|long| long.as_bytes().starts_with(name));
+        longs
     };
-    let begins = |long: &[u8]| long.starts_with(name);
-    let mut meant = [
-        of(known, &|long| long == name),
-        of(old, &begins),
-        of(later, &begins),
-    ]
-    .into_iter();
-    let meant = meant
-        .find(|fitting| !fitting.is_empty())
-        .unwrap_or_default();
+    let mut meant = [begin(old), begin(later)].into_iter();
+    let meant = meant.find(|fitting| !fitting.is_empty());
+    let exact = longs(known)
+        .into_iter()
+        .find(|long| long.as_bytes() == name);
+    let meant = exact.map_or(meant.unwrap_or_default(), |exact| vec![exact]);
     match meant[..] {
-        [] => Ok((OsString::from_vec([b"--", text].concat()), false)),
-        [one] => {
-            let in_full = [b"--", one.long().as_bytes(), value].concat();
-            Ok((
-                OsString::from_vec(in_full),
-                one.value().is_some() && value.is_empty(),
-            ))
-        }
+        [] => Ok(OsString::from_vec([b"--", text].concat())),
+        [one] => Ok(OsString::from_vec([b"--", one.as_bytes(), value].concat())),
         _ => {
-            let names: Vec<String> = meant.iter().map(|of| format!("--{}", of.long())).collect();
             let name = OsStr::from_bytes(name).display();
-            Err(format!("--{name} is ambiguous: {}", names.join(", ")))
+            let names = meant.join(", --");
+            Err(format!("--{name} is ambiguous: --{names}"))
         }
     }
 }
@@ -329,14 +291,8 @@ fn quoted(words: &[OsString], ignored: &[String]) -> Vec<u8> {
         match !word.is_empty() && word.iter().all(is_plain) {
             true => line.extend(word),
             false => {
-                line.push(b'\'');
-                for &byte in word {
-                    match byte {
-                        b'\'' => line.extend(b"'\\''"),
-                        _ => line.push(byte),
-                    }
-                }
-                line.push(b'\'');
+                let parts: Vec<&[u8]> = word.split(|&byte| byte == b'\'').collect();
+                line.extend([b"'", &parts.join(&b"'\\''"[..])[..], b"'"].concat());
             }
         }
     }

@@ -9,6 +9,7 @@ mod arguments;
 mod help;
 mod hpa;
 mod tftpd;
+mod values;
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -26,14 +27,14 @@ use tftpd::Request;
 pub struct Flag {
     /// How it is typed.
     pub names: Names,
+    /// tftpd-hpa's long name for the same; empty if it has none.
+    alias: &'static str,
     /// What it takes, and what it changes.
     takes: Takes,
     /// Whether it may be given more than once.
     pub repeats: bool,
-    /// What it does.
-    pub help: &'static str,
-    /// What holds without it; empty if that is not worth a word.
-    pub default: &'static str,
+    /// What it does, and in parentheses at the end what holds without it, if that is worth a word.
+    help: &'static str,
 }
 
 /// What an option takes, and what it changes.
@@ -50,18 +51,32 @@ enum Takes {
 }
 
 impl Flag {
+    /// What it does.
+    pub fn words(&self) -> &'static str {
+        self.help.split(" (default: ").next().unwrap_or(self.help)
+    }
+
+    /// What holds without it; `None` if that is not worth a word.
+    pub fn default(&self) -> Option<&'static str> {
+        let (_, default) = self.help.strip_suffix(')')?.split_once(" (default: ")?;
+        Some(default)
+    }
+
     /// Makes the change.
     fn apply(&self, to: &mut Settings, value: OsString) -> Result<(), String> {
         match self.takes {
-            Takes::Asks(_) | Takes::Probes(_) => {}
-            Takes::Nothing(change) => change(to),
-            Takes::Path(change) => change(to, value.into())?,
+            Takes::Asks(_) => Ok(()),
+            Takes::Probes(_) => Err("not without --probe".into()),
+            Takes::Nothing(change) => {
+                change(to);
+                Ok(())
+            }
+            Takes::Path(change) => change(to, value.into()),
             Takes::Text(change) => match value.to_str() {
-                Some(text) => change(to, text)?,
-                None => return Err(format!("'{}' is not UTF-8", value.display())),
+                Some(text) => change(to, text),
+                None => Err(format!("'{}' is not UTF-8", value.display())),
             },
         }
-        Ok(())
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::ops::RangeInclusive;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,9 +9,11 @@ use getopts::Fail;
 
 use super::Takes::{Asks, Nothing, Path, Probes, Text};
 use super::arguments::{self, Names};
+use super::values::{self, either, number, seconds};
 use super::{Command, Flag, Takes, help};
 use crate::access::Verdict;
-use crate::config::{self, Families, Form, Look, Ports, Probe, Settings};
+use crate::config::{self, Families, Form, LogFormat, Look, Ports, Probe, Settings};
+use crate::names::Unique;
 
 /// What a command line asks for, unless it asks to serve; the last counts most.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -25,37 +26,32 @@ pub(super) enum Request {
 
 /// Every option there is: how it is spelled, what it does, and the words for it. [`help`] puts titles between them.
 pub const OPTIONS: &[Flag] = &[
-    option(
+    repeatable(
         "-r, --root DIR",
-        Path(|to, path| config::root(&mut to.roots, path)),
+        Path(|to, path| values::root(&mut to.roots, path)),
         "directory to serve; DIR alone means the same; repeatable",
-    )
-    .repeatable(),
+    ),
     option(
         "-n, --max-transfers N",
-        Text(|to, text| set(&mut to.limits.max_transfers, text, config::MAX_TRANSFERS)),
-        "transfers at full speed at a time (slots)",
-    )
-    .default("32"),
-    option(
+        Text(|to, text| set(&mut to.limits.max_transfers, text, SLOTS)),
+        "transfers at full speed at a time (slots) (default: 32)",
+    ),
+    repeatable(
         "-a, --listen ADDR[:PORT]",
-        Text(|to, text| config::listen(&mut to.listen, text)),
-        "address to listen on; :PORT is every address; repeatable",
+        Text(|to, text| values::listen(&mut to.listen, text)),
+        "address to listen on; :PORT is every address; repeatable (default: [::]:69)",
     )
-    .default("[::]:69")
-    .repeatable(),
+    .alias("--address ADDR"),
     option(
         "-u, --user USER[:GROUP]",
-        Text(|to, text| config::user_name(text).map(|it| to.user = Some(it))),
-        "user to switch to when started as root, by name or number",
-    )
-    .default("tftp, else nobody"),
-    option(
+        Text(|to, text| values::user_name(text).map(|it| to.user = Some(it))),
+        "user to switch to when started as root, by name or number (default: tftp, else nobody)",
+    ),
+    repeatable(
         "-v, --verbose",
         Nothing(|to| to.verbosity += 1),
         "log more; -vv: libraries, too; overrides RUST_LOG",
-    )
-    .repeatable(),
+    ),
     option(
         "-C, --check",
         Asks(Request::Check),
@@ -63,24 +59,23 @@ pub const OPTIONS: &[Flag] = &[
     ),
     option(
         "-m, --map-file FILE",
-        Path(|to, path| config::map_file(path).map(|path| to.names.map = Some(path))),
+        Path(|to, path| values::map_file(path).map(|it| to.names.map = Some(it))),
         "rewrite and refuse names by the rules of FILE",
     ),
     option(
         "--map-steps N",
-        Text(|to, text| set(&mut to.names.map_steps, text, config::MAP_STEPS)),
-        "rules that are tried for one request",
-    )
-    .default("4096"),
-    option(
+        Text(|to, text| set(&mut to.names.map_steps, text, 1..=1_000_000)),
+        "rules that are tried for one request (default: 4096)",
+    ),
+    repeatable(
         "--map-test NAME[,ADDR][,put]",
         Path(|to, path| {
-            to.map_tests.push(path.as_os_str().as_bytes().into());
+            let name = path.into_os_string().into_encoded_bytes();
+            to.map_tests.push(name.into());
             Ok(())
         }),
         "print what the map makes of NAME, then exit; -: standard input; repeatable",
-    )
-    .repeatable(),
+    ),
     option(
         "-i, --ignore-case",
         Nothing(|to| to.names.ignores_case = true),
@@ -88,64 +83,43 @@ pub const OPTIONS: &[Flag] = &[
     ),
     option(
         "--unique-root ip|mac",
-        Text(|to, text| config::unique(text).map(|it| to.names.unique = Some(it))),
+        Text(|to, text| {
+            let unique = either(text, ("ip", Unique::Address), ("mac", Unique::Hardware));
+            unique.map(|it| to.names.unique = Some(it))
+        }),
         "serve a client from its own directory below DIR, if there is one",
     ),
     option(
         "-q, --max-pending N",
-        Text(|to, text| {
-            to.queue_is_chosen = true;
-            set(&mut to.limits.max_pending, text, config::MAX_PENDING)
-        }),
-        "requests that may wait; more are dropped",
-    )
-    .default("20000"),
+        Text(|to, text| set(&mut to.limits.max_pending, text, PENDING)),
+        "requests that may wait; more are dropped (default: 20000)",
+    ),
     option(
         "--per-client N",
-        Text(|to, text| {
-            to.limits.spares_loopback = false;
-            set(&mut to.limits.per_client, text, config::PER_CLIENT)
-        }),
-        "transfers of one client address at a time",
-    )
-    .default("8; loopback: unlimited"),
+        Text(|to, text| set(&mut to.limits.per_client, text, SLOTS)),
+        "transfers of one client address at a time (default: 8; loopback: unlimited)",
+    ),
     option(
         "--per-client-pending N",
-        Text(|to, text| {
-            to.limits.spares_loopback = false;
-            set(
-                &mut to.limits.per_client_pending,
-                text,
-                config::PER_CLIENT_PENDING,
-            )
-        }),
-        "requests of one client address that may wait",
-    )
-    .default("32; loopback: unlimited"),
+        Text(|to, text| set(&mut to.limits.per_client_pending, text, PENDING)),
+        "requests of one client address that may wait (default: 32; loopback: unlimited)",
+    ),
     option(
         "--hold SECONDS|never",
-        Text(|to, text| config::hold(text).map(|it| to.limits.hold = it)),
-        "answer a client that waits this long, and keep it alive",
-    )
-    .default("1"),
+        // No firmware waits longer.
+        Text(|to, text| values::hold(text, 0..=300).map(|it| to.limits.hold = it)),
+        "answer a client that waits this long, and keep it alive (default: 1)",
+    ),
     option(
         "--keepalive-share PERCENT",
-        Text(|to, text| {
-            set(
-                &mut to.limits.keepalive_share,
-                text,
-                config::KEEPALIVE_SHARE,
-            )
-        }),
-        "share of the output for clients that are kept alive",
-    )
-    .default("10"),
+        Text(|to, text| set(&mut to.limits.keepalive_share, text, 1..=100)),
+        "share of the output for clients that are kept alive (default: 10)",
+    ),
     option(
         "--small-file BYTES",
-        Text(|to, text| set(&mut to.limits.small_file, text, config::SMALL_FILE)),
-        "reserve slots for files up to this size; 0: reserve none",
-    )
-    .default("131072"),
+        Text(|to, text| set(&mut to.limits.small_file, text, 0..=u64::MAX)),
+        "reserve slots for files up to this size; 0: reserve none (default: 131072)",
+    ),
     option(
         "-4, --ipv4",
         Nothing(|to| to.families = with(to.families, Families::V4)),
@@ -156,18 +130,16 @@ pub const OPTIONS: &[Flag] = &[
         Nothing(|to| to.families = with(to.families, Families::V6)),
         "listen on IPv6 addresses only",
     ),
-    option(
+    repeatable(
         "--allow CIDR",
         Text(|to, text| to.rules.access.add(text, Verdict::Allow)),
         "serve this network and no others; repeatable",
-    )
-    .repeatable(),
-    option(
+    ),
+    repeatable(
         "--deny CIDR",
         Text(|to, text| to.rules.access.add(text, Verdict::Deny)),
         "never answer this network; repeatable",
-    )
-    .repeatable(),
+    ),
     option(
         "--access FILE",
         Path(|to, path| keep(&mut to.access_file, path)),
@@ -188,25 +160,21 @@ pub const OPTIONS: &[Flag] = &[
         Nothing(|to| to.uploads.write_once = true),
         "with -c: never replace a file",
     ),
-    option(
+    repeatable(
         "--upload-dir DIR",
-        Path(|to, path| config::upload_directory(&mut to.uploads.directories, path)),
-        "write below this directory only; repeatable",
-    )
-    .default("-r DIR")
-    .repeatable(),
+        Path(|to, path| values::upload_directory(&mut to.uploads.directories, path)),
+        "write below this directory only; repeatable (default: -r DIR)",
+    ),
     option(
         "--max-upload BYTES",
-        Text(|to, text| set(&mut to.uploads.max, text, config::MAX_UPLOAD)),
-        "refuse larger files",
-    )
-    .default("no limit"),
+        Text(|to, text| set(&mut to.uploads.max, text, 1..=u64::MAX)),
+        "refuse larger files (default: no limit)",
+    ),
     option(
         "-U, --umask MASK",
-        Text(|to, text| config::umask(text).map(|mask| to.uploads.umask = mask)),
-        "mode bits that a new file does not get, in octal",
-    )
-    .default("022"),
+        Text(|to, text| values::umask(text).map(|it| to.uploads.umask = it)),
+        "mode bits that a new file does not get, in octal (default: 022)",
+    ),
     option(
         "--public-only",
         Nothing(|to| to.public_only = true),
@@ -214,28 +182,22 @@ pub const OPTIONS: &[Flag] = &[
     ),
     option(
         "-t, --timeout SECONDS",
-        Text(|to, text| config::seconds(text, config::TIMEOUT).map(|it| to.limits.patience = it)),
-        "give up a transfer after this time without progress",
-    )
-    .default("35"),
+        // A client that is slower than an hour is none.
+        Text(|to, text| seconds(text, 1..=3600).map(|it| to.limits.patience = it)),
+        "give up a transfer after this time without progress (default: 35)",
+    ),
     option(
         "-B, --max-blksize N",
-        Text(|to, text| set(&mut to.limits.terms.max_blksize, text, config::MAX_BLKSIZE)),
-        "largest block size granted, in bytes",
+        Text(|to, text| set(&mut to.limits.terms.max_blksize, text, config::BLKSIZE)),
+        "largest block size granted, in bytes (default: 65464)",
     )
-    .default("65464"),
+    .alias("--blocksize N"),
     option(
         "-W, --max-windowsize N",
-        Text(|to, text| {
-            set(
-                &mut to.limits.terms.max_windowsize,
-                text,
-                config::MAX_WINDOWSIZE,
-            )
-        }),
-        "largest window granted, in blocks",
+        Text(|to, text| set(&mut to.limits.terms.max_windowsize, text, WINDOWSIZE)),
+        "largest window granted, in blocks (default: 64)",
     )
-    .default("64"),
+    .alias("--windowsize N"),
     option(
         "--no-mtu-clamp",
         Nothing(|to| to.mtu_clamp = false),
@@ -243,33 +205,29 @@ pub const OPTIONS: &[Flag] = &[
     ),
     option(
         "-R, --port-range A:B",
-        Text(|to, text| config::port_range(text).map(|range| to.ports = range)),
-        "ports for transfers; some share one if there are too few",
-    )
-    .default("any"),
+        Text(|to, text| values::port_range(text).map(|it| to.ports = it)),
+        "ports for transfers; some share one if there are too few (default: any)",
+    ),
     option(
         "--single-port",
         Nothing(|to| to.ports = Ports::Single),
         "transfer over the port listened on: for NAT and containers",
     ),
-    option(
+    repeatable(
         "--refuse OPTION",
-        Text(|to, text| config::refuse(&mut to.limits.terms.refused, text)),
+        Text(|to, text| values::refuse(to, text)),
         "never grant this TFTP option; repeatable",
-    )
-    .repeatable(),
+    ),
     option(
         "--drain SECONDS",
-        Text(|to, text| config::seconds(text, config::DRAIN).map(|it| to.rules.drain = it)),
-        "time for running transfers to finish after SIGTERM",
-    )
-    .default("3"),
+        Text(|to, text| seconds(text, 0..=3600).map(|it| to.rules.drain = it)),
+        "time for running transfers to finish after SIGTERM (default: 3)",
+    ),
     option(
         "--lame-duck SECONDS",
-        Text(|to, text| config::seconds(text, config::LAME_DUCK).map(|it| to.rules.lame_duck = it)),
-        "before that, serve on without answering probes",
-    )
-    .default("0"),
+        Text(|to, text| seconds(text, 0..=3600).map(|it| to.rules.lame_duck = it)),
+        "before that, serve on without answering probes (default: 0)",
+    ),
     option(
         "--chroot",
         Nothing(|to| to.chroot = true),
@@ -297,10 +255,12 @@ pub const OPTIONS: &[Flag] = &[
     ),
     option(
         "--log-format text|json",
-        Text(|to, text| config::log_format(text).map(|it| to.log_format = it)),
-        "lines of the log in words, or as one JSON object each",
-    )
-    .default("text"),
+        Text(|to, text| {
+            let format = either(text, ("text", LogFormat::Text), ("json", LogFormat::Json));
+            format.map(|it| to.log_format = it)
+        }),
+        "lines of the log in words, or as one JSON object each (default: text)",
+    ),
     option(
         "--stats FILE",
         Path(|to, path| keep(&mut to.stats, path)),
@@ -314,9 +274,8 @@ pub const OPTIONS: &[Flag] = &[
     option(
         "--status",
         Asks(Request::Show(Form::Live)),
-        "show a running server: tftpd --status [FILE], the socket of --control",
-    )
-    .default("/run/tftpd.sock"),
+        "show a running server: tftpd --status [FILE], the socket of --control (default: /run/tftpd.sock)",
+    ),
     option(
         "--once",
         Asks(Request::Show(Form::Once)),
@@ -329,27 +288,27 @@ pub const OPTIONS: &[Flag] = &[
     ),
     option(
         "--probe ADDR[:PORT]",
-        Probes(|to, text| config::probe_address(text).map(|it| to.server = it)),
+        Probes(|to, text| values::server(text).map(|it| to.server = it)),
         "ask a server whether it serves: tftpd --probe ADDR [NAME]",
     ),
     option(
         "--probe-timeout SECONDS",
-        Probes(|to, text| config::seconds(text, config::PROBE_TIMEOUT).map(|it| to.timeout = it)),
-        "wait this long for the answer",
-    )
-    .default("2"),
+        Probes(|to, text| seconds(text, 1..=60).map(|it| to.timeout = it)),
+        "wait this long for the answer (default: 2)",
+    ),
     option("-h, --help", Asks(Request::Help), "print this help"),
     option("-V, --version", Asks(Request::Version), "print the version"),
 ];
 
-/// Long names of tftpd-hpa: each means the same as one of ours, or what is done anyway.
-const ALIASES: [(Names, &str); 5] = [
-    (Names("--address ADDR"), "listen"),
-    (Names("--blocksize N"), "max-blksize"),
-    (Names("--windowsize N"), "max-windowsize"),
-    (Names("--secure"), ""),
-    (Names("--foreground"), ""),
-];
+/// Slots: at least one, and no more than a system has sockets for.
+const SLOTS: RangeInclusive<u64> = 1..=100_000;
+/// Those who wait cost memory only, but each costs some.
+const PENDING: RangeInclusive<u64> = 0..=1_000_000;
+/// Blocks in a window (RFC 7440).
+const WINDOWSIZE: RangeInclusive<u64> = 1..=u16::MAX as u64;
+
+/// Long names of tftpd-hpa for what is done anyway.
+const DONE_ANYWAY: [Names; 2] = [Names("--secure"), Names("--foreground")];
 
 /// What an unknown option means elsewhere.
 const ELSEWHERE: &[(&str, &str)] = &[
@@ -371,10 +330,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("directory", "the directory is -r DIR here"),
 ];
 
-/// The row of the table with this long name.
-fn named(long: &str) -> Option<&'static Flag> {
-    OPTIONS.iter().find(|flag| flag.names.long() == long)
-}
+/// An option that was typed: the name that was used, its row in the table and its value.
+type Given = (&'static str, &'static Flag, OsString);
 
 /// Understands the arguments that follow the program's name.
 ///
@@ -382,21 +339,23 @@ fn named(long: &str) -> Option<&'static Flag> {
 /// What is wrong with them, for the operator.
 pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     let ours = OPTIONS.iter().map(|flag| (flag.names, Some(flag)));
-    let aliases = ALIASES.iter().map(|&(names, of)| (names, named(of)));
-    let (names, flags): (Vec<_>, Vec<_>) = ours.chain(aliases).unzip();
+    let aliases = OPTIONS.iter().map(|flag| (Names(flag.alias), Some(flag)));
+    let aliases = aliases.filter(|(names, _)| !names.0.is_empty());
+    let others = DONE_ANYWAY.map(|names| (names, None));
+    let (names, flags): (Vec<_>, Vec<_>) = ours.chain(aliases).chain(others).unzip();
     let (given, operands) = arguments::read(&names, arguments).map_err(|fail| wrong(&fail))?;
-    let given = given.into_iter();
-    let given = given.map(|(number, value)| (names[number].long(), flags[number], value));
-    let operands = operands
+    let typed = |(number, value): (usize, _)| Some((names[number].long(), flags[number]?, value));
+    let root = OPTIONS.iter().filter(|flag| flag.names.long() == "root");
+    let operands = root.flat_map(|root| operands.iter().map(move |it| ("root", root, it.clone())));
+    let given: Vec<Given> = given
         .into_iter()
-        .map(|value| ("root", named("root"), value));
-    let given: Vec<_> = given.chain(operands).collect();
-    let asked = given
-        .iter()
-        .filter_map(|(_, flag, _)| match flag.map(|flag| flag.takes) {
-            Some(Asks(request)) => Some(request),
-            Some(Nothing(_) | Text(_) | Path(_) | Probes(_)) | None => None,
-        });
+        .filter_map(typed)
+        .chain(operands)
+        .collect();
+    let asked = given.iter().filter_map(|(_, flag, _)| match flag.takes {
+        Asks(request) => Some(request),
+        Nothing(_) | Text(_) | Path(_) | Probes(_) => None,
+    });
     let asked = asked.max();
     match asked {
         Some(Request::Help) => return Ok(Command::Print(help::text().into())),
@@ -416,12 +375,10 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
 }
 
 /// Which server is to be shown: what else was typed is for one that serves.
-fn look(form: Form, given: Vec<(&str, Option<&Flag>, OsString)>) -> Result<Look, String> {
-    let paths = given
-        .into_iter()
-        .filter(|(name, ..)| ["root", "control"].contains(name));
-    let mut paths = paths.map(|(.., path)| PathBuf::from(path));
-    let path = paths.next().unwrap_or(config::CONTROL_USUAL.into());
+fn look(form: Form, given: Vec<Given>) -> Result<Look, String> {
+    let is_path = |(name, ..): &Given| ["root", "control"].contains(name);
+    let mut paths = given.into_iter().filter(is_path).map(|(.., path)| path);
+    let path = paths.next().unwrap_or(config::CONTROL_USUAL.into()).into();
     match paths.next() {
         Some(_) => Err("--status: one socket at a time".into()),
         None => Ok(Look { path, form }),
@@ -429,67 +386,72 @@ fn look(form: Form, given: Vec<(&str, Option<&Flag>, OsString)>) -> Result<Look,
 }
 
 /// What a probe asks; a word that is no option is the name.
-fn probe(given: Vec<(&str, Option<&Flag>, OsString)>) -> Result<Probe, String> {
+fn probe(given: Vec<Given>) -> Result<Probe, String> {
     let mut probe = Probe {
         server: ([127, 0, 0, 1], config::PORT).into(),
         name: None,
         timeout: Duration::from_secs(2),
     };
     for (name, flag, value) in given {
-        match (name, flag.map(|flag| flag.takes)) {
-            (_, Some(Probes(change))) => {
-                let changed = change(&mut probe, &value.to_string_lossy());
-                changed.map_err(|message| format!("--{name}: {message}"))?;
+        match flag.takes {
+            Probes(change) => change(&mut probe, &value.to_string_lossy())
+                .map_err(|message| format!("--{name}: {message}"))?,
+            _ if name == "root" && probe.name.is_none() => {
+                probe.name = Some(value.into_encoded_bytes());
             }
-            ("root", _) if probe.name.is_none() => probe.name = Some(value.into_encoded_bytes()),
             _ => return Err("--probe: goes with --probe-timeout and one name only".into()),
         }
     }
     Ok(probe)
 }
 
-/// Makes the changes of all options, each with the name by which it was given.
-fn settings(given: Vec<(&str, Option<&Flag>, OsString)>) -> Result<Settings, String> {
+/// Makes the changes of all options.
+fn settings(given: Vec<Given>) -> Result<Settings, String> {
     let mut settings = Settings::from(PathBuf::new());
     settings.roots.clear();
     let mut seen = Vec::new();
     for (name, flag, value) in given {
-        let Some(flag) = flag else { continue };
-        if seen.contains(&flag.names.long()) && !flag.repeats {
+        let long = flag.names.long();
+        if seen.contains(&long) && !flag.repeats {
             return Err(format!("--{name}: given more than once"));
         }
-        if let Probes(_) = flag.takes {
-            return Err(format!("--{name}: not without --probe"));
-        }
-        seen.push(flag.names.long());
+        seen.push(long);
         let applied = flag.apply(&mut settings, value);
         applied.map_err(|message| format!("--{name}: {message}"))?;
     }
-    let is_test = !settings.map_tests.is_empty();
-    if is_test && settings.names.map.is_none() {
-        return Err("--map-test: the rules are missing: -m FILE".into());
-    }
-    if settings.roots.is_empty() && !is_test {
-        return Err("the directory to serve is missing: -r DIR".into());
-    }
-    if seen.contains(&"port-range") && seen.contains(&"single-port") {
-        return Err("--single-port: not together with --port-range".into());
-    }
-    if settings.chroot && settings.roots.len() > 1 {
-        return Err("--chroot: takes one directory".into());
-    }
-    if settings.background && !seen.contains(&"drain") {
+    let is_given = |names: &[&'static str]| names.iter().copied().find(|name| seen.contains(name));
+    settings.queue_is_chosen = is_given(&["max-pending"]).is_some();
+    settings.limits.spares_loopback = is_given(&["per-client", "per-client-pending"]).is_none();
+    if settings.background && is_given(&["drain"]).is_none() {
         // Init scripts start the next instance at once.
         settings.rules.drain = Duration::ZERO;
     }
+    let is_test = !settings.map_tests.is_empty();
+    let two_ports = seen.contains(&"port-range") && seen.contains(&"single-port");
     let uploads = &settings.uploads;
-    let of_uploads = ["upload-dir", "max-upload", "umask"];
-    let of_uploads = of_uploads.into_iter().find(|name| seen.contains(name));
+    let once = uploads.write_once && (!uploads.create || uploads.overwrite);
+    let wrong = [
+        (
+            is_test && settings.names.map.is_none(),
+            "--map-test: the rules are missing: -m FILE",
+        ),
+        (
+            settings.roots.is_empty() && !is_test,
+            "the directory to serve is missing: -r DIR",
+        ),
+        (two_ports, "--single-port: not together with --port-range"),
+        (
+            settings.chroot && settings.roots.len() > 1,
+            "--chroot: takes one directory",
+        ),
+        (once, "--write-once: needs -c, and not -o"),
+    ];
+    if let Some((_, message)) = wrong.iter().find(|(is_wrong, _)| *is_wrong) {
+        return Err((*message).into());
+    }
+    let of_uploads = is_given(&["upload-dir", "max-upload", "umask"]);
     if let Some(name) = of_uploads.filter(|_| !uploads.are_on()) {
         return Err(format!("--{name}: needs -c or -o"));
-    }
-    if uploads.write_once && (!uploads.create || uploads.overwrite) {
-        return Err("--write-once: needs -c, and not -o".into());
     }
     match config::of_other_family(&settings) {
         Some(address) => Err(format!(
@@ -521,26 +483,25 @@ fn with(families: Families, family: Families) -> Families {
 }
 
 const fn option(names: &'static str, takes: Takes, help: &'static str) -> Flag {
-    let (names, default) = (Names(names), "");
     Flag {
-        names,
+        names: Names(names),
+        alias: "",
         takes,
         repeats: false,
         help,
-        default,
+    }
+}
+
+const fn repeatable(names: &'static str, takes: Takes, help: &'static str) -> Flag {
+    Flag {
+        repeats: true,
+        ..option(names, takes, help)
     }
 }
 
 impl Flag {
-    const fn default(self, default: &'static str) -> Flag {
-        Flag { default, ..self }
-    }
-
-    const fn repeatable(self) -> Flag {
-        Flag {
-            repeats: true,
-            ..self
-        }
+    const fn alias(self, alias: &'static str) -> Flag {
+        Flag { alias, ..self }
     }
 }
 
@@ -552,6 +513,6 @@ fn keep(to: &mut Option<PathBuf>, path: PathBuf) -> Result<(), String> {
 
 /// Sets a number that has bounds.
 fn set<T: TryFrom<u64>>(to: &mut T, text: &str, range: RangeInclusive<u64>) -> Result<(), String> {
-    *to = config::number(text, range)?;
+    *to = number(text, range)?;
     Ok(())
 }
