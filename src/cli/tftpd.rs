@@ -215,7 +215,7 @@ pub const OPTIONS: &[Flag] = &[
     ),
     repeatable(
         "--refuse OPTION",
-        Text(|to, text| values::refuse(to, text)),
+        Text(values::refuse),
         "never grant this TFTP option; repeatable",
     ),
     option(
