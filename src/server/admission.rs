@@ -167,7 +167,7 @@ impl Server {
         }
         // Should opening fail it is tried again.
         waiting.hold_at = Some(now + HOLD_AGAIN);
-        self.set_timer(id);
+        self.schedule(now, id);
         if self.may_keep_one_more() && !self.is_paused(now) {
             let stage = Stage::Held {
                 trickle_at: now,

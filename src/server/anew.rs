@@ -41,7 +41,7 @@ impl Server {
         };
         if now < answer_at {
             self.set_again(id, Again::Asked { answer_at });
-            self.set_timer(id);
+            self.schedule(now, id);
         } else if is_unconfirmed {
             self.end(now, io, id, Outcome::CompleteUnconfirmed);
             return false;
@@ -112,7 +112,7 @@ impl Server {
             OpenError::Refused(_) | OpenError::Unreachable => Again::No,
         };
         self.set_again(id, again);
-        self.set_timer(id);
+        self.schedule(now, id);
         if let OpenError::Refused(refusal) = unopened {
             self.send_refusal(now, io, peer, local, refusal);
         }

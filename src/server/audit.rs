@@ -37,7 +37,7 @@ impl Server {
     pub fn audit_line(&self, now: Moment) {
         assert!(
             self.next_in_line(now).is_none(),
-            "a slot is free and somebody waits"
+            "a slot is free and a client waits"
         );
     }
 
@@ -49,7 +49,7 @@ impl Server {
         self.audit_counts();
         let ready: HashSet<usize> = self.ready.iter().copied().collect();
         let in_line: HashSet<usize> = self.queue.all().collect();
-        assert_eq!(in_line.len(), self.queue.len(), "somebody is in line twice");
+        assert_eq!(in_line.len(), self.queue.len(), "a client is in line twice");
         for (id, client) in &self.clients {
             assert_eq!(
                 client.stage.is_in_line(),
@@ -186,7 +186,7 @@ impl Server {
             let has_to_wait = unvalidated_waits || is_bound(host, limits.per_client);
             assert!(
                 !client.stage.is_in_line() || !is_free || has_to_wait,
-                "a slot is free and somebody waits who may have it"
+                "a slot is free and a client waits that may have it"
             );
         }
     }

@@ -63,8 +63,7 @@ impl Server {
         self.by_peer.insert(peer, id);
         self.queue.host(host_of(peer)).clients += 1;
         self.enter(now, id);
-        self.make_ready(now, id);
-        self.set_timer(id);
+        self.schedule(now, id);
         id
     }
 
@@ -83,8 +82,7 @@ impl Server {
         // Slots for small files are for those who are near.
         client.place.is_large |= client.place.is_far && client.stage.is_held();
         self.enter(now, id);
-        self.make_ready(now, id);
-        self.set_timer(id);
+        self.schedule(now, id);
     }
 
     /// The next block of a client has time until then, if it is held.
@@ -148,11 +146,7 @@ impl Server {
     /// Does what a transfer wants. Where its client has asked again, that request is next when it ends.
     pub(super) fn take(&mut self, now: Moment, io: &mut impl Io, id: usize, step: Step) {
         match step {
-            Step::Wait => self.set_timer(id),
-            Step::Send => {
-                self.make_ready(now, id);
-                self.set_timer(id);
-            }
+            Step::Wait | Step::Send => self.schedule(now, id),
             Step::End(outcome) if matches!(self.clients[id].again(), Again::Asked { .. }) => {
                 self.begin_anew(now, io, id, outcome);
             }
@@ -160,10 +154,14 @@ impl Server {
         }
     }
 
-    /// Files a client's deadline unless its entry in the wheel comes up by then anyway. One that may have something to
-    /// send is looked at in the next [`Server::send_ready`], and files what follows from that.
-    pub(super) fn set_timer(&mut self, id: usize) {
+    /// A client that may have something to send has its turn in the next [`Server::send_ready`]. The deadline of any other
+    /// is filed, unless its entry in the wheel comes up by then anyway.
+    pub(super) fn schedule(&mut self, now: Moment, id: usize) {
         let client = &mut self.clients[id];
+        if client.output == Output::Idle && client.has_to_send(now) {
+            client.output = Output::Ready;
+            self.ready.push_back(id);
+        }
         if client.output == Output::Ready {
             return;
         }
@@ -176,14 +174,6 @@ impl Server {
         let deadline = client.deadline(self.limits.reclaim);
         if client.timer.is_none_or(|comes_up| deadline < comes_up) {
             client.timer = Some(self.wheel.file(id, deadline));
-        }
-    }
-
-    pub(super) fn make_ready(&mut self, now: Moment, id: usize) {
-        let client = &mut self.clients[id];
-        if client.output == Output::Idle && client.has_to_send(now) {
-            client.output = Output::Ready;
-            self.ready.push_back(id);
         }
     }
 

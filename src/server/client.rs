@@ -236,6 +236,13 @@ impl Client {
         })
     }
 
+    /// In lockstep all that was out is answered: whatever else its socket holds has time until the next datagram comes,
+    /// or a deadline. In a window that may be a wish to begin anew, which is void once more has left.
+    pub(super) fn has_caught_up(&self) -> bool {
+        let transfer = self.transfer();
+        transfer.is_some_and(|it| it.negotiated().windowsize == 1 && it.has_nothing_out())
+    }
+
     /// The options that it asked for.
     pub(super) fn wanted(&self) -> Wanted {
         match (&self.stage, self.transfer()) {

@@ -52,7 +52,7 @@ impl Congestion {
         }
     }
 
-    /// So many packets left for one client, some of them not for the first time.
+    /// `packets` left for one client, `repeated` of them not for the first time.
     pub(super) fn sent(&mut self, now: Moment, packets: u64, repeated: u64, share: &mut Share) {
         if share.judgement != self.judgements {
             share.judgement = self.judgements;
@@ -159,7 +159,7 @@ const SLOTS_KEPT: u64 = 4;
 /// Of those who lose a packet by chance, where one in ten is lost each way, a fifth lose its repeat too.
 const LATE_MIN_PERCENT: u64 = 25;
 
-/// Fewer recoveries tell nothing.
+/// Fewer recoveries show nothing.
 const RECOVERED_MIN: u64 = 4;
 
 #[cfg(test)]

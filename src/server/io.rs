@@ -31,7 +31,7 @@ pub struct Opening<'a> {
 /// A socket, and an open file if that is to be sent. Of an upload nothing lies on the disk before [`Io::store`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Opened {
-    /// Bytes that will be sent; `None` if only sending them will tell, or the file comes from the client.
+    /// Bytes that will be sent; `None` if only sending them will show it, or the file comes from the client.
     pub length: Option<u64>,
     /// Bytes that one packet carries to this client without fragments; `None` if that is no matter.
     pub payload_max: Option<u16>,

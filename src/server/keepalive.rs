@@ -31,7 +31,7 @@ impl Keepalive {
         }
     }
 
-    /// So many bytes left.
+    /// These bytes left.
     pub(super) fn sent(&mut self, now: Moment, bytes: u64) {
         self.sent += bytes;
         if self.since + MEASURED_OVER <= now {
@@ -58,7 +58,7 @@ impl Keepalive {
         self.round -= bytes;
     }
 
-    /// Time from one feeding of a client to the next.
+    /// Time from one block of a held client to the next.
     pub(super) fn interval(&self) -> Duration {
         let bytes_a_second = self.rate * u64::from(self.share_percent) / 100;
         let micros = self

@@ -69,7 +69,7 @@ impl Lending {
     }
 }
 
-/// So many times slower than the nearest is far away.
+/// A client this many times slower than the nearest is far away.
 const FAR_FACTOR: u64 = 4;
 
 /// Less than this, in bytes a second, is far in any company: a block of 1,432 bytes every 44 ms. 32

@@ -82,8 +82,8 @@ impl Limits {
 
     /// Clients that wait in one network, none of whose hosts has answered: if there are more, they give
     /// way to others when the queue is full.
-    pub(super) fn crowd(&self) -> usize {
-        (self.max_pending / 8).max(CROWD_MIN)
+    pub(super) fn network_part(&self) -> usize {
+        (self.max_pending / 8).max(NETWORK_PART_MIN)
     }
 
     /// The bounds of one client hold for `host`.
@@ -140,7 +140,7 @@ impl Limits {
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// A network with fewer clients that wait never has too much of the queue.
-const CROWD_MIN: usize = 64;
+const NETWORK_PART_MIN: usize = 64;
 
 /// Few slots do not mean few machines that are about to end.
 const FINISHING_MIN: usize = 64;

@@ -203,7 +203,7 @@ impl Server {
             return;
         };
         match &client.stage {
-            _ if now < client.deadline(self.limits.reclaim) => self.set_timer(id),
+            _ if now < client.deadline(self.limits.reclaim) => self.schedule(now, id),
             Stage::Pending(_) => self.on_pending_deadline(now, io, id),
             _ => self.on_served_deadline(now, io, id),
         }
@@ -235,7 +235,7 @@ impl Server {
             client.output = Output::Idle;
             self.send_burst(now, io, id);
             if self.clients.contains(id) {
-                self.set_timer(id);
+                self.schedule(now, id);
             }
         }
         // Those who were sent everything have given their slots back.
@@ -304,9 +304,6 @@ impl Server {
                 self.rest(id, now + self.keepalive.interval());
             }
             _ => {}
-        }
-        if goes_on {
-            self.make_ready(now, id);
         }
     }
 

@@ -1,4 +1,4 @@
-//! What goes to addresses that have validated nothing: anybody can write the address of somebody else into
+//! What goes to addresses that have validated nothing: anybody can write another machine's address into
 //! a request.
 //!
 //! A machine is validated once it has answered a packet of ours. Until then its network, a /24 of IPv4 or a

@@ -33,8 +33,8 @@ pub(super) struct Queue {
     silent: Line,
     /// Slots that unvalidated clients have.
     unvalidated_running: u32,
-    /// Networks whose unvalidated clients crowd the queue: no more than have a part of it each.
-    crowds: Vec<Network>,
+    /// Networks of which more unvalidated clients wait than their part of the queue: a few at most.
+    crowded: Vec<Network>,
     /// Networks that have no first packet left, and when they are looked at again.
     throttled: VecDeque<(Moment, Network)>,
     queued: usize,
@@ -50,7 +50,7 @@ impl Queue {
             unvalidated: Line::default(),
             silent: Line::default(),
             unvalidated_running: 0,
-            crowds: Vec::new(),
+            crowded: Vec::new(),
             throttled: VecDeque::new(),
             queued: 0,
         }
@@ -249,8 +249,7 @@ impl Queue {
         }
     }
 
-    /// Changes what is known of a network, if anything is, and with it who of it is shown, and whether its unvalidated
-    /// clients are a crowd.
+    /// Changes what is known of a network, if anything is, and with it who of it is shown, and whether it is crowded.
     fn change_network(&mut self, network: Network, change: impl FnOnce(&mut NetworkRecord)) {
         let Some(record) = self.networks.get_mut(network) else {
             return;
@@ -262,9 +261,9 @@ impl Queue {
         if let Some((place, client)) = record.first() {
             self.unvalidated.insert(place, client);
         }
-        self.crowds.retain(|&other| other != network);
-        if record.waiting > self.limits.crowd() {
-            self.crowds.push(network);
+        self.crowded.retain(|&other| other != network);
+        if record.waiting > self.limits.network_part() {
+            self.crowded.push(network);
         }
     }
 
@@ -277,15 +276,14 @@ impl Queue {
     }
 
     /// The queue is full and a client of `host` has come. Returns who is evicted: an unvalidated client that was sent
-    /// its first packet in vain, else the newest of the network whose unvalidated clients crowd the queue, if one does
-    /// and `host` is none of them.
+    /// its first packet in vain, else the newest of the most crowded network, if there is one and `host` is not of it.
     pub(super) fn evicted_by(&self, host: Host) -> Option<usize> {
         if let Some((_, client)) = self.silent.first() {
             return Some(client);
         }
         let waiting = |network| self.networks.get(network).map_or(0, |it| it.waiting);
-        let crowd = self.crowds.iter().copied();
-        let network = crowd.max_by_key(|&network| waiting(network))?;
+        let crowded = self.crowded.iter().copied();
+        let network = crowded.max_by_key(|&network| waiting(network))?;
         if !self.is_validated(host) && waiting(network) <= waiting(network_of(host)) {
             return None;
         }

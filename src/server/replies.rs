@@ -17,19 +17,12 @@ impl Server {
     /// further: to find the socket empty would take one more system call for each block. Returns whether
     /// there may be something of use left.
     pub fn on_readable(&mut self, now: Moment, io: &mut impl Io, client: usize) -> bool {
-        self.read(now, io, client, REPLIES_AT_ONCE, Server::has_caught_up)
-    }
-
-    /// In lockstep all that was out was answered: whatever else the socket holds has time until the next datagram comes,
-    /// or the next deadline. In a window it may be a wish to begin anew, which is void once more has left.
-    fn has_caught_up(&self, client: usize) -> bool {
-        let transfer = self.clients.get(client).and_then(Client::transfer);
-        transfer.is_none_or(|it| it.negotiated().windowsize == 1 && it.has_nothing_out())
+        self.read(now, io, client, REPLIES_AT_ONCE, Client::has_caught_up)
     }
 
     /// Reads all that `client` has answered so far.
     pub(super) fn read_to_the_end(&mut self, now: Moment, io: &mut impl Io, client: usize) {
-        self.read(now, io, client, REPLIES_IN_A_SOCKET, |_, _| false);
+        self.read(now, io, client, REPLIES_IN_A_SOCKET, |_| false);
     }
 
     fn read(
@@ -38,7 +31,7 @@ impl Server {
         io: &mut impl Io,
         client: usize,
         most: u16,
-        is_enough: impl Fn(&Server, usize) -> bool,
+        is_enough: impl Fn(&Client) -> bool,
     ) -> bool {
         let mut buffer = mem::take(&mut self.buffer);
         let mut is_port_closed = false;
@@ -48,7 +41,7 @@ impl Server {
             match reply_max.map(|most| io.receive(client, &mut buffer[..most])) {
                 Some(Incoming::Datagram(length)) => {
                     self.on_reply(now, io, client, &buffer[..length]);
-                    may_hold_more = !is_enough(self, client);
+                    may_hold_more = self.clients.get(client).is_some_and(|it| !is_enough(it));
                 }
                 // It may have said something before.
                 Some(Incoming::PortClosed) => is_port_closed = true,

@@ -60,7 +60,7 @@ impl Server {
             Ok(Room::Wanting) => false,
             Err(StoreError::Full) => {
                 transfer.not_stored();
-                self.set_timer(id);
+                self.schedule(now, id);
                 return;
             }
             Err(StoreError::Failed(refusal)) => {
