@@ -195,7 +195,7 @@ impl World {
 
     /// Whether an upload may go where it is to, for this client of the queue.
     fn find_place(&mut self, opening: Opening<'_>, client: Option<usize>) -> Result<(), OpenError> {
-        match self.uploads.judge(opening.name, opening.announced) {
+        match self.uploads.judge(opening.name, opening.wanted.announced()) {
             Some(judged) => judged.map_err(OpenError::Refused),
             None => Err(self.look_for_place(opening.name, client)),
         }
@@ -586,7 +586,7 @@ impl Io for World {
             }
             Direction::Write => {
                 self.find_place(opening, None)?;
-                Ok(opening.announced.map(NonZero::get))
+                Ok(opening.wanted.announced().map(NonZero::get))
             }
         }
     }
@@ -596,7 +596,8 @@ impl Io for World {
         if opening.direction == Direction::Write {
             self.find_place(opening, Some(client))?;
             let Opening { peer, local, .. } = opening;
-            let (way, payload_max) = self.find_way(client, peer, local, opening.blksize)?;
+            let (way, payload_max) =
+                self.find_way(client, peer, local, opening.wanted.blksize())?;
             let serial = self.keep(client, peer, way, None);
             self.uploads.begin(self.now, (client, serial), as_text);
             return Ok(Opened {
@@ -614,12 +615,8 @@ impl Io for World {
             let name = opening.name.as_bytes();
             self.log.write(self.now, &LogEvent::Unmapped(name));
         }
-        let Opening {
-            peer,
-            local,
-            blksize,
-            ..
-        } = opening;
+        let Opening { peer, local, .. } = opening;
+        let blksize = opening.wanted.blksize();
         let (way, payload_max) = self.find_way(client, peer, local, blksize)?;
         let opened = Opened {
             length: content.length(),

@@ -6,7 +6,6 @@
 //! show a copy, so it is awaited for a moment. Then a second transfer answers and has the slot, or the
 //! place in the queue. The first ACK to either decides which of them goes on.
 
-use super::arrival::Arrival;
 use super::client::{Again, Client, Output, Stage};
 use super::limits::PAUSE;
 use super::{Io, OpenError, Server};
@@ -126,19 +125,9 @@ impl Server {
         id: usize,
         outcome: Outcome,
     ) {
-        let client = &self.clients[id];
-        let (name, asked) = (client.name.clone(), client.asked.clone());
-        let arrival = Arrival {
-            peer: client.peer,
-            local: client.local,
-            asked: asked.as_deref().unwrap_or(name.as_name().as_bytes()),
-            mode: client.mode,
-            direction: client.direction,
-            wanted: client.wanted(),
-        };
-        self.end(now, io, id, outcome);
+        let client = self.take_out(now, io, id, outcome);
         // What the client has sent since goes first: it is not handed in again.
-        let _ = self.accept(now, io, &arrival, name.as_name());
+        let _ = self.accept(now, io, client.opening());
     }
 
     // Which of two goes on.

@@ -1,62 +1,14 @@
 //! What becomes of a request: a repeat is recognised, a fault is answered at once, and the rest gets a
 //! slot or a place in the queue.
 
-use super::client::{Again, Client, Output, Stage};
+use super::client::{Again, Client, Stage};
 use super::hosts::host_of;
 use super::pending::{Place, SUPERSEDED_AFTER, Waiting};
 use super::{Awaited, Event, Io, Local, OpenError, Opening, Server};
 use crate::moment::Moment;
-use crate::name::{self, FileName, NAME_MAX};
+use crate::name::{FileName, NAME_MAX};
 use crate::transfer::{Outcome, Wanted};
 use crate::wire::{Direction, Mode, Peer, Refusal, Request};
-
-/// A request that passed the first checks.
-pub(super) struct Arrival<'a> {
-    pub(super) peer: Peer,
-    pub(super) local: Local,
-    /// The name as the client spelled it.
-    pub(super) asked: &'a [u8],
-    pub(super) mode: Mode,
-    pub(super) direction: Direction,
-    pub(super) wanted: Wanted,
-}
-
-impl Arrival<'_> {
-    fn client(
-        &self,
-        name: FileName<'_>,
-        arrived_at: Moment,
-        place: Place,
-        waiting: Waiting,
-    ) -> Client {
-        Client {
-            peer: self.peer,
-            local: self.local,
-            name: name.to_owned(),
-            asked: (self.asked != name.as_bytes()).then(|| self.asked.into()),
-            mode: self.mode,
-            direction: self.direction,
-            arrived_at,
-            place,
-            stage: Stage::Pending(Box::new(waiting)),
-            served: None,
-            output: Output::Idle,
-            timer: None,
-        }
-    }
-
-    pub(super) fn opening<'b>(&self, name: FileName<'b>) -> Opening<'b> {
-        Opening {
-            peer: self.peer,
-            local: self.local,
-            name,
-            direction: self.direction,
-            mode: self.mode,
-            blksize: self.wanted.blksize(),
-            announced: self.wanted.announced(),
-        }
-    }
-}
 
 impl Server {
     /// A datagram arrived on a listening socket. Returns what has to be known before the request can be answered: it is
@@ -83,24 +35,15 @@ impl Server {
             return None;
         }
         self.wheel.skip_idle(now);
-        let arrival = Arrival {
-            peer,
-            local,
-            asked: request.filename,
-            mode: request.mode,
-            direction: request.direction,
-            wanted: Wanted::new(request.options()),
-        };
         if request.is_probe() {
-            return self.answer_probe(now, io, &arrival, &request);
+            return self.answer_probe(now, io, peer, local, &request);
         }
         let mut buffer = [0; NAME_MAX];
         let fault = fault_of(&request, local);
         let is_repeat = known.is_some_and(|known| {
             fault.is_none()
-                && self.clients[known].direction == arrival.direction
-                && name::are_same(self.clients[known].asked(), arrival.asked)
-                && self.repeat(now, io, known, &arrival)
+                && self.clients[known].asks_for(request.direction, request.filename)
+                && self.repeat(now, io, known, local, &request)
         });
         if is_repeat {
             self.stats.repeats += 1;
@@ -115,10 +58,10 @@ impl Server {
                 if let Some(&moved_on) = self.by_peer.get(&peer) {
                     self.move_on(now, io, moved_on);
                 }
-                self.accept(now, io, &arrival, name)
+                self.accept(now, io, opening(peer, local, &request, name))
             }
             Err(OpenError::Refused(refusal)) => {
-                self.refuse(now, io, &arrival, None, refusal);
+                self.refuse(now, io, (peer, local), request.filename, None, refusal);
                 None
             }
             Err(OpenError::Busy(awaited)) => awaited,
@@ -128,17 +71,25 @@ impl Server {
 
     /// A request came from a peer that has asked for this file. Returns whether it is a mere repeat of what is under
     /// way; if not, the old client has been ended.
-    fn repeat(&mut self, now: Moment, io: &mut impl Io, id: usize, arrival: &Arrival<'_>) -> bool {
+    fn repeat(
+        &mut self,
+        now: Moment,
+        io: &mut impl Io,
+        id: usize,
+        local: Local,
+        request: &Request<'_>,
+    ) -> bool {
         let client = &mut self.clients[id];
-        let same_terms = (client.mode, client.local) == (arrival.mode, arrival.local)
-            && client.wanted() == arrival.wanted;
+        let wanted = Wanted::new(request.options());
+        let same_terms =
+            (client.mode, client.local, client.wanted()) == (request.mode, local, wanted);
         let is_unanswered = client.is_unanswered();
         match &mut client.stage {
             Stage::Pending(waiting) => {
                 waiting.heard(now);
-                waiting.wanted = arrival.wanted;
-                client.mode = arrival.mode;
-                client.local = arrival.local;
+                waiting.wanted = wanted;
+                client.mode = request.mode;
+                client.local = local;
                 true
             }
             _ if same_terms && is_unanswered => {
@@ -178,30 +129,38 @@ impl Server {
         &mut self,
         now: Moment,
         io: &mut impl Io,
-        arrival: &Arrival<'_>,
-        name: FileName<'_>,
+        opening: Opening<'_>,
     ) -> Option<Awaited> {
         if self.is_stopping() {
             self.stats.stopping += 1;
             return None;
         }
-        let (peer, host) = (arrival.peer, host_of(arrival.peer));
-        let superseded = match arrival.direction {
-            Direction::Read => self.superseded_by(now, arrival),
-            Direction::Write => self.upload_superseded_by(arrival, name),
+        let Opening {
+            peer,
+            local,
+            asked,
+            name,
+            direction,
+            wanted,
+            ..
+        } = opening;
+        let host = host_of(peer);
+        let superseded = match direction {
+            Direction::Read => self.superseded_by(now, opening),
+            Direction::Write => self.upload_superseded_by(opening),
         };
         let replaced = usize::from(superseded.is_some());
         let boot_began = self.queue.heard(now, host, replaced);
-        let found = match arrival.direction {
+        let found = match direction {
             Direction::Write if self.is_being_written(name) => {
                 Err(OpenError::Refused(Refusal::BeingWritten))
             }
-            Direction::Read | Direction::Write => io.find(arrival.opening(name)),
+            Direction::Read | Direction::Write => io.find(opening),
         };
         let is_large = match found {
             Ok(size) => size.is_none_or(|size| self.limits.is_large(size)),
             Err(OpenError::Refused(refusal)) => {
-                self.refuse(now, io, arrival, Some(name), refusal);
+                self.refuse(now, io, (peer, local), asked, Some(name), refusal);
                 return None;
             }
             Err(OpenError::Busy(awaited)) => return awaited,
@@ -215,7 +174,7 @@ impl Server {
         let place = Place {
             is_large,
             is_far: false,
-            can_wait: !arrival.wanted.is_raspberry_pi(),
+            can_wait: !wanted.is_raspberry_pi(),
             boot_began,
             arrival: self.arrivals,
         };
@@ -224,9 +183,9 @@ impl Server {
             None => (place, now),
         };
         let hold_at = self.limits.hold.map(|hold| now.max(arrived_at + hold));
-        let waiting = Waiting::new(now, arrival.wanted, hold_at);
-        let id = self.insert(now, arrival.client(name, arrived_at, place, waiting));
-        if arrival.direction == Direction::Write {
+        let waiting = Waiting::new(now, wanted, hold_at);
+        let id = self.insert(now, Client::new(opening, arrived_at, place, waiting));
+        if direction == Direction::Write {
             self.claim_name(id);
         }
         if self.next_in_line(now) == Some(id) {
@@ -238,7 +197,7 @@ impl Server {
                 let waiting = if waits { self.count.waiting() } else { 0 };
                 io.report(Event::Taken {
                     peer,
-                    asked: arrival.asked,
+                    asked,
                     name,
                     waiting,
                 });
@@ -284,8 +243,8 @@ impl Server {
     /// The client of the same host and file that waits for its first packet or has not answered it, and
     /// whose place a request takes. One that was sent an OACK does not give way: its ACK may be lost and
     /// the newcomer be its neighbour behind the same address, and some firmware says nothing after it.
-    fn superseded_by(&self, now: Moment, arrival: &Arrival<'_>) -> Option<usize> {
-        let waiting = self.queue.waiting_of(host_of(arrival.peer));
+    fn superseded_by(&self, now: Moment, opening: Opening<'_>) -> Option<usize> {
+        let waiting = self.queue.waiting_of(host_of(opening.peer));
         let unanswered = waiting.filter(|&id| self.clients[id].is_unanswered());
         unanswered.take(SUPERSEDED_EXAMINED).find(|&id| {
             let client = &self.clients[id];
@@ -299,8 +258,7 @@ impl Server {
                 }
                 (_, _) => false,
             };
-            let is_same = client.direction == arrival.direction;
-            gives_way && is_same && name::are_same(client.asked(), arrival.asked)
+            gives_way && client.asks_for(opening.direction, opening.asked)
         })
     }
 
@@ -308,7 +266,8 @@ impl Server {
         &mut self,
         now: Moment,
         io: &mut impl Io,
-        arrival: &Arrival<'_>,
+        (peer, local): (Peer, Local),
+        name: &[u8],
         served: Option<FileName<'_>>,
         refusal: Refusal,
     ) {
@@ -317,8 +276,6 @@ impl Server {
             return;
         }
         self.stats.requests += 1;
-        let Arrival { peer, local, .. } = *arrival;
-        let name = arrival.asked;
         if local.is_everybody {
             self.stats.unanswered += 1;
             io.report(Event::Unanswered {
@@ -336,6 +293,24 @@ impl Server {
                 refusal,
             });
         }
+    }
+}
+
+/// A request whose name is known.
+pub(super) fn opening<'a>(
+    peer: Peer,
+    local: Local,
+    request: &Request<'a>,
+    name: FileName<'a>,
+) -> Opening<'a> {
+    Opening {
+        peer,
+        local,
+        asked: request.filename,
+        name,
+        direction: request.direction,
+        mode: request.mode,
+        wanted: Wanted::new(request.options()),
     }
 }
 

@@ -112,6 +112,17 @@ impl Server {
 
     /// A client has come to its end.
     pub(super) fn end(&mut self, now: Moment, io: &mut impl Io, id: usize, outcome: Outcome) {
+        self.take_out(now, io, id, outcome);
+    }
+
+    /// The same; returns the client.
+    pub(super) fn take_out(
+        &mut self,
+        now: Moment,
+        io: &mut impl Io,
+        id: usize,
+        outcome: Outcome,
+    ) -> Client {
         let client = self.remove(now, id);
         if let Some((have_arrived, at)) = client.large_blocks()
             && (have_arrived || outcome == Outcome::TimedOut)
@@ -128,7 +139,7 @@ impl Server {
         }
         if matches!(client.stage, Stage::Dallying) {
             // It was reported when its file was on the disk.
-            return;
+            return client;
         }
         let outcome = match outcome {
             // It was sent everything and went on with its boot without a last ACK.
@@ -141,6 +152,7 @@ impl Server {
         };
         self.stats.count_end(outcome, client.transfer().is_some());
         io.report(Event::Ended(client.report(now, outcome)));
+        client
     }
 
     /// Does what a transfer wants. Where its client has asked again, that request is next when it ends.

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use crate::moment::Moment;
-use crate::name::FileNameBuf;
+use crate::name::{self, FileNameBuf};
 use crate::transfer::options::BLKSIZE_DEFAULT;
 use crate::transfer::{Outcome, Transfer, Wanted};
 use crate::wire::{DataHeader, Direction, Mode, Peer};
@@ -193,6 +193,35 @@ impl Served {
 }
 
 impl Client {
+    /// A client that has just asked.
+    pub(super) fn new(
+        opening: Opening<'_>,
+        arrived_at: Moment,
+        place: Place,
+        waiting: Waiting,
+    ) -> Client {
+        let Opening { asked, name, .. } = opening;
+        Client {
+            peer: opening.peer,
+            local: opening.local,
+            name: name.to_owned(),
+            asked: (asked != name.as_bytes()).then(|| asked.into()),
+            mode: opening.mode,
+            direction: opening.direction,
+            arrived_at,
+            place,
+            stage: Stage::Pending(Box::new(waiting)),
+            served: None,
+            output: Output::Idle,
+            timer: None,
+        }
+    }
+
+    /// It wants to read, or to write, the file of that name, as it was asked for.
+    pub(super) fn asks_for(&self, direction: Direction, asked: &[u8]) -> bool {
+        self.direction == direction && name::are_same(self.asked(), asked)
+    }
+
     pub(super) fn served(&self) -> Option<&Served> {
         self.served.as_deref()
     }
@@ -219,11 +248,11 @@ impl Client {
         Opening {
             peer: self.peer,
             local: self.local,
+            asked: self.asked(),
             name: self.name.as_name(),
             direction: self.direction,
             mode: self.mode,
-            blksize: self.wanted().blksize(),
-            announced: self.wanted().announced(),
+            wanted: self.wanted(),
         }
     }
 

@@ -1,31 +1,30 @@
 //! What the server asks of the world, and what it reports.
 
-use std::num::NonZero;
 use std::time::Duration;
 
 use super::Local;
 use crate::name::{FileName, NAME_MAX};
 use crate::transfer::options::BUFFERED_WINDOW_MAX;
-use crate::transfer::{Datagrams, Departed, Negotiated, Outcome};
+use crate::transfer::{Datagrams, Departed, Negotiated, Outcome, Wanted};
 use crate::wire::{Direction, Malformed, Mode, Peer, Refusal, Request};
 
-/// A request for which a file is looked up, and opened with a socket.
+/// A request whose name is known: a file is looked up for it, and opened with a socket.
 #[derive(Clone, Copy, Debug)]
 pub struct Opening<'a> {
     /// Who asked.
     pub peer: Peer,
     /// Which address it asked.
     pub local: Local,
-    /// For what, or to write under which name.
+    /// For what, as the client sent it.
+    pub asked: &'a [u8],
+    /// For what, as it is looked up, or to write under which name.
     pub name: FileName<'a>,
     /// Whether the file goes to the client, or comes from it.
     pub direction: Direction,
     /// How it goes: octet or netascii.
     pub mode: Mode,
-    /// The block size asked for: whether the path carries it matters only above 512 bytes.
-    pub blksize: u16,
-    /// Bytes of an upload, as the client says (`tsize`, which is not 0). Nothing is allocated by it.
-    pub announced: Option<NonZero<u64>>,
+    /// The options asked for. What an upload announces is only the client's word: nothing is allocated by it.
+    pub wanted: Wanted,
 }
 
 /// A socket, and an open file if that is to be sent. Of an upload nothing lies on the disk before [`Io::store`].

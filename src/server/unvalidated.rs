@@ -3,7 +3,7 @@
 //! What they are sent comes out of the buckets of their network (`networks`); in a full queue they make room for others
 //! (`queue`).
 
-use super::arrival::{Arrival, fault_of};
+use super::arrival::{fault_of, opening};
 use super::client::Output;
 use super::hosts::host_of;
 use super::{Awaited, Io, Local, OpenError, Phase, Server};
@@ -58,10 +58,10 @@ impl Server {
         &mut self,
         now: Moment,
         io: &mut impl Io,
-        arrival: &Arrival<'_>,
+        peer: Peer,
+        local: Local,
         request: &Request<'_>,
     ) -> Option<Awaited> {
-        let Arrival { peer, local, .. } = *arrival;
         let host = host_of(peer);
         if self.phase != Phase::Serving
             || local.is_everybody
@@ -75,7 +75,7 @@ impl Server {
             Some(refusal) => Err(OpenError::Refused(refusal)),
             None => {
                 let name = io.resolve(peer, request, &mut buffer);
-                name.and_then(|name| io.find(arrival.opening(name)))
+                name.and_then(|name| io.find(opening(peer, local, request, name)))
             }
         };
         match found {

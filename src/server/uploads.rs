@@ -5,10 +5,9 @@
 
 use std::collections::HashMap;
 
-use super::arrival::Arrival;
 use super::client::{Client, Output, Stage};
 use super::hosts::host_of;
-use super::{Event, Io, PACKET_OVERHEAD, Room, Server, StoreError};
+use super::{Event, Io, Opening, PACKET_OVERHEAD, Room, Server, StoreError};
 use crate::moment::Moment;
 use crate::name::{FileName, FileNameBuf};
 use crate::transfer::{Arrived, Datagrams, Outcome, Step};
@@ -156,14 +155,10 @@ impl Server {
 
     /// The client of the same host that asked to write the same file from another port, and has sent no block: Cisco
     /// routers repeat their request so.
-    pub(super) fn upload_superseded_by(
-        &self,
-        arrival: &Arrival<'_>,
-        name: FileName<'_>,
-    ) -> Option<usize> {
-        let id = self.writer_of(name)?;
+    pub(super) fn upload_superseded_by(&self, opening: Opening<'_>) -> Option<usize> {
+        let id = self.writer_of(opening.name)?;
         let client = &self.clients[id];
-        (client.is_unanswered() && host_of(client.peer) == host_of(arrival.peer)).then_some(id)
+        (client.is_unanswered() && host_of(client.peer) == host_of(opening.peer)).then_some(id)
     }
 
     pub(super) fn claim_name(&mut self, id: usize) {

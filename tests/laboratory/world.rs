@@ -421,7 +421,7 @@ impl<S: Site> Io for World<S> {
         let file = self.file_of(opening)?;
         Ok(match opening.direction {
             Direction::Read => Some(file.size),
-            Direction::Write => opening.announced.map(NonZero::get),
+            Direction::Write => opening.wanted.announced().map(NonZero::get),
         })
     }
 
@@ -432,9 +432,10 @@ impl<S: Site> Io for World<S> {
             name,
             direction,
             mode,
-            blksize,
-            announced: _,
+            wanted,
+            ..
         } = opening;
+        let blksize = wanted.blksize();
         assert!(BLKSIZE_MIN <= blksize && blksize <= BLKSIZE_MAX);
         let file = self.file_of(opening);
         if matches!(file, Err(OpenError::Busy(_))) {

@@ -161,11 +161,11 @@ impl Waiting {
         Opening {
             peer: self.peer,
             local,
+            asked: self.name.as_name().as_bytes(),
             name: self.name.as_name(),
             direction: Direction::Read,
             mode: self.mode,
-            blksize: self.wanted.blksize(),
-            announced: None,
+            wanted: self.wanted,
         }
     }
 }
