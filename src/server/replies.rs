@@ -34,6 +34,8 @@ impl Server {
         is_enough: impl Fn(&Client) -> bool,
     ) -> bool {
         let mut buffer = mem::take(&mut self.buffer);
+        let arrival = |server: &Server| server.clients.get(client).map(|it| it.place.arrival);
+        let arrival_before = arrival(self);
         let mut is_port_closed = false;
         let mut may_hold_more = true;
         for _ in 0..most {
@@ -53,7 +55,8 @@ impl Server {
             }
         }
         self.buffer = buffer;
-        if is_port_closed {
+        // An ERROR may have ended it, and the request behind that begun another one with its number.
+        if is_port_closed && arrival(self) == arrival_before {
             self.on_port_closed(now, io, client);
         }
         may_hold_more

@@ -8,6 +8,7 @@ use ripple_tftpd::server::Limits;
 use ripple_tftpd::transfer::Outcome;
 
 use crate::desk::{CONFIG, Desk, IMAGE, KERNEL};
+use crate::laboratory::packets;
 
 const PORT: u16 = 2070;
 const LOADER: &str = "blksize 1428, tsize 0";
@@ -55,6 +56,25 @@ fn a_loader_that_opens_twice_hears_the_new_transfer_only() {
     desk.acks(PORT, 7).data(PORT, 8, 4);
     desk.acks(PORT, 8)
         .ended(PORT, Outcome::Complete, 10_000)
+        .serves(0, 0);
+}
+
+/// Its port was closed for a moment, and it ends the transfer under way: the one that begins then has nothing to do with
+/// that.
+#[test]
+fn a_port_that_was_closed_before_ends_no_transfer_that_begins_behind_it() {
+    let mut desk = under_way();
+    desk.at(0.002).asks(PORT, KERNEL, LOADER).nothing();
+    desk.holds_unread(&[None, Some([0, 5, 0, 0])])
+        .is_readable(PORT)
+        .ended(PORT, Outcome::Cancelled, 0)
+        .oack(PORT, GRANTED)
+        .serves(1, 1);
+    // Without a request behind it the port is closed for good, after what was said before.
+    let mut desk = under_way();
+    desk.holds_unread(&[None, Some(packets::ack(1))])
+        .is_readable(PORT)
+        .ended(PORT, Outcome::PortClosed, 1428)
         .serves(0, 0);
 }
 

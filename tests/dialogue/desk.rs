@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use ripple_tftpd::moment::Moment;
 use ripple_tftpd::name::RootPrefixes;
-use ripple_tftpd::server::{Event, Limits, SendError};
+use ripple_tftpd::server::{Event, Incoming, Limits, SendError};
 use ripple_tftpd::transfer::Outcome;
 use ripple_tftpd::wire::{Peer, Refusal};
 
@@ -43,6 +43,8 @@ pub(crate) struct Unnamed {
     /// When a packet last left.
     pub(crate) last_sent_at: Moment,
     ended: VecDeque<Ending>,
+    /// What the socket of the only client holds; `None`: its port was closed.
+    unread: VecDeque<Option<Vec<u8>>>,
 }
 
 impl Default for Unnamed {
@@ -51,6 +53,7 @@ impl Default for Unnamed {
             left: VecDeque::new(),
             last_sent_at: Moment::START,
             ended: VecDeque::new(),
+            unread: VecDeque::new(),
         }
     }
 }
@@ -83,6 +86,17 @@ impl Site for Unnamed {
         };
         self.left.push_back((socket.told_peer(), packet));
         Ok(())
+    }
+
+    fn receive(&mut self, _: usize, buffer: &mut [u8]) -> Incoming {
+        match self.unread.pop_front() {
+            None => Incoming::Nothing,
+            Some(None) => Incoming::PortClosed,
+            Some(Some(datagram)) => {
+                buffer[..datagram.len()].copy_from_slice(&datagram);
+                Incoming::Datagram(datagram.len())
+            }
+        }
     }
 
     fn refuse(&mut self, _: Moment, peer: Peer, refusal: Refusal) {
@@ -204,6 +218,21 @@ impl Desk {
 
     pub(crate) fn sends_error(&mut self, port: u16, code: u16) -> &mut Desk {
         self.socket_gets(port, &packets::error(code))
+    }
+
+    /// The socket of the only client holds this, and nothing says so; `None`: its port was closed.
+    pub(crate) fn holds_unread(&mut self, unread: &[Option<[u8; 4]>]) -> &mut Desk {
+        let unread = unread.iter().map(|it| it.map(Vec::from));
+        self.lab.world.unread.extend(unread);
+        self
+    }
+
+    /// The poll says that this socket may hold something.
+    pub(crate) fn is_readable(&mut self, port: u16) -> &mut Desk {
+        self.nothing();
+        let client = self.client(client(port));
+        self.lab.readable(client);
+        self.turn()
     }
 
     /// ICMP port unreachable.

@@ -3,6 +3,7 @@
 use ripple_tftpd::transfer::Outcome;
 
 use crate::desk::{Desk, KERNEL};
+use crate::laboratory::packets;
 use crate::talk::Talk;
 
 #[test]
@@ -258,4 +259,17 @@ fn a_blocked_socket_does_not_keep_a_transfer_alive() {
     talk.sends(1..=1);
     talk.at(0.002).socket_takes(0).ack(1).nothing();
     talk.due(35.002).ends(Outcome::TimedOut);
+}
+
+/// In lockstep a socket is not read to its end: what was left there is read before anything is held against its client.
+#[test]
+fn an_answer_that_was_not_read_yet_is_no_silence() {
+    const PORT: u16 = 2070;
+    let mut desk = Desk::new(1);
+    desk.at(0.0).asks(PORT, KERNEL, "").data(PORT, 1, 512);
+    desk.holds_unread(&[Some(packets::ack(1))]);
+    desk.at(0.999).nothing();
+    desk.at(1.001).data(PORT, 2, 512).nothing();
+    desk.holds_unread(&[Some(packets::ack(1)), None]);
+    desk.at(5.0).ended(PORT, Outcome::PortClosed, 512);
 }

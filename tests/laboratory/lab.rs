@@ -49,6 +49,12 @@ impl<S: Site> Lab<S> {
         self.server.on_reply(now, &mut self.world, client, datagram);
     }
 
+    /// The socket of a client may hold something.
+    pub(crate) fn readable(&mut self, client: usize) {
+        let now = self.world.now;
+        while self.server.on_readable(now, &mut self.world, client) {}
+    }
+
     /// ICMP port unreachable, on the socket of a client.
     pub(crate) fn port_closes(&mut self, client: usize) {
         let now = self.world.now;
