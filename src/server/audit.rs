@@ -9,7 +9,6 @@ use super::Server;
 use super::change::Count;
 use super::client::{Again, Client, Output, Stage};
 use super::hosts::{Host, host_of};
-use super::networks::network_of;
 use super::wheel::TICK;
 
 impl Server {
@@ -148,44 +147,29 @@ impl Server {
         }
     }
 
-    /// A client that waits beside a free slot has reached a bound of its host, or is unvalidated and has to wait; no
-    /// other bound is reached, and none is passed.
+    /// No bound of a host is passed, nor that of unvalidated clients; who waits beside a free slot may not have it.
     fn audit_turns(&self, now: Moment) {
         let mut by_host: HashMap<Host, usize> = HashMap::new();
         for (_, client) in &self.clients {
-            if matches!(client.stage, Stage::Running { .. } | Stage::Lent) {
-                *by_host.entry(host_of(client.peer)).or_default() += 1;
-            }
+            let is_counted = matches!(client.stage, Stage::Running { .. } | Stage::Lent);
+            *by_host.entry(host_of(client.peer)).or_default() += usize::from(is_counted);
         }
         let limits = &self.limits;
-        let is_bound = |host: Host, bound: usize| {
-            limits.bounds(host) && by_host.get(&host).is_some_and(|&running| running >= bound)
-        };
         let mut unvalidated = 0;
         for (&host, &running) in &by_host {
-            assert!(
-                !is_bound(host, limits.per_client + 1),
-                "one client has too many slots"
-            );
-            unvalidated += if self.queue.is_validated(host) {
-                0
-            } else {
-                running
-            };
+            assert_eq!(self.queue.running_of(host), running, "slots of a host");
+            let is_within = running <= limits.per_client || !limits.bounds(host);
+            assert!(is_within, "one client has too many slots");
+            let is_validated = self.queue.is_validated(host);
+            unvalidated += if is_validated { 0 } else { running };
         }
-        let most = limits.slots_for_unvalidated();
-        assert!(
-            unvalidated <= most,
-            "unvalidated clients have too many slots"
-        );
+        let is_within = unvalidated <= limits.slots_for_unvalidated();
+        assert!(is_within, "unvalidated clients have too many slots");
         for (_, client) in &self.clients {
             let is_free = !self.is_paused(now) && self.has_slot(client.place.is_large);
-            let host = host_of(client.peer);
-            let unvalidated_waits = !self.queue.is_validated(host)
-                && (unvalidated >= most || self.queue.is_throttled(network_of(host)));
-            let has_to_wait = unvalidated_waits || is_bound(host, limits.per_client);
+            let may_run = is_free && self.queue.may_run(host_of(client.peer));
             assert!(
-                !client.stage.is_in_line() || !is_free || has_to_wait,
+                !may_run || !client.stage.is_in_line(),
                 "a slot is free and a client waits that may have it"
             );
         }

@@ -329,6 +329,11 @@ impl Queue {
         queued.map(|waiter| waiter.client)
     }
 
+    /// How many of `host` run.
+    pub(super) fn running_of(&self, host: Host) -> usize {
+        self.hosts.get(host).map_or(0, |it| it.running as usize)
+    }
+
     /// How many they are.
     pub(super) fn len(&self) -> usize {
         self.queued
