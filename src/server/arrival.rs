@@ -179,7 +179,10 @@ impl Server {
             arrival: self.arrivals,
         };
         let (place, arrived_at) = match superseded {
-            Some(old) => self.supersede(now, io, old),
+            Some(old) => {
+                let old = self.take_out(now, io, old, Outcome::Superseded);
+                (old.place, old.arrived_at)
+            }
             None => (place, now),
         };
         let hold_at = self.limits.hold.map(|hold| now.max(arrived_at + hold));
@@ -204,14 +207,6 @@ impl Server {
             }
         }
         None
-    }
-
-    /// A client of the queue makes way for a request that takes its place.
-    fn supersede(&mut self, now: Moment, io: &mut impl Io, old: usize) -> (Place, Moment) {
-        let client = &self.clients[old];
-        let (place, arrived_at) = (client.place, client.arrived_at);
-        self.end(now, io, old, Outcome::Superseded);
-        (place, arrived_at)
     }
 
     /// One more client waits. Returns whether it may: past a bound it is dropped, unless another one makes room.
