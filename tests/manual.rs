@@ -12,8 +12,9 @@ const IN_TFTPD: &str = include_str!("../man/in.tftpd.8");
 const FRONT_PAGE: &str = include_str!("../README.md");
 
 /// Where the words of the log stand.
-const WORDS: [&str; 2] = [
-    include_str!("../src/daemon/text.rs"),
+const WORDS: [&str; 3] = [
+    include_str!("../src/daemon/lines.rs"),
+    include_str!("../src/daemon/words.rs"),
     include_str!("../src/wire/mod.rs"),
 ];
 

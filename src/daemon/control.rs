@@ -24,11 +24,9 @@ pub(super) struct Control {
 #[derive(Debug)]
 struct Client {
     stream: LocalStream,
-    /// What it asked so far, and what it is still to be sent.
+    /// What it asked so far, and what it is still to be sent; there is none before it has asked.
     request: Vec<u8>,
     answer: Vec<u8>,
-    sent: usize,
-    wants_writable: bool,
     /// When it is dropped unless something moves.
     until: Moment,
 }
@@ -71,12 +69,8 @@ impl Control {
             while let Ok(stream) = self.listener.accept() {
                 self.add(now, poll, stream);
             }
-            for (number, place) in self.clients.iter_mut().enumerate() {
-                let Some(client) = place else { continue };
-                let source = Source::ControlClient(number);
-                if !client.go_on(now, poll, source, &mut page) {
-                    *place = None;
-                }
+            for place in &mut self.clients {
+                place.take_if(|client| !client.go_on(now, &mut page));
             }
         }
         for place in &mut self.clients {
@@ -93,13 +87,13 @@ impl Control {
         let stillest = (0..CLIENTS_MAX).min_by_key(|&number| until(&self.clients[number]));
         let number = stillest.unwrap_or(0);
         self.clients[number] = None;
-        if poll.add(&stream, Source::ControlClient(number)).is_ok() {
+        let source = Source::ControlClient(number);
+        let added = poll.add(&stream, source);
+        if added.is_ok() && poll.want_writable(&stream, source, true).is_ok() {
             self.clients[number] = Some(Client {
                 stream,
                 request: Vec::new(),
                 answer: Vec::new(),
-                sent: 0,
-                wants_writable: false,
                 until: now + PATIENCE,
             });
         }
@@ -108,83 +102,52 @@ impl Control {
 
 impl Client {
     /// Reads and writes what can be; returns false once there is no more to be done for it.
-    fn go_on(
-        &mut self,
-        now: Moment,
-        poll: &Poll,
-        source: Source,
-        page: &mut impl FnMut(Page) -> String,
-    ) -> bool {
-        if self.answer.is_empty() {
-            match self.read() {
-                Ok(true) => self.answer = answer(&self.request, page),
-                Ok(false) => return true,
-                Err(()) => return false,
-            }
-            self.until = now + PATIENCE;
-        }
-        while self.sent < self.answer.len() {
-            match self.stream.write(&self.answer[self.sent..]) {
-                Ok(written) => {
-                    self.sent += written;
+    fn go_on(&mut self, now: Moment, page: &mut impl FnMut(Page) -> String) -> bool {
+        let mut buffer = [0; REQUEST_MAX];
+        let error = loop {
+            if self.answer.is_empty() {
+                match self.stream.read(&mut buffer) {
+                    Ok(0) => return false,
+                    Ok(length) => self.request.extend(&buffer[..length]),
+                    Err(error) => break error,
+                }
+                let has = |end: &[u8]| self.request.windows(end.len()).any(|it| it == end);
+                if self.request.len() > REQUEST_MAX {
+                    return false;
+                } else if has(b"\r\n\r\n") || has(b"\n\n") {
+                    self.answer = answer(&self.request, page);
                     self.until = now + PATIENCE;
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    let is_watched = self.wants_writable
-                        || poll.want_writable(&self.stream, source, true).is_ok();
-                    self.wants_writable = true;
-                    return is_watched;
+            } else {
+                match self.stream.write(&self.answer) {
+                    Ok(written) if written == self.answer.len() => return false,
+                    Ok(written) => drop(self.answer.drain(..written)),
+                    Err(error) => break error,
                 }
-                Err(_) => return false,
+                self.until = now + PATIENCE;
             }
-        }
-        false
-    }
-
-    /// Whether the request is there as a whole.
-    fn read(&mut self) -> Result<bool, ()> {
-        let mut buffer = [0; REQUEST_MAX];
-        loop {
-            match self.stream.read(&mut buffer) {
-                Ok(0) => return Err(()),
-                Ok(length) => self.request.extend(&buffer[..length]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(_) => return Err(()),
-            }
-            if self.request.len() > REQUEST_MAX {
-                return Err(());
-            }
-            let has_end = |end: &[u8]| self.request.windows(end.len()).any(|it| it == end);
-            if has_end(b"\r\n\r\n") || has_end(b"\n\n") {
-                return Ok(true);
-            }
-        }
+        };
+        error.kind() == ErrorKind::WouldBlock
     }
 }
 
 fn answer(request: &[u8], page: &mut impl FnMut(Page) -> String) -> Vec<u8> {
-    let line = request.split(|&byte| byte == b'\r' || byte == b'\n').next();
-    let mut words = line.unwrap_or_default().split(|&byte| byte == b' ');
-    let (method, path) = (
-        words.next().unwrap_or_default(),
-        words.next().unwrap_or_default(),
-    );
-    let (status, kind, body) = match (method, path) {
-        (b"GET", b"/status") => ("200 OK", "application/json", page(Page::Status) + "\n"),
-        (b"GET", b"/metrics") => {
+    let request = String::from_utf8_lossy(request);
+    let mut words = request.split_ascii_whitespace();
+    let (status, kind, body) = match (words.next(), words.next()) {
+        (Some("GET"), Some("/status")) => ("200 OK", "application/json", page(Page::Status) + "\n"),
+        (Some("GET"), Some("/metrics")) => {
             let kind = "text/plain; version=0.0.4";
             ("200 OK", kind, page(Page::Metrics))
         }
-        (b"GET", _) => (
-            "404 Not Found",
-            TEXT,
-            "There are /status and /metrics.\n".into(),
-        ),
-        _ => (
-            "405 Method Not Allowed",
-            TEXT,
-            "Only GET is known.\n".into(),
-        ),
+        (Some("GET"), _) => {
+            let pages = "There are /status and /metrics.\n";
+            ("404 Not Found", "text/plain", pages.into())
+        }
+        _ => {
+            let only = "Only GET is known.\n";
+            ("405 Method Not Allowed", "text/plain", only.into())
+        }
     };
     let length = body.len();
     let head = format!(
@@ -192,8 +155,6 @@ fn answer(request: &[u8], page: &mut impl FnMut(Page) -> String) -> Vec<u8> {
     );
     (head + &body).into_bytes()
 }
-
-const TEXT: &str = "text/plain";
 
 /// Clients at once: a screen, an exporter, and somebody who looks.
 const CLIENTS_MAX: usize = CONTROL_CLIENTS_MAX;

@@ -1,15 +1,14 @@
-//! What is worth a line of the log, as values: each line is one [`LogEvent`], and every writer
-//! reads the same value: `text` writes words, `record` JSON.
+//! What is worth a line of the log, as values: each line is one [`LogEvent`], which `lines` describes for all who write it.
 //!
-//! To add a line: a variant here, its arm in [`LogEvent::class`], its words in `text`, its fields in `record` and in the manual, its example in the test there;
-//! the compiler asks for each. Then `log.write(now, &LogEvent::New { .. })`.
+//! To add a line: a variant here, with an example in the test; what it says in `lines`; its fields in the manual. The
+//! compiler and the test ask for each. Then `log.write(now, &LogEvent::New { .. })`.
 
 use std::io::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use log::{Level, Record};
+use log::Record;
 
 use super::Failure;
 use super::overview::{Overview, Row};
@@ -18,7 +17,6 @@ use crate::config::Settings;
 use crate::name::FileName;
 use crate::os::files::Astray;
 use crate::server::{Event, Limits, Stats};
-use crate::transfer::Outcome;
 use crate::wire::Peer;
 
 /// One line of the log.
@@ -189,8 +187,6 @@ pub(super) struct Drops {
 /// How many lines of a kind are written, so that a flood of them fills no disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Rate {
-    /// It cannot be brought about from the network.
-    Unlimited,
     /// Something is wrong.
     Warning,
     /// A transfer came to its end.
@@ -199,120 +195,28 @@ pub(super) enum Rate {
     Unvalidated,
     /// Detail that `-v` asks for.
     Detail,
+    /// It cannot be brought about from the network.
+    Unlimited,
 }
 
-impl LogEvent<'_> {
-    /// How important it is, and how many of its kind are written.
-    pub(super) fn class(&self) -> (Level, Rate) {
-        match self {
-            LogEvent::Settings(_) => (Level::Debug, Rate::Unlimited),
-            LogEvent::Library(record) => (record.level(), Rate::Unlimited),
-            LogEvent::IgnoredOptions(_)
-            | LogEvent::PortTaken(..)
-            | LogEvent::AddressMissing(_)
-            | LogEvent::RootUnreadable(_)
-            | LogEvent::WatchFailed(..)
-            | LogEvent::Rewritten(_)
-            | LogEvent::DiskSilent { .. }
-            | LogEvent::RulesUnreadable(_)
-            | LogEvent::NotReloaded(_)
-            | LogEvent::Dropped(_)
-            | LogEvent::Suppressed(_) => (Level::Warn, Rate::Unlimited),
-            LogEvent::ReceiveBuffer { bytes, wanted, .. } if *bytes < 2 * wanted => {
-                (Level::Warn, Rate::Unlimited)
-            }
-            LogEvent::FewDescriptors { limits, .. } if limits.max_held == 0 => {
-                (Level::Warn, Rate::Unlimited)
-            }
-            LogEvent::Listening(..)
-            | LogEvent::ReceiveBuffer { .. }
-            | LogEvent::SmallMachine { .. }
-            | LogEvent::FewDescriptors { .. }
-            | LogEvent::RootLinkFollowed(..)
-            | LogEvent::RootLinkIgnored(_)
-            | LogEvent::RootSwapped(..)
-            | LogEvent::RulesAlone(_)
-            | LogEvent::Reloaded(_)
-            | LogEvent::Confined { .. }
-            | LogEvent::StatsWritten(_)
-            | LogEvent::Overview(_)
-            | LogEvent::Client(_)
-            | LogEvent::StormOver(_)
-            | LogEvent::DiskAnswers(_)
-            | LogEvent::Swept(_)
-            | LogEvent::LameDuck(_)
-            | LogEvent::Stopping { .. }
-            | LogEvent::Stopped(_) => (Level::Info, Rate::Unlimited),
-            LogEvent::NotOnTheLink(_) => (Level::Warn, Rate::Unlimited),
-            LogEvent::RootAstray(..)
-            | LogEvent::Forbidden(..)
-            | LogEvent::OtherCase(..)
-            | LogEvent::AnswerFailed(..)
-            | LogEvent::ReceiveFailed(..)
-            | LogEvent::ListenFailed(_)
-            | LogEvent::PollFailed(_)
-            | LogEvent::DiskFailed(..)
-            | LogEvent::WriteFailed(..)
-            | LogEvent::Unmapped(_) => (Level::Warn, Rate::Warning),
-            LogEvent::Rejected { .. } => (Level::Warn, Rate::Unvalidated),
-            LogEvent::Server { event, .. } => class_of(event),
-        }
-    }
-}
-
-fn class_of(event: &Event<'_>) -> (Level, Rate) {
-    match event {
-        Event::Ended(report) => {
-            // An address that never answered anything may be forged.
-            let has_answered = report.was_answered || report.outcome == Outcome::Cancelled;
-            let rate = match report.outcome {
-                Outcome::Refused(_) | Outcome::Unreachable => Rate::Warning,
-                _ if has_answered => Rate::Transfer,
-                _ => Rate::Unvalidated,
-            };
-            let level = match report.outcome {
-                Outcome::Cancelled | Outcome::Superseded | Outcome::Duplicate => Level::Debug,
-                Outcome::ShutDown if report.negotiated.is_none() => Level::Debug,
-                Outcome::Refused(_) | Outcome::Unreachable => Level::Warn,
-                Outcome::PortClosed if !report.was_answered => Level::Warn,
-                Outcome::Complete
-                | Outcome::CompleteUnconfirmed
-                | Outcome::ClientError(_)
-                | Outcome::PortClosed
-                | Outcome::NoAnswer
-                | Outcome::TimedOut
-                | Outcome::Restarted
-                | Outcome::MovedOn
-                | Outcome::CrowdedOut
-                | Outcome::Expired
-                | Outcome::ShutDown => Level::Info,
-            };
-            (level, rate)
-        }
-        Event::Taken { .. } | Event::Unanswered { .. } => (Level::Debug, Rate::Detail),
-        Event::Malformed { .. } => (Level::Debug, Rate::Unvalidated),
-        Event::Refused { .. }
-        | Event::QueueFull { .. }
-        | Event::Exhausted
-        | Event::LargeBlocksLost { .. }
-        | Event::AddressFull { .. }
-        | Event::FarAway { .. } => (Level::Warn, Rate::Warning),
-    }
+impl Rate {
+    /// Of each kind but the last: enough to see what goes wrong; faster than any real boot storm ends transfers; enough
+    /// for a boot storm, and to find one machine in a flood.
+    pub(super) const LINES_PER_SECOND: [u32; 4] = [20, 2000, 20, 1000];
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Error;
     use std::path::PathBuf;
+
+    use log::Level;
 
     use super::*;
     use crate::daemon::metrics::Metrics;
-    use crate::daemon::record::record;
-    use crate::daemon::text::Text;
     use crate::moment::Moment;
     use crate::name::{FileName, FileNameBuf, NAME_MAX, RootPrefixes};
     use crate::server::{Report, Server, Standing};
-    use crate::transfer::{Negotiated, Terms, Wanted};
+    use crate::transfer::{Negotiated, Outcome, Terms, Wanted};
     use crate::wire::{Direction, Malformed, Refusal, Request};
 
     const MANUAL: &str = include_str!("../../man/tftpd.8");
@@ -330,13 +234,14 @@ mod tests {
 
     /// The line of an event as the log has it.
     fn line(event: LogEvent<'_>) -> String {
-        let user = "user tftp (1:2)";
-        check_record(&event, &record(Duration::from_millis(1_500), &event, user));
-        format!("{} {}", event.class().0, Text { event, user })
+        let (user, (level, ..)) = ("user tftp (1:2)", event.says());
+        let json = event.json(Duration::from_millis(1_500), user);
+        check_record(level, &json);
+        format!("{level} {}", event.text(user))
     }
 
     /// Its fields are what the manual says, and it is one line that a pipe takes whole.
-    fn check_record(event: &LogEvent<'_>, record: &str) {
+    fn check_record(level: Level, record: &str) {
         let fields: serde_json::Value = serde_json::from_str(record).expect(record);
         let fields = fields.as_object().expect("an object");
         assert!(record.is_ascii() && record.len() < 4_000, "{record}");
@@ -344,8 +249,7 @@ mod tests {
             record.starts_with("{\"time\":1.500000,\"level\":"),
             "{record}"
         );
-        let level = event.class().0.as_str().to_lowercase();
-        assert_eq!(fields["level"], level);
+        assert_eq!(fields["level"], level.as_str().to_lowercase());
         let kind = fields["event"].as_str().expect("text");
         let item = format!("\n.It Li {kind}\n");
         let (_, table) = MANUAL.split_once("\n.Sh MONITORING\n").expect("a table");

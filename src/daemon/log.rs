@@ -1,15 +1,16 @@
 //! Writes events to the log: every line of the server goes through [`Log::write`].
 //!
 //! Lines are bounded in number, and a log that takes no more lines never stops the loop. What lines there are
-//! stands in `events`, their words in `text`.
+//! stands in `events`, what they say in `lines`.
+
+use std::io::Write;
+use std::time::Duration;
 
 use env_logger::{Builder, Target};
 use log::{LevelFilter, log, log_enabled};
 
 use super::budget::Budget;
 use super::events::{Drops, LogEvent, Rate};
-use super::record::record;
-use super::text::Text;
 use crate::config::LogFormat;
 use crate::moment::Moment;
 use crate::os::clock::unix_time;
@@ -29,22 +30,13 @@ pub(super) fn start(verbosity: usize, format: LogFormat, mut lines: LogLines) {
         _ => drop(builder.parse_filters("trace")),
     }
     let lines = Target::Pipe(Box::new(lines));
-    builder.target(lines).format(move |line, record| {
-        use std::io::Write;
-        match format {
-            LogFormat::Json if !record.target().starts_with(module_path!()) => {
-                let library = LogEvent::Library(record);
-                writeln!(
-                    line,
-                    "{} {}",
-                    record.level(),
-                    super::record::record(unix_time(), &library, "")
-                )
-            }
-            LogFormat::Json | LogFormat::Text => {
-                writeln!(line, "{} {}", record.level(), record.args())
-            }
+    builder.target(lines).format(move |to, record| {
+        let is_ours = record.target().starts_with(module_path!());
+        if format == LogFormat::Text || is_ours {
+            return writeln!(to, "{} {}", record.level(), record.args());
         }
+        let json = LogEvent::Library(record).json(unix_time(), "");
+        writeln!(to, "{} {json}", record.level())
     });
     builder.init();
 }
@@ -53,10 +45,8 @@ pub(super) fn start(verbosity: usize, format: LogFormat, mut lines: LogLines) {
 #[derive(Debug)]
 pub(super) struct Log {
     format: LogFormat,
-    warnings: Budget,
-    transfers: Budget,
-    unvalidated: Budget,
-    details: Budget,
+    /// One for each [`Rate`] that has one.
+    budgets: [Budget; 4],
     /// Who the server is, for those who wonder why a file is refused.
     user: String,
     /// What was counted when the last line about drops was written, and when the next one may be.
@@ -71,10 +61,7 @@ impl Log {
     pub(super) fn new(now: Moment, format: LogFormat) -> Log {
         Log {
             format,
-            warnings: Budget::new(now, WARNINGS_PER_SECOND),
-            transfers: Budget::new(now, TRANSFERS_PER_SECOND),
-            unvalidated: Budget::new(now, UNVALIDATED_PER_SECOND),
-            details: Budget::new(now, DETAILS_PER_SECOND),
+            budgets: Rate::LINES_PER_SECOND.map(|lines| Budget::new(now, lines)),
             user: String::new(),
             reported: Stats::default(),
             names_dropped: 0,
@@ -84,29 +71,25 @@ impl Log {
 
     /// Writes an event, unless its level is off or there were too many of its kind lately.
     pub(super) fn write(&mut self, now: Moment, event: &LogEvent<'_>) {
-        let (level, rate) = event.class();
+        let (level, rate, _) = event.says();
         if !log_enabled!(level) {
             return;
         }
-        let budget = match rate {
-            Rate::Unlimited => return self.line(event),
-            Rate::Warning => &mut self.warnings,
-            Rate::Transfer => &mut self.transfers,
-            Rate::Unvalidated => &mut self.unvalidated,
-            Rate::Detail => &mut self.details,
-        };
-        if let Some(suppressed) = budget.take(now) {
+        if let Some(budget) = self.budgets.get_mut(rate as usize) {
+            let Some(suppressed) = budget.take(now) else {
+                return;
+            };
             self.suppressed(suppressed);
-            self.line(event);
         }
+        self.line(event);
     }
 
     fn line(&self, event: &LogEvent<'_>) {
-        let (event, user) = (*event, &*self.user);
-        match self.format {
-            LogFormat::Text => log!(event.class().0, "{}", Text { event, user }),
-            LogFormat::Json => log!(event.class().0, "{}", record(unix_time(), &event, user)),
-        }
+        let line = match self.format {
+            LogFormat::Text => event.text(&self.user),
+            LogFormat::Json => event.json(unix_time(), &self.user),
+        };
+        log!(event.says().0, "{line}");
     }
 
     fn suppressed(&self, lines: u64) {
@@ -149,25 +132,12 @@ impl Log {
 
     /// Writes what the server did in its life, and how many lines are still unaccounted for.
     pub(super) fn stopped(&self, stats: &Stats) {
-        for budget in [
-            &self.warnings,
-            &self.transfers,
-            &self.unvalidated,
-            &self.details,
-        ] {
+        for budget in &self.budgets {
             self.suppressed(budget.suppressed);
         }
         self.line(&LogEvent::Stopped(stats));
     }
 }
 
-/// Enough to see what goes wrong; a flood of bad requests must not fill a disk.
-const WARNINGS_PER_SECOND: u32 = 20;
-/// Clients that never acknowledged anything: anybody can forge a request.
-const UNVALIDATED_PER_SECOND: u32 = 20;
-/// Faster than any real boot storm ends transfers.
-const TRANSFERS_PER_SECOND: u32 = 2000;
-/// Of each kind that `-v` adds: enough for a boot storm, and to find one machine in a flood.
-const DETAILS_PER_SECOND: u32 = 1000;
 /// How often drops are reported: anybody can cause them.
-const DROPS_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+const DROPS_EVERY: Duration = Duration::from_secs(60);

@@ -4,11 +4,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::words::outcome_word;
+use super::field::Value::{Client, Number, Seconds, Word};
+use super::field::name;
+use super::json::object;
+use super::words::{direction_word, outcome_word};
 use crate::moment::Moment;
 use crate::server::{Event, Report};
 use crate::transfer::{Datagrams, Departed, Outcome};
-use crate::wire::{Direction, Peer, Refusal};
+use crate::wire::{Direction, Refusal};
 
 /// Numbers since the start.
 #[derive(Debug)]
@@ -29,22 +32,8 @@ pub(super) struct Metrics {
     pub longest_wait: Duration,
     /// Complete uploads since the start.
     pub uploads: u64,
-    /// The last that came to their end, newest last, if anybody may ask for them.
-    pub recent: VecDeque<Recent>,
-    pub keeps_recent: bool,
-}
-
-/// A request that came to its end.
-#[derive(Debug)]
-pub(super) struct Recent {
-    pub peer: Peer,
-    pub name: Box<[u8]>,
-    pub direction: Direction,
-    pub outcome: Outcome,
-    pub bytes: u64,
-    pub waited: Duration,
-    pub running: Duration,
-    pub at: Moment,
+    /// When the last came to their end, and JSON objects of these, newest first; `None` if nobody may ask for them.
+    pub recent: Option<VecDeque<(Moment, String)>>,
 }
 
 /// What left and arrived.
@@ -90,8 +79,7 @@ impl Metrics {
             waited: 0,
             longest_wait: Duration::ZERO,
             uploads: 0,
-            recent: VecDeque::new(),
-            keeps_recent: false,
+            recent: None,
         }
     }
 
@@ -115,11 +103,21 @@ impl Metrics {
         let wait = report.pending + report.held;
         self.waited += u64::from(wait > Duration::ZERO);
         self.longest_wait = self.longest_wait.max(wait);
-        if self.keeps_recent {
-            self.keep(now, report);
+        let outcome = outcome_word(report.outcome);
+        add(&mut self.outcomes, (report.direction, outcome.0));
+        if let Some(recent) = &mut self.recent {
+            recent.truncate(RECENT_MAX - 1);
+            let ended = object(&[
+                ("client", Client(report.peer)),
+                ("name", name(report.name.as_bytes())),
+                ("kind", Word(direction_word(report.direction))),
+                ("outcome", Word(outcome)),
+                ("bytes", Number(report.bytes)),
+                ("waited", Seconds(wait)),
+                ("running", Seconds(report.running)),
+            ]);
+            recent.push_front((now, ended));
         }
-        let outcome = (report.direction, outcome_word(report.outcome));
-        add(&mut self.outcomes, outcome);
         if let Outcome::Refused(refusal) = report.outcome {
             add(&mut self.refusals, refusal);
         }
@@ -142,22 +140,6 @@ impl Metrics {
             let rate = u128::from(report.bytes) * 1_000_000 / u128::from(running.max(1));
             self.rate.add(u64::try_from(rate).unwrap_or(u64::MAX));
         }
-    }
-
-    fn keep(&mut self, now: Moment, report: &Report<'_>) {
-        if self.recent.len() == RECENT_MAX {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(Recent {
-            peer: report.peer,
-            name: report.name.as_bytes().into(),
-            direction: report.direction,
-            outcome: report.outcome,
-            bytes: report.bytes,
-            waited: report.pending + report.held,
-            running: report.running,
-            at: now,
-        });
     }
 }
 

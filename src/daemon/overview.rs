@@ -3,9 +3,11 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::json::Object;
-use super::metrics::{Metrics, Recent};
-use super::words::{direction_word, outcome_word, phase_word};
+use super::field::Value::{Absent, Client, Json, Number, Seconds, Word};
+use super::field::{Field, name, number, text};
+use super::json::{list, object, with};
+use super::metrics::Metrics;
+use super::words::{direction_word, stage_word};
 use crate::moment::Moment;
 use crate::server::{Count, Limits, Report, Server, Standing, Stats};
 
@@ -43,22 +45,25 @@ impl<'a> Overview<'a> {
         metrics: &'a Metrics,
         rows: usize,
     ) -> Overview<'a> {
-        let (mut served, mut waiting) = (Longest::new(rows), Longest::new(rows));
+        let (mut served, mut waiting) = (Vec::new(), Vec::new());
         let mut oldest_wait = Duration::ZERO;
         for (phase, report) in server.clients(now).take(SCANNED_MAX) {
             let row = Row { phase, report };
-            match phase {
+            let list = match phase {
                 Standing::Pending | Standing::Held => {
-                    let wait = report.pending + report.held;
-                    oldest_wait = oldest_wait.max(wait);
-                    waiting.add(wait, row);
+                    oldest_wait = oldest_wait.max(row.span());
+                    &mut waiting
                 }
-                Standing::Running | Standing::Lent | Standing::Finishing => {
-                    served.add(report.running, row);
-                }
-                Standing::Overtaken => {}
+                Standing::Running | Standing::Lent | Standing::Finishing => &mut served,
+                Standing::Overtaken => continue,
+            };
+            if list.len() >= 2 * rows {
+                leave_longest(list, rows);
             }
+            list.push(row);
         }
+        leave_longest(&mut served, rows);
+        leave_longest(&mut waiting, rows);
         Overview {
             uptime: now.since(Moment::START),
             started,
@@ -67,134 +72,125 @@ impl<'a> Overview<'a> {
             stats: server.stats(),
             metrics,
             oldest_wait,
-            served: served.rows(),
-            waiting: waiting.rows(),
+            served,
+            waiting,
             now,
         }
     }
 
     /// As JSON: what `GET /status` answers.
     pub(super) fn json(&self) -> String {
-        let mut text = String::with_capacity(16 << 10);
-        let mut to = Object::new(&mut text);
-        self.write_numbers(&mut to);
-        to.list("served", &self.served, |to, row| row.write(to))
-            .list("waiting", &self.waiting, |to, row| row.write(to))
-            .list("ended", self.metrics.recent.iter().rev(), |to, ended| {
-                self.write_ended(to, ended);
-            });
-        to.end();
-        text
+        let rows = |rows: &[Row<'_>]| list(rows.iter().map(|row| object(&row.fields())));
+        let (served, waiting) = (rows(&self.served), rows(&self.waiting));
+        let ended = self.metrics.recent.iter().flatten();
+        let ended = list(ended.map(|(at, ended)| {
+            let ago = self.now.since(*at);
+            with(ended.clone(), &[("ago", Seconds(ago))])
+        }));
+        let lists = [
+            ("served", Json(served)),
+            ("waiting", Json(waiting)),
+            ("ended", Json(ended)),
+        ];
+        with(object(&self.fields()), &lists)
     }
 
     /// The numbers of the whole.
-    pub(super) fn write_numbers(&self, to: &mut Object<'_>) {
+    pub(super) fn fields(&self) -> Vec<Field<'_>> {
         let Overview { count, stats, .. } = self;
         let traffic = self.metrics.traffic;
-        to.text("version", env!("CARGO_PKG_VERSION"))
-            .seconds("uptime", self.uptime)
-            .number("slots", self.limits.max_transfers)
-            .number("running", count.running)
-            .number("lent", count.lent)
-            .number("finishing", count.shown_as_finishing())
-            .number("pending", count.pending)
-            .number("held", count.held)
-            .number("max_pending", self.limits.max_pending)
-            .seconds("oldest_wait", self.oldest_wait)
-            .number("sent_bytes", traffic.sent_bytes)
-            .number("received_bytes", traffic.received_bytes)
-            .number("sent_datagrams", traffic.sent_datagrams)
-            .number("received_datagrams", traffic.received_datagrams)
-            .number("retransmissions", stats.retransmissions);
-        write_totals(to, stats);
-    }
-
-    fn write_ended(&self, to: &mut Object<'_>, ended: &Recent) {
-        to.client(ended.peer)
-            .name(&ended.name)
-            .text("kind", direction_word(ended.direction))
-            .text("outcome", outcome_word(ended.outcome))
-            .number("bytes", ended.bytes)
-            .seconds("waited", ended.waited)
-            .seconds("running", ended.running)
-            .seconds("ago", self.now.since(ended.at));
+        let mut fields = vec![
+            ("version", text(env!("CARGO_PKG_VERSION"))),
+            ("uptime", Seconds(self.uptime)),
+            ("slots", number(self.limits.max_transfers)),
+            ("running", number(count.running)),
+            ("lent", number(count.lent)),
+            ("finishing", number(count.shown_as_finishing())),
+            ("pending", number(count.pending)),
+            ("held", number(count.held)),
+            ("max_pending", number(self.limits.max_pending)),
+            ("oldest_wait", Seconds(self.oldest_wait)),
+            ("sent_bytes", Number(traffic.sent_bytes)),
+            ("received_bytes", Number(traffic.received_bytes)),
+            ("sent_datagrams", Number(traffic.sent_datagrams)),
+            ("received_datagrams", Number(traffic.received_datagrams)),
+            ("retransmissions", Number(stats.retransmissions)),
+        ];
+        fields.extend(totals(stats));
+        fields
     }
 }
 
 /// What became of all requests since the start.
-pub(super) fn write_totals<'o, 'a>(to: &'o mut Object<'a>, stats: &Stats) -> &'o mut Object<'a> {
-    to.number("requests", stats.requests)
-        .number("repeats", stats.repeats)
-        .number("complete", stats.completed)
-        .number("cancelled", stats.cancelled)
-        .number("replaced", stats.replaced)
-        .number("failed", stats.failed)
-        .number("refused", stats.refused)
-        .number("dropped", stats.dropped())
-        .number("withheld", stats.withheld)
+pub(super) fn totals(stats: &Stats) -> Vec<Field<'static>> {
+    vec![
+        ("requests", Number(stats.requests)),
+        ("repeats", Number(stats.repeats)),
+        ("complete", Number(stats.completed)),
+        ("cancelled", Number(stats.cancelled)),
+        ("replaced", Number(stats.replaced)),
+        ("failed", Number(stats.failed)),
+        ("refused", Number(stats.refused)),
+        ("dropped", Number(stats.dropped())),
+        ("withheld", Number(stats.withheld)),
+    ]
 }
 
 impl Row<'_> {
-    /// Its fields, in JSON.
-    pub(super) fn write(&self, to: &mut Object<'_>) {
-        let report = &self.report;
-        to.client(report.peer)
-            .name(report.name.as_bytes())
-            .text("kind", direction_word(report.direction))
-            .text("stage", phase_word(self.phase))
-            .seconds("waited", report.pending + report.held)
-            .seconds("running", report.running)
-            .number("bytes", report.bytes)
-            .number("retransmissions", report.retransmissions);
-        if let Some(length) = report.length {
-            to.number("size", length);
+    /// What lists are sorted by: how long it has waited, or been served.
+    fn span(&self) -> Duration {
+        match self.phase {
+            Standing::Pending | Standing::Held => self.report.pending + self.report.held,
+            _ => self.report.running,
         }
-        write_terms(to, report);
+    }
+
+    pub(super) fn fields(&self) -> Vec<Field<'_>> {
+        let report = &self.report;
+        let round_trip = report.round_trip.map(|it| it.as_micros());
+        let millis = round_trip.map(|it| format!("{}.{:03}", it / 1000, it % 1000));
+        let mut fields = vec![
+            ("client", Client(report.peer)),
+            ("name", name(report.name.as_bytes())),
+            ("kind", Word(direction_word(report.direction))),
+            ("stage", Word(stage_word(self.phase))),
+            ("waited", Seconds(report.pending + report.held)),
+            ("running", Seconds(report.running)),
+            ("bytes", Number(report.bytes)),
+            ("retransmissions", Number(report.retransmissions)),
+            ("size", report.length.map_or(Absent, Number)),
+            ("_millis", millis.map_or(Absent, text)),
+        ];
+        fields.extend(terms(report));
+        fields
     }
 }
 
 /// What is known of the way to a client, and was agreed with it.
-pub(super) fn write_terms(to: &mut Object<'_>, report: &Report<'_>) {
-    if let Some(round_trip) = report.round_trip {
-        to.seconds("round_trip", round_trip);
-    }
-    if let Some(negotiated) = report.negotiated {
-        to.number("blksize", negotiated.blksize)
-            .number("windowsize", negotiated.windowsize);
-    }
+pub(super) fn terms(report: &Report<'_>) -> [Field<'static>; 3] {
+    let agreed = report.negotiated;
+    let windowsize = agreed.map_or(Absent, |agreed| number(agreed.windowsize));
+    [
+        ("round_trip", report.round_trip.map_or(Absent, Seconds)),
+        (
+            "blksize",
+            agreed.map_or(Absent, |agreed| number(agreed.blksize)),
+        ),
+        ("windowsize", windowsize),
+    ]
 }
 
-/// The rows with the longest spans, of any number of them.
-struct Longest<'a> {
-    most: usize,
-    rows: Vec<(Duration, Row<'a>)>,
-}
-
-impl<'a> Longest<'a> {
-    fn new(most: usize) -> Longest<'a> {
-        let rows = Vec::with_capacity(2 * most);
-        Longest { most, rows }
-    }
-
-    fn add(&mut self, span: Duration, row: Row<'a>) {
-        if self.rows.len() == 2 * self.most {
-            self.sort();
-        }
-        self.rows.push((span, row));
-    }
-
-    /// Of equal spans the lower address is first, so that rows keep their places on a screen.
-    fn sort(&mut self) {
-        self.rows.sort_by_key(|&(span, Row { report, .. })| {
-            (Reverse(span), report.peer.address, report.peer.port)
-        });
-        self.rows.truncate(self.most);
-    }
-
-    fn rows(mut self) -> Vec<Row<'a>> {
-        self.sort();
-        self.rows.into_iter().map(|(_, row)| row).collect()
-    }
+/// Leaves the `most` rows with the longest spans. Of equal spans the lower address is first, so that rows keep their places
+/// on a screen.
+fn leave_longest(rows: &mut Vec<Row<'_>>, most: usize) {
+    rows.sort_by_key(|row| {
+        (
+            Reverse(row.span()),
+            row.report.peer.address,
+            row.report.peer.port,
+        )
+    });
+    rows.truncate(most);
 }
 
 /// Clients that one look may take: two milliseconds. With more than this the oldest wait and the lists are of these.

@@ -1,5 +1,6 @@
 //! Statistics for the operator: the file of `--stats`, and what the pages of the control socket say.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -102,7 +103,7 @@ impl Statistics {
         let control = control
             .map(|listener| Control::new(listener, &world.poll))
             .transpose()?;
-        world.metrics.keeps_recent = control.is_some();
+        world.metrics.recent = control.as_ref().map(|_| VecDeque::new());
         Ok(Statistics {
             limits,
             summary: Summary::new(limits.max_transfers),

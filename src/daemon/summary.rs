@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use super::field::Value::{Absent, Number, Seconds};
+use super::field::{Field, number};
 use super::metrics::{Metrics, Traffic};
 use crate::moment::Moment;
 use crate::os::usage::processor_time;
-use crate::server::{Server, Standing};
+use crate::server::{Server, Standing, Stats};
 
 /// Watches for storms: times in which somebody waits.
 #[derive(Debug)]
@@ -26,18 +28,10 @@ struct Storm {
     waiting: Duration,
     idle_slots: Duration,
     peak: usize,
-    /// What had been counted before.
-    before: Totals,
+    /// What had been counted before, and complete uploads.
+    before: (Stats, Traffic, u64),
     /// The processor time used while somebody waited, if the system says.
     processor: Option<(Duration, Duration)>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Totals {
-    traffic: Traffic,
-    retransmissions: u64,
-    complete: u64,
-    uploads: u64,
 }
 
 /// What the line says.
@@ -61,6 +55,25 @@ pub(super) struct StormReport {
     pub full_sockets: u64,
 }
 
+impl StormReport {
+    pub(super) fn fields(&self) -> Vec<Field<'static>> {
+        vec![
+            ("lasted", Seconds(self.lasted)),
+            ("complete", Number(self.complete)),
+            ("uploads", Number(self.uploads)),
+            ("waited", Number(self.waited)),
+            ("peak", number(self.peak)),
+            ("longest_wait", Seconds(self.longest_wait)),
+            ("retransmissions", Number(self.retransmissions)),
+            ("sent_datagrams", Number(self.sent_datagrams)),
+            ("slots_used_percent", Number(self.slots_used)),
+            ("processor_percent", self.processor.map_or(Absent, Number)),
+            ("disk_waits", Number(self.disk_waits)),
+            ("full_sockets", Number(self.full_sockets)),
+        ]
+    }
+}
+
 impl Summary {
     pub(super) fn new(slots: usize) -> Summary {
         Summary { slots, storm: None }
@@ -75,14 +88,11 @@ impl Summary {
     ) -> Result<Option<Moment>, StormReport> {
         let waiting = server.pending() + server.held();
         let running = server.running();
-        let Some(storm) = &mut self.storm else {
-            if waiting > 0 {
-                metrics.waited = 0;
-                metrics.longest_wait = Duration::ZERO;
-                self.storm = Some(Storm::new(now, waiting, running, server, metrics));
-            }
+        if waiting == 0 && self.storm.is_none() {
             return Ok(None);
-        };
+        }
+        let new = || Storm::new(now, server, metrics);
+        let storm = self.storm.get_or_insert_with(new);
         let (seen_at, waited, ran) = storm.seen;
         if waited > 0 {
             let span = now.since(seen_at);
@@ -99,11 +109,8 @@ impl Summary {
         storm.seen = (now, waiting, running);
         storm.peak = storm.peak.max(waiting);
         let over_at = storm.waited_until + CALM;
-        if waiting > 0 {
-            return Ok(None);
-        }
-        if now < over_at {
-            return Ok(Some(over_at));
+        if waiting > 0 || now < over_at {
+            return Ok((waiting == 0).then_some(over_at));
         }
         let report = storm.report(self.slots, now, server, metrics);
         self.storm = None;
@@ -112,27 +119,24 @@ impl Summary {
 }
 
 impl Storm {
-    fn new(
-        now: Moment,
-        waiting: usize,
-        running: usize,
-        server: &Server,
-        metrics: &Metrics,
-    ) -> Storm {
+    fn new(now: Moment, server: &Server, metrics: &mut Metrics) -> Storm {
+        metrics.waited = 0;
+        metrics.longest_wait = Duration::ZERO;
         Storm {
             began: now,
-            seen: (now, waiting, running),
+            seen: (now, 0, 0),
             waited_until: now,
             waiting: Duration::ZERO,
             idle_slots: Duration::ZERO,
-            peak: waiting,
-            before: Totals::now(server, metrics),
+            peak: 0,
+            before: (*server.stats(), metrics.traffic, metrics.uploads),
             processor: processor_time().ok().map(|time| (time, time)),
         }
     }
 
     fn report(&self, slots: usize, now: Moment, server: &Server, metrics: &Metrics) -> StormReport {
-        let (before, after) = (self.before, Totals::now(server, metrics));
+        let (before, traffic, uploads) = self.before;
+        let (after, traffic_after) = (server.stats(), metrics.traffic);
         let lasted = self.waited_until.since(self.began);
         // Some of those who waited may still run.
         let mut longest_wait = metrics.longest_wait;
@@ -151,28 +155,17 @@ impl Storm {
             .map(|(from, until)| until.saturating_sub(from));
         StormReport {
             lasted,
-            complete: after.complete - before.complete,
-            uploads: after.uploads - before.uploads,
+            complete: after.completed - before.completed,
+            uploads: metrics.uploads - uploads,
             waited,
             longest_wait,
             peak: self.peak,
             retransmissions: after.retransmissions - before.retransmissions,
-            sent_datagrams: after.traffic.sent_datagrams - before.traffic.sent_datagrams,
+            sent_datagrams: traffic_after.sent_datagrams - traffic.sent_datagrams,
             slots_used: 100 - idle.min(100),
             processor: processor.and_then(|time| percent(time.as_micros(), lasted.as_micros())),
-            disk_waits: after.traffic.disk_waits - before.traffic.disk_waits,
-            full_sockets: after.traffic.full_sockets - before.traffic.full_sockets,
-        }
-    }
-}
-
-impl Totals {
-    fn now(server: &Server, metrics: &Metrics) -> Totals {
-        Totals {
-            traffic: metrics.traffic,
-            retransmissions: server.stats().retransmissions,
-            complete: server.stats().completed,
-            uploads: metrics.uploads,
+            disk_waits: traffic_after.disk_waits - traffic.disk_waits,
+            full_sockets: traffic_after.full_sockets - traffic.full_sockets,
         }
     }
 }

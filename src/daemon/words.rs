@@ -1,43 +1,40 @@
-//! Words for programs that read what the server says: in JSON, and in statistics. They stay what they are.
+//! Words of the log and of statistics: each for programs, which is what it is for ever, and for people.
 
+use super::field::Word;
 use crate::os::files::Astray;
 use crate::server::Standing;
 use crate::transfer::Outcome;
 use crate::wire::{Direction, Malformed, Refusal};
 
-/// What a request asked for.
-pub(super) fn direction_word(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Read => "read",
-        Direction::Write => "write",
-    }
-}
-
-/// How a request ended, for programs.
-pub(super) fn outcome_word(outcome: Outcome) -> &'static str {
+/// How a request ended.
+pub(super) fn outcome_word(outcome: Outcome) -> Word {
     match outcome {
-        Outcome::Complete => "complete",
-        Outcome::CompleteUnconfirmed => "complete_unconfirmed",
-        Outcome::Cancelled => "cancelled",
-        Outcome::ClientError(_) => "client_error",
-        Outcome::PortClosed => "port_closed",
-        Outcome::NoAnswer => "no_answer",
-        Outcome::TimedOut => "timed_out",
-        Outcome::Restarted => "restarted",
-        Outcome::Duplicate => "duplicate",
-        Outcome::MovedOn => "moved_on",
-        Outcome::Superseded => "superseded",
-        Outcome::CrowdedOut => "evicted",
-        Outcome::Expired => "expired",
-        Outcome::Refused(_) => "refused",
-        Outcome::Unreachable => "unreachable",
-        Outcome::ShutDown => "shut_down",
+        Outcome::Complete => Word("complete", "complete"),
+        Outcome::CompleteUnconfirmed => Word("complete_unconfirmed", "complete (last ACK missing)"),
+        Outcome::Cancelled => Word("cancelled", "cancelled by client"),
+        Outcome::ClientError(_) => Word("client_error", "client error {code}"),
+        Outcome::PortClosed => Word("port_closed", "client closed its port"),
+        Outcome::NoAnswer => Word("no_answer", "no answer to the first packet"),
+        Outcome::TimedOut => Word("timed_out", "timed out"),
+        Outcome::Restarted => Word("restarted", "client restarted"),
+        Outcome::Duplicate => Word("duplicate", "duplicate request"),
+        Outcome::MovedOn => Word("moved_on", "client moved on"),
+        Outcome::Superseded => Word("superseded", "replaced by a request from another port"),
+        Outcome::CrowdedOut => Word("evicted", "evicted from full queue"),
+        Outcome::Expired => Word("expired", "client fell silent while queued"),
+        Outcome::Refused(Refusal::NoAccess) => Word("refused", "refused: access denied to {user}"),
+        Outcome::Refused(Refusal::ReadFailed | Refusal::FileChanged) => {
+            Word("refused", "{refusal}")
+        }
+        Outcome::Refused(_) => Word("refused", "refused: {refusal}"),
+        Outcome::Unreachable => Word("unreachable", "network unreachable"),
+        Outcome::ShutDown => Word("shut_down", "shut down"),
     }
 }
 
-/// Why a client was refused, for programs.
-pub(super) fn refusal_word(refusal: Refusal) -> &'static str {
-    match refusal {
+/// Why a client was refused; people are told what the client is told.
+pub(super) fn refusal_word(refusal: Refusal) -> Word {
+    let word = match refusal {
         Refusal::NotFound => "not_found",
         Refusal::EmptyName => "empty_name",
         Refusal::NameTooLong => "name_too_long",
@@ -59,39 +56,52 @@ pub(super) fn refusal_word(refusal: Refusal) -> &'static str {
         Refusal::NoSpace => "no_space",
         Refusal::WriteFailed => "write_failed",
         Refusal::LongBlock => "long_block",
-    }
+    };
+    Word(word, refusal.message())
 }
 
-/// The same of what is no request.
-pub(super) fn malformed_word(malformed: Malformed) -> &'static str {
+/// What is wrong with a datagram that is no request.
+pub(super) fn malformed_word(malformed: Malformed) -> Word {
     match malformed {
-        Malformed::Short => "short",
-        Malformed::Opcode => "not_a_request",
-        Malformed::Name => "name_unterminated",
-        Malformed::Mode => "mode_unterminated",
-        Malformed::Oversized => "oversized",
-        Malformed::Unanswerable => "port_of_no_client",
+        Malformed::Short => Word("short", "too short"),
+        Malformed::Opcode => Word("not_a_request", "not a request"),
+        Malformed::Name => Word("name_unterminated", "file name does not end"),
+        Malformed::Mode => Word("mode_unterminated", "mode missing or does not end"),
+        Malformed::Oversized => Word("oversized", "longer than any request"),
+        Malformed::Unanswerable => Word("port_of_no_client", "source port of no client"),
     }
 }
 
-/// What happened to the root, for programs.
-pub(super) fn astray_word(astray: Astray) -> &'static str {
+/// What happened to the root, and what to do.
+pub(super) fn astray_word(astray: Astray) -> (Word, &'static str) {
     match astray {
-        Astray::Gone => "removed",
-        Astray::Replaced => "replaced",
-        Astray::Outside => "outside",
-        Astray::Closed => "unreadable",
+        Astray::Gone => (Word("removed", "removed"), "put it back, then restart"),
+        Astray::Replaced => (Word("replaced", "replaced or mounted over"), "restart"),
+        Astray::Outside => (Word("outside", "leads elsewhere now"), "restart"),
+        Astray::Closed => {
+            let closed = "leads to a directory this user may not read";
+            (Word("unreadable", closed), "change its mode")
+        }
     }
 }
 
-/// Where a client is on its way, for programs and people.
-pub(super) fn phase_word(phase: Standing) -> &'static str {
-    match phase {
+/// Where a client is on its way.
+pub(super) fn stage_word(stage: Standing) -> Word {
+    let word = match stage {
         Standing::Pending => "pending",
         Standing::Held => "held",
         Standing::Running => "running",
         Standing::Lent => "lent",
         Standing::Finishing => "finishing",
         Standing::Overtaken => "overtaken",
+    };
+    Word(word, word)
+}
+
+/// What a request asked for; people are told, behind a number of bytes, if these came in.
+pub(super) fn direction_word(direction: Direction) -> Word {
+    match direction {
+        Direction::Read => Word("read", ""),
+        Direction::Write => Word("write", " received"),
     }
 }
