@@ -85,43 +85,31 @@ impl Access {
     /// holds it, it is unless some network was allowed.
     pub fn allows(&self, address: IpAddr) -> bool {
         let holds = |(network, _): &&(IpNet, Verdict)| network.contains(&address);
-        let verdict = match self.networks.iter().find(holds) {
-            Some(&(_, verdict)) => verdict,
-            None if self.has_allowed() => Verdict::Deny,
-            None => Verdict::Allow,
-        };
-        verdict == Verdict::Allow
-    }
-
-    fn has_allowed(&self) -> bool {
         let is_allowed = |(_, verdict): &(IpNet, Verdict)| *verdict == Verdict::Allow;
-        self.networks.iter().any(is_allowed)
+        match self.networks.iter().find(holds) {
+            Some(network) => is_allowed(network),
+            None => !self.networks.iter().any(is_allowed),
+        }
     }
 }
 
 /// The network of a text, with zeroes behind its prefix.
 fn network(text: &str) -> Option<IpNet> {
-    let (address, prefix) = match text.split_once('/') {
-        Some((address, prefix)) => (address, Some(prefix)),
-        None => (text, None),
-    };
+    let mut parts = text.splitn(2, '/');
     // The standard library reads addresses already; a second reader of them would only make the program
     // larger. It takes a plus before a number, which a prefix has not.
-    let address: IpAddr = address.parse().ok()?;
-    let all = if address.is_ipv4() { 32 } else { 128 };
-    let bits = match prefix {
+    let address: IpAddr = parts.next()?.parse().ok()?;
+    let bits = match parts.next() {
         Some(digits) if digits.starts_with('+') => return None,
         Some(digits) => digits.parse().ok()?,
-        None => all,
+        None if address.is_ipv4() => 32,
+        None => 128,
     };
-    let (address, bits) = match address {
-        IpAddr::V6(v6) if bits >= MAPPED_BITS => match v6.to_ipv4_mapped() {
-            Some(v4) => (v4.into(), bits - MAPPED_BITS),
-            None => (address, bits),
-        },
-        IpAddr::V4(_) | IpAddr::V6(_) => (address, bits),
+    let network = match address.to_canonical() {
+        v4 if v4 != address && bits >= MAPPED_BITS => IpNet::new(v4, bits - MAPPED_BITS),
+        _ => IpNet::new(address, bits),
     };
-    Some(IpNet::new(address, bits).ok()?.trunc())
+    Some(network.ok()?.trunc())
 }
 
 /// Most networks that are named: each costs every datagram a comparison.

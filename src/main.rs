@@ -4,6 +4,7 @@
 
 #![deny(unsafe_code)]
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -15,40 +16,33 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let program = Program::called(arguments.next());
     let mut start = Start::new(program.name());
-    let done = match program.parse(arguments) {
-        Ok(Command::Print(text)) => return print(&text),
-        Ok(Command::Check(settings)) => match daemon::check(&settings) {
-            Ok(report) => return print(report.as_bytes()),
-            Err(failure) => Err(failure),
+    let answer = match program.parse(arguments) {
+        Ok(Command::Print(text)) => Ok(text),
+        Ok(Command::Check(settings)) => text(daemon::check(&settings)),
+        Ok(Command::MapTest(settings)) => text(daemon::map_test(&settings)),
+        Ok(Command::Probe(probe)) => text(daemon::probe(&probe)),
+        Ok(Command::Show(look)) => text(screen::run(&look).map(|()| String::new())),
+        Ok(Command::Serve(settings)) => match daemon::run(settings, &mut start) {
+            Ok(status) => return ExitCode::from(status),
+            Err(failure) => Err(failure.to_string()),
         },
-        Ok(Command::Show(look)) => match screen::run(&look) {
-            Ok(()) => return ExitCode::SUCCESS,
-            Err(message) => {
-                start.complain(&message);
-                return ExitCode::FAILURE;
-            }
-        },
-        Ok(Command::Probe(probe)) => match daemon::probe(&probe) {
-            Ok(line) => return print(line.as_bytes()),
-            Err(failure) => Err(failure),
-        },
-        Ok(Command::MapTest(settings)) => match daemon::map_test(&settings) {
-            Ok(report) => return print(report.as_bytes()),
-            Err(failure) => Err(failure),
-        },
-        Ok(Command::Serve(settings)) => daemon::run(settings, &mut start),
         Err(message) => {
             start.complain(&message);
             return ExitCode::from(WRONG_USAGE);
         }
     };
-    match done {
-        Ok(status) => ExitCode::from(status),
-        Err(failure) => {
-            start.complain(&failure.to_string());
+    match answer {
+        Ok(text) => print(&text),
+        Err(message) => {
+            start.complain(&message);
             ExitCode::FAILURE
         }
     }
+}
+
+fn text(answer: Result<String, impl Display>) -> Result<Vec<u8>, String> {
+    let answer = answer.map(String::into_bytes);
+    answer.map_err(|failure| failure.to_string())
 }
 
 /// Prints to standard output; fails where that is closed or full.

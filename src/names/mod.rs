@@ -74,70 +74,41 @@ impl Names {
     /// The lines of rules that change nothing which is not done without them: slashes, the path of a root, and under
     /// [`Names::ignores_case`] letters and drives.
     pub fn needless_rules(&self) -> Vec<usize> {
-        let Some(map) = &self.map else {
-            return Vec::new();
-        };
-        let is_needless = |alone: &Map| {
-            let mut acts = false;
-            let all_same = self.samples().iter().all(|sample| {
-                let mapped = self.mapped_alone(alone, sample);
-                acts |= mapped != *sample;
-                self.are_same(&mapped, sample)
-            });
-            acts && all_same
-        };
-        let rules = map.rewriting().filter(|(_, alone)| is_needless(alone));
-        rules.map(|(line, _)| line).collect()
+        let rules = self.map.iter().flat_map(Map::rewriting);
+        let needless = rules.filter(|(_, alone)| self.is_needless(alone));
+        needless.map(|(line, _)| line).collect()
     }
 
-    /// Names of every kind that clients are known to ask for.
-    fn samples(&self) -> Vec<Vec<u8>> {
-        let samples: [&[u8]; 12] = [
-            b"a",
-            b"/a",
-            b"a/b.efi",
-            b"/img/a",
-            b"\\Boot\\BCD",
-            b"boot\\x64\\a.com",
-            b"Boot/x",
-            b"/boot/fonts/x",
-            b"C:\\x",
-            b"c:/x",
-            b"EFI/BOOT/X.EFI",
-            b"//a//b",
-        ];
-        samples.map(<[u8]>::to_vec).into()
-    }
-
-    fn mapped_alone(&self, alone: &Map, name: &[u8]) -> Vec<u8> {
-        let asked = Asked {
+    /// The rule changes some of the samples, and none of these to the name of another file.
+    fn is_needless(&self, alone: &Map) -> bool {
+        let asked = |name| Asked {
             name,
             client: std::net::Ipv4Addr::LOCALHOST.into(),
             hardware: None,
             is_write: false,
         };
-        match alone.apply(asked, &mut MapScratch::default(), &mut NothingOpens) {
-            Mapped::Name(name) => name,
-            Mapped::Refused(_) | Mapped::Unknown => Vec::new(),
-        }
-    }
-
-    fn are_same(&self, one: &[u8], other: &[u8]) -> bool {
         let place = Place {
             names: self,
             own: None,
         };
-        let [mut buffer, mut other_buffer] = [[0; NAME_MAX]; 2];
-        let cleaned = (
-            place.clean(one, &mut buffer),
-            place.clean(other, &mut other_buffer),
-        );
-        match cleaned {
-            (Ok(one), Ok(other)) if self.ignores_case => {
-                one.as_bytes().eq_ignore_ascii_case(other.as_bytes())
+        let cleaned = |name: &[u8]| {
+            let mut buffer = [0; NAME_MAX];
+            let cleaned = place.clean(name, &mut buffer);
+            cleaned.map(|name| match self.ignores_case {
+                true => name.as_bytes().to_ascii_lowercase(),
+                false => name.as_bytes().to_vec(),
+            })
+        };
+        let changes = SAMPLES.iter().filter_map(|&sample| {
+            let scratch = &mut MapScratch::default();
+            match alone.apply(asked(sample), scratch, &mut NothingOpens) {
+                Mapped::Name(name) if name == sample => None,
+                Mapped::Name(name) => Some(cleaned(&name) == cleaned(sample)),
+                Mapped::Refused(_) | Mapped::Unknown => Some(false),
             }
-            (one, other) => one == other,
-        }
+        });
+        let changes: Vec<bool> = changes.collect();
+        !changes.is_empty() && !changes.contains(&false)
     }
 
     /// The file that is meant.
@@ -256,6 +227,22 @@ impl Place<'_> {
             .unwrap_or(name.as_name())
     }
 }
+
+/// Names of every kind that clients are known to ask for.
+const SAMPLES: &[&[u8]] = &[
+    b"a",
+    b"/a",
+    b"a/b.efi",
+    b"/img/a",
+    b"\\Boot\\BCD",
+    b"boot\\x64\\a.com",
+    b"Boot/x",
+    b"/boot/fonts/x",
+    b"C:\\x",
+    b"c:/x",
+    b"EFI/BOOT/X.EFI",
+    b"//a//b",
+];
 
 /// For rules that are looked at alone.
 struct NothingOpens;

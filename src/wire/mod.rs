@@ -130,50 +130,37 @@ impl Refusal {
     ///
     /// Permanent faults are 1 or 2: firmware starts again after any other code.
     pub fn code(self) -> u16 {
-        match self {
-            Refusal::NotFound | Refusal::EmptyName => 1,
-            Refusal::NameTooLong
-            | Refusal::OutsideRoot
-            | Refusal::NotAFile
-            | Refusal::NoAccess
-            | Refusal::NotPublic
-            | Refusal::Forbidden
-            | Refusal::ReadOnly
-            | Refusal::NoDirectory
-            | Refusal::NoUploadsHere
-            | Refusal::FileExists
-            | Refusal::NotPublicForWriting
-            | Refusal::BeingWritten => 2,
-            Refusal::NoSpace => 3,
-            Refusal::MailMode | Refusal::UnknownMode | Refusal::LongBlock => 4,
-            Refusal::ReadFailed | Refusal::FileChanged | Refusal::WriteFailed => 0,
-        }
+        self.code_and_message().0
     }
 
     /// The text on the wire and in the log. It never holds a path of the server.
     pub fn message(self) -> &'static str {
+        self.code_and_message().1
+    }
+
+    fn code_and_message(self) -> (u16, &'static str) {
         match self {
-            Refusal::NotFound => "no such file",
-            Refusal::EmptyName => "empty file name",
-            Refusal::NameTooLong => "file name too long",
-            Refusal::OutsideRoot => "outside the served directory",
-            Refusal::NotAFile => "not a regular file",
-            Refusal::NoAccess => "access denied",
-            Refusal::NotPublic => "not readable by others (o+r)",
-            Refusal::Forbidden => "access violation",
-            Refusal::ReadOnly => "uploads are off",
-            Refusal::MailMode => "mail mode is not supported",
-            Refusal::UnknownMode => "unknown transfer mode",
-            Refusal::ReadFailed => "file changed or could not be read",
-            Refusal::FileChanged => "file changed while it was sent",
-            Refusal::NoDirectory => "no such directory",
-            Refusal::NoUploadsHere => "no uploads to this directory",
-            Refusal::FileExists => "file exists and is not replaced",
-            Refusal::NotPublicForWriting => "not writable by others (o+w)",
-            Refusal::BeingWritten => "another upload of this file is under way",
-            Refusal::NoSpace => "disk full or file too large",
-            Refusal::WriteFailed => "file could not be written",
-            Refusal::LongBlock => "block longer than agreed",
+            Refusal::NotFound => (1, "no such file"),
+            Refusal::EmptyName => (1, "empty file name"),
+            Refusal::NameTooLong => (2, "file name too long"),
+            Refusal::OutsideRoot => (2, "outside the served directory"),
+            Refusal::NotAFile => (2, "not a regular file"),
+            Refusal::NoAccess => (2, "access denied"),
+            Refusal::NotPublic => (2, "not readable by others (o+r)"),
+            Refusal::Forbidden => (2, "access violation"),
+            Refusal::ReadOnly => (2, "uploads are off"),
+            Refusal::MailMode => (4, "mail mode is not supported"),
+            Refusal::UnknownMode => (4, "unknown transfer mode"),
+            Refusal::ReadFailed => (0, "file changed or could not be read"),
+            Refusal::FileChanged => (0, "file changed while it was sent"),
+            Refusal::NoDirectory => (2, "no such directory"),
+            Refusal::NoUploadsHere => (2, "no uploads to this directory"),
+            Refusal::FileExists => (2, "file exists and is not replaced"),
+            Refusal::NotPublicForWriting => (2, "not writable by others (o+w)"),
+            Refusal::BeingWritten => (2, "another upload of this file is under way"),
+            Refusal::NoSpace => (3, "disk full or file too large"),
+            Refusal::WriteFailed => (0, "file could not be written"),
+            Refusal::LongBlock => (4, "block longer than agreed"),
         }
     }
 }

@@ -29,16 +29,12 @@ pub enum Mode {
 
 impl Mode {
     fn parse(name: &[u8]) -> Mode {
-        let known: [(&[u8], Mode); 3] = [
-            (b"octet", Mode::Octet),
-            (b"netascii", Mode::Netascii),
-            (b"mail", Mode::Mail),
-        ];
-        let is_named = |(text, _): &(&[u8], Mode)| name.eq_ignore_ascii_case(text);
-        known
-            .into_iter()
-            .find(is_named)
-            .map_or(Mode::Unknown, |(_, mode)| mode)
+        match () {
+            () if name.eq_ignore_ascii_case(b"octet") => Mode::Octet,
+            () if name.eq_ignore_ascii_case(b"netascii") => Mode::Netascii,
+            () if name.eq_ignore_ascii_case(b"mail") => Mode::Mail,
+            () => Mode::Unknown,
+        }
     }
 }
 

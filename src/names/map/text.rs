@@ -1,10 +1,8 @@
 //! The third field of a rule: what a match is replaced by, the text of a refusal, or the name of a label.
 
-use std::io::Write;
 use std::net::IpAddr;
 
 use super::{Asked, Dialect};
-use crate::names::hardware::HardwareAddress;
 use crate::names::regex::Groups;
 
 /// A text with places to be filled.
@@ -84,9 +82,15 @@ impl Template {
                         out.extend_from_slice(&name[range]);
                     }
                 }
-                Part::Address => write_address(asked.client, out),
-                Part::HexAddress => write_hex(asked.client, out),
-                Part::Hardware => write_hardware(asked.hardware, out),
+                Part::Address => out.extend(asked.client.to_canonical().to_string().bytes()),
+                Part::HexAddress => out.extend(match asked.client.to_canonical() {
+                    IpAddr::V4(address) => format!("{:08X}", address.to_bits()).into_bytes(),
+                    IpAddr::V6(address) => format!("{:032X}", address.to_bits()).into_bytes(),
+                }),
+                Part::Hardware => {
+                    let address = asked.hardware.map(|address| address.to_string());
+                    out.extend(address.unwrap_or_default().into_bytes());
+                }
                 Part::Case(now) => case = now,
             }
             match case {
@@ -96,22 +100,4 @@ impl Template {
             }
         }
     }
-}
-
-fn write_hardware(address: Option<HardwareAddress>, out: &mut Vec<u8>) {
-    if let Some(address) = address {
-        // Writing to a vector does not fail.
-        let _ = write!(out, "{address}");
-    }
-}
-
-fn write_address(client: IpAddr, out: &mut Vec<u8>) {
-    let _ = write!(out, "{}", client.to_canonical());
-}
-
-fn write_hex(client: IpAddr, out: &mut Vec<u8>) {
-    let _ = match client.to_canonical() {
-        IpAddr::V4(address) => write!(out, "{:08X}", u32::from(address)),
-        IpAddr::V6(address) => write!(out, "{:032X}", u128::from(address)),
-    };
 }
