@@ -104,7 +104,7 @@ fn zsh() -> String {
     );
     for flag in OPTIONS {
         // Brackets and colons have a meaning there.
-        let help = flag.words().replace(':', "\\:").replace(['[', ']'], "");
+        let help = flag.help.replace(':', "\\:").replace(['[', ']'], "");
         let action = flag.names.value().map(|value| {
             let name = value.replace(':', "\\:").replace(['[', ']'], "");
             let action = match known(value) {

@@ -133,7 +133,10 @@ fn the_log_lines_of_the_manual_and_the_front_page_are_those_of_the_program() {
 }
 
 fn of_table() -> Vec<Described> {
-    let described = |flag: &Flag| (flag.names.0.to_owned(), flag.default().map(str::to_owned));
+    let described = |flag: &Flag| {
+        let default = Some(flag.default).filter(|default| !default.is_empty());
+        (flag.names.0.to_owned(), default.map(str::to_owned))
+    };
     OPTIONS.iter().map(described).collect()
 }
 

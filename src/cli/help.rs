@@ -10,21 +10,21 @@ pub fn text() -> String {
          the other clients wait and are kept alive. Most sites need -r and -n only.\n",
     );
     // A name without a letter stands below those that have one.
-    let indent = |flag: &Flag| if flag.names.short().is_some() { 0 } else { 4 };
-    let width = OPTIONS
-        .iter()
-        .map(|flag| flag.names.0.len() + indent(flag))
-        .max();
+    let indented = |flag: &Flag| match flag.names.short() {
+        Some(_) => flag.names.0.to_owned(),
+        None => format!("    {}", flag.names.0),
+    };
+    let width = OPTIONS.iter().map(|flag| indented(flag).len()).max();
+    let width = width.unwrap_or(0);
     for flag in OPTIONS {
-        if let Some((_, title)) = TITLES.iter().find(|(of, _)| *of == flag.names.long()) {
+        if let Some(title) = flag.title {
             text += &format!("\n{title}:\n");
         }
-        let names = format!("{:indent$}{}", "", flag.names.0, indent = indent(flag));
-        text += &format!(
-            "  {names:width$}  {}\n",
-            flag.help,
-            width = width.unwrap_or(0)
-        );
+        text += &format!("  {:width$}  {}", indented(flag), flag.help);
+        text += &match flag.default {
+            "" => "\n".into(),
+            default => format!(" (default: {default})\n"),
+        };
     }
     text + "\nThe manual is tftpd(8).\n"
 }
@@ -37,16 +37,3 @@ pub(super) fn version() -> String {
         env!("CARGO_PKG_NAME")
     )
 }
-
-/// Each stands before the option with this long name.
-const TITLES: [(&str, &str); 9] = [
-    ("root", "Most used"),
-    ("map-file", "Names"),
-    ("max-pending", "Queue"),
-    ("ipv4", "Clients"),
-    ("create", "Uploads"),
-    ("public-only", "Transfers"),
-    ("drain", "Process"),
-    ("stats", "Monitoring"),
-    ("help", "Other"),
-];

@@ -12,8 +12,7 @@ mod tftpd;
 mod values;
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::{Look, Probe, Settings};
 pub use arguments::Names;
@@ -27,14 +26,18 @@ use tftpd::Request;
 pub struct Flag {
     /// How it is typed.
     pub names: Names,
-    /// tftpd-hpa's long name for the same; empty if it has none.
-    alias: &'static str,
+    /// tftpd-hpa's long name for the same.
+    alias: Option<Names>,
     /// What it takes, and what it changes.
     takes: Takes,
     /// Whether it may be given more than once.
     pub repeats: bool,
-    /// What it does, and in parentheses at the end what holds without it, if that is worth a word.
-    help: &'static str,
+    /// What it does.
+    pub help: &'static str,
+    /// What holds without it; empty if that is not worth a word.
+    pub default: &'static str,
+    /// What `--help` calls this option and those that follow, up to the next title.
+    title: Option<&'static str>,
 }
 
 /// What an option takes, and what it changes.
@@ -50,16 +53,42 @@ enum Takes {
     Path(fn(&mut Settings, PathBuf) -> Result<(), String>),
 }
 
+impl Names {
+    const fn takes(self, takes: Takes) -> Flag {
+        Flag {
+            names: self,
+            alias: None,
+            takes,
+            repeats: false,
+            help: "",
+            default: "",
+            title: None,
+        }
+    }
+}
+
 impl Flag {
-    /// What it does.
-    pub fn words(&self) -> &'static str {
-        self.help.split(" (default: ").next().unwrap_or(self.help)
+    const fn help(self, help: &'static str) -> Flag {
+        Flag { help, ..self }
     }
 
-    /// What holds without it; `None` if that is not worth a word.
-    pub fn default(&self) -> Option<&'static str> {
-        let (_, default) = self.help.strip_suffix(')')?.split_once(" (default: ")?;
-        Some(default)
+    const fn default(self, default: &'static str) -> Flag {
+        Flag { default, ..self }
+    }
+
+    const fn alias(mut self, alias: &'static str) -> Flag {
+        self.alias = Some(Names(alias));
+        self
+    }
+
+    const fn repeatable(mut self) -> Flag {
+        self.repeats = true;
+        self
+    }
+
+    const fn titled(mut self, title: &'static str) -> Flag {
+        self.title = Some(title);
+        self
     }
 
     /// Makes the change.
@@ -109,11 +138,8 @@ pub enum Program {
 impl Program {
     /// The door for the first word of a command line.
     pub fn called(path: Option<OsString>) -> Program {
-        let name = path
-            .as_deref()
-            .and_then(|path| path.as_bytes().rsplit(|&byte| byte == b'/').next());
-        match name {
-            Some(b"in.tftpd") => Program::InTftpd,
+        match path.as_deref().and_then(|path| Path::new(path).file_name()) {
+            Some(name) if name == "in.tftpd" => Program::InTftpd,
             _ => Program::Tftpd,
         }
     }

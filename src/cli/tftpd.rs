@@ -10,7 +10,7 @@ use getopts::Fail;
 use super::Takes::{Asks, Nothing, Path, Probes, Text};
 use super::arguments::{self, Names};
 use super::values::{self, either, number, seconds};
-use super::{Command, Flag, Takes, help};
+use super::{Command, Flag, help};
 use crate::access::Verdict;
 use crate::config::{self, Families, Form, LogFormat, Look, Ports, Probe, Settings};
 use crate::names::Unique;
@@ -24,280 +24,261 @@ pub(super) enum Request {
     Help,
 }
 
-/// Every option there is: how it is spelled, what it does, and the words for it. [`help`] puts titles between them.
+/// Every option there is: how it is spelled, what it does, and the words for it.
 pub const OPTIONS: &[Flag] = &[
-    repeatable(
-        "-r, --root DIR",
-        Path(|to, path| values::root(&mut to.roots, path)),
-        "directory to serve; DIR alone means the same; repeatable",
-    ),
-    option(
-        "-n, --max-transfers N",
-        Text(|to, text| set(&mut to.limits.max_transfers, text, SLOTS)),
-        "transfers at full speed at a time (slots) (default: 32)",
-    ),
-    repeatable(
-        "-a, --listen ADDR[:PORT]",
-        Text(|to, text| values::listen(&mut to.listen, text)),
-        "address to listen on; :PORT is every address; repeatable (default: [::]:69)",
-    )
-    .alias("--address ADDR"),
-    option(
-        "-u, --user USER[:GROUP]",
-        Text(|to, text| values::user_name(text).map(|it| to.user = Some(it))),
-        "user to switch to when started as root, by name or number (default: tftp, else nobody)",
-    ),
-    repeatable(
-        "-v, --verbose",
-        Nothing(|to| to.verbosity += 1),
-        "log more; -vv: libraries, too; overrides RUST_LOG",
-    ),
-    option(
-        "-C, --check",
-        Asks(Request::Check),
-        "check the options and every file below DIR, then exit",
-    ),
-    option(
-        "-m, --map-file FILE",
-        Path(|to, path| values::map_file(path).map(|it| to.names.map = Some(it))),
-        "rewrite and refuse names by the rules of FILE",
-    ),
-    option(
-        "--map-steps N",
-        Text(|to, text| set(&mut to.names.map_steps, text, 1..=1_000_000)),
-        "rules that are tried for one request (default: 4096)",
-    ),
-    repeatable(
-        "--map-test NAME[,ADDR][,put]",
-        Path(|to, path| {
+    Names("-r, --root DIR")
+        .takes(Path(|to, path| values::root(&mut to.roots, path)))
+        .help("directory to serve; DIR alone means the same; repeatable")
+        .repeatable()
+        .titled("Most used"),
+    Names("-n, --max-transfers N")
+        .takes(Text(|to, text| {
+            set(&mut to.limits.max_transfers, text, SLOTS)
+        }))
+        .help("transfers at full speed at a time (slots)")
+        .default("32"),
+    Names("-a, --listen ADDR[:PORT]")
+        .takes(Text(|to, text| values::listen(&mut to.listen, text)))
+        .help("address to listen on; :PORT is every address; repeatable")
+        .default("[::]:69")
+        .repeatable()
+        .alias("--address ADDR"),
+    Names("-u, --user USER[:GROUP]")
+        .takes(Text(|to, text| {
+            values::user_name(text).map(|it| to.user = Some(it))
+        }))
+        .help("user to switch to when started as root, by name or number")
+        .default("tftp, else nobody"),
+    Names("-v, --verbose")
+        .takes(Nothing(|to| to.verbosity += 1))
+        .help("log more; -vv: libraries, too; overrides RUST_LOG")
+        .repeatable(),
+    Names("-C, --check")
+        .takes(Asks(Request::Check))
+        .help("check the options and every file below DIR, then exit"),
+    Names("-m, --map-file FILE")
+        .takes(Path(|to, path| {
+            values::map_file(path).map(|it| to.names.map = Some(it))
+        }))
+        .help("rewrite and refuse names by the rules of FILE")
+        .titled("Names"),
+    Names("--map-steps N")
+        .takes(Text(|to, text| {
+            set(&mut to.names.map_steps, text, 1..=1_000_000)
+        }))
+        .help("rules that are tried for one request")
+        .default("4096"),
+    Names("--map-test NAME[,ADDR][,put]")
+        .takes(Path(|to, path| {
             let name = path.into_os_string().into_encoded_bytes();
             to.map_tests.push(name.into());
             Ok(())
-        }),
-        "print what the map makes of NAME, then exit; -: standard input; repeatable",
-    ),
-    option(
-        "-i, --ignore-case",
-        Nothing(|to| to.names.ignores_case = true),
-        "let letters match in either case if the exact name is not there",
-    ),
-    option(
-        "--unique-root ip|mac",
-        Text(|to, text| {
+        }))
+        .help("print what the map makes of NAME, then exit; -: standard input; repeatable")
+        .repeatable(),
+    Names("-i, --ignore-case")
+        .takes(Nothing(|to| to.names.ignores_case = true))
+        .help("let letters match in either case if the exact name is not there"),
+    Names("--unique-root ip|mac")
+        .takes(Text(|to, text| {
             let unique = either(text, ("ip", Unique::Address), ("mac", Unique::Hardware));
             unique.map(|it| to.names.unique = Some(it))
-        }),
-        "serve a client from its own directory below DIR, if there is one",
-    ),
-    option(
-        "-q, --max-pending N",
-        Text(|to, text| set(&mut to.limits.max_pending, text, PENDING)),
-        "requests that may wait; more are dropped (default: 20000)",
-    ),
-    option(
-        "--per-client N",
-        Text(|to, text| set(&mut to.limits.per_client, text, SLOTS)),
-        "transfers of one client address at a time (default: 8; loopback: unlimited)",
-    ),
-    option(
-        "--per-client-pending N",
-        Text(|to, text| set(&mut to.limits.per_client_pending, text, PENDING)),
-        "requests of one client address that may wait (default: 32; loopback: unlimited)",
-    ),
-    option(
-        "--hold SECONDS|never",
-        // No firmware waits longer.
-        Text(|to, text| values::hold(text, 0..=300).map(|it| to.limits.hold = it)),
-        "answer a client that waits this long, and keep it alive (default: 1)",
-    ),
-    option(
-        "--keepalive-share PERCENT",
-        Text(|to, text| set(&mut to.limits.keepalive_share, text, 1..=100)),
-        "share of the output for clients that are kept alive (default: 10)",
-    ),
-    option(
-        "--small-file BYTES",
-        Text(|to, text| set(&mut to.limits.small_file, text, 0..=u64::MAX)),
-        "reserve slots for files up to this size; 0: reserve none (default: 131072)",
-    ),
-    option(
-        "-4, --ipv4",
-        Nothing(|to| to.families = with(to.families, Families::V4)),
-        "listen on IPv4 addresses only",
-    ),
-    option(
-        "-6, --ipv6",
-        Nothing(|to| to.families = with(to.families, Families::V6)),
-        "listen on IPv6 addresses only",
-    ),
-    repeatable(
-        "--allow CIDR",
-        Text(|to, text| to.rules.access.add(text, Verdict::Allow)),
-        "serve this network and no others; repeatable",
-    ),
-    repeatable(
-        "--deny CIDR",
-        Text(|to, text| to.rules.access.add(text, Verdict::Deny)),
-        "never answer this network; repeatable",
-    ),
-    option(
-        "--access FILE",
-        Path(|to, path| keep(&mut to.access_file, path)),
-        "read more networks from FILE, read again on SIGHUP",
-    ),
-    option(
-        "-c, --create",
-        Nothing(|to| to.uploads.create = true),
-        "let clients write new files and replace existing ones",
-    ),
-    option(
-        "-o, --overwrite",
-        Nothing(|to| to.uploads.overwrite = true),
-        "let clients replace existing files",
-    ),
-    option(
-        "--write-once",
-        Nothing(|to| to.uploads.write_once = true),
-        "with -c: never replace a file",
-    ),
-    repeatable(
-        "--upload-dir DIR",
-        Path(|to, path| values::upload_directory(&mut to.uploads.directories, path)),
-        "write below this directory only; repeatable (default: -r DIR)",
-    ),
-    option(
-        "--max-upload BYTES",
-        Text(|to, text| set(&mut to.uploads.max, text, 1..=u64::MAX)),
-        "refuse larger files (default: no limit)",
-    ),
-    option(
-        "-U, --umask MASK",
-        Text(|to, text| values::umask(text).map(|it| to.uploads.umask = it)),
-        "mode bits that a new file does not get, in octal (default: 022)",
-    ),
-    option(
-        "--public-only",
-        Nothing(|to| to.public_only = true),
-        "serve only files that others may read, replace only o+w",
-    ),
-    option(
-        "-t, --timeout SECONDS",
-        // A client that is slower than an hour is none.
-        Text(|to, text| seconds(text, 1..=3600).map(|it| to.limits.patience = it)),
-        "give up a transfer after this time without progress (default: 35)",
-    ),
-    option(
-        "-B, --max-blksize N",
-        Text(|to, text| set(&mut to.limits.terms.max_blksize, text, config::BLKSIZE)),
-        "largest block size granted, in bytes (default: 65464)",
-    )
-    .alias("--blocksize N"),
-    option(
-        "-W, --max-windowsize N",
-        Text(|to, text| set(&mut to.limits.terms.max_windowsize, text, WINDOWSIZE)),
-        "largest window granted, in blocks (default: 64)",
-    )
-    .alias("--windowsize N"),
-    option(
-        "--no-mtu-clamp",
-        Nothing(|to| to.mtu_clamp = false),
-        "grant block sizes that need IP fragments",
-    ),
-    option(
-        "-R, --port-range A:B",
-        Text(|to, text| values::port_range(text).map(|it| to.ports = it)),
-        "ports for transfers; some share one if there are too few (default: any)",
-    ),
-    option(
-        "--single-port",
-        Nothing(|to| to.ports = Ports::Single),
-        "transfer over the port listened on: for NAT and containers",
-    ),
-    repeatable(
-        "--refuse OPTION",
-        Text(values::refuse),
-        "never grant this TFTP option; repeatable",
-    ),
-    option(
-        "--drain SECONDS",
-        Text(|to, text| seconds(text, 0..=3600).map(|it| to.rules.drain = it)),
-        "time for running transfers to finish after SIGTERM (default: 3)",
-    ),
-    option(
-        "--lame-duck SECONDS",
-        Text(|to, text| seconds(text, 0..=3600).map(|it| to.rules.lame_duck = it)),
-        "before that, serve on without answering probes (default: 0)",
-    ),
-    option(
-        "--chroot",
-        Nothing(|to| to.chroot = true),
-        "change the root directory to DIR; needs root",
-    ),
-    option(
-        "--no-sandbox",
-        Nothing(|to| to.sandbox = false),
-        "confine neither file access (Landlock) nor system calls (seccomp)",
-    ),
-    option(
-        "-b, --background",
-        Nothing(|to| to.background = true),
-        "leave the terminal and log to syslog",
-    ),
-    option(
-        "-P, --pidfile FILE",
-        Path(|to, path| keep(&mut to.pidfile, path)),
-        "write the process number to FILE",
-    ),
-    option(
-        "--syslog",
-        Nothing(|to| to.syslog = true),
-        "log to syslog instead of standard error",
-    ),
-    option(
-        "--log-format text|json",
-        Text(|to, text| {
+        }))
+        .help("serve a client from its own directory below DIR, if there is one"),
+    Names("-q, --max-pending N")
+        .takes(Text(|to, text| {
+            set(&mut to.limits.max_pending, text, PENDING)
+        }))
+        .help("requests that may wait; more are dropped")
+        .default("20000")
+        .titled("Queue"),
+    Names("--per-client N")
+        .takes(Text(|to, text| set(&mut to.limits.per_client, text, SLOTS)))
+        .help("transfers of one client address at a time")
+        .default("8; loopback: unlimited"),
+    Names("--per-client-pending N")
+        .takes(Text(|to, text| {
+            set(&mut to.limits.per_client_pending, text, PENDING)
+        }))
+        .help("requests of one client address that may wait")
+        .default("32; loopback: unlimited"),
+    // No firmware waits longer.
+    Names("--hold SECONDS|never")
+        .takes(Text(|to, text| {
+            values::hold(text, 0..=300).map(|it| to.limits.hold = it)
+        }))
+        .help("answer a client that waits this long, and keep it alive")
+        .default("1"),
+    Names("--keepalive-share PERCENT")
+        .takes(Text(|to, text| {
+            set(&mut to.limits.keepalive_share, text, 1..=100)
+        }))
+        .help("share of the output for clients that are kept alive")
+        .default("10"),
+    Names("--small-file BYTES")
+        .takes(Text(|to, text| {
+            set(&mut to.limits.small_file, text, 0..=u64::MAX)
+        }))
+        .help("reserve slots for files up to this size; 0: reserve none")
+        .default("131072"),
+    Names("-4, --ipv4")
+        .takes(Nothing(|to| to.families = with(to.families, Families::V4)))
+        .help("listen on IPv4 addresses only")
+        .titled("Clients"),
+    Names("-6, --ipv6")
+        .takes(Nothing(|to| to.families = with(to.families, Families::V6)))
+        .help("listen on IPv6 addresses only"),
+    Names("--allow CIDR")
+        .takes(Text(|to, text| to.rules.access.add(text, Verdict::Allow)))
+        .help("serve this network and no others; repeatable")
+        .repeatable(),
+    Names("--deny CIDR")
+        .takes(Text(|to, text| to.rules.access.add(text, Verdict::Deny)))
+        .help("never answer this network; repeatable")
+        .repeatable(),
+    Names("--access FILE")
+        .takes(Path(|to, path| keep(&mut to.access_file, path)))
+        .help("read more networks from FILE, read again on SIGHUP"),
+    Names("-c, --create")
+        .takes(Nothing(|to| to.uploads.create = true))
+        .help("let clients write new files and replace existing ones")
+        .titled("Uploads"),
+    Names("-o, --overwrite")
+        .takes(Nothing(|to| to.uploads.overwrite = true))
+        .help("let clients replace existing files"),
+    Names("--write-once")
+        .takes(Nothing(|to| to.uploads.write_once = true))
+        .help("with -c: never replace a file"),
+    Names("--upload-dir DIR")
+        .takes(Path(|to, path| {
+            values::upload_directory(&mut to.uploads.directories, path)
+        }))
+        .help("write below this directory only; repeatable")
+        .default("-r DIR")
+        .repeatable(),
+    Names("--max-upload BYTES")
+        .takes(Text(|to, text| {
+            set(&mut to.uploads.max, text, 1..=u64::MAX)
+        }))
+        .help("refuse larger files")
+        .default("no limit"),
+    Names("-U, --umask MASK")
+        .takes(Text(|to, text| {
+            values::umask(text).map(|it| to.uploads.umask = it)
+        }))
+        .help("mode bits that a new file does not get, in octal")
+        .default("022"),
+    Names("--public-only")
+        .takes(Nothing(|to| to.public_only = true))
+        .help("serve only files that others may read, replace only o+w")
+        .titled("Transfers"),
+    // A client that is slower than an hour is none.
+    Names("-t, --timeout SECONDS")
+        .takes(Text(|to, text| {
+            seconds(text, 1..=3600).map(|it| to.limits.patience = it)
+        }))
+        .help("give up a transfer after this time without progress")
+        .default("35"),
+    Names("-B, --max-blksize N")
+        .takes(Text(|to, text| {
+            set(&mut to.limits.terms.max_blksize, text, config::BLKSIZE)
+        }))
+        .help("largest block size granted, in bytes")
+        .default("65464")
+        .alias("--blocksize N"),
+    Names("-W, --max-windowsize N")
+        .takes(Text(|to, text| {
+            set(&mut to.limits.terms.max_windowsize, text, WINDOWSIZE)
+        }))
+        .help("largest window granted, in blocks")
+        .default("64")
+        .alias("--windowsize N"),
+    Names("--no-mtu-clamp")
+        .takes(Nothing(|to| to.mtu_clamp = false))
+        .help("grant block sizes that need IP fragments"),
+    Names("-R, --port-range A:B")
+        .takes(Text(|to, text| {
+            values::port_range(text).map(|it| to.ports = it)
+        }))
+        .help("ports for transfers; some share one if there are too few")
+        .default("any"),
+    Names("--single-port")
+        .takes(Nothing(|to| to.ports = Ports::Single))
+        .help("transfer over the port listened on: for NAT and containers"),
+    Names("--refuse OPTION")
+        .takes(Text(values::refuse))
+        .help("never grant this TFTP option; repeatable")
+        .repeatable(),
+    Names("--drain SECONDS")
+        .takes(Text(|to, text| {
+            seconds(text, 0..=3600).map(|it| to.rules.drain = it)
+        }))
+        .help("time for running transfers to finish after SIGTERM")
+        .default("3")
+        .titled("Process"),
+    Names("--lame-duck SECONDS")
+        .takes(Text(|to, text| {
+            seconds(text, 0..=3600).map(|it| to.rules.lame_duck = it)
+        }))
+        .help("before that, serve on without answering probes")
+        .default("0"),
+    Names("--chroot")
+        .takes(Nothing(|to| to.chroot = true))
+        .help("change the root directory to DIR; needs root"),
+    Names("--no-sandbox")
+        .takes(Nothing(|to| to.sandbox = false))
+        .help("confine neither file access (Landlock) nor system calls (seccomp)"),
+    Names("-b, --background")
+        .takes(Nothing(|to| to.background = true))
+        .help("leave the terminal and log to syslog"),
+    Names("-P, --pidfile FILE")
+        .takes(Path(|to, path| keep(&mut to.pidfile, path)))
+        .help("write the process number to FILE"),
+    Names("--syslog")
+        .takes(Nothing(|to| to.syslog = true))
+        .help("log to syslog instead of standard error"),
+    Names("--log-format text|json")
+        .takes(Text(|to, text| {
             let format = either(text, ("text", LogFormat::Text), ("json", LogFormat::Json));
             format.map(|it| to.log_format = it)
-        }),
-        "lines of the log in words, or as one JSON object each (default: text)",
-    ),
-    option(
-        "--stats FILE",
-        Path(|to, path| keep(&mut to.stats, path)),
-        "write statistics for Prometheus to FILE",
-    ),
-    option(
-        "--control FILE",
-        Path(|to, path| keep(&mut to.control, path)),
-        "answer GET /status and /metrics at this UNIX socket",
-    ),
-    option(
-        "--status",
-        Asks(Request::Show(Form::Live)),
-        "show a running server: tftpd --status [FILE], the socket of --control (default: /run/tftpd.sock)",
-    ),
-    option(
-        "--once",
-        Asks(Request::Show(Form::Once)),
-        "the same once, as text",
-    ),
-    option(
-        "--json",
-        Asks(Request::Show(Form::Json)),
-        "the same once, as JSON",
-    ),
-    option(
-        "--probe ADDR[:PORT]",
-        Probes(|to, text| values::server(text).map(|it| to.server = it)),
-        "ask a server whether it serves: tftpd --probe ADDR [NAME]",
-    ),
-    option(
-        "--probe-timeout SECONDS",
-        Probes(|to, text| seconds(text, 1..=60).map(|it| to.timeout = it)),
-        "wait this long for the answer (default: 2)",
-    ),
-    option("-h, --help", Asks(Request::Help), "print this help"),
-    option("-V, --version", Asks(Request::Version), "print the version"),
+        }))
+        .help("lines of the log in words, or as one JSON object each")
+        .default("text"),
+    Names("--stats FILE")
+        .takes(Path(|to, path| keep(&mut to.stats, path)))
+        .help("write statistics for Prometheus to FILE")
+        .titled("Monitoring"),
+    Names("--control FILE")
+        .takes(Path(|to, path| keep(&mut to.control, path)))
+        .help("answer GET /status and /metrics at this UNIX socket"),
+    Names("--status")
+        .takes(Asks(Request::Show(Form::Live)))
+        .help("show a running server: tftpd --status [FILE], the socket of --control")
+        .default("/run/tftpd.sock"),
+    Names("--once")
+        .takes(Asks(Request::Show(Form::Once)))
+        .help("the same once, as text"),
+    Names("--json")
+        .takes(Asks(Request::Show(Form::Json)))
+        .help("the same once, as JSON"),
+    Names("--probe ADDR[:PORT]")
+        .takes(Probes(|to, text| {
+            values::server(text).map(|it| to.server = it)
+        }))
+        .help("ask a server whether it serves: tftpd --probe ADDR [NAME]"),
+    Names("--probe-timeout SECONDS")
+        .takes(Probes(|to, text| {
+            seconds(text, 1..=60).map(|it| to.timeout = it)
+        }))
+        .help("wait this long for the answer")
+        .default("2"),
+    Names("-h, --help")
+        .takes(Asks(Request::Help))
+        .help("print this help")
+        .titled("Other"),
+    Names("-V, --version")
+        .takes(Asks(Request::Version))
+        .help("print the version"),
 ];
 
 /// Slots: at least one, and no more than a system has sockets for.
@@ -339,8 +320,9 @@ type Given = (&'static str, &'static Flag, OsString);
 /// What is wrong with them, for the operator.
 pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
     let ours = OPTIONS.iter().map(|flag| (flag.names, Some(flag)));
-    let aliases = OPTIONS.iter().map(|flag| (Names(flag.alias), Some(flag)));
-    let aliases = aliases.filter(|(names, _)| !names.0.is_empty());
+    let aliases = OPTIONS
+        .iter()
+        .filter_map(|flag| Some((flag.alias?, Some(flag))));
     let others = DONE_ANYWAY.map(|names| (names, None));
     let (names, flags): (Vec<_>, Vec<_>) = ours.chain(aliases).chain(others).unzip();
     let (given, operands) = arguments::read(&names, arguments).map_err(|fail| wrong(&fail))?;
@@ -479,29 +461,6 @@ fn with(families: Families, family: Families) -> Families {
     match families {
         Families::Both => family,
         Families::V4 | Families::V6 => Families::Both,
-    }
-}
-
-const fn option(names: &'static str, takes: Takes, help: &'static str) -> Flag {
-    Flag {
-        names: Names(names),
-        alias: "",
-        takes,
-        repeats: false,
-        help,
-    }
-}
-
-const fn repeatable(names: &'static str, takes: Takes, help: &'static str) -> Flag {
-    Flag {
-        repeats: true,
-        ..option(names, takes, help)
-    }
-}
-
-impl Flag {
-    const fn alias(self, alias: &'static str) -> Flag {
-        Flag { alias, ..self }
     }
 }
 
