@@ -9,7 +9,7 @@ use super::text::escaped;
 use super::{Failure, trying};
 use crate::config::Settings;
 use crate::name::{FileName, FileNameBuf};
-use crate::names::map::{MapScratch, Traced};
+use crate::names::map::Traced;
 use crate::names::{Look, Names, Resolved};
 use crate::os::files::Unavailable;
 use crate::os::resolve::{Found, Question, Resolve};
@@ -55,9 +55,8 @@ impl Test<'_> {
         };
         let (resolved, file) = match self.settings.roots.is_empty() {
             true => {
-                let scratch = &mut MapScratch::default();
                 let blind = &mut Blind(&mut acted);
-                (self.names.resolve(question.asked(), scratch, blind), None)
+                (self.names.resolve(question.asked(), blind), None)
             }
             false => {
                 let files = open_roots(self.settings)?;

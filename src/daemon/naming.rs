@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::moment::Moment;
 use crate::name::FileNameBuf;
-use crate::names::map::MapScratch;
 use crate::names::{Names, Resolved};
 use crate::os::files::Files;
 use crate::os::neighbours::{Neighbour, Neighbours};
@@ -16,7 +15,6 @@ use crate::wire::{Direction, Peer, Refusal, Request};
 #[derive(Debug)]
 pub(super) struct Naming {
     names: Arc<Names>,
-    scratch: MapScratch,
     /// Who is on the same link, where that is of use.
     neighbours: Option<Neighbours>,
     /// A client that is not was mentioned in the log.
@@ -43,7 +41,6 @@ impl Naming {
     pub(super) fn new(now: Moment, names: Names, neighbours: Option<Neighbours>) -> Naming {
         Naming {
             names: Arc::new(names),
-            scratch: MapScratch::default(),
             neighbours,
             off_link_was_logged: false,
             answered: None,
@@ -95,7 +92,7 @@ impl Naming {
             _ => {
                 let is_write = question.is_write;
                 let (asked, glance) = (question.asked(), &mut Glance { files, is_write });
-                self.names.resolve(asked, &mut self.scratch, glance)
+                self.names.resolve(asked, glance)
             }
         };
         let meant = match resolved {

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use crate::name::{FileName, FileNameBuf, NAME_MAX, RootPrefixes};
 use crate::wire::Refusal;
-use map::{Asked, Map, MapScratch, Mapped, Traced, Witness};
+use map::{Asked, Map, Mapped, Traced, Witness};
 
 /// How the name of a file is made of what a client asks for.
 #[derive(Clone, Debug, Default)]
@@ -100,8 +100,7 @@ impl Names {
             })
         };
         let changes = SAMPLES.iter().filter_map(|&sample| {
-            let scratch = &mut MapScratch::default();
-            match alone.apply(asked(sample), scratch, &mut NothingOpens) {
+            match alone.apply(asked(sample), &mut NothingOpens) {
                 Mapped::Name(name) if name == sample => None,
                 Mapped::Name(name) => Some(cleaned(&name) == cleaned(sample)),
                 Mapped::Refused(_) | Mapped::Unknown => Some(false),
@@ -112,12 +111,7 @@ impl Names {
     }
 
     /// The file that is meant.
-    pub fn resolve(
-        &self,
-        asked: Asked<'_>,
-        scratch: &mut MapScratch,
-        look: &mut impl Look,
-    ) -> Resolved {
+    pub fn resolve(&self, asked: Asked<'_>, look: &mut impl Look) -> Resolved {
         let own = match self.directory_of(asked) {
             None => None,
             Some(directory) => match look.has_directory(directory.as_name()) {
@@ -131,7 +125,7 @@ impl Names {
         };
         let mapped = match &self.map {
             None => Cow::Borrowed(asked.name),
-            Some(map) => match map.apply(asked, scratch, &mut Sight { place, look }) {
+            Some(map) => match map.apply(asked, &mut Sight { place, look }) {
                 Mapped::Name(name) => Cow::Owned(name),
                 Mapped::Refused(text) => return Resolved::Forbidden(text),
                 Mapped::Unknown => return Resolved::Unknown,
@@ -144,11 +138,11 @@ impl Names {
         };
         let is_cleaned = name.as_bytes() != without_slashes(&mapped);
         let is_absolute = mapped.first().is_some_and(|first| b"/\\".contains(first));
-        let mut forbidden = |name: FileName<'_>| {
+        let forbidden = |name: FileName<'_>| {
             let map = self.map.as_ref().filter(|map| map.refuses_names())?;
             let slash = if is_absolute { &b"/"[..] } else { b"" };
             let name = &[slash, name.as_bytes()].concat();
-            map.refuses(Asked { name, ..asked }, scratch)
+            map.refuses(Asked { name, ..asked })
         };
         if is_cleaned && let Some(text) = forbidden(name) {
             return Resolved::Forbidden(text);

@@ -10,7 +10,7 @@ use super::place::{Place, Writable};
 use super::spelling::{Listings, NotKnown};
 use crate::name::{FileName, FileNameBuf};
 use crate::names::hardware::HardwareAddress;
-use crate::names::map::{Asked, MapScratch, Traced};
+use crate::names::map::{Asked, Traced};
 use crate::names::{Look, Names, Resolved};
 use crate::wire::Refusal;
 
@@ -56,7 +56,6 @@ pub enum Found {
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     listings: Listings,
-    scratch: MapScratch,
 }
 
 impl Question {
@@ -84,20 +83,17 @@ impl Resolve {
         closer: &Closer,
         acted: &mut dyn FnMut(Traced<'_>),
     ) -> Answer {
-        let Memory { listings, scratch } = memory;
         let is_write = self.question.is_write;
         let mut disk = Disk {
             places: &self.places,
             writable: self.writable.as_ref(),
             is_write,
-            listings,
+            listings: &mut memory.listings,
             closer,
             acted,
             opened: None,
         };
-        let resolved = self
-            .names
-            .resolve(self.question.asked(), scratch, &mut disk);
+        let resolved = self.names.resolve(self.question.asked(), &mut disk);
         let found = match &resolved {
             Resolved::Name(name) if is_write => self.writable.as_ref().map(|writable| {
                 let place = writable.place(name.as_name());
@@ -118,8 +114,7 @@ impl Resolve {
 impl Memory {
     /// With what all threads know of directories.
     pub(super) fn new(listings: Listings) -> Memory {
-        let scratch = MapScratch::default();
-        Memory { listings, scratch }
+        Memory { listings }
     }
 
     /// The name of a file that differs from this one in case only.

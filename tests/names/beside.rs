@@ -3,7 +3,7 @@
 //! Two faults of glibc are not followed, and expressions that may show them are left out: with `i` it forgets the case
 //! of an escaped letter (`\q`); and what a group holds that is repeated inside a repetition, and can be empty.
 
-use ripple_tftpd::names::map::{Dialect, Map, MapScratch, Mapped, STEPS_MAX};
+use ripple_tftpd::names::map::{Dialect, Map, Mapped, STEPS_MAX};
 use ripple_tftpd::names::regex::{Regex, Scratch};
 
 use super::choices::{Choices, Seeded};
@@ -73,7 +73,6 @@ fn expressions_match_where_those_of_the_c_library_do() {
 
 #[test]
 fn rules_make_the_names_that_tftpd_hpa_makes_with_the_c_library() {
-    let mut scratch = MapScratch::default();
     let (mut changed, mut refused) = (0, 0);
     for seed in 0..MAPS {
         let mut choices = Seeded::endless(seed);
@@ -97,11 +96,7 @@ fn rules_make_the_names_that_tftpd_hpa_makes_with_the_c_library() {
         let Ok(map) = Map::read(&file, STEPS_MAX, Dialect::InTftpd) else {
             continue;
         };
-        let ours = map.apply(
-            asked(&name, "192.0.2.1", is_write),
-            &mut scratch,
-            &mut Nothing,
-        );
+        let ours = map.apply(asked(&name, "192.0.2.1", is_write), &mut Nothing);
         let ours = match ours {
             Mapped::Name(name) => Ok(name),
             Mapped::Refused(text) => Err(text),

@@ -3,9 +3,7 @@
 use std::net::IpAddr;
 
 use ripple_tftpd::names::hardware::HardwareAddress;
-use ripple_tftpd::names::map::{
-    Asked, Dialect, Map, MapScratch, Mapped, STEPS_MAX, Traced, Witness,
-};
+use ripple_tftpd::names::map::{Asked, Dialect, Map, Mapped, STEPS_MAX, Traced, Witness};
 
 use super::{Nothing, asked, result};
 
@@ -136,7 +134,7 @@ fn a_name_that_opens_ends_the_rules_and_another_is_taken_back() {
             told: Vec::new(),
         };
         let asked = asked(b"f", "192.0.2.1", false);
-        let mapped = map.apply(asked, &mut MapScratch::default(), &mut known);
+        let mapped = map.apply(asked, &mut known);
         (mapped, known.told)
     };
     let name = |name: &[u8]| Mapped::Name(name.to_vec());
@@ -160,7 +158,7 @@ fn the_hardware_address_is_ours_alone() {
             hardware,
             ..asked(b"f", "192.0.2.1", false)
         };
-        map.apply(asked, &mut MapScratch::default(), &mut Nothing)
+        map.apply(asked, &mut Nothing)
     };
     let address = Some(HardwareAddress([0xdc, 0xa6, 0x32, 1, 2, 3]));
     let name = |name: &[u8]| Mapped::Name(name.to_vec());
@@ -230,7 +228,7 @@ fn rules_that_refuse_can_be_asked_alone() {
     let map = read("r ^x y\ne ^open/\nia \\.pvt$ private:\\ \\0\ns .\n~a ^[a-z.]+$").unwrap();
     let refuses = |name: &[u8]| {
         let asked = asked(name, "192.0.2.1", false);
-        let text = map.refuses(asked, &mut MapScratch::default());
+        let text = map.refuses(asked);
         text.map(|text| String::from_utf8(text).unwrap())
     };
     assert_eq!(refuses(b"x"), None);

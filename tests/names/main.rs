@@ -16,7 +16,7 @@ mod language;
 #[allow(unsafe_code, reason = "regcomp(3) is called directly")]
 mod reference;
 
-use ripple_tftpd::names::map::{Asked, Dialect, Map, MapScratch, Mapped, STEPS_MAX, Witness};
+use ripple_tftpd::names::map::{Asked, Dialect, Map, Mapped, STEPS_MAX, Witness};
 
 /// No name can be opened.
 struct Nothing;
@@ -41,7 +41,7 @@ fn result(file: &str, asked: Asked<'_>) -> String {
     let Ok(map) = Map::read(file.as_bytes(), STEPS_MAX, Dialect::InTftpd) else {
         return "file rejected".into();
     };
-    match map.apply(asked, &mut MapScratch::default(), &mut Nothing) {
+    match map.apply(asked, &mut Nothing) {
         Mapped::Name(name) => name.iter().copied().map(char::from).collect(),
         Mapped::Refused(text) => format!("refused: {}", text.escape_ascii()),
         Mapped::Unknown => unreachable!("all is known"),

@@ -119,14 +119,6 @@ pub struct Traced<'a> {
     pub name: &'a [u8],
 }
 
-/// Memory that one request leaves to the next.
-#[derive(Debug, Default)]
-pub struct MapScratch {
-    search: Scratch,
-    /// What a match is replaced by.
-    text: Vec<u8>,
-}
-
 /// What the world knows and is asked for.
 pub trait Witness {
     /// Whether `name` could be opened for this request; `None` if that is not known.
@@ -178,38 +170,28 @@ impl Map {
     }
 
     /// Applies the rules to a name.
-    pub fn apply(
-        &self,
-        asked: Asked<'_>,
-        scratch: &mut MapScratch,
-        witness: &mut impl Witness,
-    ) -> Mapped {
-        self.run(asked, scratch, Some(witness))
+    pub fn apply(&self, asked: Asked<'_>, witness: &mut impl Witness) -> Mapped {
+        self.run(asked, Some(witness))
     }
 
     /// Whether the rules refuse a name that other rules, or the cleaning, have made: `name` as it will be looked up.
     /// Nothing is rewritten, but each rule ends or leads on as it would.
-    pub fn refuses(&self, asked: Asked<'_>, scratch: &mut MapScratch) -> Option<Vec<u8>> {
-        match self.run(asked, scratch, None) {
+    pub fn refuses(&self, asked: Asked<'_>) -> Option<Vec<u8>> {
+        match self.run(asked, None) {
             Mapped::Refused(text) => Some(text),
             Mapped::Name(_) | Mapped::Unknown => None,
         }
     }
 
     /// Without a witness nothing is rewritten.
-    fn run<'r>(
-        &'r self,
-        asked: Asked<'r>,
-        scratch: &'r mut MapScratch,
-        witness: Option<&'r mut dyn Witness>,
-    ) -> Mapped {
-        scratch.search.work = 0;
+    fn run<'r>(&'r self, asked: Asked<'r>, witness: Option<&'r mut dyn Witness>) -> Mapped {
         let mut run = Run {
             map: self,
             asked,
             steps: 0,
-            scratch,
+            search: Scratch::default(),
             name: asked.name.to_vec(),
+            text: Vec::new(),
             witness,
         };
         let mut place = 0;
@@ -245,21 +227,23 @@ struct Run<'r> {
     map: &'r Map,
     asked: Asked<'r>,
     steps: u32,
-    scratch: &'r mut MapScratch,
+    search: Scratch,
     name: Vec<u8>,
+    /// What a match is replaced by.
+    text: Vec<u8>,
     witness: Option<&'r mut dyn Witness>,
 }
 
 impl Run<'_> {
     fn count(&mut self) -> Result<(), Mapped> {
         self.steps += 1;
-        let goes_on = self.steps <= self.map.steps_max && self.scratch.search.work <= WORK_MAX;
+        let goes_on = self.steps <= self.map.steps_max && self.search.work <= WORK_MAX;
         goes_on.then_some(()).ok_or_else(endless)
     }
 
     /// Where the rule matched, with nothing in it if that is what makes an inverse rule act; `None` if it does not act.
     fn matches(&mut self, rule: &Rule) -> Option<Groups> {
-        let found = rule.regex.find(&self.name, true, &mut self.scratch.search);
+        let found = rule.regex.find(&self.name, true, &mut self.search);
         match rule.is_inverse {
             true => found.is_none().then(Groups::default),
             false => found,
@@ -362,7 +346,7 @@ impl Run<'_> {
                 break;
             }
             let rest = &self.name[begin..];
-            found = rule.regex.find(rest, false, &mut self.scratch.search);
+            found = rule.regex.find(rest, false, &mut self.search);
         }
         Ok(())
     }
@@ -373,7 +357,7 @@ impl Run<'_> {
         let Some(matched) = &groups[0] else {
             return begin;
         };
-        let text = &mut self.scratch.text;
+        let text = &mut self.text;
         text.clear();
         if counts {
             let rest = &self.name[begin..];

@@ -7,7 +7,7 @@ use super::{Anchor, Group, Step};
 /// Where the whole match was found, and each group that a replacement can name.
 pub type Groups = [Option<Range<usize>>; 10];
 
-/// Memory that one search leaves to the next.
+/// Memory that one search leaves to the next, for another rule of the same request.
 #[derive(Debug, Default)]
 pub struct Scratch {
     /// A bit for each step at each place of the text.
