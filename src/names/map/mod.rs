@@ -191,7 +191,6 @@ impl Map {
             steps: 0,
             search: Scratch::default(),
             name: asked.name.to_vec(),
-            text: Vec::new(),
             witness,
         };
         let mut place = 0;
@@ -229,8 +228,6 @@ struct Run<'r> {
     steps: u32,
     search: Scratch,
     name: Vec<u8>,
-    /// What a match is replaced by.
-    text: Vec<u8>,
     witness: Option<&'r mut dyn Witness>,
 }
 
@@ -291,8 +288,7 @@ impl Run<'_> {
 
     /// The text of a refusal.
     fn refusal(&self, rule: &Rule, groups: &Groups) -> Vec<u8> {
-        let mut text = Vec::new();
-        rule.text.expand(&self.name, groups, &self.asked, &mut text);
+        let mut text = rule.text.expand(&self.name, groups, &self.asked);
         text.truncate(NAME_MAX);
         match text.is_empty() {
             true => NO_ACCESS.to_vec(),
@@ -302,9 +298,7 @@ impl Run<'_> {
 
     /// The place behind the label that a rule names.
     fn jump(&self, rule: &Rule, groups: &Groups) -> Option<usize> {
-        let mut wanted = Vec::new();
-        rule.text
-            .expand(&self.name, groups, &self.asked, &mut wanted);
+        let wanted = rule.text.expand(&self.name, groups, &self.asked);
         let mut labels = self.map.labels.iter();
         let label = labels.find(|(label, _)| !label.is_empty() && **label == *wanted);
         label.map(|&(_, place)| place)
@@ -357,16 +351,13 @@ impl Run<'_> {
         let Some(matched) = &groups[0] else {
             return begin;
         };
-        let text = &mut self.text;
-        text.clear();
-        if counts {
-            let rest = &self.name[begin..];
-            rule.text.expand(rest, groups, &self.asked, text);
-        }
-        let start = begin + matched.start;
-        self.name
-            .splice(start..begin + matched.end, text.iter().copied());
-        start + text.len()
+        let text = match counts {
+            true => rule.text.expand(&self.name[begin..], groups, &self.asked),
+            false => Vec::new(),
+        };
+        let (start, end) = (begin + matched.start, begin + text.len() + matched.start);
+        self.name.splice(start..begin + matched.end, text);
+        end
     }
 }
 

@@ -28,14 +28,9 @@ impl Template {
         self.0.contains(&(b'm', true))
     }
 
-    /// Adds the text to `out`; `name` is what the groups were found in.
-    pub(super) fn expand(
-        &self,
-        name: &[u8],
-        groups: &Groups,
-        asked: &Asked<'_>,
-        out: &mut Vec<u8>,
-    ) {
+    /// Fills the places; `name` is what the groups were found in.
+    pub(super) fn expand(&self, name: &[u8], groups: &Groups, asked: &Asked<'_>) -> Vec<u8> {
+        let mut out = Vec::new();
         // What follows `\U` or `\L` is in this case.
         let mut case = b'E';
         for &(byte, is_escaped) in &self.0 {
@@ -64,5 +59,6 @@ impl Template {
                 _ => {}
             }
         }
+        out
     }
 }
