@@ -2,7 +2,7 @@
 //!
 //! Each front door has one table, whose rows say all there is about an option: how it is typed, what it
 //! changes, the words for it. `--help` is made from the table, and `tests/manual.rs` holds the man page
-//! to it. Read `arguments` for how words become options, then `tftpd`, then `hpa`, which translates into the
+//! to it. Read `arguments` for how words become options, then `tftpd` and `values`, then `hpa`, which translates into the
 //! language of `tftpd`.
 
 mod arguments;
