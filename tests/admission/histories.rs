@@ -12,9 +12,11 @@ use ripple_tftpd::wire::{Peer, Refusal};
 
 use crate::laboratory::choices::{Choices, Seeded};
 use crate::laboratory::outcomes::OUTCOMES;
+use crate::laboratory::parallel::in_parallel;
 use crate::model::{Model, Wish};
 use crate::world::{
-    Arrival, Lab, ack, behind, client, error, millis, request, request_with, seconds, silent_fifo,
+    Arrival, Ended, Lab, ack, behind, client, error, millis, request, request_with, seconds,
+    silent_fifo,
 };
 
 #[test]
@@ -27,8 +29,12 @@ fn random_histories_agree_with_the_model() {
     let mut totals = Totals::default();
     let seeds = std::env::var("TFTPD_SEEDS").ok();
     let histories = seeds.map_or(HISTORIES, |it| it.parse().expect("TFTPD_SEEDS is a number"));
-    for seed in 0..histories {
-        totals.add(&History::new(seed, false).play());
+    let seeds: Vec<u64> = (0..histories).collect();
+    let play = |&seed: &u64| Totals::of(&History::new(seed, false).play());
+    for one in in_parallel(&seeds, play) {
+        totals.served += one.served;
+        totals.waited += one.waited;
+        totals.outcomes.extend(one.outcomes);
     }
     // Histories in which nothing happens would prove nothing.
     let Totals {
@@ -46,7 +52,7 @@ fn random_histories_agree_with_the_model() {
     }
 }
 
-/// What all histories together saw.
+/// What one history saw, or all together.
 #[derive(Default)]
 struct Totals {
     served: u64,
@@ -55,13 +61,14 @@ struct Totals {
 }
 
 impl Totals {
-    fn add(&mut self, lab: &Lab) {
-        self.served += lab.world.opens.len() as u64;
-        let has_waited = |pending: Duration| !pending.is_zero();
-        let waited = lab.world.ended.iter().map(|ended| ended.pending);
-        self.waited += waited.filter(|&pending| has_waited(pending)).count() as u64;
-        let outcomes = lab.world.ended.iter().map(|ended| ended.outcome);
-        self.outcomes.extend(outcomes);
+    fn of(lab: &Lab) -> Totals {
+        let ended = &lab.world.ended;
+        let has_waited = |ended: &&Ended| !ended.pending.is_zero();
+        Totals {
+            served: lab.world.opens.len() as u64,
+            waited: ended.iter().filter(has_waited).count() as u64,
+            outcomes: ended.iter().map(|ended| ended.outcome).collect(),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod world;
 use history::History;
 use laboratory::choices::{Choices, Seeded};
 use laboratory::outcomes::OUTCOMES;
+use laboratory::parallel::in_parallel;
 use ripple_tftpd::server::Stats;
 use ripple_tftpd::transfer::Outcome;
 
@@ -24,8 +25,8 @@ fn hostile_histories_leave_no_trace() {
         return;
     }
     let mut totals = Totals::default();
-    for seed in 0..HISTORIES {
-        let (stats, outcomes, sent, uploads) = play(seed);
+    let seeds: Vec<u64> = (0..HISTORIES).collect();
+    for (stats, outcomes, sent, uploads) in in_parallel(&seeds, |&seed| play(seed)) {
         totals.add(&stats, &outcomes, sent);
         totals.uploads += uploads;
     }

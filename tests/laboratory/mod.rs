@@ -14,6 +14,7 @@ pub(crate) mod choices;
 mod lab;
 pub(crate) mod outcomes;
 pub(crate) mod packets;
+pub(crate) mod parallel;
 mod site;
 mod world;
 
