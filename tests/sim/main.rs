@@ -2,7 +2,7 @@
 //! simulated machines.
 //!
 //! `world` says what a world may be like and `boots` what machines fetch, `link` what wires do,
-//! `network` joins them, in the world of the `laboratory`, `run` is the loop, `measure` what comes out of it; `policies` are other
+//! `network` joins them, in the world of the `laboratory`, `run` is the loop, with its machines and writers, `measure` what comes out of it; `policies` are other
 //! servers to compare with, `table` compares, `readme` holds the pages that show it to it.
 //!
 //! With `TFTPD_TEST_PORTS=single` our server has one socket for all transfers in every world.
@@ -174,7 +174,7 @@ fn equal_seeds_give_equal_runs_and_others_do_not() {
         reboots: Chance::per_mille(200),
         ..small_storm("equal seeds", seed)
     };
-    for seed in seeds() {
+    for seed in seeds().step_by(4) {
         let first = run_ours(&world(seed));
         let second = run_ours(&world(seed));
         assert_eq!(first.digest, second.digest, "{}", first.label);

@@ -12,6 +12,7 @@ use std::time::Duration;
 use ripple_tftpd::firmware::random::Random;
 use ripple_tftpd::firmware::{Chain, Kind};
 
+use crate::laboratory::parallel::in_parallel;
 use crate::link::{Capacity, Path};
 use crate::measure::Results;
 use crate::policies::{Other, POLICIES, Policy};
@@ -20,16 +21,19 @@ use crate::run::run;
 use crate::world::{Arrival, FAST_ETHERNET, World};
 use crate::{each_seed, is_full, run_ours, seeds};
 
-/// One world with every policy in it, ours last.
-fn compare(world: &World) -> Vec<Results> {
-    compare_with(&POLICIES, world)
-}
-
-fn compare_with(policies: &[Policy], world: &World) -> Vec<Results> {
-    let other = |&policy| run(world, Other::new(policy));
-    let mut rows: Vec<Results> = policies.iter().map(other).collect();
-    rows.push(run_ours(world));
-    rows
+/// Each world with each of these policies in it, ours last.
+fn compare(policies: &[Policy], worlds: &[World]) -> Vec<Vec<Results>> {
+    let servers = || policies.iter().copied().map(Some).chain([None]);
+    let runs: Vec<_> = worlds
+        .iter()
+        .flat_map(|world| servers().map(move |policy| (world, policy)))
+        .collect();
+    let results = in_parallel(&runs, |&(world, policy)| match policy {
+        Some(policy) => run(world, Other::new(policy)),
+        None => run_ours(world),
+    });
+    let rows = results.chunks(policies.len() + 1);
+    rows.map(<[Results]>::to_vec).collect()
 }
 
 /// None of the others boots more machines. Those whose power is cut for good are left out: that happens
@@ -113,7 +117,14 @@ pub(crate) fn worlds() -> Vec<World> {
 /// What came out of them: every test looks at the same runs.
 fn results() -> &'static [Vec<Results>] {
     static RESULTS: OnceLock<Vec<Vec<Results>>> = OnceLock::new();
-    RESULTS.get_or_init(|| worlds().iter().map(compare).collect())
+    RESULTS.get_or_init(|| compare(&POLICIES, &worlds()))
+}
+
+/// What came out of the world of this name with our server in it.
+pub(crate) fn ours(name: &str) -> &'static Results {
+    let place = worlds().iter().position(|world| world.name == name);
+    let rows = &results()[place.expect("the table has it")];
+    rows.last().expect("ours is there")
 }
 
 #[test]
@@ -181,15 +192,12 @@ fn all_boot_soon_under_loss(loss: Chance, most: Duration) {
     let has_no_cap = |policy: &Policy| is_full() && policy.name.starts_with("no cap");
     let policies: Vec<Policy> = POLICIES.into_iter().filter(has_no_cap).collect();
     let seeds = if is_full() { COMPARED } else { BOUNDED };
-    let runs: Vec<Vec<Results>> = (1..=seeds)
-        .map(|seed| {
-            let world = World {
-                seed,
-                ..world.clone()
-            };
-            compare_with(&policies, &world)
-        })
-        .collect();
+    let with_seed = |seed| World {
+        seed,
+        ..world.clone()
+    };
+    let worlds: Vec<World> = (1..=seeds).map(with_seed).collect();
+    let runs = compare(&policies, &worlds);
     let ours: Vec<&Results> = runs.iter().filter_map(|rows| rows.last()).collect();
     ours.iter().for_each(|results| results.all_booted());
     let count = u32::try_from(ours.len()).expect("seeds are few");
@@ -233,7 +241,7 @@ fn ours_is_hardly_slower(world: &World, runs: &[Vec<Results>]) {
 #[test]
 fn none_boots_more_in_any_world() {
     each_seed(seeds().step_by(3), |seed| {
-        ours_boots_most(&compare(&any_world(seed)));
+        ours_boots_most(&compare(&POLICIES, &[any_world(seed)])[0]);
     });
 }
 
