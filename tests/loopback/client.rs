@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use crate::download::{Download, Wish};
 use crate::packet::{self, Packet};
 
-/// Far longer than anything takes here; only a fault makes a test wait for it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) use crate::surroundings::PATIENCE;
 
 pub(crate) struct Client {
     socket: UdpSocket,

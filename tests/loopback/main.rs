@@ -1,7 +1,7 @@
 //! The real program on ports of its own, driven by a client written from the RFCs. Nothing of the server's own code for packets is
 //! used here.
 //!
-//! Read `packet`, `download` and `client` for the client, `root`, `server`, `machine` and `victim` for the surroundings; the other modules
+//! Read `packet`, `download` and `client` for the client, `surroundings` and `victim` for what it meets; the other modules
 //! are tests by subject. A test that cannot run here says `skipped: ...` on the standard error.
 
 #![allow(
@@ -13,11 +13,10 @@ mod client;
 mod clients;
 mod download;
 mod fuse;
-mod machine;
 mod packet;
 mod put;
-mod root;
-mod server;
+#[path = "../surroundings/mod.rs"]
+mod surroundings;
 mod victim;
 
 mod access;
@@ -74,3 +73,5 @@ mod transfers;
 mod upload_disks;
 mod upload_names;
 mod uploads;
+
+use surroundings::{machine, root, server};

@@ -1,6 +1,7 @@
 //! Exit statuses and messages that need no server.
 
-use crate::rehearsal::{Directory, Rehearsal};
+use crate::rehearsal::Rehearsal;
+use crate::surroundings::root::Root;
 
 #[test]
 fn a_wrong_command_line_is_told_from_a_failure() {
@@ -23,7 +24,7 @@ fn a_wrong_command_line_is_told_from_a_failure() {
 
 #[test]
 fn what_cannot_be_had_is_named() {
-    let directory = Directory::new();
+    let directory = Root::new();
     let nowhere = directory.at("nowhere");
     let cases: [(&[&str], &str); 4] = [
         (&["--verify", &nowhere], "nowhere"),

@@ -2,13 +2,15 @@
 
 use std::fs;
 
-use crate::rehearsal::{Directory, Server, json};
+use crate::rehearsal::{json, read, rehearse};
+use crate::surroundings::root::Root;
+use crate::surroundings::server::Server;
 
 #[test]
 fn a_missing_file_fails() {
-    let root = Directory::new();
-    let server = Server::start(&root);
-    let run = server.rehearse("nothing --clients 4 --mix ipxe --arrival 0s", &[]);
+    let root = Root::new();
+    let server = Server::start(root.path());
+    let run = rehearse(&server, "nothing --clients 4 --mix ipxe --arrival 0s", &[]);
     assert_eq!(run.status, Some(1));
     assert_eq!(run.row("booted"), "0");
     assert_eq!(run.row("failed"), "4: error 1 from the server 4");
@@ -16,12 +18,13 @@ fn a_missing_file_fails() {
 
 #[test]
 fn a_corrupted_file_is_found() {
-    let (root, originals) = (Directory::new(), Directory::new());
-    root.file("kernel", 50_000);
-    originals.file("kernel", 50_000);
-    let server = Server::start(&root);
+    let (root, originals) = (Root::new(), Root::new());
+    root.write("kernel", 50_000);
+    originals.write("kernel", 50_000);
+    let server = Server::start(root.path());
     let rehearse = || {
-        server.rehearse(
+        rehearse(
+            &server,
             "kernel --clients 4 --arrival 0s",
             &["--verify", &originals.at("")],
         )
@@ -51,15 +54,17 @@ fn a_corrupted_file_is_found() {
 
 #[test]
 fn a_boot_from_a_file_is_gone_through() {
-    let root = Directory::new();
-    root.file("first", 1_000).file("third", 2_000);
+    let root = Root::new();
+    root.write("first", 1_000);
+    root.write("third", 2_000);
     let boot = "[[file]]\nname = 'first'\nby = 'ipxe'\n\
                 [[file]]\nname = 'second'\nrole = 'search'\n\
                 [[file]]\nname = 'third'\nrole = 'search'\nthink = '5ms'\n\
                 [[file]]\nname = 'fourth'\nrole = 'optional'\n";
     fs::write(root.path().join("boot.toml"), boot).unwrap();
-    let server = Server::start(&root);
-    let run = server.rehearse(
+    let server = Server::start(root.path());
+    let run = rehearse(
+        &server,
         "--clients 5 --mix pxelinux --arrival 0s",
         &[
             "--chain",
@@ -74,13 +79,15 @@ fn a_boot_from_a_file_is_gone_through() {
 
 #[test]
 fn the_usual_boot_asks_for_the_usual_files() {
-    let root = Directory::new();
-    root.file("undionly.kpxe", 2_000).file("boot.ipxe", 100);
+    let root = Root::new();
+    root.write("undionly.kpxe", 2_000);
+    root.write("boot.ipxe", 100);
     fs::create_dir_all(root.path().join("debian/amd64")).unwrap();
-    root.file("debian/amd64/linux", 9_000)
-        .file("debian/amd64/initrd.gz", 12_000);
-    let server = Server::start(&root);
-    let run = server.rehearse(
+    root.write("debian/amd64/linux", 9_000);
+    root.write("debian/amd64/initrd.gz", 12_000);
+    let server = Server::start(root.path());
+    let run = rehearse(
+        &server,
         "--chain usual --clients 3 --mix ipxe --arrival 0s",
         &["--verify", &root.at("")],
     );
@@ -89,10 +96,11 @@ fn the_usual_boot_asks_for_the_usual_files() {
 
 #[test]
 fn the_results_are_json() {
-    let root = Directory::new();
-    root.file("kernel", 5_000);
-    let server = Server::start(&root);
-    let run = server.rehearse(
+    let root = Root::new();
+    root.write("kernel", 5_000);
+    let server = Server::start(root.path());
+    let run = rehearse(
+        &server,
         "kernel --clients 10 --arrival 0s --mix edk2",
         &["--json", &root.at("out.json")],
     );
@@ -112,15 +120,16 @@ fn the_results_are_json() {
 
 #[test]
 fn the_picture_is_well_formed() {
-    let root = Directory::new();
-    root.file("a<b&c", 5_000);
-    let server = Server::start(&root);
+    let root = Root::new();
+    root.write("a<b&c", 5_000);
+    let server = Server::start(root.path());
     for (file, clients) in [("a<b&c", "7"), ("a<b&c", "200"), ("missing", "3")] {
-        server.rehearse(
+        rehearse(
+            &server,
             "--arrival 100ms --mix ipxe",
             &[file, "--clients", clients, "--plot", &root.at("out.svg")],
         );
-        let picture = root.read("out.svg");
+        let picture = read(&root, "out.svg");
         let elements = well_formed(&picture).unwrap();
         assert!(elements > 20, "{elements} elements");
         let crosses = picture.matches(r#"<path class="failed""#).count();

@@ -8,6 +8,8 @@
 )]
 
 mod rehearsal;
+#[path = "../surroundings/mod.rs"]
+mod surroundings;
 
 mod command_line;
 mod files;

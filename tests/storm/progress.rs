@@ -7,7 +7,9 @@ use std::process::Stdio;
 
 use nix::pty::{OpenptyResult, Winsize, openpty};
 
-use crate::rehearsal::{Directory, Rehearsal, Server, program};
+use crate::rehearsal::{Rehearsal, program};
+use crate::surroundings::root::Root;
+use crate::surroundings::server::Server;
 
 /// What is written to the terminal, and what comes of the run.
 fn at_a_terminal(arguments: &[&str]) -> (String, Rehearsal) {
@@ -68,10 +70,10 @@ fn a_terminal_shows_how_many_wait_and_is_wiped_in_the_end() {
 /// The last look is at those who have booted, before the bar goes.
 #[test]
 fn a_terminal_shows_how_many_have_booted() {
-    let root = Directory::new();
-    root.file("kernel", 20_000);
-    let server = Server::start(&root);
-    let address = server.address();
+    let root = Root::new();
+    root.write("kernel", 20_000);
+    let server = Server::start(root.path());
+    let address = server.address().to_string();
     let (shown, run) = at_a_terminal(&machines(&address));
     assert_eq!(run.status, Some(0), "{run:?}");
     assert!(shown.contains("done 3, failed 0"), "{shown:?}");

@@ -8,7 +8,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::rehearsal::{Directory, Rehearsal, Server, json, program};
+use crate::rehearsal::{Rehearsal, json, program, read, rehearse};
+use crate::surroundings::PATIENCE;
+use crate::surroundings::root::Root;
+use crate::surroundings::server::Server;
 
 const EVERYBODY: &str = "ipxe,edk2,shim,u-boot,u-boot-lwip,grub,pxelinux,lpxelinux,busybox,barebox,\
                          raspberry-pi-4,windows-bootmgr,tftp-hpa,curl,atftp,tftpy,old-rom,\
@@ -17,10 +20,10 @@ const EVERYBODY: &str = "ipxe,edk2,shim,u-boot,u-boot-lwip,grub,pxelinux,lpxelin
 /// What the machines saw and what the server saw are one storm.
 #[test]
 fn the_servers_own_view_stands_beside_that_of_the_machines() {
-    let root = Directory::new();
-    root.file("kernel", 200_000);
+    let root = Root::new();
+    root.write("kernel", 200_000);
     let socket = root.at("control");
-    let server = Server::with(&root, &["-n", "4", "--control", &socket]);
+    let server = Server::with(root.path(), &["-n", "4", "--control", &socket]);
     let more = [
         "--control",
         &socket,
@@ -29,7 +32,11 @@ fn the_servers_own_view_stands_beside_that_of_the_machines() {
         "--plot",
         &root.at("svg"),
     ];
-    let run = server.rehearse("kernel --clients 60 --mix old-rom --arrival 0s", &more);
+    let run = rehearse(
+        &server,
+        "kernel --clients 60 --mix old-rom --arrival 0s",
+        &more,
+    );
     run.must_be_well();
     let says = run.row("it says");
     assert!(
@@ -40,20 +47,26 @@ fn the_servers_own_view_stands_beside_that_of_the_machines() {
     assert_eq!((&view["slots"], &view["complete"]), (&4.into(), &60.into()));
     let samples = view["samples"].as_array().unwrap();
     assert!(samples.len() >= 2 && samples.iter().all(|it| it["running"].as_u64() <= Some(4)));
-    assert!(root.read("svg").contains("class=\"its-waiting\""));
-    let gone = server.rehearse("kernel --clients 1", &["--control", &root.at("nothing")]);
+    assert!(read(&root, "svg").contains("class=\"its-waiting\""));
+    let gone = rehearse(
+        &server,
+        "kernel --clients 1",
+        &["--control", &root.at("nothing")],
+    );
     assert_eq!(gone.status, Some(1));
     assert!(gone.complaint.contains("nothing: No such file"), "{gone:?}");
 }
 
 #[test]
 fn all_kinds_boot_with_every_byte() {
-    let root = Directory::new();
-    root.file("kernel", 300_000).file("initrd", 70_001);
-    let server = Server::start(&root);
+    let root = Root::new();
+    root.write("kernel", 300_000);
+    root.write("initrd", 70_001);
+    let server = Server::start(root.path());
     // These begin anew from the port of the last transfer.
     let mix = format!("{EVERYBODY},freebsd-loader,netbsd-loader,tftp-hpa-session");
-    let run = server.rehearse(
+    let run = rehearse(
+        &server,
         "kernel initrd --clients 115 --arrival 200ms",
         &["--mix", &mix, "--verify", &root.at("")],
     );
@@ -67,10 +80,10 @@ fn all_kinds_boot_with_every_byte() {
 /// these wait for 5 s and more for a first answer.
 #[test]
 fn machines_that_ask_during_a_restart_boot() {
-    let root = Directory::new();
-    root.file("kernel", 100_000);
-    let mut old = Server::start(&root);
-    let address = old.address();
+    let root = Root::new();
+    root.write("kernel", 100_000);
+    let mut old = Server::start(root.path());
+    let address = old.address().to_string();
     let slow = UdpSocket::bind("127.0.0.1:0").unwrap();
     slow.send_to(b"\0\x01kernel\0octet\0", &address).unwrap();
     let mut block = [0; 600];
@@ -81,14 +94,14 @@ fn machines_that_ask_during_a_restart_boot() {
         assert_eq!(block[3], number);
         slow.send_to(&[0, 4, 0, number], from).unwrap();
     }
-    old.stop();
+    old.signal(Signal::SIGTERM);
     // The Nortel 1110 waits for 2 s.
     let patient = EVERYBODY.replace("nortel-1110,", "");
     let words = [&address, "kernel", "--clients", "19", "--mix", &patient];
     let more = ["--arrival", "0s", "--verify", &root.at("")];
     let machines = program(&[&words[..], &more].concat()).spawn().unwrap();
-    old.wait();
-    let _new = Server::at(&address, &root, &[]);
+    assert!(old.wait(PATIENCE).success());
+    let _new = Server::with(root.path(), &["-a", &address]);
     let run = Rehearsal::of(machines.wait_with_output().unwrap());
     run.must_be_well();
     assert_eq!(run.row("booted"), "19");
@@ -102,10 +115,11 @@ fn a_thousand_machines_boot() {
         eprintln!("skipped: a storm of 1,000 machines needs more than {hard} descriptors");
         return;
     }
-    let root = Directory::new();
-    root.file("kernel", 20_000);
-    let server = Server::start(&root);
-    let run = server.rehearse(
+    let root = Root::new();
+    root.write("kernel", 20_000);
+    let server = Server::start(root.path());
+    let run = rehearse(
+        &server,
         "kernel --clients 1000 --arrival 0s",
         &["--verify", &root.at("")],
     );
@@ -116,12 +130,13 @@ fn a_thousand_machines_boot() {
 /// The server finds the file in another letter case; what arrives is compared with that.
 #[test]
 fn a_file_may_have_another_name_than_the_one_that_is_asked_for() {
-    let root = Directory::new();
-    root.file("KERNEL", 20_000).file("other", 10_000);
-    let server = Server::with(&root, &["-i"]);
+    let root = Root::new();
+    root.write("KERNEL", 20_000);
+    root.write("other", 10_000);
+    let server = Server::with(root.path(), &["-i"]);
     let rehearse = |file: &str| {
         let line = format!("{file} --clients 5 --arrival 0s");
-        server.rehearse(&line, &["--verify", &root.at("")])
+        rehearse(&server, &line, &["--verify", &root.at("")])
     };
     let run = rehearse("\\kernel=KERNEL");
     run.must_be_well();
@@ -131,10 +146,11 @@ fn a_file_may_have_another_name_than_the_one_that_is_asked_for() {
 
 #[test]
 fn machines_that_share_an_address_boot() {
-    let root = Directory::new();
-    root.file("kernel", 20_000);
-    let server = Server::start(&root);
-    let run = server.rehearse(
+    let root = Root::new();
+    root.write("kernel", 20_000);
+    let server = Server::start(root.path());
+    let run = rehearse(
+        &server,
         "kernel --clients 50 --mix lpxelinux --arrival 0s --from 127.9.9.9",
         &["--verify", &root.at("")],
     );
@@ -143,10 +159,11 @@ fn machines_that_share_an_address_boot() {
 
 #[test]
 fn loss_is_made_up_for() {
-    let root = Directory::new();
-    root.file("kernel", 100_000);
-    let server = Server::start(&root);
-    let run = server.rehearse(
+    let root = Root::new();
+    root.write("kernel", 100_000);
+    let server = Server::start(root.path());
+    let run = rehearse(
+        &server,
         "kernel --clients 20 --mix ipxe --arrival 0s --loss 1%",
         &["--verify", &root.at("")],
     );
@@ -156,11 +173,12 @@ fn loss_is_made_up_for() {
 
 #[test]
 fn equal_seeds_give_equal_plans() {
-    let root = Directory::new();
-    root.file("kernel", 5_000);
-    let server = Server::start(&root);
+    let root = Root::new();
+    root.write("kernel", 5_000);
+    let server = Server::start(root.path());
     let plan = |seed: &str| -> Vec<Value> {
-        let run = server.rehearse(
+        let run = rehearse(
+            &server,
             "kernel --clients 40 --arrival 50ms",
             &["--seed", seed, "--json", &root.at("out.json")],
         );
@@ -184,12 +202,18 @@ fn equal_seeds_give_equal_plans() {
 
 #[test]
 fn the_server_process_is_measured() {
-    let root = Directory::new();
-    root.file("kernel", 5_000);
-    let server = Server::start(&root);
-    let run = server.rehearse(
+    let root = Root::new();
+    root.write("kernel", 5_000);
+    let server = Server::start(root.path());
+    let run = rehearse(
+        &server,
         "kernel --clients 4 --arrival 0s",
-        &["--pid", &server.process(), "--json", &root.at("out.json")],
+        &[
+            "--pid",
+            &server.process().to_string(),
+            "--json",
+            &root.at("out.json"),
+        ],
     );
     assert!(
         run.must_be_well().row("server").contains("in 1 process"),

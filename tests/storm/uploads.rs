@@ -6,7 +6,9 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::thread;
 
-use crate::rehearsal::{Directory, Rehearsal, Server};
+use crate::rehearsal::Rehearsal;
+use crate::surroundings::root::Root;
+use crate::surroundings::server::Server;
 
 /// A server that takes every file, and keeps it in `directory`, if there is one. It ends with the test.
 fn server_that_keeps(directory: Option<PathBuf>) -> String {
@@ -42,7 +44,7 @@ fn server_that_keeps(directory: Option<PathBuf>) -> String {
     address
 }
 
-fn switches(address: &str, directory: &Directory) -> Rehearsal {
+fn switches(address: &str, directory: &Root) -> Rehearsal {
     let verified = directory.at("");
     let line = "sw --upload switch --clients 5 --size 1100 --arrival 0.1s --verify";
     let mut words = vec![address];
@@ -53,7 +55,7 @@ fn switches(address: &str, directory: &Directory) -> Rehearsal {
 
 #[test]
 fn what_was_acknowledged_is_compared_with_the_disk() {
-    let directory = Directory::new();
+    let directory = Root::new();
     let address = server_that_keeps(Some(directory.path().to_owned()));
     let run = switches(&address, &directory);
     assert_eq!(run.must_be_well().row("uploads"), "5 of 5, verified");
@@ -66,7 +68,7 @@ fn what_was_acknowledged_is_compared_with_the_disk() {
 
 #[test]
 fn a_server_that_keeps_nothing_is_found_out() {
-    let directory = Directory::new();
+    let directory = Root::new();
     let run = switches(&server_that_keeps(None), &directory);
     assert_eq!(run.status, Some(1), "{run:?}");
     assert_eq!(run.row("uploads"), "0 of 5, verified");
@@ -76,9 +78,9 @@ fn a_server_that_keeps_nothing_is_found_out() {
 
 #[test]
 fn a_refusal_is_reported() {
-    let directory = Directory::new();
-    let server = Server::start(&directory);
-    let run = switches(&server.address(), &directory);
+    let directory = Root::new();
+    let server = Server::start(directory.path());
+    let run = switches(&server.address().to_string(), &directory);
     assert_eq!(run.status, Some(1), "{run:?}");
     assert_eq!(run.row("failed"), "5: error 2 from the server");
 }

@@ -18,7 +18,7 @@ impl Root {
         umask(Mode::from_bits_truncate(0o022));
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let unique = format!(
-            "tftpd-loopback-{}-{}",
+            "tftpd-test-{}-{}",
             std::process::id(),
             COUNT.fetch_add(1, Ordering::Relaxed)
         );
@@ -46,6 +46,11 @@ impl Root {
 
     pub(crate) fn file(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// A path in it, as an argument.
+    pub(crate) fn at(&self, name: &str) -> String {
+        self.file(name).to_str().unwrap().to_owned()
     }
 
     /// A file of that length with bytes of its own, which are handed back.

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::client::PATIENCE;
-use crate::machine::{eventually, pending_signals};
+use super::PATIENCE;
+use super::machine::{eventually, pending_signals};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_tftpd");
 

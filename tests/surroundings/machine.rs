@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 
-use crate::root::Root;
+use super::root::Root;
 
 /// Says why something is not tested here. Not by `eprintln`, which the harness hides when a test succeeds.
 pub(crate) fn skipped(why: &str) {
