@@ -21,10 +21,10 @@ use crate::os::walk::{Answer, Bounds, Seen};
 pub(super) fn report(files: &Files, user: &str) -> io::Result<String> {
     let mut progress = Progress::new();
     let mut text = String::new();
-    for number in 0..files.roots() {
+    for (number, root) in files.roots().iter().enumerate() {
         let found = below(files, number, user, &mut progress)?;
-        if files.roots() > 1 && !found.is_empty() {
-            text += &format!("{}:\n", files.given_path(number).display());
+        if files.roots().len() > 1 && !found.is_empty() {
+            text += &format!("{}:\n", root.path().display());
         }
         text += &found;
     }

@@ -96,11 +96,11 @@ pub(super) fn confine(
     if let Err(failure) = find_readable(settings, files) {
         log.write(now, &LogEvent::RootUnreadable(&failure));
     }
-    for (number, root) in settings.roots.iter().enumerate() {
-        if let Some(within) = files.followed_within(number) {
-            log.write(now, &LogEvent::RootLinkFollowed(root, within));
-        } else if files.ignores_a_link(number) {
-            log.write(now, &LogEvent::RootLinkIgnored(root));
+    for (path, root) in settings.roots.iter().zip(files.roots()) {
+        if let Some((_, within)) = root.holder() {
+            log.write(now, &LogEvent::RootLinkFollowed(path, within));
+        } else if root.ignores_a_link() {
+            log.write(now, &LogEvent::RootLinkIgnored(path));
         }
     }
     if let Err((path, why)) = rule_files.read() {
@@ -146,7 +146,7 @@ pub(super) fn give_up_privileges(
     account: Option<&Account>,
 ) -> Result<(), Failure> {
     if settings.chroot {
-        trying("chroot", privileges::change_root(files.directory(0)))?;
+        trying("chroot", privileges::change_root(files.roots()[0].directory()))?;
     }
     privileges::empty_bounding_set();
     if let Some(account) = account {
@@ -174,10 +174,10 @@ pub(super) fn give_up_privileges(
 /// Why not.
 pub(super) fn find_readable(settings: &Settings, files: &Files) -> Result<(), Failure> {
     let (user, group) = privileges::acts_as();
-    for (number, root) in settings.roots.iter().enumerate() {
-        let root = root.display();
-        let what = format!("{root}: not open to user {user}, group {group}");
-        trying(what, privileges::may_search(files.directory(number)))?;
+    for (path, root) in settings.roots.iter().zip(files.roots()) {
+        let path = path.display();
+        let what = format!("{path}: not open to user {user}, group {group}");
+        trying(what, privileges::may_search(root.directory()))?;
     }
     Ok(())
 }

@@ -311,7 +311,7 @@ impl World {
             Unavailable::Refused(refusal) => OpenError::Refused(refusal),
             Unavailable::Busy => OpenError::Busy(None),
             Unavailable::Unknown => {
-                let job = Job::Open(self.files.lookup(name));
+                let job = Job::Open(name.to_owned(), self.files.places());
                 let sought = Sought::File(name.to_owned());
                 OpenError::Busy(self.look_up(sought, job, client))
             }

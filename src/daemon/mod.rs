@@ -227,7 +227,7 @@ impl Daemon {
         }
         let pid_file = write_pid_file(settings)?;
         let limits = bound_by_machine(now, settings, world.listeners.len(), &mut world.log)?;
-        can_open(world.files.directory(0))?;
+        can_open(world.files.roots()[0].directory())?;
         let server = Server::new(now, limits);
         let mut prepared = Prepared::open(now, settings, &mut world);
         let stats = prepared.target.take();

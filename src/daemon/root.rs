@@ -9,7 +9,7 @@ use super::events::LogEvent;
 use super::log::Log;
 use crate::config::Settings;
 use crate::moment::Moment;
-use crate::os::files::{Files, Found, Seen};
+use crate::os::files::{Files, Seen};
 use crate::os::helper::{Helper, Job};
 use crate::os::place::WriteRules;
 
@@ -47,7 +47,7 @@ impl RootWatch {
             self.look_at = Some(now + LOOK_EVERY);
             // If too much waits for it, it looks later.
             let is_asked = helper
-                .ask(Job::Look(self.number, files.look_at_root(self.number)))
+                .ask(Job::Look(self.number, files.roots()[self.number].clone()))
                 .is_ok();
             self.looking_since = is_asked.then_some(now);
         }
@@ -69,24 +69,23 @@ impl RootWatch {
         log: &mut Log,
     ) -> bool {
         self.looking_since = None;
-        let found = files.follow_root(self.number, seen);
-        match found {
-            Found::Same => self.warn_at = now,
-            Found::Swapped => {
+        match seen {
+            Seen::Same => self.warn_at = now,
+            Seen::Another(root) => {
                 self.warn_at = now;
-                log.write(
-                    now,
-                    &LogEvent::RootSwapped(&self.path, files.root_path(self.number)),
-                );
+                let swapped = LogEvent::RootSwapped(&self.path, root.real_path());
+                log.write(now, &swapped);
+                files.change_root(self.number, root);
+                return true;
             }
-            Found::Astray(astray) => {
+            Seen::Astray(astray) => {
                 if now >= self.warn_at {
                     self.warn_at = now + WARN_EVERY;
                     log.write(now, &LogEvent::RootAstray(&self.path, astray));
                 }
             }
         }
-        found == Found::Swapped
+        false
     }
 }
 

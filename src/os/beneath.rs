@@ -5,112 +5,132 @@
 //! there; any other begins at the directory, as it would in a chroot. Of several directories each may hold links into
 //! any other.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
+use std::slice;
 use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
-use nix::sys::stat::{FileStat, Mode, fstat};
+use nix::sys::stat::Mode;
 
-use super::devices::{LocalDevice, device_of};
-pub(super) use super::traversal::Place;
+use super::devices::LocalDevice;
+use super::state::State;
+pub(super) use super::traversal::Tree;
 use super::traversal::{Foreign, Traversal};
 
-/// Opens `path`, which has no empty component, no `.` and no `..`, for reading beneath the place with number `at`. Links
+/// Opens `path`, which has no empty component, no `.` and no `..`, for reading beneath the tree with number `at`. Links
 /// may lead to the others.
 ///
 /// # Errors
 /// `EXDEV` where a link leads out of all of them, else as open(2).
-pub(super) fn open(places: &[Place<'_>], at: usize, path: &[u8]) -> nix::Result<OwnedFd> {
-    match open_by_kernel(places[at].directory, path, reading()) {
-        Some(result) => result,
-        None => open_by_walk(places, at, path),
-    }
+pub(super) fn open(trees: &[Tree], at: usize, path: &[u8]) -> nix::Result<OwnedFd> {
+    open_as(trees, at, path, READING)
 }
 
 /// Opens the directory `path`, which may be empty, to look names up in it.
 ///
 /// # Errors
 /// As [`open`].
-pub(super) fn open_directory(places: &[Place<'_>], at: usize, path: &[u8]) -> nix::Result<OwnedFd> {
-    let path = if path.is_empty() { b"." } else { path };
-    if let Some(result) = open_by_kernel(places[at].directory, path, to_directory()) {
-        return result;
-    }
-    let mut walk = Traversal::new(places, at);
-    let last = walk.go(path, Foreign::FromRoot)?;
-    openat(
-        walk.here(),
-        last.as_deref().unwrap_or(b"."),
-        to_directory() | OFlag::O_NOFOLLOW,
-        Mode::empty(),
-    )
+pub(super) fn open_directory(trees: &[Tree], at: usize, path: &[u8]) -> nix::Result<OwnedFd> {
+    open_as(trees, at, or_here(path), DIRECTORY)
 }
 
-/// Opens the directory `path`, which may be empty, to look at it, if nothing but memory has to be looked at; `None` if there
-/// is no such directory.
-///
-/// # Errors
-/// Where memory does not say.
-pub(super) fn open_directory_cached(
-    root: BorrowedFd<'_>,
-    path: &[u8],
-) -> nix::Result<Option<OwnedFd>> {
-    let path = if path.is_empty() { b"." } else { path };
-    let resolve =
-        ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS | resolve_cached();
-    let how = OpenHow::new().flags(to_directory()).resolve(resolve);
-    match openat2(root, path, how) {
-        Ok(directory) => Ok(Some(directory)),
-        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// `None` where the kernel cannot say.
-fn open_by_kernel(
-    directory: BorrowedFd<'_>,
-    path: &[u8],
-    flags: OFlag,
-) -> Option<nix::Result<OwnedFd>> {
-    let how = OpenHow::new()
-        .flags(flags)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+fn open_as(trees: &[Tree], at: usize, path: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
+    let how = OpenHow::new().flags(flags).resolve(BENEATH);
     for _ in 0..RACES_MAX {
-        match openat2(directory, path, how) {
+        match openat2(&trees[at].directory, path, how) {
             // Something was renamed while the kernel looked.
             Err(Errno::EAGAIN) => {}
-            Err(Errno::ENOSYS | Errno::EXDEV | Errno::EPERM) => return None,
-            result => return Some(result),
+            Err(Errno::ENOSYS | Errno::EXDEV | Errno::EPERM) => break,
+            result => return result,
         }
     }
-    None
+    open_by_walk(trees, at, path, flags)
 }
 
-fn open_by_walk(places: &[Place<'_>], at: usize, path: &[u8]) -> nix::Result<OwnedFd> {
-    let mut walk = Traversal::new(places, at);
-    match walk.go(path, Foreign::FromRoot)? {
-        Some(last) => {
-            let flags = reading() | OFlag::O_NOFOLLOW;
-            openat(walk.here(), &last[..], flags, Mode::empty())
-        }
+fn open_by_walk(trees: &[Tree], at: usize, path: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
+    let mut walk = Traversal::new(trees, at);
+    let last = match walk.go(path, Foreign::FromRoot)? {
+        Some(last) => last,
         // A link to the root itself, or to a parent.
-        None => Err(Errno::EISDIR),
+        None if flags.contains(OFlag::O_DIRECTORY) => b".".to_vec(),
+        None => return Err(Errno::EISDIR),
+    };
+    let flags = flags | OFlag::O_NOFOLLOW;
+    openat(walk.here(), &last[..], flags, Mode::empty())
+}
+
+/// Opens `path` as [`open`] does if nothing but memory has to be looked at: on file systems other than those of
+/// `local_devices` opening asks a server or a daemon.
+///
+/// # Errors
+/// `EAGAIN` where that may not be enough, else as open(2): what was looked at says so.
+pub(super) fn open_cached(
+    root: &impl AsFd,
+    is_root_local: bool,
+    local_devices: &[LocalDevice],
+    path: &[u8],
+) -> nix::Result<OwnedFd> {
+    if is_root_local {
+        match openat2_cached(root, path, READING, ResolveFlag::RESOLVE_NO_XDEV) {
+            // Unknown, or another file system begins on the way.
+            Err(Errno::EAGAIN) => {}
+            opened => return opened,
+        }
+    }
+    let path_only = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    let entry = openat2_cached(root, path, path_only, ResolveFlag::empty())?;
+    let number = State::known(&entry).map_err(|_| Errno::EAGAIN)?.device();
+    match local_devices.iter().any(|device| device.number == number) {
+        true => openat2_cached(root, path, READING, ResolveFlag::empty()),
+        false => Err(Errno::EAGAIN),
     }
 }
 
-/// Finds the directory `path` beneath a place, and its path without links. It can be searched, not listed.
+/// Opens the directory `path`, which may be empty, to look at it, if nothing but memory has to be looked at.
+///
+/// # Errors
+/// As [`open_cached`].
+pub(super) fn open_directory_cached(root: &impl AsFd, path: &[u8]) -> nix::Result<OwnedFd> {
+    openat2_cached(root, or_here(path), DIRECTORY, ResolveFlag::empty())
+}
+
+fn openat2_cached(
+    root: &impl AsFd,
+    path: &[u8],
+    flags: OFlag,
+    more: ResolveFlag,
+) -> nix::Result<OwnedFd> {
+    // Names are looked up in memory only (RESOLVE_CACHED, since Linux 5.12).
+    let resolve = BENEATH | ResolveFlag::from_bits_retain(0x20) | more;
+    let opened = openat2(root, path, OpenHow::new().flags(flags).resolve(resolve));
+    opened.map_err(|error| match error {
+        // Beyond this call: an absolute link, an old kernel, a lease.
+        Errno::EXDEV
+        | Errno::ENOSYS
+        | Errno::EINVAL
+        | Errno::EPERM
+        | Errno::EINTR
+        | Errno::ESTALE
+        | Errno::ETIMEDOUT => Errno::EAGAIN,
+        error => error,
+    })
+}
+
+fn or_here(path: &[u8]) -> &[u8] {
+    if path.is_empty() { b"." } else { path }
+}
+
+/// Finds the directory `path` beneath a tree, and its path without links. It can be searched, not listed.
 ///
 /// # Errors
 /// `EXDEV` where a link leads out of the root, else as open(2).
-pub(super) fn find_directory(place: Place<'_>, path: &[u8]) -> nix::Result<(OwnedFd, Vec<u8>)> {
-    let places = [place];
-    let mut walk = Traversal::new(&places, 0);
+pub(super) fn find_directory(tree: &Tree, path: &[u8]) -> nix::Result<(OwnedFd, Vec<u8>)> {
+    let mut walk = Traversal::new(slice::from_ref(tree), 0);
     if let Some(last) = walk.go(path, Foreign::Refused)? {
         walk.enter(last)?;
     }
-    let path = walk.directories.iter().map(|(name, _)| &name[..]);
-    let path = path.collect::<Vec<_>>().join(&b'/');
+    let path = walk.path();
     let (_, directory) = walk.directories.pop().ok_or(Errno::EXDEV)?;
     Ok((directory, path))
 }
@@ -132,28 +152,19 @@ pub(super) struct Entry {
 /// # Errors
 /// `EXDEV` where a link leads out of the root, else as open(2).
 pub(super) fn find_entry(
-    root: &Arc<OwnedFd>,
-    root_names: &[Vec<u8>],
+    root: &Tree,
     path: &[u8],
-    is_meant: impl Fn(&FileStat) -> bool,
+    is_meant: impl Fn(&State) -> bool,
 ) -> nix::Result<Entry> {
-    let places = [Place {
-        directory: root.as_fd(),
-        names: root_names,
-    }];
-    let mut walk = Traversal::new(&places, 0);
-    walk.last_may_be_missing = true;
+    let mut walk = Traversal::new(slice::from_ref(root), 0);
     let name = walk.go(path, Foreign::FromRoot)?.ok_or(Errno::EISDIR)?;
-    let mut is_within = is_meant(&fstat(root)?);
-    for (_, directory) in walk.directories.iter().filter(|_| !is_within) {
-        if is_meant(&fstat(directory)?) {
-            is_within = true;
-            break;
-        }
+    let mut is_within = is_meant(&State::of(&root.directory)?);
+    for (_, directory) in &walk.directories {
+        is_within = is_within || is_meant(&State::of(directory)?);
     }
     let directory = match walk.directories.pop() {
         Some((_, directory)) => Arc::new(directory),
-        None => Arc::clone(root),
+        None => Arc::clone(&root.directory),
     };
     Ok(Entry {
         directory,
@@ -162,77 +173,18 @@ pub(super) fn find_entry(
     })
 }
 
-/// Whether names can be looked up in `directory` by who we are.
-///
-/// # Errors
-/// Why not.
-pub(super) fn may_search(directory: BorrowedFd<'_>) -> nix::Result<()> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    openat(directory, ".", flags, Mode::empty()).map(drop)
-}
+const BENEATH: ResolveFlag =
+    ResolveFlag::RESOLVE_BENEATH.union(ResolveFlag::RESOLVE_NO_MAGICLINKS);
 
-/// Opens `path` as [`open`] does if nothing but memory has to be looked at, `None` if that may not be enough: on file
-/// systems other than those of `local_devices` opening asks a server or a daemon.
-///
-/// # Errors
-/// As open(2): what was looked at says so.
-pub(super) fn open_cached(
-    root: BorrowedFd<'_>,
-    is_root_local: bool,
-    local_devices: &[LocalDevice],
-    path: &[u8],
-) -> nix::Result<Option<OwnedFd>> {
-    let beneath =
-        ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS | resolve_cached();
-    let how = |flags, resolve| OpenHow::new().flags(flags).resolve(resolve);
-    let found = |result| match result {
-        Ok(file) => Ok(Some(file)),
-        // Unknown, or beyond this call: an absolute link, an old kernel, a lease.
-        Err(
-            Errno::EAGAIN
-            | Errno::EXDEV
-            | Errno::ENOSYS
-            | Errno::EINVAL
-            | Errno::EPERM
-            | Errno::EINTR
-            | Errno::ESTALE
-            | Errno::ETIMEDOUT,
-        ) => Ok(None),
-        Err(error) => Err(error),
-    };
-    if is_root_local {
-        let within = beneath | ResolveFlag::RESOLVE_NO_XDEV;
-        let opened = openat2(root, path, how(reading(), within));
-        // Where another file system begins on the way, it is either of these.
-        if !matches!(opened, Err(Errno::EXDEV | Errno::EAGAIN)) {
-            return found(opened);
-        }
-    }
-    let path_only = OFlag::O_PATH | OFlag::O_CLOEXEC;
-    let Some(entry) = found(openat2(root, path, how(path_only, beneath)))? else {
-        return Ok(None);
-    };
-    match device_of(&entry) {
-        Some(number) if local_devices.iter().any(|device| device.number == number) => {
-            found(openat2(root, path, how(reading(), beneath)))
-        }
-        _ => Ok(None),
-    }
-}
-
-/// Names are looked up in memory only (since Linux 5.12).
-fn resolve_cached() -> ResolveFlag {
-    ResolveFlag::from_bits_retain(0x20)
-}
-
-fn to_directory() -> OFlag {
-    OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC
-}
+const DIRECTORY: OFlag = OFlag::O_PATH
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_CLOEXEC);
 
 /// A FIFO must not hang us, and a terminal not become ours.
-fn reading() -> OFlag {
-    OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC
-}
+const READING: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_NONBLOCK)
+    .union(OFlag::O_NOCTTY)
+    .union(OFlag::O_CLOEXEC);
 
 /// How often a lookup is tried again when names change underneath it.
 const RACES_MAX: usize = 4;
@@ -261,15 +213,18 @@ mod tests {
             symlink(target, self.0.join("root").join(name)).expect("a link");
         }
 
-        fn walk(&self, path: &str) -> nix::Result<String> {
+        fn tree(&self) -> Tree {
             let root = fs::File::open(self.0.join("root")).expect("the root");
-            let names = [self.0.join("root").as_os_str().as_bytes().to_vec()];
-            let places = [Place {
-                directory: root.as_fd(),
-                names: &names,
-            }];
-            let by_walk = open_by_walk(&places, 0, path.as_bytes());
-            let by_kernel = open(&places, 0, path.as_bytes());
+            Tree {
+                directory: Arc::new(root.into()),
+                names: [self.0.join("root").as_os_str().as_bytes().to_vec()].into(),
+            }
+        }
+
+        fn walk(&self, path: &str) -> nix::Result<String> {
+            let trees = [self.tree()];
+            let by_walk = open_by_walk(&trees, 0, path.as_bytes(), READING);
+            let by_kernel = open(&trees, 0, path.as_bytes());
             assert_eq!(
                 by_walk.is_ok(),
                 by_kernel.is_ok(),
@@ -365,14 +320,9 @@ mod tests {
         directory.link(directory.0.join("root/current"), "stable");
         directory.link("..", "up");
         directory.link("/a", "foreign");
-        let root = fs::File::open(directory.0.join("root")).expect("the root");
-        let names = [directory.0.join("root").as_os_str().as_bytes().to_vec()];
+        let tree = directory.tree();
         let find = |path: &str| {
-            let place = Place {
-                directory: root.as_fd(),
-                names: &names,
-            };
-            let found = find_directory(place, path.as_bytes());
+            let found = find_directory(&tree, path.as_bytes());
             found.map(|(_, path)| String::from_utf8(path).expect("a path"))
         };
         for (path, found) in [

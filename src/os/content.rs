@@ -72,7 +72,7 @@ impl Content {
     pub fn length(&self) -> Option<u64> {
         match self {
             Content::Mapped(mapped) => Some(mapped.length()),
-            Content::Read(content) => Some(content.original.length),
+            Content::Read(content) => Some(content.original.version.size),
             Content::Text(_) => None,
         }
     }
@@ -180,7 +180,7 @@ impl ReadContent {
     }
 
     fn prepare(&mut self, offset: u64, count: u64) -> io::Result<()> {
-        let left = self.original.length.saturating_sub(offset);
+        let left = self.original.version.size.saturating_sub(offset);
         let count = count.min(left);
         self.piece.read(&self.original, offset, count)?;
         match count == left {
@@ -233,7 +233,7 @@ impl TextContent {
 
     fn prepare(&mut self, end: u64, oldest: u64) -> io::Result<()> {
         self.forget_before(oldest);
-        while self.end() < end && self.read < self.original.length {
+        while self.end() < end && self.read < self.original.version.size {
             self.translate_some(end - self.end())?;
         }
         Ok(())
@@ -267,13 +267,13 @@ impl TextContent {
         let count = match &self.piece.state {
             // What was asked for last time.
             PieceState::Here(_) => self.piece.buffer.len() as u64,
-            _ => wanted.min(self.original.length - self.read),
+            _ => wanted.min(self.original.version.size - self.read),
         };
         self.piece.read(&self.original, self.read, count)?;
         // Each byte may become two.
         let room = self.translated.try_reserve(2 * self.piece.buffer.len());
         room.map_err(|_| io::ErrorKind::WouldBlock)?;
-        if self.read + count == self.original.length {
+        if self.read + count == self.original.version.size {
             self.original.must_be_unchanged()?;
         }
         self.read += count;

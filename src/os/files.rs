@@ -1,4 +1,4 @@
-//! The served directory: names to open files, and one mapping for all transfers of a file.
+//! The served directories: names to open files, and one mapping for all transfers of a file.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -9,100 +9,51 @@ use std::path::{Path, PathBuf};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use memmap2::Mmap;
-use nix::sys::stat::FileStat;
+use nix::errno::Errno;
 
 use super::beneath;
 use super::content::{Content, ReadContent, TextContent};
-use super::devices::{self, DeviceNumber, LocalDevice};
+use super::devices::LocalDevice;
 use super::handle::Handle;
-use super::mapping::{self, Mapped, Mapping, reads_are_counted};
+use super::mapping::{Mapped, Mapping, reads_are_counted};
+use super::nowait::Look;
+pub use super::original::Opened;
 use super::original::Original;
 use super::place::{self, Writable, WriteRules, Writing};
-pub use super::places::{Lookup, Opened, Places, Unavailable};
-use super::places::{Regular, is_elsewhere, number_of, regular, size_of, unavailable};
-use super::root::{self, Root};
-pub use super::root::{Astray, Found};
+pub use super::places::{Places, Unavailable};
+use super::places::{first_of, regular, unavailable};
+pub use super::root::{Astray, Root, Seen};
 use super::spelling::{Listings, NotKnown};
+use super::state::{DeviceNumber, Version};
 use super::sweep::Sweep;
 use super::walk::{Bounds, Walk};
 use crate::name::{FileName, FileNameBuf, RootPrefixes};
 use crate::wire::Refusal;
 
-/// The directory that is served.
+/// The directories that are served.
 #[derive(Debug)]
 pub struct Files {
     /// Searched in this order.
-    roots: Vec<Served>,
+    roots: Vec<Root>,
     /// What may be written, and where, beneath the first root; `None` if nothing may be.
     writing: Option<Arc<Writing>>,
     /// Only files that others may read (o+r) are opened.
     public_only: bool,
-    /// The devices below the root that are known to be disks of this machine: opening a file whose name is cached waits
+    /// The devices below the roots that are known to be disks of this machine: opening a file whose name is cached waits
     /// for nobody there.
     local_devices: Vec<LocalDevice>,
-    /// What the helper has opened, for those who asked.
-    known: Option<Known>,
-    /// A name that nobody has, as what is known of directories says.
-    missing: Option<FileNameBuf>,
+    /// What the helper has found, or what is known of directories says, for those who asked.
+    known: Option<(FileNameBuf, Result<Opened, Unavailable>)>,
     /// What directories hold, as far as somebody has looked.
     listings: Listings,
     /// What was found last, for the client that is about to open it.
-    found: Option<(FileNameBuf, Regular)>,
-    mappings: HashMap<Identity, Weak<Mapping>>,
+    found: Option<(FileNameBuf, Opened)>,
+    mappings: HashMap<Version, Weak<Mapping>>,
     /// Mappings are looked through when there are more than this.
     mappings_kept: usize,
     /// There are never more mappings than this.
     mappings_max: usize,
     reads_counted: bool,
-}
-
-/// A directory that is served.
-#[derive(Debug)]
-struct Served {
-    root: Root,
-    /// It is on one of the devices that are known.
-    is_local: bool,
-}
-
-/// A name that was looked up, and the file.
-#[derive(Debug)]
-struct Known {
-    name: FileNameBuf,
-    opened: Result<Opened, Unavailable>,
-}
-
-/// Where the path of the root leads, as the helper saw it.
-#[derive(Debug)]
-pub struct Seen {
-    root: root::Seen,
-    local_device: Option<LocalDevice>,
-}
-
-/// What makes two open files the same file in the same state.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    size: i64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Identity {
-    #[allow(
-        clippy::unnecessary_cast,
-        reason = "the width of these fields differs between systems"
-    )]
-    fn of(state: &FileStat) -> Identity {
-        Identity {
-            device: state.st_dev as u64,
-            inode: state.st_ino as u64,
-            size: state.st_size as i64,
-            modified: (state.st_mtime as i64, state.st_mtime_nsec as i64),
-            changed: (state.st_ctime as i64, state.st_ctime_nsec as i64),
-        }
-    }
 }
 
 impl Files {
@@ -119,7 +70,6 @@ impl Files {
             public_only,
             local_devices: Vec::new(),
             known: None,
-            missing: None,
             listings: Listings::default(),
             found: None,
             mappings: HashMap::new(),
@@ -129,75 +79,39 @@ impl Files {
         };
         for path in roots {
             let root = Root::open(path).map_err(|error| (path.as_path(), error))?;
-            let local_device = devices::local_device(root.directory());
-            let is_local = local_device.is_some();
-            files.roots.push(Served { root, is_local });
-            files.remember_local(local_device);
+            files.remember_local(root.local_device);
+            files.roots.push(root);
         }
         Ok(files)
     }
 
+    /// The directories, in the order in which they are searched.
+    pub fn roots(&self) -> &[Root] {
+        &self.roots
+    }
+
+    /// Serves this directory from now on in the place of the one with this number. What is open stays open.
+    pub fn change_root(&mut self, number: usize, root: Root) {
+        self.remember_local(root.local_device);
+        self.roots[number] = root;
+    }
+
     /// The absolute names of the roots, for names that begin with one.
     pub fn root_prefixes(&self) -> RootPrefixes {
-        let roots = self.roots.iter().flat_map(|it| it.root.names().iter());
+        let roots = self.roots.iter().flat_map(|root| root.tree.names.iter());
         RootPrefixes::new(roots.map(Vec::as_slice))
     }
 
-    /// How many roots there are.
-    pub fn roots(&self) -> usize {
-        self.roots.len()
-    }
-
-    /// What the helper needs to look whether the path that was given still leads to this root.
-    pub fn look_at_root(&self, number: usize) -> root::Look {
-        self.roots[number].root.look()
-    }
-
-    /// Takes note of what it saw, and follows a link that was swapped. What is open stays open.
-    pub fn follow_root(&mut self, number: usize, seen: Seen) -> Found {
-        let found = self.roots[number].root.follow(seen.root);
-        self.remember_local(seen.local_device);
-        self.look_at_devices();
-        found
-    }
-
-    /// The path of a root as it was given, made absolute.
-    pub fn given_path(&self, number: usize) -> &Path {
-        self.roots[number].root.path()
-    }
-
-    /// The path of a root without links.
-    pub fn root_path(&self, number: usize) -> &Path {
-        self.roots[number].root.real_path()
-    }
-
-    /// Follows no link from now on: paths are about to mean something else.
+    /// Follows no link to a root from now on: paths are about to mean something else.
     pub fn pin_roots(&mut self) {
-        self.roots.iter_mut().for_each(|it| it.root.pin());
-    }
-
-    /// The directory beneath which a link to a root is followed when it is swapped.
-    pub fn followed_within(&self, number: usize) -> Option<&Path> {
-        self.roots[number].root.holder().map(|(_, path)| path)
-    }
-
-    /// The path of a root leads over a link that is not followed when it is swapped.
-    pub fn ignores_a_link(&self, number: usize) -> bool {
-        self.roots[number].root.ignores_a_link()
-    }
-
-    /// The directory itself.
-    pub fn directory(&self, number: usize) -> BorrowedFd<'_> {
-        self.roots[number].root.directory().as_fd()
+        self.roots.iter_mut().for_each(Root::pin);
     }
 
     /// All that may ever have to be read lies beneath these.
     pub fn directories(&self) -> Vec<BorrowedFd<'_>> {
-        let mut directories = Vec::new();
-        for Served { root, .. } in &self.roots {
-            directories.push(root.directory().as_fd());
-            directories.extend(root.holder().map(|(directory, _)| directory));
-        }
+        let mut directories: Vec<_> = self.roots.iter().map(Root::directory).collect();
+        let holders = self.roots.iter().filter_map(Root::holder);
+        directories.extend(holders.map(|(directory, _)| directory));
         directories
     }
 
@@ -210,10 +124,8 @@ impl Files {
         rules: WriteRules,
         directories: &'p [PathBuf],
     ) -> Result<(), (&'p Path, io::Error)> {
-        let place = self.roots[0].root.place();
         let open = |path: &'p PathBuf| {
-            let found =
-                place::directory_beneath(place.directory, place.names, path.as_os_str().as_bytes());
+            let found = place::directory_beneath(&self.roots[0].tree, path.as_os_str().as_bytes());
             found.map_err(|error| (&**path, error.into()))
         };
         let directories = directories.iter().map(open).collect::<Result<_, _>>()?;
@@ -227,9 +139,9 @@ impl Files {
         let mut directories = self.writable_directories();
         if let Some(writing) = &self.writing
             && writing.directories.is_empty()
-            && let Some((holder, _)) = self.roots[0].root.holder()
         {
-            directories.push(holder);
+            let holder = self.roots[0].holder();
+            directories.extend(holder.map(|(directory, _)| directory));
         }
         directories
     }
@@ -238,7 +150,7 @@ impl Files {
     pub fn writable_directories(&self) -> Vec<BorrowedFd<'_>> {
         match &self.writing {
             None => Vec::new(),
-            Some(writing) if writing.directories.is_empty() => vec![self.directory(0)],
+            Some(writing) if writing.directories.is_empty() => vec![self.roots[0].directory()],
             Some(writing) => {
                 let directories = writing.directories.iter();
                 directories.map(|(it, _)| it.as_fd()).collect()
@@ -259,26 +171,31 @@ impl Files {
 
     /// What the helper needs to look where uploads may go; `None` if nothing may be written.
     pub fn writable(&self) -> Option<Writable> {
-        let root = &self.roots[0].root;
         Some(Writable {
-            root: Arc::clone(root.directory()),
-            root_names: Arc::clone(root.names()),
+            root: self.roots[0].tree.clone(),
             writing: Arc::clone(self.writing.as_ref()?),
         })
+    }
+
+    /// What the helper needs to open files.
+    pub fn places(&self) -> Places {
+        Places {
+            trees: self.roots.iter().map(|root| root.tree.clone()).collect(),
+            public_only: self.public_only,
+        }
     }
 
     /// A walk past everything below a root.
     ///
     /// # Errors
     /// Where descriptors ran out.
-    pub fn walk(&self, number: usize, bounds: Bounds) -> io::Result<Walk<'_>> {
-        let places = self.roots.iter().map(|it| it.root.place()).collect();
-        Walk::new(places, number, self.public_only, bounds)
+    pub fn walk(&self, number: usize, bounds: Bounds) -> io::Result<Walk> {
+        Walk::new(self.places(), number, bounds)
     }
 
     /// Whether a file could be opened, if memory says so.
     pub fn opens_now(&self, name: FileName<'_>) -> Option<Result<(), Refusal>> {
-        match self.open_regular(name) {
+        match self.open_now(name) {
             Ok(_) => Some(Ok(())),
             Err(Unavailable::Refused(refusal)) => Some(Err(refusal)),
             Err(Unavailable::Busy | Unavailable::Unknown | Unavailable::Exhausted) => None,
@@ -287,11 +204,11 @@ impl Files {
 
     /// Whether there is such a directory in any of the roots, if memory says so.
     pub fn has_directory_now(&self, name: FileName<'_>) -> Option<bool> {
-        for Served { root, .. } in &self.roots {
-            let directory = root.directory().as_fd();
-            let found = beneath::open_directory_cached(directory, name.as_bytes());
-            if found.ok()?.is_some() {
-                return Some(true);
+        for root in &self.roots {
+            match beneath::open_directory_cached(&root.directory(), name.as_bytes()) {
+                Ok(_) => return Some(true),
+                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+                Err(_) => return None,
             }
         }
         Some(false)
@@ -308,14 +225,9 @@ impl Files {
         name: FileName<'_>,
         is_it: impl FnMut(FileName<'_>) -> Result<bool, NotKnown>,
     ) -> Result<Option<FileNameBuf>, NotKnown> {
-        let places: Vec<_> = self.roots.iter().map(|it| it.root.place()).collect();
         let is_local = |number| self.local_device(number).is_some();
-        self.listings.spell_now(&places, name, is_local, is_it)
-    }
-
-    /// There is no file of this name, until [`Files::forget_found`].
-    pub fn keep_missing(&mut self, name: FileNameBuf) {
-        self.missing = Some(name);
+        let Places { trees, .. } = self.places();
+        self.listings.spell_now(&trees, name, is_local, is_it)
     }
 
     /// Looks whether a file could be opened now, and returns its size in bytes. It is kept for the client that opens it
@@ -325,9 +237,9 @@ impl Files {
     /// As [`Files::open`].
     pub fn find(&mut self, name: FileName<'_>) -> Result<u64, Unavailable> {
         self.found = None;
-        let regular = self.open_regular(name)?;
-        let size = size_of(&regular.state);
-        self.found = Some((name.to_owned(), regular));
+        let opened = self.open_now(name)?;
+        let size = opened.original.version.size;
+        self.found = Some((name.to_owned(), opened));
         Ok(size)
     }
 
@@ -341,53 +253,17 @@ impl Files {
         as_text: bool,
     ) -> Result<(Content, u64), Unavailable> {
         let found = self.found.take_if(|(found, _)| found.as_name() == name);
-        let Regular {
-            bytes,
-            file,
-            state,
-            look,
-        } = match found {
-            Some((_, regular)) => regular,
-            None => self.open_regular(name)?,
+        let opened = match found {
+            Some((_, opened)) => opened,
+            None => self.open_now(name)?,
         };
-        let original = Original::new(file, &state);
-        let length = original.length;
-        if as_text {
-            let text = TextContent::new(original);
-            return Ok((Content::Text(Box::new(text)), length));
-        }
-        let content = match self.mapping(original, bytes, &state, look) {
+        let size = opened.original.version.size;
+        let content = match self.mapping(opened, as_text) {
             Ok(mapping) => Content::Mapped(Mapped::new(mapping)),
+            Err(original) if as_text => Content::Text(Box::new(TextContent::new(original))),
             Err(original) => Content::Read(Box::new(ReadContent::new(original))),
         };
-        Ok((content, length))
-    }
-
-    /// What the helper needs to open a file.
-    pub fn lookup(&self, name: FileName<'_>) -> Lookup {
-        Lookup {
-            name: name.to_owned(),
-            places: self.places(),
-        }
-    }
-
-    /// What the helper needs to open files of any name.
-    pub fn places(&self) -> Places {
-        let roots = self.roots.iter().map(|it| &it.root);
-        let directories =
-            roots.map(|root| (Arc::clone(root.directory()), Arc::clone(root.names())));
-        Places {
-            directories: directories.collect(),
-            public_only: self.public_only,
-        }
-    }
-
-    fn look_at_devices(&mut self) {
-        for at in 0..self.roots.len() {
-            let number = devices::device_of(self.roots[at].root.directory());
-            let is_local = number.is_some_and(|number| self.local_device(number).is_some());
-            self.roots[at].is_local = is_local;
-        }
+        Ok((content, size))
     }
 
     fn local_device(&self, number: DeviceNumber) -> Option<LocalDevice> {
@@ -401,92 +277,70 @@ impl Files {
             && !self.local_devices.contains(&device)
         {
             self.local_devices.push(device);
-            self.look_at_devices();
         }
     }
 
-    /// What the helper found, until [`Files::forget_found`].
+    /// What is known of a name, until [`Files::forget_found`].
     pub fn keep_found(&mut self, name: FileNameBuf, opened: Result<Opened, Unavailable>) {
         if let Ok(opened) = &opened {
             self.remember_local(opened.local_device);
         }
-        self.known = Some(Known { name, opened });
+        self.known = Some((name, opened));
     }
 
     /// The client that asked for it has it.
     pub fn forget_found(&mut self) {
         self.known = None;
-        self.missing = None;
         self.found = None;
     }
 
     /// Opens a file without waiting for any disk.
-    fn open_regular(&self, name: FileName<'_>) -> Result<Regular, Unavailable> {
-        if let Some(found) = self.known.as_ref().filter(|it| it.name.as_name() == name) {
-            return match &found.opened {
-                Ok(opened) => Ok(opened.regular.clone()),
-                Err(unavailable) => Err(*unavailable),
-            };
+    fn open_now(&self, name: FileName<'_>) -> Result<Opened, Unavailable> {
+        match &self.known {
+            Some((known, opened)) if known.as_name() == name => opened.clone(),
+            _ => first_of(&self.roots, |root| self.open_beneath(root, name)),
         }
-        if self.missing.as_ref().map(FileNameBuf::as_name) == Some(name) {
-            return Err(Unavailable::Refused(Refusal::NotFound));
-        }
-        let mut first = None;
-        for root in &self.roots {
-            match self.open_beneath(root, name) {
-                Err(Unavailable::Refused(refusal)) if is_elsewhere(refusal) => {
-                    first = first.or(Some(refusal));
-                }
-                result => return result,
-            }
-        }
-        Err(Unavailable::Refused(first.unwrap_or(Refusal::NotFound)))
     }
 
-    fn open_beneath(
-        &self,
-        Served { root, is_local }: &Served,
-        name: FileName<'_>,
-    ) -> Result<Regular, Unavailable> {
-        let (directory, devices) = (root.directory().as_fd(), &self.local_devices);
-        match beneath::open_cached(directory, *is_local, devices, name.as_bytes()) {
-            Ok(Some(file)) => {
+    fn open_beneath(&self, root: &Root, name: FileName<'_>) -> Result<Opened, Unavailable> {
+        let is_local = root.local_device.is_some();
+        let (directory, devices) = (&root.tree.directory, &self.local_devices);
+        match beneath::open_cached(directory, is_local, devices, name.as_bytes()) {
+            Ok(file) => {
                 let (file, state) = regular(file, self.public_only)?;
-                let device = self.local_device(number_of(&state));
-                Ok(Regular {
+                let (file, version) = (File::from(file), state.version());
+                let local_device = self.local_device(state.device());
+                Ok(Opened {
                     bytes: None,
-                    file: Arc::new(Handle::local(File::from(file))),
-                    state,
-                    look: device.map_or(mapping::Look::Read, mapping::Look::of_local),
+                    look: Look::of(&file, local_device),
+                    original: Original {
+                        file: Arc::new(Handle::local(file)),
+                        version,
+                    },
+                    local_device,
                 })
             }
-            Ok(None) => Err(Unavailable::Unknown),
+            Err(Errno::EAGAIN) => Err(Unavailable::Unknown),
             Err(error) => Err(unavailable(error)),
         }
     }
 
-    /// The mapping of a file, shared with other transfers of it; the file itself where it is empty or
+    /// The mapping of a file, shared with other transfers of it; the file itself where it is empty, to be translated or
     /// cannot be mapped.
-    fn mapping(
-        &mut self,
-        original: Original,
-        bytes: Option<Arc<Mmap>>,
-        state: &FileStat,
-        look: mapping::Look,
-    ) -> Result<Rc<Mapping>, Original> {
-        if original.length == 0 {
-            return Err(original);
+    fn mapping(&mut self, opened: Opened, as_text: bool) -> Result<Rc<Mapping>, Original> {
+        let version = opened.original.version;
+        if version.size == 0 || as_text {
+            return Err(opened.original);
         }
-        let identity = Identity::of(state);
-        if let Some(shared) = self.mappings.get(&identity).and_then(Weak::upgrade) {
+        if let Some(shared) = self.mappings.get(&version).and_then(Weak::upgrade) {
             return Ok(shared);
         }
         self.forget_unused();
         if self.mappings.len() >= self.mappings_max {
-            return Err(original);
+            return Err(opened.original);
         }
-        let mapping = Rc::new(Mapping::new(original, bytes, look, self.reads_counted)?);
-        self.mappings.insert(identity, Rc::downgrade(&mapping));
+        let mapping = Rc::new(Mapping::new(opened, self.reads_counted)?);
+        self.mappings.insert(version, Rc::downgrade(&mapping));
         Ok(mapping)
     }
 
@@ -498,18 +352,6 @@ impl Files {
                 .retain(|_, mapping| mapping.strong_count() > 0);
             self.mappings_kept = MAPPINGS_KEPT_MIN.max(2 * self.mappings.len());
         }
-    }
-}
-
-impl Seen {
-    /// Looks, however long that takes.
-    pub(super) fn by(look: &root::Look) -> Seen {
-        let root = look.see();
-        let local_device = match &root {
-            root::Seen::Another(directory, ..) => devices::local_device(directory),
-            root::Seen::Same | root::Seen::Astray(_) => None,
-        };
-        Seen { root, local_device }
     }
 }
 
@@ -530,6 +372,7 @@ mod tests {
     use super::*;
     use crate::moment::Moment;
     use crate::name::NAME_MAX;
+    use crate::os::state::State;
 
     fn open(files: &mut Files, name: &str, as_text: bool) -> Content {
         let mut buffer = [0; NAME_MAX];
@@ -568,9 +411,9 @@ mod tests {
         let mut files = Files::new(std::slice::from_ref(&directory), false).expect("a root");
         let mapped = open(&mut files, "file", false);
         let read = File::open(directory.join("file")).expect("a file");
-        let state = nix::sys::stat::fstat(&read).expect("a state");
-        let read = Arc::new(Handle::local(read));
-        let read = ReadContent::new(Original::new(read, &state));
+        let version = State::of(&read).expect("a state").version();
+        let file = Arc::new(Handle::local(read));
+        let read = ReadContent::new(Original { file, version });
         let mut netascii = VecDequeBytes::default();
         crate::wire::netascii::translate(&text, &mut netascii);
         for blksize in [8, 511, 512, 10_000, 65464] {

@@ -15,11 +15,11 @@ use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use mio::Waker;
 
 use super::fetch::{Fetch, Fetched, SCRATCH};
-use super::files::{Lookup, Opened, Places, Seen, Unavailable};
+use super::files::{Opened, Places, Unavailable};
 use super::handle::Closer;
 use super::place::{Place, Writable};
 use super::resolve::{Answer, Memory, Question, Resolve};
-use super::root::Look;
+use super::root::{Root, Seen};
 use super::rule_file::{RuleFiles, Texts};
 use super::spelling::Listings;
 use super::worker;
@@ -30,7 +30,7 @@ use crate::wire::{Peer, Refusal};
 #[derive(Debug)]
 pub enum Job {
     /// To open a file by its name.
-    Open(Lookup),
+    Open(FileNameBuf, Places),
     /// To read a piece of a file for the client of this number; the second number says for which of those that had
     /// the first.
     Read(usize, u32, Fetch),
@@ -43,7 +43,7 @@ pub enum Job {
     /// To read files of rules.
     Reread(Arc<RuleFiles>),
     /// To look where the path of the root with this number leads.
-    Look(usize, Look),
+    Look(usize, Root),
 }
 
 /// What came of it.
@@ -107,9 +107,9 @@ impl Helper {
                         drop(file);
                         continue;
                     }
-                    Task::Job(Job::Open(lookup)) => {
-                        let opened = lookup.open(&closer);
-                        Done::Opened(lookup.name, opened)
+                    Task::Job(Job::Open(name, places)) => {
+                        let opened = places.open(name.as_name(), &closer);
+                        Done::Opened(name, opened)
                     }
                     Task::Job(Job::Read(client, serial, fetch)) => {
                         Done::Read(client, serial, fetch.read(&mut scratch))
@@ -127,7 +127,7 @@ impl Helper {
                         Done::OtherCase(peer, name, other)
                     }
                     Task::Job(Job::Reread(files)) => Done::Reread(files.read()),
-                    Task::Job(Job::Look(number, look)) => Done::Looked(number, Seen::by(&look)),
+                    Task::Job(Job::Look(number, root)) => Done::Looked(number, root.look()),
                 };
                 let _ = replies.send(reply);
                 let _ = waker.wake();

@@ -24,10 +24,11 @@ use std::time::Duration;
 use memmap2::{Advice, Mmap, MmapOptions};
 use nix::sys::resource::{UsageWho, getrusage};
 
-use super::devices::LocalDevice;
 use super::fetch::{Fetch, Fetched};
-use super::nowait::{LOOK_MAX, PAGE_MIN, is_in_memory, is_pair_in_memory, look_without_waiting};
-use super::original::Original;
+use super::nowait::{
+    LOOK_MAX, Look, PAGE_MIN, is_in_memory, is_pair_in_memory, look_without_waiting,
+};
+use super::original::{Opened, Original};
 use crate::moment::Moment;
 
 /// A read-only mapping of a whole file that is not empty.
@@ -50,43 +51,6 @@ struct Seen {
     at: Moment,
 }
 
-/// How to find out what is in memory on this file system.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Look {
-    /// By a read that does not wait.
-    Read,
-    /// So, too; or all of it is, for it has no disk.
-    Memory,
-    /// It does not: the helper reads what will be needed.
-    Helper,
-    /// It need not.
-    Never,
-}
-
-impl Look {
-    /// How the file system of an open file does. It may wait for a server.
-    pub(super) fn of(file: &File, local_device: Option<LocalDevice>) -> Look {
-        match local_device {
-            Some(device) => Look::of_local(device),
-            None => match look_without_waiting(file, 0, 1) {
-                Ok(_) => Look::Read,
-                Err(_) => Look::Helper,
-            },
-        }
-    }
-
-    pub(super) fn of_local(device: LocalDevice) -> Look {
-        match device.is_memory {
-            true => Look::Memory,
-            false => Look::Read,
-        }
-    }
-
-    fn is_by_read(self) -> bool {
-        matches!(self, Look::Read | Look::Memory)
-    }
-}
-
 /// Maps the first `length` bytes of a file, at least one. NFS may ask its server before it does.
 ///
 /// # Errors
@@ -100,19 +64,19 @@ pub(super) fn map(file: &File, length: u64) -> io::Result<Arc<Mmap>> {
 }
 
 impl Mapping {
-    /// Takes the `bytes` of a file of a file system with this `look`, or maps it if there are none; `reads_counted` as
-    /// [`reads_are_counted`] says.
+    /// Maps a file, unless it is; `reads_counted` as [`reads_are_counted`] says.
     ///
     /// # Errors
     /// Where the file system, the address space or the number of mappings forbids it, or too little would
     /// be left of the last two; then the file is handed back.
-    pub(super) fn new(
-        original: Original,
-        bytes: Option<Arc<Mmap>>,
-        look: Look,
-        reads_counted: bool,
-    ) -> Result<Mapping, Original> {
-        match bytes.map_or_else(|| map(&original.file, original.length), Ok) {
+    pub(super) fn new(opened: Opened, reads_counted: bool) -> Result<Mapping, Original> {
+        let Opened {
+            bytes,
+            original,
+            look,
+            ..
+        } = opened;
+        match bytes.map_or_else(|| map(&original.file, original.version.size), Ok) {
             Ok(bytes) if has_reserve() => {
                 let length = bytes.len();
                 // What is read is for us to say: the usual advice is read_ahead_kb around each fault, 8 MB on many

@@ -58,6 +58,7 @@ pub mod sandbox;
 mod seccomp;
 pub mod socket;
 mod spelling;
+mod state;
 pub mod sweep;
 pub mod terminal;
 mod traversal;

@@ -6,6 +6,37 @@ use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
 
+use super::devices::LocalDevice;
+
+/// How to find out what is in memory on this file system.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Look {
+    /// By a read that does not wait.
+    Read,
+    /// So, too; or all of it is, for it has no disk.
+    Memory,
+    /// It does not: the helper reads what will be needed.
+    Helper,
+    /// It need not.
+    Never,
+}
+
+impl Look {
+    /// How the file system of an open file does. It may wait for a server.
+    pub(super) fn of(file: &File, local_device: Option<LocalDevice>) -> Look {
+        match local_device {
+            Some(device) if device.is_memory => Look::Memory,
+            Some(_) => Look::Read,
+            None if is_in_memory(file, 0).is_err() => Look::Helper,
+            None => Look::Read,
+        }
+    }
+
+    pub(super) fn is_by_read(self) -> bool {
+        matches!(self, Look::Read | Look::Memory)
+    }
+}
+
 /// Reads from `offset` on what is in memory; returns how many bytes that were, 0 behind the end of the file, `None` if
 /// not even the first is there. Then the kernel begins to read its page.
 ///

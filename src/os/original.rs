@@ -7,46 +7,40 @@
 use std::io;
 use std::sync::Arc;
 
-use nix::sys::stat::FileStat;
+use memmap2::Mmap;
 
-use super::devices;
+use super::devices::LocalDevice;
 use super::handle::Handle;
+use super::nowait::Look;
+use super::state::{State, Version};
+
+/// A regular file that is open.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// Of a file of a server, which is asked about that, too; given up before the file.
+    pub(super) bytes: Option<Arc<Mmap>>,
+    pub(super) original: Original,
+    pub(super) look: Look,
+    /// Its device, if that is one of this machine.
+    pub(super) local_device: Option<LocalDevice>,
+}
 
 /// A file that is to reach its clients as it was.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Original {
     pub file: Arc<Handle>,
-    /// Bytes.
-    pub length: u64,
-    /// When it was last written to: seconds and nanoseconds.
-    modified: (i64, i64),
+    pub version: Version,
 }
 
 impl Original {
-    /// `file`, whose state is `state`.
-    #[allow(
-        clippy::unnecessary_cast,
-        reason = "the width of these fields differs between systems"
-    )]
-    pub(super) fn new(file: Arc<Handle>, state: &FileStat) -> Original {
-        Original {
-            file,
-            length: u64::try_from(state.st_size).unwrap_or(0),
-            modified: (state.st_mtime as i64, state.st_mtime_nsec as i64),
-        }
-    }
-
     /// Looks whether the file is what it was. The time of a change to its names and rights (ctime) says nothing:
     /// it moves, too, where another file takes the place of this one.
     ///
     /// # Errors
     /// `UnexpectedEof` where it was written to or cut short, else as statx(2).
     pub(super) fn must_be_unchanged(&self) -> io::Result<()> {
-        let state = devices::known_state(&**self.file)?;
-        let modified = state.stx_mtime;
-        let is_same = (state.stx_size, modified.tv_sec, i64::from(modified.tv_nsec))
-            == (self.length, self.modified.0, self.modified.1);
-        match is_same {
+        let Version { size, modified, .. } = State::known(&**self.file)?.version();
+        match (size, modified) == (self.version.size, self.version.modified) {
             true => Ok(()),
             false => Err(io::ErrorKind::UnexpectedEof.into()),
         }

@@ -2,17 +2,18 @@
 //!
 //! Nothing is written here. It may wait for a disk, so the helper does it.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
+use std::slice;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+use nix::fcntl::AtFlags;
+use nix::sys::stat::Mode;
 use nix::sys::statvfs::fstatvfs;
-use nix::unistd::{AccessFlags, Uid, faccessat, geteuid};
+use nix::unistd::{AccessFlags, faccessat, geteuid};
 
-use super::beneath::{self, Entry};
-use super::devices;
+use super::beneath::{self, Entry, Tree};
+use super::state::{Identity, State};
 use crate::name::FileName;
 use crate::wire::Refusal;
 
@@ -32,9 +33,7 @@ pub struct WriteRules {
 /// What it takes to look where uploads may go.
 #[derive(Debug)]
 pub struct Writable {
-    pub(super) root: Arc<OwnedFd>,
-    /// The absolute paths by which the root is known.
-    pub(super) root_names: Arc<[Vec<u8>]>,
+    pub(super) root: Tree,
     pub(super) writing: Arc<Writing>,
 }
 
@@ -42,12 +41,9 @@ pub struct Writable {
 #[derive(Debug)]
 pub(super) struct Writing {
     pub rules: WriteRules,
-    /// Directories beneath which files may be written, each by its device and inode; none: beneath the root.
+    /// Directories beneath which files may be written; none: beneath the root.
     pub directories: Vec<(OwnedFd, Identity)>,
 }
-
-/// Device and inode.
-pub(super) type Identity = (u64, u64);
 
 /// Where an upload may go.
 #[derive(Debug)]
@@ -86,11 +82,11 @@ impl Writable {
     /// Where an upload of this name may go, however long it takes to look.
     pub(super) fn place(&self, name: FileName<'_>) -> Result<Place, Refusal> {
         let Writing { rules, directories } = &*self.writing;
-        let is_meant = |state: &FileStat| {
-            let identity = identity_of(state);
+        let is_meant = |state: &State| {
+            let identity = state.identity();
             directories.is_empty() || directories.iter().any(|(_, it)| *it == identity)
         };
-        let entry = beneath::find_entry(&self.root, &self.root_names, name.as_bytes(), is_meant);
+        let entry = beneath::find_entry(&self.root, name.as_bytes(), is_meant);
         let entry = entry.map_err(unfindable)?;
         if !entry.is_within {
             return Err(Refusal::NoUploadsHere);
@@ -114,40 +110,20 @@ impl Writable {
 ///
 /// # Errors
 /// `EXDEV` where it does not lie beneath the root, else as open(2).
-pub(super) fn directory_beneath(
-    root: BorrowedFd<'_>,
-    root_names: &[Vec<u8>],
-    path: &[u8],
-) -> nix::Result<(OwnedFd, Identity)> {
+pub(super) fn directory_beneath(root: &Tree, path: &[u8]) -> nix::Result<(OwnedFd, Identity)> {
     let inside = match path.starts_with(b"/") {
+        true => root.strip(path).ok_or(Errno::EXDEV)?,
         false => path,
-        true => {
-            let inside = root_names.iter().find_map(|name| {
-                let inside = path.strip_prefix(&name[..])?;
-                (inside.is_empty() || inside.starts_with(b"/")).then_some(inside)
-            });
-            inside.ok_or(Errno::EXDEV)?
-        }
     };
-    let mut components = inside.split(|&byte| byte == b'/');
-    let is_root = components.all(|component| matches!(component, b"" | b"."));
-    let directory = match is_root {
-        true => openat(root, ".", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?,
-        false => {
-            let place = beneath::Place {
-                directory: root,
-                names: root_names,
-            };
-            beneath::find_directory(place, inside)?.0
-        }
-    };
-    let identity = identity_of(&devices::state_of(&directory)?);
+    let begin = inside.iter().take_while(|&&byte| byte == b'/').count();
+    let directory = beneath::open_directory(slice::from_ref(root), 0, &inside[begin..])?;
+    let identity = State::of(&directory)?.identity();
     Ok((directory, identity))
 }
 
 /// How the file may be written by who we are.
 fn how(directory: &OwnedFd, name: &[u8], rules: &WriteRules) -> Result<How, Refusal> {
-    let state = match fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+    let state = match State::at(directory, name) {
         Err(Errno::ENOENT) if !rules.creates => return Err(Refusal::NotFound),
         Err(Errno::ENOENT) => {
             may_write(directory, b".", AccessFlags::W_OK | AccessFlags::X_OK)?;
@@ -157,22 +133,22 @@ fn how(directory: &OwnedFd, name: &[u8], rules: &WriteRules) -> Result<How, Refu
         }
         state => state.map_err(refusal)?,
     };
-    if devices::kind_of(&state) != SFlag::S_IFREG {
+    if !state.is_regular() {
         return Err(Refusal::NotAFile);
     }
     if !rules.replaces {
         return Err(Refusal::FileExists);
     }
-    let is_public = state.st_mode & Mode::S_IWOTH.bits() != 0;
+    let is_public = state.mode() & Mode::S_IWOTH.bits() != 0;
     if (rules.public_only || geteuid().is_root()) && !is_public {
         return Err(Refusal::NotPublicForWriting);
     }
     may_write(directory, name, AccessFlags::W_OK)?;
     let may_rename = may_write(directory, b".", AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
-        && !is_protected(directory, name, &state);
+        && !is_protected(directory, &state);
     Ok(match may_rename {
         true => How::Renamed {
-            mode: Mode::from_bits_truncate(state.st_mode & FILE_MODE),
+            mode: Mode::from_bits_truncate(state.mode() & FILE_MODE),
             replaces: true,
         },
         false => How::InPlace,
@@ -181,22 +157,12 @@ fn how(directory: &OwnedFd, name: &[u8], rules: &WriteRules) -> Result<How, Refu
 
 /// Nothing can be renamed over the file though its directory is writable: it is another user's in a directory with the
 /// sticky bit, or something is mounted on it.
-fn is_protected(directory: &OwnedFd, name: &[u8], state: &FileStat) -> bool {
-    let owner = |state: &FileStat| Uid::from_raw(state.st_uid);
-    let of_directory = devices::state_of(directory);
-    let is_sticky = of_directory.is_ok_and(|above| {
-        above.st_mode & Mode::S_ISVTX.bits() != 0
-            && ![owner(state), owner(&above)].contains(&geteuid())
+fn is_protected(directory: &OwnedFd, state: &State) -> bool {
+    let is_sticky = State::of(directory).is_ok_and(|above| {
+        above.mode() & Mode::S_ISVTX.bits() != 0
+            && ![state.owner(), above.owner()].contains(&geteuid().as_raw())
     });
-    is_sticky || is_mounted(directory, name)
-}
-
-fn is_mounted(directory: &OwnedFd, name: &[u8]) -> bool {
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let file = openat(directory, name, flags, Mode::empty());
-    let state = file.and_then(|file| devices::known_state(&file));
-    let mounted = u64::from(libc::STATX_ATTR_MOUNT_ROOT.unsigned_abs());
-    state.is_ok_and(|state| state.stx_attributes & mounted != 0)
+    is_sticky || state.is_mounted()
 }
 
 /// Bytes that fit into the file system.
@@ -245,11 +211,6 @@ pub fn refusal(error: Errno) -> Refusal {
         Errno::EEXIST => Refusal::FileExists,
         _ => Refusal::WriteFailed,
     }
-}
-
-pub(super) fn identity_of(state: &FileStat) -> Identity {
-    #[allow(clippy::unnecessary_cast, reason = "the width differs between systems")]
-    (state.st_dev as u64, state.st_ino as u64)
 }
 
 /// Of a file that is uploaded: nobody executes it.

@@ -3,7 +3,9 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::prctl::set_no_new_privs;
+use nix::sys::stat::Mode;
 use nix::unistd::{
     AccessFlags, Gid, Uid, chroot, faccessat, fchdir, getegid, geteuid, setgroups, setresgid,
     setresuid,
@@ -78,9 +80,8 @@ pub fn drop_capabilities() -> io::Result<()> {
 /// # Errors
 /// Why not.
 pub fn may_search(directory: BorrowedFd<'_>) -> io::Result<()> {
-    // Without flags the kernel asks for the real user, who is the effective one by now.
-    let flags = nix::fcntl::AtFlags::empty();
-    faccessat(directory, ".", AccessFlags::X_OK, flags)?;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    openat(directory, ".", flags, Mode::empty())?;
     Ok(())
 }
 
@@ -89,8 +90,9 @@ pub fn may_search(directory: BorrowedFd<'_>) -> io::Result<()> {
 /// # Errors
 /// Why not.
 pub fn may_make_files(directory: BorrowedFd<'_>) -> io::Result<()> {
+    // Without flags the kernel asks for the real user, who is the effective one by now.
     let how = AccessFlags::W_OK | AccessFlags::X_OK;
-    faccessat(directory, ".", how, nix::fcntl::AtFlags::empty())?;
+    faccessat(directory, ".", how, AtFlags::empty())?;
     Ok(())
 }
 

@@ -125,7 +125,7 @@ impl Memory {
         closer: &Closer,
     ) -> Option<FileNameBuf> {
         let is_it = |path: FileName<'_>| places.open(path, closer).is_ok();
-        self.listings.spell(&places.list(), name, false, is_it)
+        self.listings.spell(&places.trees, name, false, is_it)
     }
 }
 
@@ -163,9 +163,9 @@ impl Look for Disk<'_> {
     }
 
     fn has_directory(&mut self, name: FileName<'_>) -> Option<bool> {
-        let places = self.places.list();
-        let exists = |at| beneath::open_directory(&places, at, name.as_bytes()).is_ok();
-        Some((0..places.len()).any(exists))
+        let trees = &self.places.trees;
+        let exists = |at| beneath::open_directory(trees, at, name.as_bytes()).is_ok();
+        Some((0..trees.len()).any(exists))
     }
 
     fn spell(&mut self, name: FileName<'_>) -> Option<FileNameBuf> {
@@ -182,7 +182,7 @@ impl Look for Disk<'_> {
         };
         let found = self
             .listings
-            .spell(&places.list(), name, self.is_write, is_it);
+            .spell(&places.trees, name, self.is_write, is_it);
         if found.is_some() {
             self.opened = opened.or(self.opened.take());
         }
@@ -246,7 +246,8 @@ impl Look for Glance<'_> {
         };
         let spelled = self.files.spell_now(name, is_it).ok()?;
         if spelled.is_none() && opens.is_none() {
-            self.files.keep_missing(name.to_owned());
+            let missing = Err(Unavailable::Refused(Refusal::NotFound));
+            self.files.keep_found(name.to_owned(), missing);
         }
         Some(spelled.unwrap_or_else(|| name.to_owned()))
     }

@@ -11,10 +11,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, open, openat};
-use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::stat::Mode;
 
-use super::devices;
 use super::root::is_general;
+use super::state::State;
 use crate::names::map::{Dialect, Map};
 
 /// All of them.
@@ -117,7 +117,7 @@ impl RuleFile {
     fn read(&self) -> io::Result<Vec<u8>> {
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let file = openat(&self.directory, &*self.name, flags, Mode::empty())?;
-        if devices::kind_of(&fstat(&file)?) != SFlag::S_IFREG {
+        if !State::of(&file)?.is_regular() {
             return Err(Error::new(ErrorKind::InvalidInput, "not a regular file"));
         }
         let mut bytes = Vec::new();

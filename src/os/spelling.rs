@@ -11,13 +11,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 
 use nix::dir::Dir;
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, fstat, makedev};
-use nix::sys::time::TimeSpec;
-use nix::time::{ClockId, clock_gettime};
+use nix::sys::stat::Mode;
 
-use super::beneath::{self, Place};
-use super::devices::{self, DeviceNumber};
+use super::beneath::{self, Tree};
+use super::clock::unix_time;
+use super::state::{DeviceNumber, Identity, State, Version};
 use crate::name::{FileName, FileNameBuf, NAME_MAX, RootPrefixes};
 
 /// What directories hold, for all threads. No thread holds the lock while it waits for anything.
@@ -42,16 +42,10 @@ enum Reach<'s> {
 /// What is remembered does not say.
 pub(super) struct NotKnown;
 
-/// Device and inode.
-type Identity = (u64, u64);
-
-/// Of a directory, when its names changed last: seconds and nanoseconds of mtime and ctime.
-type Changed = [i64; 4];
-
 /// What a directory holds: names that differ in case only stand together, in the order of their bytes.
 #[derive(Debug)]
 struct Listing {
-    changed: Changed,
+    version: Version,
     names: Vec<Box<[u8]>>,
 }
 
@@ -59,7 +53,7 @@ struct Listing {
 struct Search<'s, F> {
     listings: &'s Listings,
     reach: &'s Reach<'s>,
-    places: &'s [Place<'s>],
+    trees: &'s [Tree],
     /// In which root.
     at: usize,
     components: Vec<&'s [u8]>,
@@ -74,17 +68,17 @@ struct Search<'s, F> {
 }
 
 impl Listings {
-    /// The spelling of `name` beneath one of `places` for which `is_it` holds; for a file that is to be made, one of which all but the
+    /// The spelling of `name` beneath one of `trees` for which `is_it` holds; for a file that is to be made, one of which all but the
     /// last component is there. `None` if there is neither.
     pub(super) fn spell(
         &self,
-        places: &[Place<'_>],
+        trees: &[Tree],
         name: FileName<'_>,
         may_be_new: bool,
         mut is_it: impl FnMut(FileName<'_>) -> bool,
     ) -> Option<FileNameBuf> {
         let is_it = |path: FileName<'_>| Ok(is_it(path));
-        let found = self.search(places, name, &Reach::Disk, is_it).ok()?;
+        let found = self.search(trees, name, &Reach::Disk, is_it).ok()?;
         found.spelled.or(found.new.filter(|_| may_be_new))
     }
 
@@ -95,18 +89,18 @@ impl Listings {
     /// [`NotKnown`] where a directory was not read yet or has changed since, or `is_it` does not know.
     pub(super) fn spell_now(
         &self,
-        places: &[Place<'_>],
+        trees: &[Tree],
         name: FileName<'_>,
         is_local: impl Fn(DeviceNumber) -> bool,
         is_it: impl FnMut(FileName<'_>) -> Result<bool, NotKnown>,
     ) -> Result<Option<FileNameBuf>, NotKnown> {
-        let found = self.search(places, name, &Reach::Memory(&is_local), is_it)?;
+        let found = self.search(trees, name, &Reach::Memory(&is_local), is_it)?;
         Ok(found.spelled)
     }
 
     fn search(
         &self,
-        places: &[Place<'_>],
+        trees: &[Tree],
         name: FileName<'_>,
         reach: &Reach<'_>,
         mut is_it: impl FnMut(FileName<'_>) -> Result<bool, NotKnown>,
@@ -117,11 +111,11 @@ impl Listings {
             return Ok(found);
         }
         let mut budget = ENTRIES_MAX;
-        for at in 0..places.len() {
+        for at in 0..trees.len() {
             let mut search = Search {
                 listings: self,
                 reach,
-                places,
+                trees,
                 at,
                 components: components.clone(),
                 is_it: &mut is_it,
@@ -191,47 +185,28 @@ impl<F: FnMut(FileName<'_>) -> Result<bool, NotKnown>> Search<'_, F> {
         match self.reach {
             Reach::Disk => Ok(self.candidates_on_disk(wanted)),
             Reach::Memory(is_local) => {
-                let place = self.places[self.at].directory;
+                let root = &self.trees[self.at].directory;
                 let state = match self.path.is_empty() {
-                    true => devices::known_state(&place),
-                    false => match beneath::open_directory_cached(place, &self.path) {
-                        Ok(Some(directory)) => devices::known_state(&directory),
-                        Ok(None) => return Ok(None),
+                    true => State::known(root),
+                    false => match beneath::open_directory_cached(root, &self.path) {
+                        Ok(directory) => State::known(&directory),
+                        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
                         Err(error) => Err(error),
                     },
                 };
                 let state = state.map_err(|_| NotKnown)?;
-                let device = (state.stx_dev_major, state.stx_dev_minor);
-                let device_number = makedev(device.0.into(), device.1.into());
-                let changed = [
-                    state.stx_mtime.tv_sec,
-                    state.stx_mtime.tv_nsec.into(),
-                    state.stx_ctime.tv_sec,
-                    state.stx_ctime.tv_nsec.into(),
-                ];
                 // Who holds the lock is not waited for.
                 let kept = self.listings.0.try_lock().map_err(|_| NotKnown)?;
-                let listing = kept.get((device_number, state.stx_ino), changed);
-                let listing = listing.filter(|_| is_local(device)).ok_or(NotKnown)?;
-                Ok(Some(listing.matching(wanted)))
+                let listing = kept.get(&state).filter(|_| is_local(state.device()));
+                Ok(Some(listing.ok_or(NotKnown)?.matching(wanted)))
             }
         }
     }
 
     fn candidates_on_disk(&mut self, wanted: &[u8]) -> Option<Vec<Box<[u8]>>> {
-        let directory = beneath::open_directory(self.places, self.at, &self.path).ok()?;
-        let state = fstat(&directory).ok()?;
-        #[allow(clippy::unnecessary_cast, reason = "the width differs between systems")]
-        let (identity, changed) = (
-            (state.st_dev as u64, state.st_ino as u64),
-            [
-                state.st_mtime as i64,
-                state.st_mtime_nsec as i64,
-                state.st_ctime as i64,
-                state.st_ctime_nsec as i64,
-            ],
-        );
-        let known = self.listings.lock(|kept| kept.get(identity, changed));
+        let directory = beneath::open_directory(self.trees, self.at, &self.path).ok()?;
+        let state = State::of(&directory).ok()?;
+        let known = self.listings.lock(|kept| kept.get(&state));
         if let Some(listing) = known {
             return Some(listing.matching(wanted));
         }
@@ -240,11 +215,12 @@ impl<F: FnMut(FileName<'_>) -> Result<bool, NotKnown>> Search<'_, F> {
             return Some(vec![wanted.into()]);
         };
         let listing = Arc::new(Listing {
-            changed,
+            version: state.version(),
             names: names?,
         });
         let matching = listing.matching(wanted);
-        self.listings.lock(|kept| kept.keep(identity, listing));
+        self.listings
+            .lock(|kept| kept.keep(state.identity(), listing));
         Some(matching)
     }
 
@@ -274,19 +250,18 @@ impl Listings {
 }
 
 impl Kept {
-    fn get(&self, identity: Identity, changed: Changed) -> Option<Arc<Listing>> {
-        let listing = self.listings.get(&identity)?;
-        (listing.changed == changed).then(|| Arc::clone(listing))
+    fn get(&self, state: &State) -> Option<Arc<Listing>> {
+        let listing = self.listings.get(&state.identity())?;
+        (listing.version == state.version()).then(|| Arc::clone(listing))
     }
 
     /// Remembers what a directory holds, unless that may change without a trace: within a tick of the clock of the file system.
     fn keep(&mut self, identity: Identity, listing: Arc<Listing>) {
-        let now = clock_gettime(ClockId::CLOCK_REALTIME).map_or(0, |now: TimeSpec| now.tv_sec());
-        let [mtime, _, ctime, _] = listing.changed;
         if let Some(old) = self.listings.remove(&identity) {
             self.names -= old.names.len();
         }
-        if mtime.max(ctime) + TICK >= now {
+        let now = unix_time().as_secs().cast_signed();
+        if listing.version.changed_at() + TICK >= now {
             return;
         }
         if self.names + listing.names.len() > NAMES_KEPT || self.listings.len() >= LISTINGS_KEPT {
@@ -372,7 +347,7 @@ mod tests {
         fs::create_dir_all(here("Boot/Fonts")).expect("directories");
         fs::write(here("Boot/Fonts/A.ttf"), "").expect("a file");
         let root = Root::open(&tree.0).expect("a root");
-        let places = [root.place()];
+        let trees = [root.tree];
         let listings = Listings::default();
         let text = |found: FileNameBuf| {
             let bytes = found.as_name().as_bytes().to_vec();
@@ -383,13 +358,13 @@ mod tests {
             tree.0.join(name).is_file()
         };
         let on_disk = |name: &str| {
-            let found = listings.spell(&places, safe(name.as_bytes())?.as_name(), false, is_file);
+            let found = listings.spell(&trees, safe(name.as_bytes())?.as_name(), false, is_file);
             found.map(text)
         };
         let now = |name: &str| {
             let name = safe(name.as_bytes()).expect("a safe name");
             let is_it = |name: FileName<'_>| Ok(is_file(name));
-            let found = listings.spell_now(&places, name.as_name(), |_| true, is_it);
+            let found = listings.spell_now(&trees, name.as_name(), |_| true, is_it);
             found.map(|found| found.map(text)).map_err(|NotKnown| ())
         };
         // Within a tick of the clock nothing is remembered.
@@ -410,11 +385,11 @@ mod tests {
         }
         // Nothing is known of the disks of others.
         let name = safe(b"none").expect("a safe name");
-        let elsewhere = listings.spell_now(&places, name.as_name(), |_| false, |_| Ok(true));
+        let elsewhere = listings.spell_now(&trees, name.as_name(), |_| false, |_| Ok(true));
         assert!(elsewhere.is_err());
         // What is asked whether a file is there may not know.
         let name = safe(b"boot/fonts/a.ttf").expect("a safe name");
-        let unknown = listings.spell_now(&places, name.as_name(), |_| true, |_| Err(NotKnown));
+        let unknown = listings.spell_now(&trees, name.as_name(), |_| true, |_| Err(NotKnown));
         assert!(unknown.is_err());
         fs::write(here("Boot/Fonts/b.TTF"), "").expect("a file");
         assert_eq!(now("boot/fonts/b.ttf"), Err(()));

@@ -7,11 +7,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::dir::{Dir, Type};
-use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, SFlag, fstatat};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
-use super::devices;
+use super::state::State;
 use crate::name::UNFINISHED;
 
 /// A walk that goes on with each `step`.
@@ -69,7 +69,7 @@ impl Sweep {
             }
             self.names_left -= 1;
             let name = entry.file_name().to_bytes();
-            if is_temporary(name) && is_stale(directory, name) {
+            if is_temporary(name) && is_stale(&directory, name) {
                 let flags = UnlinkatFlags::NoRemoveDir;
                 self.removed += u64::from(unlinkat(directory, name, flags).is_ok());
             } else if matches!(entry.file_type(), Some(Type::Directory) | None)
@@ -92,17 +92,17 @@ fn is_temporary(name: &[u8]) -> bool {
     })
 }
 
-fn is_stale(directory: impl AsFd, name: &[u8]) -> bool {
-    let Ok(state) = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) else {
+fn is_stale(directory: &impl AsFd, name: &[u8]) -> bool {
+    let Ok(state) = State::at(directory, name) else {
         return false;
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let written = u64::try_from(state.st_mtime).map(Duration::from_secs);
+    let written = u64::try_from(state.version().modified.0).map(Duration::from_secs);
     let (Ok(now), Ok(written)) = (now, written) else {
         return false;
     };
-    devices::kind_of(&state) == SFlag::S_IFREG
-        && state.st_uid == geteuid().as_raw()
+    state.is_regular()
+        && state.owner() == geteuid().as_raw()
         && now.saturating_sub(written) >= STALE_AFTER
 }
 

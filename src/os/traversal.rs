@@ -2,33 +2,36 @@
 //! not (an absolute link). See `beneath`, which decides.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::iter;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
-use nix::sys::stat::{Mode, SFlag, fstatat};
+use nix::fcntl::{OFlag, openat, readlinkat};
+use nix::sys::stat::{Mode, SFlag};
 
-use super::devices::kind_of;
+use super::state::State;
 
 /// A directory beneath which files are opened.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'r> {
-    pub(super) directory: BorrowedFd<'r>,
+#[derive(Clone, Debug)]
+pub(super) struct Tree {
+    pub directory: Arc<OwnedFd>,
     /// The absolute paths by which links may name it; the last leads over no link.
-    pub(super) names: &'r [Vec<u8>],
+    pub names: Arc<[Vec<u8>]>,
 }
 
 /// A walk from a root, without following any link blindly.
-pub(super) struct Traversal<'r> {
-    places: &'r [Place<'r>],
+pub(super) struct Traversal<'t> {
+    trees: &'t [Tree],
     /// In which of them it is.
     at: usize,
     /// Where the walk is: each directory entered from the one before, with its name there.
     pub(super) directories: Vec<(Vec<u8>, OwnedFd)>,
-    links: usize,
-    /// Whether what the path names at its end has to be there.
-    pub(super) last_may_be_missing: bool,
+    /// Each link that was followed: the path from the root to the directory that holds it, and what was left from there.
+    pub(super) links: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// What an absolute link means that does not begin with a name of the root.
@@ -40,19 +43,34 @@ pub(super) enum Foreign {
     Refused,
 }
 
+impl Tree {
+    /// What is left of an absolute path from this directory on, if it leads here or beneath.
+    pub(super) fn strip<'p>(&self, path: &'p [u8]) -> Option<&'p [u8]> {
+        self.names.iter().find_map(|name| {
+            let inner = path.strip_prefix(&name[..])?;
+            (inner.is_empty() || inner.starts_with(b"/")).then_some(inner)
+        })
+    }
+
+    /// Its path without links.
+    pub(super) fn real_path(&self) -> &Path {
+        let last = self.names.last().map_or(&b"/"[..], Vec::as_slice);
+        Path::new(OsStr::from_bytes(last))
+    }
+}
+
 impl Traversal<'_> {
-    pub(super) fn new<'r>(places: &'r [Place<'r>], at: usize) -> Traversal<'r> {
+    pub(super) fn new(trees: &[Tree], at: usize) -> Traversal<'_> {
         Traversal {
-            places,
+            trees,
             at,
             directories: Vec::new(),
-            links: 0,
-            last_may_be_missing: false,
+            links: Vec::new(),
         }
     }
 
-    /// Goes as far as the directory that holds what `path` names, and returns its name there; `None` if `path` ends at
-    /// the directory itself.
+    /// Goes as far as the directory that holds what `path` names, and returns its name there, whether it is there or not;
+    /// `None` if `path` ends at the directory itself.
     pub(super) fn go(&mut self, path: &[u8], foreign: Foreign) -> nix::Result<Option<Vec<u8>>> {
         let mut rest = VecDeque::new();
         push_front(&mut rest, path);
@@ -67,19 +85,14 @@ impl Traversal<'_> {
                 }
                 _ => {}
             }
-            let state = fstatat(self.here(), &component[..], AtFlags::AT_SYMLINK_NOFOLLOW);
             let is_last = rest.is_empty();
-            if matches!(state, Err(Errno::ENOENT)) && is_last && self.last_may_be_missing {
-                return Ok(Some(component));
-            }
-            let kind = kind_of(&state?);
-            if kind == SFlag::S_IFLNK {
-                let target = readlinkat(self.here(), &component[..])?;
-                self.follow(target.as_bytes(), foreign, &mut rest)?;
-            } else if is_last {
-                return Ok(Some(component));
-            } else {
-                self.enter(component)?;
+            match State::at(&self.here(), &component) {
+                Err(Errno::ENOENT) if is_last => return Ok(Some(component)),
+                state if state?.kind() == SFlag::S_IFLNK => {
+                    self.follow(&component, foreign, &mut rest)?;
+                }
+                _ if is_last => return Ok(Some(component)),
+                _ => self.enter(component)?,
             }
         }
         Ok(None)
@@ -87,9 +100,14 @@ impl Traversal<'_> {
 
     pub(super) fn here(&self) -> BorrowedFd<'_> {
         let last = self.directories.last();
-        last.map_or(self.places[self.at].directory, |(_, directory)| {
-            directory.as_fd()
-        })
+        let here = last.map_or(&*self.trees[self.at].directory, |(_, entered)| entered);
+        here.as_fd()
+    }
+
+    /// The path from the root to where the walk is.
+    pub(super) fn path(&self) -> Vec<u8> {
+        let names = self.directories.iter().map(|(name, _)| &name[..]);
+        names.collect::<Vec<_>>().join(&b'/')
     }
 
     pub(super) fn enter(&mut self, component: Vec<u8>) -> nix::Result<()> {
@@ -104,19 +122,23 @@ impl Traversal<'_> {
 
     fn follow(
         &mut self,
-        target: &[u8],
+        link: &[u8],
         foreign: Foreign,
         rest: &mut VecDeque<Vec<u8>>,
     ) -> nix::Result<()> {
-        self.links += 1;
-        if self.links > LINKS_MAX {
+        if self.links.len() >= LINKS_MAX {
             return Err(Errno::ELOOP);
         }
+        let left = rest.iter().map(Vec::as_slice).filter(|it| !it.is_empty());
+        let left: Vec<&[u8]> = iter::once(link).chain(left).collect();
+        self.links.push((self.path(), left.join(&b'/')));
+        let target = readlinkat(self.here(), link)?;
+        let target = target.as_bytes();
         if !target.starts_with(b"/") {
             push_front(rest, target);
             return Ok(());
         }
-        let (at, path) = match (self.place_of(target), foreign) {
+        let (at, path) = match (self.tree_of(target), foreign) {
             (Some(found), _) => found,
             (None, Foreign::FromRoot) => (self.at, target),
             (None, Foreign::Refused) => return Err(Errno::EXDEV),
@@ -127,23 +149,18 @@ impl Traversal<'_> {
         Ok(())
     }
 
-    /// The place in which an absolute path lies, and what is left from there.
-    fn place_of<'t>(&self, target: &'t [u8]) -> Option<(usize, &'t [u8])> {
-        let places = self.places.iter().enumerate();
-        let inside = places.flat_map(|(at, place)| {
-            place.names.iter().filter_map(move |name| {
-                let inner = target.strip_prefix(&name[..])?;
-                (inner.is_empty() || inner.starts_with(b"/")).then_some((at, inner))
-            })
-        });
-        // Of places one of which lies in the other, the inner one.
+    /// The tree in which an absolute path lies, and what is left from there.
+    fn tree_of<'p>(&self, path: &'p [u8]) -> Option<(usize, &'p [u8])> {
+        let trees = self.trees.iter().enumerate();
+        let inside = trees.filter_map(|(at, tree)| Some((at, tree.strip(path)?)));
+        // Of trees one of which lies in the other, the inner one.
         inside.min_by_key(|(_, inner)| inner.len())
     }
 
-    /// A link leads above the place where the walk is: perhaps to another one.
+    /// A link leads above the tree where the walk is: perhaps to another one.
     fn leave(&mut self, rest: &mut VecDeque<Vec<u8>>) -> nix::Result<()> {
-        let mut path: Vec<&[u8]> = match self.places[self.at].names.last() {
-            Some(real) if self.places.len() > 1 => real.split(|&byte| byte == b'/').collect(),
+        let mut path: Vec<&[u8]> = match self.trees[self.at].names.last() {
+            Some(real) if self.trees.len() > 1 => real.split(|&byte| byte == b'/').collect(),
             _ => return Err(Errno::EXDEV),
         };
         path.pop();
@@ -155,7 +172,7 @@ impl Traversal<'_> {
             }
         }
         let path = path.join(&b'/');
-        let (at, inner) = self.place_of(&path).ok_or(Errno::EXDEV)?;
+        let (at, inner) = self.tree_of(&path).ok_or(Errno::EXDEV)?;
         rest.clear();
         push_front(rest, inner);
         self.at = at;

@@ -11,12 +11,12 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 
-use super::devices;
-use super::place::{How, Identity, Place, identity_of};
+use super::place::{How, Place};
+use super::state::{Identity, State};
 use crate::name::UNFINISHED;
 
 /// An upload under way. Dropped before its end, it leaves nothing behind.
@@ -107,7 +107,7 @@ impl Upload {
     /// # Errors
     /// As fstat(2).
     pub(super) fn directory(&self) -> nix::Result<Identity> {
-        fstat(&self.place.directory).map(|state| identity_of(&state))
+        State::of(&self.place.directory).map(|state| state.identity())
     }
 
     /// Puts the names of the directory on the disk.
@@ -140,7 +140,7 @@ impl Upload {
             How::InPlace => {
                 let flags = common | OFlag::O_NONBLOCK;
                 let file = openat(directory, &name[..], flags, Mode::empty())?;
-                if devices::kind_of(&fstat(&file)?) != SFlag::S_IFREG {
+                if !State::of(&file)?.is_regular() {
                     return Err(Errno::EPERM);
                 }
                 let file = File::from(file);
@@ -188,7 +188,7 @@ fn rename(directory: &OwnedFd, from: &[u8], to: &[u8], replaces: bool) -> nix::R
         true => rename_with(directory, from, to, 0),
         false => match rename_with(directory, from, to, libc::RENAME_NOREPLACE) {
             // A file system that does not know this: looked at before, though not in the same moment.
-            Err(Errno::EINVAL) => match fstatat(directory, to, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Err(Errno::EINVAL) => match State::at(directory, to) {
                 Err(Errno::ENOENT) => rename_with(directory, from, to, 0),
                 Ok(_) => Err(Errno::EEXIST),
                 Err(error) => Err(error),

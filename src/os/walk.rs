@@ -10,21 +10,22 @@ use std::vec;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+use nix::fcntl::{OFlag, openat, readlinkat};
+use nix::sys::stat::{Mode, SFlag};
 
-use super::beneath::{self, Place};
-use super::devices;
+use super::beneath;
+use super::places::Places;
+use super::privileges::may_search;
 use super::spelling::by_letters;
+use super::state::State;
 use crate::name::{FileName, NAME_MAX, RootPrefixes};
 
 /// A walk that goes on with each [`Walk::step`].
 #[derive(Debug)]
-pub struct Walk<'r> {
-    /// All that are served, and which of them it goes through.
-    places: Vec<Place<'r>>,
+pub struct Walk {
+    /// All that is served, and which tree of it this goes through.
+    places: Places,
     at: usize,
-    public_only: bool,
     bounds: Bounds,
     /// Directories, each entered from the one before.
     levels: Vec<Level>,
@@ -110,24 +111,18 @@ pub enum Answer {
     Failed(io::Error),
 }
 
-impl<'r> Walk<'r> {
+impl Walk {
     /// # Errors
     /// Where descriptors ran out.
-    pub(super) fn new(
-        places: Vec<Place<'r>>,
-        at: usize,
-        public_only: bool,
-        bounds: Bounds,
-    ) -> io::Result<Walk<'r>> {
+    pub(super) fn new(places: Places, at: usize, bounds: Bounds) -> io::Result<Walk> {
         let first = Level {
-            directory: places[at].directory.try_clone_to_owned()?,
+            directory: places.trees[at].directory.try_clone()?,
             left: vec![ROOT.to_vec()].into_iter(),
             path_length: 0,
         };
         Ok(Walk {
             places,
             at,
-            public_only,
             bounds,
             levels: vec![first],
             path: Vec::new(),
@@ -179,8 +174,7 @@ impl<'r> Walk<'r> {
         let Some(here) = self.levels.last().map(|level| level.directory.as_fd()) else {
             return Err(Errno::ENOENT);
         };
-        let state = fstatat(here, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-        Ok(match devices::kind_of(&state) {
+        Ok(match State::at(&here, name)?.kind() {
             SFlag::S_IFDIR => self.enter(name),
             SFlag::S_IFREG => Seen::File(self.answer()),
             SFlag::S_IFLNK => Seen::Link {
@@ -203,13 +197,13 @@ impl<'r> Walk<'r> {
         };
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let opened = openat(here, name, flags, Mode::empty());
-        let opened = opened.and_then(|directory| {
-            beneath::may_search(directory.as_fd())?;
+        let opened = opened.map_err(io::Error::from).and_then(|directory| {
+            may_search(directory.as_fd())?;
             Ok(directory)
         });
         let directory = match opened {
             Ok(directory) => directory,
-            Err(error) => return Seen::Closed(error.into()),
+            Err(error) => return Seen::Closed(error),
         };
         let names = match self.list(&directory) {
             Ok(names) => names,
@@ -255,8 +249,8 @@ impl<'r> Walk<'r> {
         if !name.is_ok_and(|name| name.as_bytes() == self.path) {
             return Answer::Unnameable;
         }
-        let file = beneath::open(&self.places, self.at, &self.path);
-        match file.and_then(|file| devices::state_of(&file)) {
+        let file = beneath::open(&self.places.trees, self.at, &self.path);
+        match file.and_then(|file| State::of(&file)) {
             Ok(state) => self.answer_with(&state),
             Err(Errno::EISDIR) => Answer::Directory,
             Err(Errno::EACCES | Errno::EPERM) => Answer::Denied,
@@ -269,10 +263,10 @@ impl<'r> Walk<'r> {
         }
     }
 
-    fn answer_with(&self, state: &FileStat) -> Answer {
-        let is_public = state.st_mode & Mode::S_IROTH.bits() != 0;
-        match devices::kind_of(state) {
-            SFlag::S_IFREG if self.public_only && !is_public => Answer::NotPublic,
+    fn answer_with(&self, state: &State) -> Answer {
+        let is_public = state.mode() & Mode::S_IROTH.bits() != 0;
+        match state.kind() {
+            SFlag::S_IFREG if self.places.public_only && !is_public => Answer::NotPublic,
             SFlag::S_IFREG => Answer::File,
             SFlag::S_IFDIR => Answer::Directory,
             _ => Answer::Special,
@@ -305,7 +299,11 @@ mod tests {
         /// All paths, each with what was seen there, and whether the walk was cut short.
         fn walk(&self, bounds: Bounds) -> (Vec<(String, Seen)>, bool) {
             let root = Root::open(&self.0).expect("a root");
-            let mut walk = Walk::new(vec![root.place()], 0, false, bounds).expect("a walk");
+            let places = Places {
+                trees: vec![root.tree],
+                public_only: false,
+            };
+            let mut walk = Walk::new(places, 0, bounds).expect("a walk");
             let mut seen = Vec::new();
             while let Some(what) = walk.step() {
                 let path = String::from_utf8(walk.path().to_vec()).expect("text");

@@ -12,7 +12,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use mio::Waker;
 use nix::errno::Errno;
 
-use super::place::{Identity, Place};
+use super::place::Place;
+use super::state::Identity;
 use super::sweep::Sweep;
 use super::upload::Upload;
 use super::worker;

@@ -143,4 +143,4 @@ fn known_as(name: &str) -> Option<String> {
 const SLEEP: &str = "epoll_wait";
 
 /// Finds something by a path from the root of all paths.
-const LOOK: &str = "newfstatat(AT_FDCWD";
+const LOOK: &str = "statx(AT_FDCWD";
