@@ -6,13 +6,15 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use super::text::escaped;
 use crate::config::{Ports, Settings};
 use crate::moment::Moment;
 use crate::names::Names;
 use crate::os::clock::Clock;
 use crate::os::files::Files;
-use crate::os::walk::{Answer, Bounds, Seen};
+use crate::os::walk::{Answer, Bounds, Seen, Unserved};
 
 /// Walks past all that `files` could serve, as `user`, who we are, and returns what an operator should know of it, in lines.
 ///
@@ -133,19 +135,23 @@ fn judge(seen: &Seen, user: &str) -> Option<(Kind, String)> {
 
 /// `target` is written behind the path.
 fn judge_answer(answer: &Answer, target: &str, user: &str) -> Option<(Kind, String)> {
-    let (kind, why) = match answer {
-        // What a link leads to has its line where it lies itself.
-        Answer::File | Answer::Directory | Answer::Special | Answer::Busy => return None,
-        Answer::Denied => (Kind::Denied, format!("{user} cannot read it")),
-        Answer::NotPublic => (Kind::NotPublic, "not readable by others (o+r)".into()),
-        Answer::Outside => (Kind::LeadsOut, "leads out of the directory served".into()),
-        Answer::Nothing => (Kind::LeadsNowhere, "leads nowhere".into()),
-        Answer::Loop => (Kind::LeadsNowhere, "leads round in a circle".into()),
-        Answer::Unnameable => (
+    let Err(unserved) = answer else { return None };
+    let (kind, why) = match unserved {
+        Unserved::NotPublic => (Kind::NotPublic, "not readable by others (o+r)".into()),
+        Unserved::Unnameable => (
             Kind::Unnameable,
             "no request can name it (\\, 0xff at the end, or too long)".into(),
         ),
-        Answer::Failed(error) => (Kind::Failed, error.to_string()),
+        Unserved::Failed(error) => match error {
+            // What a link leads to has its line where it lies itself; or it is busy.
+            Errno::EISDIR | Errno::ENXIO | Errno::ENODEV => return None,
+            Errno::EAGAIN | Errno::EINTR | Errno::ETIMEDOUT | Errno::ESTALE => return None,
+            Errno::EACCES | Errno::EPERM => (Kind::Denied, format!("{user} cannot read it")),
+            Errno::EXDEV => (Kind::LeadsOut, "leads out of the directory served".into()),
+            Errno::ENOENT | Errno::ENOTDIR => (Kind::LeadsNowhere, "leads nowhere".into()),
+            Errno::ELOOP => (Kind::LeadsNowhere, "leads round in a circle".into()),
+            error => (Kind::Failed, io::Error::from(*error).to_string()),
+        },
     };
     Some((kind, format!("{target}: {why}")))
 }

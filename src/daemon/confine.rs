@@ -146,7 +146,10 @@ pub(super) fn give_up_privileges(
     account: Option<&Account>,
 ) -> Result<(), Failure> {
     if settings.chroot {
-        trying("chroot", privileges::change_root(files.roots()[0].directory()))?;
+        trying(
+            "chroot",
+            privileges::change_root(files.roots()[0].directory()),
+        )?;
     }
     privileges::empty_bounding_set();
     if let Some(account) = account {

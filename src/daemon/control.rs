@@ -3,7 +3,7 @@
 //!
 //! Clients are bounded, and so is what is kept for each. One that does not read, or does not ask, is dropped.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;
 
 use crate::moment::Moment;
@@ -66,7 +66,7 @@ impl Control {
             return self.drop_at;
         }
         if std::mem::take(&mut self.is_woken) {
-            while let Ok(stream) = self.listener.accept() {
+            while let Ok((stream, _)) = self.listener.accept() {
                 self.add(now, poll, stream);
             }
             for place in &mut self.clients {

@@ -12,7 +12,7 @@ use crate::os::helper::Helper;
 #[derive(Debug)]
 pub(super) struct DiskWatch {
     /// How many jobs it had done when that was last looked at.
-    done: u64,
+    done: usize,
     /// When it had last done one, or was given one while it had none; `None` if it has none.
     waits_from: Option<Moment>,
     /// The log says that it waits.

@@ -611,7 +611,7 @@ impl Io for World {
                 return Err(self.unopened(unavailable, opening.name, Some(client)));
             }
         };
-        if size > 0 && matches!(content, Content::Read(_)) {
+        if size > 0 && !as_text && matches!(content, Content::Read(_)) {
             let name = opening.name.as_bytes();
             self.log.write(self.now, &LogEvent::Unmapped(name));
         }

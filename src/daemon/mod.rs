@@ -271,7 +271,7 @@ impl Daemon {
             disk: DiskWatch::new(now),
             server,
             world,
-            events: Events::new(),
+            events: Events::default(),
             requests: Batch::new(REQUESTS_AT_ONCE, datagram_max(settings)),
             unread_listeners: Vec::new(),
             rejecting: Vec::new(),

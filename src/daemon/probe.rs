@@ -49,7 +49,7 @@ fn ask(probe: &Probe) -> IoResult<(Vec<u8>, Duration)> {
     })?;
     let mut poll = Poll::new()?;
     poll.add(&port, Source::Listener(0))?;
-    let (mut events, mut batch) = (Events::new(), Batch::new(1, ANSWER_MAX));
+    let (mut events, mut batch) = (Events::default(), Batch::new(1, ANSWER_MAX));
     let request = request(probe.name.as_deref().unwrap_or(NAME_USUAL));
     let began = clock.now();
     let (until, mut ask_at) = (began + probe.timeout, began);

@@ -15,7 +15,7 @@ use super::summary::Summary;
 use crate::config::Settings;
 use crate::moment::Moment;
 use crate::os::clock::unix_time;
-use crate::os::local::LocalListener;
+use crate::os::local::{self, LocalListener};
 use crate::os::publish::{Publisher, Target};
 use crate::os::usage::Usage;
 use crate::server::{Count, Limits, Server, Stats};
@@ -71,7 +71,7 @@ impl Prepared {
             target.map_err(|error| failed(path, error)).ok()
         });
         let listener = settings.control.as_deref().and_then(|path| {
-            let listener = LocalListener::bind(path);
+            let listener = local::bind(path);
             listener.map_err(|error| failed(path, error)).ok()
         });
         Prepared {
@@ -198,14 +198,14 @@ impl StatsFile {
             self.is_failing = result.is_err();
         }
         // Its result wakes the loop.
-        if self.publisher.is_busy() {
+        if self.publisher.under_way() > 0 {
             return None;
         }
         let counted = counted();
         if self.written == Some(counted) {
             return None;
         }
-        self.publisher.publish(text());
+        let _ = self.publisher.ask(text());
         self.written = Some(counted);
         self.write_at = now + WRITE_EVERY;
         None

@@ -108,7 +108,7 @@ impl Uploads {
             handed_at: now,
             wants_room: false,
         };
-        writer.ask(Task::Begin(key, place));
+        let _ = writer.ask(Task::Begin(key, place));
         self.by_client.insert(key.0, receiving);
     }
 
@@ -264,13 +264,13 @@ impl Uploads {
             receiving.handed_at = now;
             let next = std::mem::take(&mut receiving.spare);
             let piece = std::mem::replace(&mut receiving.buffer, next);
-            writer.ask(Task::Append(receiving.key, piece));
+            let _ = writer.ask(Task::Append(receiving.key, piece));
         }
     }
 
     fn ask(&self, task: Task) {
         if let Some(writer) = &self.writer {
-            writer.ask(task);
+            let _ = writer.ask(task);
         }
     }
 }

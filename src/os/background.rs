@@ -7,12 +7,13 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
 
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
+use nix::fcntl::OFlag;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{
     ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2, setsid, write,
 };
+
+use super::handed::nothing;
 
 /// Who this process is after [`leave_terminal`].
 #[derive(Debug)]
@@ -48,7 +49,7 @@ pub fn leave_terminal() -> io::Result<Fork> {
     // A script may wait until nobody holds what it had open. Where the kernel lacks the call, it has to.
     // SAFETY: takes numbers only, and nothing was opened yet.
     unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
-    let nothing = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+    let nothing = nothing()?;
     let (message, waiting) = pipe2(OFlag::O_CLOEXEC)?;
     // SAFETY: there is one thread only, so the child may do what its parent could.
     match unsafe { fork() }? {

@@ -14,6 +14,7 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::Mode;
 
 use super::devices::LocalDevice;
+use super::directory::TO_SEARCH;
 use super::state::State;
 pub(super) use super::traversal::Tree;
 use super::traversal::{Foreign, Traversal};
@@ -32,7 +33,7 @@ pub(super) fn open(trees: &[Tree], at: usize, path: &[u8]) -> nix::Result<OwnedF
 /// # Errors
 /// As [`open`].
 pub(super) fn open_directory(trees: &[Tree], at: usize, path: &[u8]) -> nix::Result<OwnedFd> {
-    open_as(trees, at, or_here(path), DIRECTORY)
+    open_as(trees, at, or_here(path), TO_SEARCH)
 }
 
 fn open_as(trees: &[Tree], at: usize, path: &[u8], flags: OFlag) -> nix::Result<OwnedFd> {
@@ -92,7 +93,7 @@ pub(super) fn open_cached(
 /// # Errors
 /// As [`open_cached`].
 pub(super) fn open_directory_cached(root: &impl AsFd, path: &[u8]) -> nix::Result<OwnedFd> {
-    openat2_cached(root, or_here(path), DIRECTORY, ResolveFlag::empty())
+    openat2_cached(root, or_here(path), TO_SEARCH, ResolveFlag::empty())
 }
 
 fn openat2_cached(
@@ -173,12 +174,7 @@ pub(super) fn find_entry(
     })
 }
 
-const BENEATH: ResolveFlag =
-    ResolveFlag::RESOLVE_BENEATH.union(ResolveFlag::RESOLVE_NO_MAGICLINKS);
-
-const DIRECTORY: OFlag = OFlag::O_PATH
-    .union(OFlag::O_DIRECTORY)
-    .union(OFlag::O_CLOEXEC);
+const BENEATH: ResolveFlag = ResolveFlag::RESOLVE_BENEATH.union(ResolveFlag::RESOLVE_NO_MAGICLINKS);
 
 /// A FIFO must not hang us, and a terminal not become ours.
 const READING: OFlag = OFlag::O_RDONLY

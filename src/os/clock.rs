@@ -40,7 +40,7 @@ impl Clock {
     clippy::cast_sign_loss,
     reason = "the clock begins at 0, and the width of its fields differs between systems"
 )]
-fn system_micros() -> u64 {
+pub(super) fn system_micros() -> u64 {
     let time = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every system has this clock");
     time.tv_sec() as u64 * 1_000_000 + time.tv_nsec() as u64 / 1000
 }

@@ -1,10 +1,25 @@
 //! A piece of a file that is read where that may take long.
 
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::{io, mem};
 
 use super::handle::Handle;
+use crate::moment::Moment;
+
+/// What becomes of the reading of a piece.
+#[derive(Debug, Default)]
+pub(super) enum Errand {
+    /// Nothing is to be read.
+    #[default]
+    None,
+    /// The helper is to be asked.
+    Wanted(Fetch),
+    /// It was asked.
+    UnderWay,
+    /// It had read this at that time.
+    Done(Fetched, Moment),
+}
 
 /// A piece of a file that is to be read.
 #[derive(Debug)]
@@ -23,6 +38,24 @@ pub struct Fetched {
     /// How many bytes were there before the end of the file or the first that cannot be read.
     pub(super) count: io::Result<usize>,
     pub(super) buffer: Vec<u8>,
+}
+
+impl Errand {
+    /// What the helper is to be asked, if it was not yet.
+    pub(super) fn take_fetch(&mut self) -> Option<Fetch> {
+        match mem::replace(self, Errand::UnderWay) {
+            Errand::Wanted(fetch) => Some(fetch),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
+    /// The helper has read it, or was not asked.
+    pub(super) fn end(&mut self, now: Moment, fetched: Option<Fetched>) {
+        *self = fetched.map_or(Errand::None, |fetched| Errand::Done(fetched, now));
+    }
 }
 
 impl Fetch {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 
 use super::beneath;
-use super::content::{Content, ReadContent, TextContent};
+use super::content::{Buffered, Content};
 use super::devices::LocalDevice;
 use super::handle::Handle;
 use super::mapping::{Mapped, Mapping, reads_are_counted};
@@ -28,7 +28,6 @@ use super::state::{DeviceNumber, Version};
 use super::sweep::Sweep;
 use super::walk::{Bounds, Walk};
 use crate::name::{FileName, FileNameBuf, RootPrefixes};
-use crate::wire::Refusal;
 
 /// The directories that are served.
 #[derive(Debug)]
@@ -193,15 +192,6 @@ impl Files {
         Walk::new(self.places(), number, bounds)
     }
 
-    /// Whether a file could be opened, if memory says so.
-    pub fn opens_now(&self, name: FileName<'_>) -> Option<Result<(), Refusal>> {
-        match self.open_now(name) {
-            Ok(_) => Some(Ok(())),
-            Err(Unavailable::Refused(refusal)) => Some(Err(refusal)),
-            Err(Unavailable::Busy | Unavailable::Unknown | Unavailable::Exhausted) => None,
-        }
-    }
-
     /// Whether there is such a directory in any of the roots, if memory says so.
     pub fn has_directory_now(&self, name: FileName<'_>) -> Option<bool> {
         for root in &self.roots {
@@ -260,8 +250,7 @@ impl Files {
         let size = opened.original.version.size;
         let content = match self.mapping(opened, as_text) {
             Ok(mapping) => Content::Mapped(Mapped::new(mapping)),
-            Err(original) if as_text => Content::Text(Box::new(TextContent::new(original))),
-            Err(original) => Content::Read(Box::new(ReadContent::new(original))),
+            Err(original) => Content::Read(Box::new(Buffered::new(original, as_text))),
         };
         Ok((content, size))
     }
@@ -295,7 +284,7 @@ impl Files {
     }
 
     /// Opens a file without waiting for any disk.
-    fn open_now(&self, name: FileName<'_>) -> Result<Opened, Unavailable> {
+    pub(super) fn open_now(&self, name: FileName<'_>) -> Result<Opened, Unavailable> {
         match &self.known {
             Some((known, opened)) if known.as_name() == name => opened.clone(),
             _ => first_of(&self.roots, |root| self.open_beneath(root, name)),
@@ -413,7 +402,7 @@ mod tests {
         let read = File::open(directory.join("file")).expect("a file");
         let version = State::of(&read).expect("a state").version();
         let file = Arc::new(Handle::local(read));
-        let read = ReadContent::new(Original { file, version });
+        let read = Buffered::new(Original { file, version }, false);
         let mut netascii = VecDequeBytes::default();
         crate::wire::netascii::translate(&text, &mut netascii);
         for blksize in [8, 511, 512, 10_000, 65464] {

@@ -61,7 +61,8 @@ fn is_inet(family: Domain) -> bool {
     family == Domain::IPV4 || family == Domain::IPV6
 }
 
-fn nothing() -> io::Result<OwnedFd> {
+/// Opens what takes everything and gives nothing.
+pub(super) fn nothing() -> io::Result<OwnedFd> {
     let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC;
     Ok(open("/dev/null", flags, Mode::empty())?)
 }

@@ -1,16 +1,11 @@
-//! One thread beside the loop, which waits for disks so that the loop need not.
+//! The thread that looks names up, opens files and reads them.
 //!
-//! It is started once the process has given up what it may not keep, and is confined as the loop is. Requests and
-//! replies are values of a queue each; a reply wakes the poll. While a disk hangs the thread hangs with it: then what
-//! is asked of it waits or, past a bound, is not taken. Files that it is to close have no bound of their own: there
-//! are never more of them than were open.
+//! Files that it is to close have no bound of their own: there are never more of them than were open.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 
 use mio::Waker;
 
@@ -22,7 +17,7 @@ use super::resolve::{Answer, Memory, Question, Resolve};
 use super::root::{Root, Seen};
 use super::rule_file::{RuleFiles, Texts};
 use super::spelling::Listings;
-use super::worker;
+use super::worker::Worker;
 use crate::name::FileNameBuf;
 use crate::wire::{Peer, Refusal};
 
@@ -44,6 +39,8 @@ pub enum Job {
     Reread(Arc<RuleFiles>),
     /// To look where the path of the root with this number leads.
     Look(usize, Root),
+    /// To close a file, which nobody waits for.
+    Close(File),
 }
 
 /// What came of it.
@@ -65,112 +62,52 @@ pub enum Done {
     Looked(usize, Seen),
 }
 
-/// What reaches the thread.
-#[derive(Debug)]
-enum Task {
-    /// It is to be done, and answered.
-    Job(Job),
-    /// To close a file, which nobody waits for.
-    Close(File),
-}
-
 /// The helper, as the loop sees it.
-#[derive(Debug)]
-pub struct Helper {
-    tasks: Sender<Task>,
-    done: Receiver<Done>,
-    /// Jobs that it has and of which the loop has not taken the reply.
-    under_way: Cell<usize>,
-    /// Jobs that came before those, since the start.
-    done_so_far: Cell<u64>,
-}
+pub type Helper = Worker<Job, Done>;
 
 impl Helper {
-    /// Starts the thread, and waits until it takes requests. What it learns about directories it leaves in `listings`.
+    /// Starts the thread. What it learns about directories it leaves in `listings`.
     ///
     /// # Errors
     /// Where no thread may be started.
     pub fn start(waker: Arc<Waker>, listings: Listings) -> io::Result<Helper> {
-        let (tasks, todo) = channel();
-        // With room for all that is under way, so a reply never waits for the loop.
-        let (replies, done) = sync_channel(JOBS_MAX);
-        let closing = tasks.clone();
-        let closer = Closer::new(move |file| {
-            let _ = closing.send(Task::Close(file));
-        });
-        let mut scratch = vec![0; SCRATCH].into_boxed_slice();
-        let mut memory = Memory::new(listings);
-        worker::start("disk", move || {
-            while let Ok(task) = todo.recv() {
-                let reply = match task {
-                    Task::Close(file) => {
-                        drop(file);
-                        continue;
-                    }
-                    Task::Job(Job::Open(name, places)) => {
+        Helper::spawn("disk", JOBS_MAX, waker, move |desk| {
+            let closing = desk.tasks.clone();
+            let closer = Closer::new(move |file| {
+                let _ = closing.send(Job::Close(file));
+            });
+            let mut scratch = vec![0; SCRATCH].into_boxed_slice();
+            let mut memory = Memory::new(listings);
+            while let Ok(job) = desk.todo.recv() {
+                desk.reply(match job {
+                    Job::Open(name, places) => {
                         let opened = places.open(name.as_name(), &closer);
                         Done::Opened(name, opened)
                     }
-                    Task::Job(Job::Read(client, serial, fetch)) => {
+                    Job::Read(client, serial, fetch) => {
                         Done::Read(client, serial, fetch.read(&mut scratch))
                     }
-                    Task::Job(Job::Place(writable, name)) => {
+                    Job::Place(writable, name) => {
                         let place = writable.place(name.as_name());
                         Done::Placed(name, place)
                     }
-                    Task::Job(Job::Resolve(resolve)) => {
+                    Job::Resolve(resolve) => {
                         let answer = resolve.answer(&mut memory, &closer, &mut |_| {});
                         Done::Resolved(Box::new((resolve.question, answer)))
                     }
-                    Task::Job(Job::OtherCase(peer, places, name)) => {
+                    Job::OtherCase(peer, places, name) => {
                         let other = memory.other_case(&places, name.as_name(), &closer);
                         Done::OtherCase(peer, name, other)
                     }
-                    Task::Job(Job::Reread(files)) => Done::Reread(files.read()),
-                    Task::Job(Job::Look(number, root)) => Done::Looked(number, root.look()),
-                };
-                let _ = replies.send(reply);
-                let _ = waker.wake();
+                    Job::Reread(files) => Done::Reread(files.read()),
+                    Job::Look(number, root) => Done::Looked(number, root.look()),
+                    Job::Close(file) => {
+                        drop(file);
+                        continue;
+                    }
+                });
             }
-        })?;
-        Ok(Helper {
-            tasks,
-            done,
-            under_way: Cell::new(0),
-            done_so_far: Cell::new(0),
         })
-    }
-
-    /// Asks for something; gives it back where too much waits already.
-    ///
-    /// # Errors
-    /// The request itself.
-    pub fn ask(&self, job: Job) -> Result<(), Job> {
-        if self.under_way.get() >= JOBS_MAX {
-            return Err(job);
-        }
-        self.under_way.update(|count| count + 1);
-        // Its end of the queue is never given up.
-        let _ = self.tasks.send(Task::Job(job));
-        Ok(())
-    }
-
-    /// The next reply, if one has come.
-    pub fn next(&self) -> Option<Done> {
-        let done = self.done.try_recv().ok()?;
-        self.under_way.update(|count| count - 1);
-        self.done_so_far.update(|count| count + 1);
-        Some(done)
-    }
-
-    /// How many jobs it has.
-    pub fn under_way(&self) -> usize {
-        self.under_way.get()
-    }
-
-    /// How many jobs it has done, and the replies were taken.
-    pub fn done(&self) -> u64 {
-        self.done_so_far.get()
     }
 }
 

@@ -6,7 +6,6 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
@@ -180,8 +179,7 @@ impl Form {
 }
 
 fn local_time() -> libc::tm {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_or(0, |since| since.as_secs().cast_signed());
+    let now = unix_time().as_secs().cast_signed();
     // SAFETY: a `tm` may be all zeros, and both pointers are to values of this function.
     unsafe {
         let mut time = std::mem::zeroed();

@@ -1,15 +1,16 @@
 //! Listening sockets: requests come in here, and refusals go out, from the very address that was asked.
 
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use nix::sys::socket::{MsgFlags, SockaddrStorage, getsockopt, recvmsg, setsockopt, sockopt};
-use socket2::{Domain, MsgHdr, Protocol, SockAddr, Socket, Type};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
+use socket2::{MsgHdr, Protocol, SockAddr, Socket, Type};
 
 use super::control::{self, Destination, Outgoing};
 use super::receive::Received;
-use super::socket::{never_discover_mtu, rejection};
+pub use super::socket::Rejected;
+use super::socket::{keep_errors, never_discover_mtu, take_rejected, udp_socket};
 
 /// A socket that takes requests.
 #[derive(Debug)]
@@ -22,17 +23,6 @@ pub struct Listener {
     is_shared: bool,
 }
 
-/// A packet that was rejected on its way (IP_RECVERR in ip(7)).
-#[derive(Clone, Copy, Debug)]
-pub struct Rejected {
-    /// To whom it went.
-    pub to: SocketAddr,
-    /// Who says so.
-    pub by: Option<IpAddr>,
-    /// The number of the error.
-    pub error: i32,
-}
-
 impl Listener {
     /// Listens on `address`, even if the machine is yet to get it; port 0 picks one. `[::]` takes IPv4 as well, unless
     /// `v6_only`.
@@ -40,8 +30,7 @@ impl Listener {
     /// # Errors
     /// Where the address is taken or needs a privilege.
     pub fn bind(address: SocketAddr, v6_only: bool) -> io::Result<Listener> {
-        let kind = Type::DGRAM.nonblocking().cloexec();
-        let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::UDP))?;
+        let socket = udp_socket(address)?;
         if address.is_ipv6() {
             socket.set_only_v6(v6_only || !address.ip().is_unspecified())?;
         }
@@ -99,9 +88,6 @@ impl Listener {
 
     /// Asks for a receive buffer of `bytes`, past the system's limit where we are allowed to, and returns
     /// how many there are. The kernel counts its own bookkeeping in.
-    ///
-    /// # Errors
-    /// None that can be expected.
     pub fn enlarge_buffer(&self, bytes: usize) -> io::Result<usize> {
         if setsockopt(&self.socket, sockopt::RcvBufForce, &bytes).is_err() {
             self.socket.set_recv_buffer_size(bytes)?;
@@ -111,19 +97,16 @@ impl Listener {
 
     /// Lets all transfers take place here: room for what is sent to many, errors of packets with whom they went to,
     /// and no flag "don't fragment", on which some boot ROMs choke.
-    ///
-    /// # Errors
-    /// None that can be expected.
     pub fn share(&mut self, send_buffer: usize) -> io::Result<()> {
         self.is_shared = true;
         if setsockopt(&self.socket, sockopt::SndBufForce, &send_buffer).is_err() {
             self.socket.set_send_buffer_size(send_buffer)?;
         }
         if self.address.is_ipv6() {
-            setsockopt(&self.socket, sockopt::Ipv6RecvErr, &true)?;
+            keep_errors(&self.socket, true)?;
         }
         if self.address.is_ipv4() || !self.socket.only_v6()? {
-            setsockopt(&self.socket, sockopt::Ipv4RecvErr, &true)?;
+            keep_errors(&self.socket, false)?;
             never_discover_mtu(&self.socket)?;
         }
         Ok(())
@@ -131,31 +114,7 @@ impl Listener {
 
     /// Takes the oldest error that the kernel keeps of a shared socket; `None` if it keeps none.
     pub fn rejected(&self) -> Option<Rejected> {
-        // The control messages also hold where the packet went to, as for a request.
-        let mut room = nix::cmsg_space!(
-            libc::sock_extended_err,
-            libc::sockaddr_in6,
-            libc::in6_pktinfo,
-            libc::in_pktinfo
-        );
-        loop {
-            let (socket, kept) = (self.socket.as_raw_fd(), MsgFlags::MSG_ERRQUEUE);
-            let message =
-                recvmsg::<SockaddrStorage>(socket, &mut [], Some(&mut room), kept).ok()?;
-            let Some(to) = message.address else { continue };
-            let v4 = to.as_sockaddr_in().map(|v4| SocketAddrV4::from(*v4).into());
-            let v6 = || {
-                to.as_sockaddr_in6()
-                    .map(|v6| SocketAddrV6::from(*v6).into())
-            };
-            let (Some(to), Ok(mut messages)) = (v4.or_else(v6), message.cmsgs()) else {
-                continue;
-            };
-            if let Some((error, by)) = messages.find_map(|message| rejection(&message)) {
-                let error = i32::try_from(error.ee_errno).unwrap_or(0);
-                return Some(Rejected { to, by, error });
-            }
-        }
+        take_rejected(&self.socket)
     }
 
     /// Whether this kernel cuts a buffer into datagrams (UDP_SEGMENT, Linux 4.18). One that does not know it
@@ -235,9 +194,8 @@ const TRIES: u32 = 16;
 /// Whether an address is a broadcast or multicast address: nothing is sent to the former without asking for the right
 /// (connect(2)).
 fn is_everybody(address: Ipv4Addr) -> bool {
-    // The sandbox wants UDP by its number, which the standard library leaves out.
-    let probe = Socket::new(Domain::IPV4, Type::DGRAM.cloexec(), Some(Protocol::UDP));
-    let connected = probe.and_then(|probe| probe.connect(&SocketAddr::from((address, 9)).into()));
+    let peer = SocketAddr::from((address, 9));
+    let connected = udp_socket(peer).and_then(|probe| probe.connect(&peer.into()));
     let is_broadcast =
         connected.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
     is_broadcast || address.is_multicast()

@@ -2,50 +2,26 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use nix::sys::socket::{SockFlag, accept4};
+pub use mio::net::{UnixListener as LocalListener, UnixStream as LocalStream};
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{read, write};
 
-/// Takes connections.
-#[derive(Debug)]
-pub struct LocalListener {
-    listener: UnixListener,
-}
-
-impl LocalListener {
-    /// Listens at `path`. A socket to which nobody listens any more is replaced. To be called while there is one
-    /// thread: the mask of file modes is changed for a moment.
-    ///
-    /// # Errors
-    /// Something else is there, or another process listens to it, or there is no such directory.
-    pub fn bind(path: &Path) -> io::Result<LocalListener> {
-        let listener = match bind_private(path) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_deserted(path) => {
-                fs::remove_file(path)?;
-                bind_private(path)?
-            }
-            bound => bound?,
-        };
-        listener.set_nonblocking(true)?;
-        Ok(LocalListener { listener })
-    }
-
-    /// The next connection, if there is one.
-    ///
-    /// # Errors
-    /// Where no descriptor is left.
-    pub fn accept(&self) -> io::Result<LocalStream> {
-        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-        let raw = accept4(self.listener.as_raw_fd(), flags)?;
-        // SAFETY: the kernel has just made it for us, and nobody else knows it.
-        let descriptor = unsafe { OwnedFd::from_raw_fd(raw) };
-        Ok(LocalStream { descriptor })
+/// Listens at `path`. A socket to which nobody listens any more is replaced. To be called while there is one
+/// thread: the mask of file modes is changed for a moment.
+///
+/// # Errors
+/// Something else is there, or another process listens to it, or there is no such directory.
+pub fn bind(path: &Path) -> io::Result<LocalListener> {
+    match bind_private(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_deserted(path) => {
+            fs::remove_file(path)?;
+            bind_private(path)
+        }
+        bound => bound,
     }
 }
 
@@ -73,9 +49,9 @@ const ASK_WITHIN: Duration = Duration::from_secs(3);
 /// Bytes of an answer: some ten times what a server sends.
 const ANSWER_MAX: u64 = 4 << 20;
 
-fn bind_private(path: &Path) -> io::Result<UnixListener> {
+fn bind_private(path: &Path) -> io::Result<LocalListener> {
     let before = umask(Mode::from_bits_truncate(0o177));
-    let bound = UnixListener::bind(path);
+    let bound = LocalListener::bind(path);
     umask(before);
     bound
 }
@@ -85,40 +61,4 @@ fn is_deserted(path: &Path) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket());
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
     is_socket && UnixStream::connect(path).is_err_and(refused)
-}
-
-impl AsRawFd for LocalListener {
-    fn as_raw_fd(&self) -> RawFd {
-        self.listener.as_raw_fd()
-    }
-}
-
-/// A connection, which never blocks.
-#[derive(Debug)]
-pub struct LocalStream {
-    descriptor: OwnedFd,
-}
-
-impl LocalStream {
-    /// Reads what is there; 0 bytes at the end.
-    ///
-    /// # Errors
-    /// `WouldBlock` where nothing is there.
-    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(read(&self.descriptor, buffer)?)
-    }
-
-    /// Writes what fits. That the other end is gone is an error and no signal, since that is blocked.
-    ///
-    /// # Errors
-    /// `WouldBlock` where nothing fits.
-    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(write(&self.descriptor, bytes)?)
-    }
-}
-
-impl AsRawFd for LocalStream {
-    fn as_raw_fd(&self) -> RawFd {
-        self.descriptor.as_raw_fd()
-    }
 }

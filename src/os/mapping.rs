@@ -14,20 +14,18 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{io, mem};
 
 use memmap2::{Advice, Mmap, MmapOptions};
 use nix::sys::resource::{UsageWho, getrusage};
 
-use super::fetch::{Fetch, Fetched};
-use super::nowait::{
-    LOOK_MAX, Look, PAGE_MIN, is_in_memory, is_pair_in_memory, look_without_waiting,
-};
+use super::fetch::{Errand, Fetch};
+use super::nowait::{LOOK_MAX, Look, PAGE_MIN, is_in_memory, look_without_waiting};
 use super::original::{Opened, Original};
 use crate::moment::Moment;
 
@@ -128,29 +126,22 @@ impl Mapping {
         });
     }
 
-    /// Whether all from `begin` to `end` is in memory, as its first page, unless that was seen, and its last page say,
-    /// where no page is missing in between. Returns whether the page behind it is there as well; `None` if not all is.
-    fn is_warm(&self, begin: usize, end: usize, is_begin_seen: bool) -> Option<bool> {
+    /// Whether all from `begin` to `end` is in memory, as its first and its last page say, where no page is missing in
+    /// between.
+    fn is_warm(&self, begin: usize, end: usize) -> bool {
         if self.is_cold.get() {
-            return None;
+            return false;
         }
-        let file = &self.original.file;
-        let is_begin_seen = is_begin_seen || end - begin <= PAGE_MIN;
-        let is_begin_there = match is_begin_seen {
-            true => Ok(true),
-            false => is_in_memory(file, begin as u64),
-        };
-        let looked = is_begin_there.and_then(|is_there| match is_there {
-            true => is_pair_in_memory(file, end as u64 - 1),
-            false => Ok(None),
-        });
-        match looked {
-            Ok(Some(is_next)) => return Some(is_next),
+        let (first, last) = (begin / PAGE_MIN, (end - 1) / PAGE_MIN);
+        let is_there = |page: usize| is_in_memory(&self.original.file, (page * PAGE_MIN) as u64);
+        match is_there(last).and_then(|is_last| Ok(is_last && (first == last || is_there(first)?)))
+        {
+            Ok(true) => return true,
             // Another process is about to read it.
-            Ok(None) => self.is_cold.set(true),
+            Ok(false) => self.is_cold.set(true),
             Err(_) => self.look_otherwise(),
         }
-        None
+        false
     }
 
     /// Asks for the pages from `begin` to `end`. Where the system does not listen, nothing is lost.
@@ -189,32 +180,13 @@ pub struct Mapped {
     /// These bytes were in memory at that time, or later.
     seen: Range<usize>,
     seen_at: Moment,
-    /// So was the page behind them.
-    is_next_seen: bool,
     /// Lately, all from `seen` to there was asked for.
     asked_to: usize,
-    /// Only while something that is needed is not in memory.
-    absent: Option<Box<Absent>>,
-}
-
-/// Something that is needed and not in memory.
-#[derive(Debug)]
-struct Absent {
-    since: Moment,
-    by_helper: Option<ByHelper>,
-}
-
-/// What the helper has to do with it.
-#[derive(Debug)]
-enum ByHelper {
-    /// It is to read these bytes.
-    Wanted(Range<usize>),
-    /// It was asked to.
-    Asked(Range<usize>),
-    /// It could not read all of them: the next that are absent may be those.
-    Suspected,
-    /// It could not read the first of them.
-    Failed(io::Error),
+    /// Since when something that is needed is not in memory.
+    absent_since: Option<Moment>,
+    /// The helper could not read all of the last piece: the next bytes that are absent may be those.
+    is_suspect: bool,
+    pub(super) errand: Errand,
 }
 
 impl Mapped {
@@ -223,9 +195,10 @@ impl Mapped {
             mapping,
             seen: 0..0,
             seen_at: Moment::START,
-            is_next_seen: false,
             asked_to: 0,
-            absent: None,
+            absent_since: None,
+            is_suspect: false,
+            errand: Errand::None,
         }
     }
 
@@ -239,16 +212,11 @@ impl Mapped {
         let length = self.mapping.bytes.len();
         let place = |offset| usize::try_from(offset).unwrap_or(usize::MAX).min(length);
         let (begin, end) = (place(begin), place(end));
+        let failed = self.take_note();
         if !self.is_seen(now, begin, end) && !self.look_ahead(now, begin, end) {
-            return Err(self.wait(now));
+            return Err(failed.unwrap_or_else(|| self.wait(now)));
         }
-        // What the helper could not read may be next.
-        if self.absent.is_some() {
-            self.absent = self
-                .absent
-                .take()
-                .filter(|absent| absent.by_helper.is_some());
-        }
+        self.absent_since = None;
         if end == length {
             self.mapping.original.must_be_unchanged()?;
         }
@@ -257,72 +225,49 @@ impl Mapped {
 
     /// What is needed next is absent: it is on its way, or for the helper to read.
     fn wait(&mut self, now: Moment) -> io::Error {
-        let begin = self.seen.end & !(PAGE_MIN - 1);
-        let end = (begin + PART).min(self.mapping.bytes.len());
-        let nothing = || {
-            Box::new(Absent {
-                since: now,
-                by_helper: None,
-            })
-        };
-        let absent = self.absent.get_or_insert_with(nothing);
+        let since = *self.absent_since.get_or_insert(now);
         let may_never_come =
-            now.since(absent.since) >= ABSENT_MAX || self.mapping.look.get() == Look::Helper;
-        absent.by_helper = match absent.by_helper.take() {
-            Some(ByHelper::Failed(error)) => return error,
-            Some(ByHelper::Suspected) => Some(ByHelper::Wanted(begin..end)),
-            None if may_never_come => Some(ByHelper::Wanted(begin..end)),
-            other => other,
-        };
+            now.since(since) >= ABSENT_MAX || self.mapping.look.get() == Look::Helper;
+        if matches!(self.errand, Errand::None) && (may_never_come || self.is_suspect) {
+            let begin = self.seen.end & !(PAGE_MIN - 1);
+            let end = (begin + PART).min(self.mapping.bytes.len());
+            self.errand = Errand::Wanted(Fetch {
+                file: Arc::clone(&self.mapping.original.file),
+                offset: begin as u64,
+                length: end - begin,
+                buffer: Vec::new(),
+            });
+        }
         io::ErrorKind::WouldBlock.into()
     }
 
-    pub(super) fn take_fetch(&mut self) -> Option<Fetch> {
-        let by_helper = &mut self.absent.as_mut()?.by_helper;
-        let Some(ByHelper::Wanted(range)) = by_helper else {
-            return None;
-        };
-        let range = range.clone();
-        *by_helper = Some(ByHelper::Asked(range.clone()));
-        let fetch = Fetch {
-            file: Arc::clone(&self.mapping.original.file),
-            offset: range.start as u64,
-            length: range.len(),
-            buffer: Vec::new(),
-        };
-        Some(fetch)
-    }
-
-    pub(super) fn fetched(&mut self, now: Moment, fetched: Option<Fetched>) {
-        let Some(absent) = &mut self.absent else {
-            return;
-        };
-        let Some(ByHelper::Asked(range)) = absent.by_helper.take() else {
-            return;
-        };
-        let count = match fetched.map(|fetched| fetched.count) {
-            // Behind the end of a file that was cut there is nothing to wait for.
-            Some(Ok(0)) => range.len(),
-            Some(Ok(count)) => count,
-            Some(Err(error)) => {
-                absent.by_helper = Some(ByHelper::Failed(error));
-                return;
+    /// Takes note of what the helper has read. Returns why it could not.
+    fn take_note(&mut self) -> Option<io::Error> {
+        let (fetched, at) = match mem::take(&mut self.errand) {
+            Errand::Done(fetched, at) => (fetched, at),
+            errand => {
+                self.errand = errand;
+                return None;
             }
-            None => return,
         };
-        if count < range.len() {
-            absent.by_helper = Some(ByHelper::Suspected);
-        }
-        let end = range.start + count;
-        let continues = self.seen.start <= range.start && range.start <= self.seen.end;
-        if continues && now < self.seen_at + SEEN_FOR {
+        let begin = usize::try_from(fetched.offset).unwrap_or(usize::MAX);
+        let asked_to = (begin + PART).min(self.mapping.bytes.len());
+        let end = match fetched.count {
+            // Behind the end of a file that was cut there is nothing to wait for.
+            Ok(0) => asked_to,
+            Ok(count) => begin + count,
+            Err(error) => return Some(error),
+        };
+        self.is_suspect = end < asked_to;
+        let continues = self.seen.start <= begin && begin <= self.seen.end;
+        if continues && at < self.seen_at + SEEN_FOR {
             self.seen.end = end.max(self.seen.end);
         } else {
-            self.seen = range.start..end;
-            self.seen_at = now;
+            self.seen = begin..end;
+            self.seen_at = at;
         }
-        self.is_next_seen = false;
-        self.asked_to = self.asked_to.max(range.end);
+        self.asked_to = self.asked_to.max(asked_to);
+        None
     }
 
     fn is_seen(&self, now: Moment, begin: usize, end: usize) -> bool {
@@ -335,7 +280,6 @@ impl Mapped {
             let page = begin & !(PAGE_MIN - 1);
             self.seen = page..page;
             self.seen_at = now;
-            self.is_next_seen = false;
             self.asked_to = page;
         }
         self.ask_to(now, end + PART);
@@ -346,12 +290,10 @@ impl Mapped {
             let part_end = ((part + 1) * PART).min(self.mapping.bytes.len());
             // All that was asked for was there then.
             let warm_end = self.asked_to.max(part_end);
-            let is_begin_seen = std::mem::take(&mut self.is_next_seen);
             let found = if let Some(at) = self.mapping.seen_at(now, part) {
                 self.seen_at = self.seen_at.min(at);
                 part_end
-            } else if let Some(is_next) = self.mapping.is_warm(page, warm_end, is_begin_seen) {
-                self.is_next_seen = is_next;
+            } else if self.mapping.is_warm(page, warm_end) {
                 warm_end
             } else {
                 // Twice as much each time, while all is there.

@@ -20,6 +20,7 @@ pub mod content;
 mod control;
 pub mod departures;
 mod devices;
+mod directory;
 pub mod fetch;
 pub mod files;
 pub mod handed;
@@ -66,7 +67,7 @@ mod upload;
 pub mod usage;
 pub mod users;
 pub mod walk;
-mod worker;
+pub mod worker;
 pub mod writer;
 
 use std::io;
@@ -85,7 +86,10 @@ pub fn is_exhaustion(error: &io::Error) -> bool {
         Errno::EADDRINUSE,
         Errno::EAGAIN,
     ];
-    error
-        .raw_os_error()
-        .is_some_and(|code| lacking.contains(&Errno::from_raw(code)))
+    is_one_of(error, &lacking)
+}
+
+fn is_one_of(error: &io::Error, known: &[Errno]) -> bool {
+    let code = error.raw_os_error();
+    code.is_some_and(|code| known.contains(&Errno::from_raw(code)))
 }

@@ -8,9 +8,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process;
 use std::time::Duration;
 
-use nix::sys::time::TimeSpec;
-use nix::time::{ClockId, clock_gettime};
-use nix::unistd::write;
+use super::clock::system_micros;
 
 /// A service manager that wants messages.
 #[derive(Debug)]
@@ -42,14 +40,12 @@ impl Notify {
 
     /// Says that what it asked to be read again is being read.
     pub fn reloading(&self) {
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |now: TimeSpec| {
-            now.tv_sec() * 1_000_000 + now.tv_nsec() / 1_000
-        });
+        let now = system_micros();
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={now}"));
     }
 
     /// Sends it a message, such as `READY=1`, if it takes that at once.
     pub fn send(&self, text: &str) {
-        let _ = write(&self.socket, text.as_bytes());
+        let _ = self.socket.send(text.as_bytes());
     }
 }

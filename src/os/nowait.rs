@@ -63,16 +63,6 @@ pub(super) fn is_in_memory(file: &File, offset: u64) -> io::Result<bool> {
     read_without_waiting(file, offset, &mut [0]).map(|count| count.is_some())
 }
 
-/// Returns the same for the byte at `offset` and the one behind it, or `None` if not even the first is there.
-///
-/// # Errors
-/// As there.
-pub(super) fn is_pair_in_memory(file: &File, offset: u64) -> io::Result<Option<bool>> {
-    let mut pair = [0; 2];
-    let count = read_without_waiting(file, offset, &mut pair)?;
-    Ok(count.map(|count| count == pair.len()))
-}
-
 /// Looks at the bytes from `offset` on, `wanted` of them but no more than [`LOOK_MAX`]; otherwise as
 /// [`read_without_waiting`].
 ///

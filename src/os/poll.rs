@@ -39,41 +39,39 @@ pub enum Source {
 
 impl From<Source> for Token {
     fn from(source: Source) -> Token {
-        match source {
-            Source::Client(number) => Token(number),
-            Source::Listener(number) => Token(LISTENERS - number),
-            Source::Signals => Token(SIGNALS),
-            Source::Timer => Token(TIMER),
-            Source::Helper => Token(HELPER),
-            Source::Control => Token(CONTROL),
-            Source::ControlClient(number) => Token(CONTROL - 1 - number),
-        }
+        let (kind, number) = match source {
+            Source::Client(number) => (0, number),
+            Source::Listener(number) => (1, number),
+            Source::Signals => (2, 0),
+            Source::Timer => (3, 0),
+            Source::Helper => (4, 0),
+            Source::Control => (5, 0),
+            Source::ControlClient(number) => (6, number),
+        };
+        Token(number * KINDS + kind)
     }
 }
 
 impl From<Token> for Source {
-    fn from(Token(number): Token) -> Source {
-        match number {
-            SIGNALS => Source::Signals,
-            TIMER => Source::Timer,
-            HELPER => Source::Helper,
-            CONTROL => Source::Control,
-            _ if number > LISTENERS - LISTENERS_MAX => Source::Listener(LISTENERS - number),
-            _ if number >= CONTROL - CONTROL_CLIENTS_MAX => {
-                Source::ControlClient(CONTROL - 1 - number)
-            }
-            _ => Source::Client(number),
+    fn from(Token(token): Token) -> Source {
+        let number = token / KINDS;
+        match token % KINDS {
+            0 => Source::Client(number),
+            1 => Source::Listener(number),
+            2 => Source::Signals,
+            3 => Source::Timer,
+            4 => Source::Helper,
+            5 => Source::Control,
+            _ => Source::ControlClient(number),
         }
     }
 }
 
+/// Sources of each kind have every seventh number.
+const KINDS: usize = 7;
+
 /// Most addresses that are listened on.
 pub const LISTENERS_MAX: usize = 64;
-const LISTENERS: usize = usize::MAX - 2;
-const SIGNALS: usize = usize::MAX - 1;
-const TIMER: usize = LISTENERS - LISTENERS_MAX;
-const HELPER: usize = TIMER - 1;
-const CONTROL: usize = HELPER - 1;
 
 /// Most clients of the control socket.
 pub const CONTROL_CLIENTS_MAX: usize = 8;
@@ -205,13 +203,6 @@ pub struct Events {
 }
 
 impl Events {
-    /// Room for the events of one wait; more come with the next.
-    pub fn new() -> Events {
-        Events {
-            events: mio::Events::with_capacity(EVENTS_MAX),
-        }
-    }
-
     /// Forgets it, once it was taken note of.
     pub fn clear(&mut self) {
         self.events.clear();
@@ -229,8 +220,11 @@ impl Events {
 }
 
 impl Default for Events {
+    /// Room for the events of one wait; more come with the next.
     fn default() -> Events {
-        Events::new()
+        Events {
+            events: mio::Events::with_capacity(EVENTS_MAX),
+        }
     }
 }
 

@@ -4,8 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
+
+use super::socket::{keep_errors, udp_socket};
 
 /// An open port.
 #[derive(Debug)]
@@ -19,14 +20,8 @@ impl Port {
     /// # Errors
     /// Where the port is taken, the address is not ours, or descriptors ran out.
     pub fn open(local: SocketAddr) -> io::Result<Port> {
-        let kind = Type::DGRAM.nonblocking().cloexec();
-        let socket = Socket::new(Domain::for_address(local), kind, Some(Protocol::UDP))?;
-        // Without this, ICMP reaches connected sockets only.
-        if local.is_ipv4() {
-            setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
-        } else {
-            setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?;
-        }
+        let socket = udp_socket(local)?;
+        keep_errors(&socket, local.is_ipv6())?;
         socket.bind(&local.into())?;
         Ok(Port { socket })
     }

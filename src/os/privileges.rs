@@ -3,13 +3,14 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::fcntl::AtFlags;
 use nix::sys::prctl::set_no_new_privs;
-use nix::sys::stat::Mode;
 use nix::unistd::{
     AccessFlags, Gid, Uid, chroot, faccessat, fchdir, getegid, geteuid, setgroups, setresgid,
     setresuid,
 };
+
+use super::directory;
 
 /// The numbers of the user and the group as which this process acts.
 pub fn acts_as() -> (u32, u32) {
@@ -57,9 +58,6 @@ pub fn empty_bounding_set() {
 
 /// Gives up every capability, and the way to any new one: those that executing a file would give
 /// (capabilities(7), `no_new_privs` in prctl(2)).
-///
-/// # Errors
-/// None that can be expected.
 pub fn drop_capabilities() -> io::Result<()> {
     let header = CapabilityHeader {
         version: CAPABILITY_VERSION_3,
@@ -80,9 +78,7 @@ pub fn drop_capabilities() -> io::Result<()> {
 /// # Errors
 /// Why not.
 pub fn may_search(directory: BorrowedFd<'_>) -> io::Result<()> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    openat(directory, ".", flags, Mode::empty())?;
-    Ok(())
+    Ok(directory::may_search(&directory)?)
 }
 
 /// Whether this process, as who it is now, can make files in `directory`.

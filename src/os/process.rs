@@ -99,18 +99,12 @@ pub fn bar_execution_of_new_files() {
 }
 
 /// Bytes of memory that this machine has.
-///
-/// # Errors
-/// None that can be expected.
 pub fn memory() -> io::Result<u64> {
     Ok(sysinfo()?.ram_total())
 }
 
 /// Raises the limit of open descriptors to `needed`, past the hard limit where we may, and returns the
 /// limit that is then in force.
-///
-/// # Errors
-/// None that can be expected.
 pub fn raise_descriptor_limit(needed: u64) -> io::Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft >= needed {

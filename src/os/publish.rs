@@ -1,19 +1,18 @@
 //! A file that is replaced again and again, by a thread of its own: a disk that hangs stops this file and nothing else.
 
-use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use mio::Waker;
 use nix::fcntl::{OFlag, open, openat, renameat};
 use nix::sys::stat::{Mode, fchmod};
 
-use super::worker;
+use super::directory::TO_SEARCH;
+use super::worker::Worker;
 
 /// Where the file stands: a directory that is open, and a name in it.
 #[derive(Debug)]
@@ -33,9 +32,8 @@ impl Target {
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty());
         let parent = parent.unwrap_or(Path::new("."));
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         Ok(Target {
-            directory: open(parent, flags, Mode::empty())?,
+            directory: open(parent, TO_SEARCH, Mode::empty())?,
             name: name.into(),
         })
     }
@@ -61,53 +59,20 @@ impl Target {
     }
 }
 
-/// The thread that writes it, as the loop sees it.
-#[derive(Debug)]
-pub struct Publisher {
-    texts: SyncSender<String>,
-    done: Receiver<io::Result<()>>,
-    is_busy: Cell<bool>,
-}
+/// The thread that writes it, as the loop sees it. While a text is under way it takes no other.
+pub type Publisher = Worker<String, io::Result<()>>;
 
 impl Publisher {
-    /// Starts the thread, and waits until it takes texts.
+    /// Starts the thread.
     ///
     /// # Errors
     /// Where no thread may be started.
     pub fn start(target: Target, waker: Arc<Waker>) -> io::Result<Publisher> {
-        let (texts, todo) = sync_channel::<String>(1);
-        let (results, done) = sync_channel(1);
-        worker::start("statistics", move || {
-            while let Ok(text) = todo.recv() {
-                let _ = results.send(target.replace(text.as_bytes()));
-                let _ = waker.wake();
+        Publisher::spawn("statistics", 1, waker, move |desk| {
+            while let Ok(text) = desk.todo.recv() {
+                desk.reply(target.replace(text.as_bytes()));
             }
-        })?;
-        Ok(Publisher {
-            texts,
-            done,
-            is_busy: Cell::new(false),
         })
-    }
-
-    /// A text is under way: no other is taken.
-    pub fn is_busy(&self) -> bool {
-        self.is_busy.get()
-    }
-
-    /// Writes this text next, unless one is under way.
-    pub fn publish(&self, text: String) {
-        if !self.is_busy.replace(true) {
-            // It is empty, and its other end is never given up.
-            let _ = self.texts.try_send(text);
-        }
-    }
-
-    /// What came of the text under way, if that is known.
-    pub fn next(&self) -> Option<io::Result<()>> {
-        let result = self.done.try_recv().ok()?;
-        self.is_busy.set(false);
-        Some(result)
     }
 }
 

@@ -83,19 +83,17 @@ impl Resolve {
         closer: &Closer,
         acted: &mut dyn FnMut(Traced<'_>),
     ) -> Answer {
-        let is_write = self.question.is_write;
         let mut disk = Disk {
-            places: &self.places,
-            writable: self.writable.as_ref(),
-            is_write,
+            asked: self,
             listings: &mut memory.listings,
             closer,
             acted,
             opened: None,
         };
-        let resolved = self.names.resolve(self.question.asked(), &mut disk);
+        let asked = self.question.asked();
+        let resolved = self.names.resolve(asked, &mut disk);
         let found = match &resolved {
-            Resolved::Name(name) if is_write => self.writable.as_ref().map(|writable| {
+            Resolved::Name(name) if asked.is_write => self.writable.as_ref().map(|writable| {
                 let place = writable.place(name.as_name());
                 (name.clone(), Found::Place(place))
             }),
@@ -131,9 +129,7 @@ impl Memory {
 
 /// The file system as a thread sees it that may wait.
 struct Disk<'d> {
-    places: &'d Places,
-    writable: Option<&'d Writable>,
-    is_write: bool,
+    asked: &'d Resolve,
     listings: &'d Listings,
     closer: &'d Closer,
     acted: &'d mut dyn FnMut(Traced<'_>),
@@ -144,17 +140,17 @@ struct Disk<'d> {
 impl Disk<'_> {
     /// Opens a file, and keeps it for who asks next. Returns whether the name is one of a file that is there.
     fn open(&mut self, name: FileName<'_>) -> bool {
-        let opened = self.places.open(name, self.closer);
-        let exists = exists(&opened);
+        let opened = self.asked.places.open(name, self.closer);
+        let is_there = is_there(&opened).unwrap_or(true);
         self.opened = Some((name.to_owned(), opened));
-        exists
+        is_there
     }
 }
 
 impl Look for Disk<'_> {
     fn opens(&mut self, name: FileName<'_>) -> Option<bool> {
-        if self.is_write {
-            let writable = self.writable;
+        if self.asked.question.is_write {
+            let writable = self.asked.writable.as_ref();
             return Some(writable.is_some_and(|writable| writable.place(name).is_ok()));
         }
         self.open(name);
@@ -163,7 +159,7 @@ impl Look for Disk<'_> {
     }
 
     fn has_directory(&mut self, name: FileName<'_>) -> Option<bool> {
-        let trees = &self.places.trees;
+        let trees = &self.asked.places.trees;
         let exists = |at| beneath::open_directory(trees, at, name.as_bytes()).is_ok();
         Some((0..trees.len()).any(exists))
     }
@@ -172,17 +168,16 @@ impl Look for Disk<'_> {
         if self.open(name) {
             return Some(name.to_owned());
         }
-        let (places, closer) = (self.places, self.closer);
+        let (places, closer) = (&self.asked.places, self.closer);
+        let may_be_new = self.asked.question.is_write;
         let mut opened = None;
         let is_it = |path: FileName<'_>| {
             let file = places.open(path, closer);
-            let is_it = exists(&file);
+            let is_it = is_there(&file).unwrap_or(true);
             opened = Some((path.to_owned(), file));
             is_it
         };
-        let found = self
-            .listings
-            .spell(&places.trees, name, self.is_write, is_it);
+        let found = self.listings.spell(&places.trees, name, may_be_new, is_it);
         if found.is_some() {
             self.opened = opened.or(self.opened.take());
         }
@@ -194,19 +189,16 @@ impl Look for Disk<'_> {
     }
 }
 
-/// A file is there, whether it may be read or not.
-fn exists(opened: &Result<Opened, Unavailable>) -> bool {
+/// Whether a file is there, be it one that may be read or not; `None` if that is not known now.
+fn is_there(opened: &Result<Opened, Unavailable>) -> Option<bool> {
     match opened {
-        Err(Unavailable::Refused(refusal)) => is_there(*refusal),
-        Ok(_) | Err(Unavailable::Busy | Unavailable::Unknown | Unavailable::Exhausted) => true,
+        Ok(_) => Some(true),
+        Err(Unavailable::Refused(Refusal::NotFound | Refusal::NotAFile | Refusal::NameTooLong)) => {
+            Some(false)
+        }
+        Err(Unavailable::Refused(_)) => Some(true),
+        Err(Unavailable::Busy | Unavailable::Unknown | Unavailable::Exhausted) => None,
     }
-}
-
-fn is_there(refusal: Refusal) -> bool {
-    !matches!(
-        refusal,
-        Refusal::NotFound | Refusal::NotAFile | Refusal::NameTooLong
-    )
 }
 
 /// The file system as far as it is known at once.
@@ -219,9 +211,13 @@ pub struct Glance<'g> {
 
 impl Look for Glance<'_> {
     fn opens(&mut self, name: FileName<'_>) -> Option<bool> {
-        match self.is_write {
-            true => self.files.writable().is_none().then_some(false),
-            false => self.files.opens_now(name).map(|opens| opens.is_ok()),
+        if self.is_write {
+            return self.files.writable().is_none().then_some(false);
+        }
+        match self.files.open_now(name) {
+            Ok(_) => Some(true),
+            Err(Unavailable::Refused(_)) => Some(false),
+            Err(Unavailable::Busy | Unavailable::Unknown | Unavailable::Exhausted) => None,
         }
     }
 
@@ -230,22 +226,17 @@ impl Look for Glance<'_> {
     }
 
     fn spell(&mut self, name: FileName<'_>) -> Option<FileNameBuf> {
-        let opens = self.files.opens_now(name);
-        if let Some(opens) = opens
-            && opens.err().is_none_or(is_there)
-        {
+        let known = is_there(&self.files.open_now(name));
+        if known == Some(true) {
             return Some(name.to_owned());
         }
         // Where a new file goes only the helper says.
         if self.is_write {
             return None;
         }
-        let is_it = |path: FileName<'_>| {
-            let opens = self.files.opens_now(path).ok_or(NotKnown)?;
-            Ok(opens.err().is_none_or(is_there))
-        };
+        let is_it = |path: FileName<'_>| is_there(&self.files.open_now(path)).ok_or(NotKnown);
         let spelled = self.files.spell_now(name, is_it).ok()?;
-        if spelled.is_none() && opens.is_none() {
+        if spelled.is_none() && known.is_none() {
             let missing = Err(Unavailable::Refused(Refusal::NotFound));
             self.files.keep_found(name.to_owned(), missing);
         }

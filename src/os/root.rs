@@ -13,12 +13,12 @@ use std::slice;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::open;
 use nix::sys::stat::Mode;
 
 use super::beneath::{self, Tree};
 use super::devices::LocalDevice;
-use super::privileges::may_search;
+use super::directory::{TO_LIST, TO_SEARCH, may_search};
 use super::state::{Identity, State};
 use super::traversal::{Foreign, Traversal};
 
@@ -84,8 +84,7 @@ impl Root {
     /// # Errors
     /// Where `path` cannot be read, or is no directory.
     pub(super) fn open(path: &Path) -> io::Result<Root> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let directory = open(path, flags, Mode::empty())?;
+        let directory = open(path, TO_LIST, Mode::empty())?;
         let given = std::path::absolute(path)?;
         let real = path.canonicalize().unwrap_or_else(|_| given.clone());
         let mut names = vec![name_of(&given), name_of(&real)];
@@ -144,9 +143,7 @@ impl Root {
         };
         match link.follow() {
             Ok((_, identity, _)) if identity == self.identity => self.look_at_path(),
-            Ok((directory, ..)) if may_search(directory.as_fd()).is_err() => {
-                Seen::Astray(Astray::Closed)
-            }
+            Ok((directory, ..)) if may_search(&directory).is_err() => Seen::Astray(Astray::Closed),
             Ok((directory, identity, real)) => Seen::Another(Root {
                 local_device: LocalDevice::of(&directory),
                 identity,
@@ -205,7 +202,7 @@ fn swaps_of(path: &Path) -> Swaps {
             real.is_ok_and(|real| real == holder)
         });
         let names = also.chain([&*holder]).map(name_of).collect();
-        let holder = open(&holder, TO_DIRECTORY, Mode::empty()).ok()?;
+        let holder = open(&holder, TO_SEARCH, Mode::empty()).ok()?;
         let holder = Tree {
             directory: Arc::new(holder),
             names,
@@ -218,7 +215,7 @@ fn swaps_of(path: &Path) -> Swaps {
 
 /// Every link that an absolute path leads over: the directory that holds it, without links, and what is left from there.
 fn links_in(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let Ok(root) = open("/", TO_DIRECTORY, Mode::empty()) else {
+    let Ok(root) = open("/", TO_SEARCH, Mode::empty()) else {
         return Vec::new();
     };
     let root = Tree {
@@ -250,10 +247,6 @@ fn name_of(path: &Path) -> Vec<u8> {
     let bytes = path.as_os_str().as_bytes();
     bytes.strip_suffix(b"/").unwrap_or(bytes).to_vec()
 }
-
-const TO_DIRECTORY: OFlag = OFlag::O_PATH
-    .union(OFlag::O_DIRECTORY)
-    .union(OFlag::O_CLOEXEC);
 
 /// Directories of the Filesystem Hierarchy Standard, in which a link to a served directory lies beside other things.
 const GENERAL: &[&str] = &[

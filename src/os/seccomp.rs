@@ -139,6 +139,7 @@ const CALLS: &[c_long] = &[
     libc::SYS_recvmsg,
     // Of the control socket, which was made before.
     libc::SYS_accept4,
+    libc::SYS_sendto,
     libc::SYS_sendmmsg,
     libc::SYS_sendmsg,
     // Files. What openat2 opens is bound by Landlock, see `confine`.
@@ -218,9 +219,7 @@ const WRITING_CALLS: &[c_long] = &[
     libc::SYS_faccessat,
     libc::SYS_faccessat2,
     libc::SYS_fsync,
-    libc::SYS_getdents64,
     libc::SYS_geteuid,
-    libc::SYS_lseek,
     libc::SYS_sync_file_range,
 ];
 
@@ -243,9 +242,6 @@ const WRITING_CALLS_WITH_ARGUMENTS: &[(c_long, &[Condition])] = &[
             (3, !0o666_u32 as u64, 0),
         ],
     ),
-    // Of a directory that is to be listed.
-    (libc::SYS_fcntl, &[is(1, libc::F_GETFL)]),
-    (libc::SYS_fcntl, &[is(1, libc::F_SETFD)]),
     (libc::SYS_renameat2, &[is(4, 0)]),
     (libc::SYS_renameat2, &[is(4, RENAME_NOREPLACE)]),
     (libc::SYS_unlinkat, &[is(2, 0)]),

@@ -3,12 +3,13 @@
 
 use std::io::{self, IoSlice};
 use std::mem;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    ControlMessageOwned as Control, MsgFlags, getsockopt, recvmsg, setsockopt, sockopt,
+    ControlMessageOwned as Control, MsgFlags, SockaddrStorage, getsockopt, recvmsg, setsockopt,
+    sockopt,
 };
 use nix::{getsockopt_impl, setsockopt_impl, sockopt_impl};
 use socket2::{Domain, MsgHdr, Protocol, SockRef, Socket, Type};
@@ -27,6 +28,17 @@ pub struct ClientSocket {
     pub port: u16,
 }
 
+/// A packet that was rejected on its way (IP_RECVERR in ip(7)).
+#[derive(Clone, Copy, Debug)]
+pub struct Rejected {
+    /// To whom it went.
+    pub to: SocketAddr,
+    /// Who says so.
+    pub by: Option<IpAddr>,
+    /// The number of the error.
+    pub error: i32,
+}
+
 impl ClientSocket {
     /// A socket from `local`, an address and, if that is a link-local one, its interface, to `peer`; at one of
     /// `ports` that is not `is_unfit`: no two sockets may have both ports in common.
@@ -40,18 +52,14 @@ impl ClientSocket {
         ports: &mut Ports,
         is_unfit: impl Fn(u16) -> bool,
     ) -> io::Result<ClientSocket> {
-        let kind = Type::DGRAM.nonblocking().cloexec();
-        let socket = Socket::new(Domain::for_address(peer), kind, Some(Protocol::UDP))?;
+        let socket = udp_socket(peer)?;
         let port = ports.bind(&socket, local, is_unfit)?;
         if peer.is_ipv4() {
             // Some boot ROMs choke on the flag "don't fragment".
             never_discover_mtu(&socket)?;
         }
         // Keeps who sent an ICMP error, and lets those through that are not final.
-        match peer.ip() {
-            IpAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
-            IpAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
-        }
+        keep_errors(&socket, peer.is_ipv6())?;
         socket.connect(&peer.into())?;
         let socket = ClientSocket {
             socket: socket.into(),
@@ -76,13 +84,7 @@ impl ClientSocket {
     /// Takes the oldest ICMP error that the kernel keeps, and returns who sent it (IP_RECVERR in ip(7)). To be called
     /// after every error: what is kept takes the room of replies.
     pub fn rejected_by(&self) -> Option<IpAddr> {
-        let mut room = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in6);
-        let (socket, kept) = (self.socket.as_raw_fd(), MsgFlags::MSG_ERRQUEUE);
-        let message = recvmsg::<()>(socket, &mut [], Some(&mut room), kept).ok()?;
-        message
-            .cmsgs()
-            .ok()?
-            .find_map(|message| rejection(&message)?.1)
+        take_rejected(&self.socket)?.by
     }
 
     /// Bytes that one datagram carries to the client, whose address this is, without being cut into
@@ -172,8 +174,51 @@ impl AsRawFd for ClientSocket {
     }
 }
 
+/// A socket of the family of `address` that never blocks.
+pub(super) fn udp_socket(address: SocketAddr) -> io::Result<Socket> {
+    let kind = Type::DGRAM.nonblocking().cloexec();
+    Socket::new(Domain::for_address(address), kind, Some(Protocol::UDP))
+}
+
+/// Lets the kernel keep the ICMP errors of one family; without this they reach connected sockets only.
+pub(super) fn keep_errors(socket: &Socket, is_ipv6: bool) -> io::Result<()> {
+    match is_ipv6 {
+        true => setsockopt(socket, sockopt::Ipv6RecvErr, &true)?,
+        false => setsockopt(socket, sockopt::Ipv4RecvErr, &true)?,
+    }
+    Ok(())
+}
+
+/// Takes the oldest error that the kernel keeps of a socket; `None` if it keeps none.
+pub(super) fn take_rejected(socket: &impl AsRawFd) -> Option<Rejected> {
+    // The control messages may also hold where the packet went to, as for a request.
+    let mut room = nix::cmsg_space!(
+        libc::sock_extended_err,
+        libc::sockaddr_in6,
+        libc::in6_pktinfo,
+        libc::in_pktinfo
+    );
+    loop {
+        let (socket, kept) = (socket.as_raw_fd(), MsgFlags::MSG_ERRQUEUE);
+        let message = recvmsg::<SockaddrStorage>(socket, &mut [], Some(&mut room), kept).ok()?;
+        let Some(to) = message.address else { continue };
+        let v4 = to.as_sockaddr_in().map(|v4| SocketAddrV4::from(*v4).into());
+        let v6 = || {
+            to.as_sockaddr_in6()
+                .map(|v6| SocketAddrV6::from(*v6).into())
+        };
+        let (Some(to), Ok(mut messages)) = (v4.or_else(v6), message.cmsgs()) else {
+            continue;
+        };
+        if let Some((error, by)) = messages.find_map(|message| rejection(&message)) {
+            let error = i32::try_from(error.ee_errno).unwrap_or(0);
+            return Some(Rejected { to, by, error });
+        }
+    }
+}
+
 /// What a control message says of a packet that was rejected, and who rejected it.
-pub(super) fn rejection(message: &Control) -> Option<(libc::sock_extended_err, Option<IpAddr>)> {
+fn rejection(message: &Control) -> Option<(libc::sock_extended_err, Option<IpAddr>)> {
     match message {
         Control::Ipv4RecvErr(error, from) => {
             let from = from.map(|it| IpAddr::from(it.sin_addr.s_addr.to_ne_bytes()));
@@ -201,9 +246,7 @@ pub fn is_unsegmentable(error: &io::Error) -> bool {
         Errno::EMSGSIZE,
         Errno::EOPNOTSUPP,
     ];
-    error
-        .raw_os_error()
-        .is_some_and(|code| refusals.contains(&Errno::from_raw(code)))
+    super::is_one_of(error, &refusals)
 }
 
 /// Datagrams that one call may send: what a kernel cuts out of one buffer.

@@ -7,16 +7,14 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
-use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
 
 use super::beneath::{self, Tree};
 use super::clock::unix_time;
+use super::directory::entries;
 use super::state::{DeviceNumber, Identity, State, Version};
 use crate::name::{FileName, FileNameBuf, NAME_MAX, RootPrefixes};
 
@@ -78,8 +76,8 @@ impl Listings {
         mut is_it: impl FnMut(FileName<'_>) -> bool,
     ) -> Option<FileNameBuf> {
         let is_it = |path: FileName<'_>| Ok(is_it(path));
-        let found = self.search(trees, name, &Reach::Disk, is_it).ok()?;
-        found.spelled.or(found.new.filter(|_| may_be_new))
+        let (spelled, new) = self.search(trees, name, &Reach::Disk, is_it).ok()?;
+        spelled.or(new.filter(|_| may_be_new))
     }
 
     /// The spelling of `name` for which `is_it` holds, `None` if there is none, without waiting for anything. Nothing is
@@ -94,53 +92,41 @@ impl Listings {
         is_local: impl Fn(DeviceNumber) -> bool,
         is_it: impl FnMut(FileName<'_>) -> Result<bool, NotKnown>,
     ) -> Result<Option<FileNameBuf>, NotKnown> {
-        let found = self.search(trees, name, &Reach::Memory(&is_local), is_it)?;
-        Ok(found.spelled)
+        let (spelled, _) = self.search(trees, name, &Reach::Memory(&is_local), is_it)?;
+        Ok(spelled)
     }
 
+    /// Returns the file, and the first path of which only the last component is missing.
     fn search(
         &self,
         trees: &[Tree],
         name: FileName<'_>,
         reach: &Reach<'_>,
-        mut is_it: impl FnMut(FileName<'_>) -> Result<bool, NotKnown>,
-    ) -> Result<Found, NotKnown> {
-        let mut found = Found::default();
-        let components: Vec<&[u8]> = name.as_bytes().split(|&byte| byte == b'/').collect();
-        if components.len() > DEPTH_MAX {
-            return Ok(found);
+        is_it: impl FnMut(FileName<'_>) -> Result<bool, NotKnown>,
+    ) -> Result<(Option<FileNameBuf>, Option<FileNameBuf>), NotKnown> {
+        let mut search = Search {
+            listings: self,
+            reach,
+            trees,
+            at: 0,
+            components: name.as_bytes().split(|&byte| byte == b'/').collect(),
+            is_it,
+            budget: ENTRIES_MAX,
+            path: Vec::new(),
+            new: None,
+        };
+        if search.components.len() > DEPTH_MAX {
+            return Ok((None, None));
         }
-        let mut budget = ENTRIES_MAX;
-        for at in 0..trees.len() {
-            let mut search = Search {
-                listings: self,
-                reach,
-                trees,
-                at,
-                components: components.clone(),
-                is_it: &mut is_it,
-                budget,
-                path: Vec::new(),
-                new: None,
-            };
+        let mut spelled = None;
+        while spelled.is_none() && search.at < trees.len() {
             if search.enter(0)? {
-                found.spelled = safe(&search.path);
-                break;
+                spelled = safe(&search.path);
             }
-            budget = search.budget;
-            found.new = found.new.or(search.new.and_then(|path| safe(&path)));
+            search.at += 1;
         }
-        Ok(found)
+        Ok((spelled, search.new.and_then(|path| safe(&path))))
     }
-}
-
-/// What a search found.
-#[derive(Default)]
-struct Found {
-    /// The file.
-    spelled: Option<FileNameBuf>,
-    /// The first path of which only the last component is missing.
-    new: Option<FileNameBuf>,
 }
 
 impl<F: FnMut(FileName<'_>) -> Result<bool, NotKnown>> Search<'_, F> {
@@ -226,10 +212,8 @@ impl<F: FnMut(FileName<'_>) -> Result<bool, NotKnown>> Search<'_, F> {
 
     /// All names in a directory, in order; the inner `None` if there are too many. `None` if it cannot be read.
     fn read(&mut self, directory: &OwnedFd) -> Option<Option<Vec<Box<[u8]>>>> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let mut entries = Dir::openat(directory.as_fd(), ".", flags, Mode::empty()).ok()?;
         let mut names: Vec<Box<[u8]>> = Vec::new();
-        for entry in entries.iter() {
+        for entry in entries(directory).ok()? {
             match (self.budget.checked_sub(1), entry) {
                 (Some(left), Ok(entry)) => {
                     self.budget = left;

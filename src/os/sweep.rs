@@ -4,13 +4,13 @@
 //! no server can still be at it. Each step looks at one directory, so that uploads need not wait for the end.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use nix::dir::{Dir, Type};
-use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::Mode;
+use nix::dir::Type;
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
+use super::clock::unix_time;
+use super::directory::{enter, entries};
 use super::state::State;
 use crate::name::UNFINISHED;
 
@@ -45,9 +45,7 @@ impl Sweep {
             self.levels.pop();
             return true;
         };
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let opened = openat(&*above, &name[..], flags, Mode::empty());
-        if let Ok(directory) = opened
+        if let Ok(directory) = enter(above, &name)
             && self.levels.len() < DEPTH_MAX
         {
             let inside = self.look(&directory);
@@ -58,12 +56,11 @@ impl Sweep {
 
     /// Removes what is stale, and returns the directories in this one.
     fn look(&mut self, directory: &OwnedFd) -> Vec<Vec<u8>> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let Ok(mut listing) = Dir::openat(directory, ".", flags, Mode::empty()) else {
+        let Ok(entries) = entries(directory) else {
             return Vec::new();
         };
         let mut inside = Vec::new();
-        for entry in listing.iter().map_while(Result::ok) {
+        for entry in entries.map_while(Result::ok) {
             if self.names_left == 0 {
                 break;
             }
@@ -72,10 +69,7 @@ impl Sweep {
             if is_temporary(name) && is_stale(&directory, name) {
                 let flags = UnlinkatFlags::NoRemoveDir;
                 self.removed += u64::from(unlinkat(directory, name, flags).is_ok());
-            } else if matches!(entry.file_type(), Some(Type::Directory) | None)
-                && name != b"."
-                && name != b".."
-            {
+            } else if matches!(entry.file_type(), Some(Type::Directory) | None) {
                 inside.push(name.to_vec());
             }
         }
@@ -96,14 +90,10 @@ fn is_stale(directory: &impl AsFd, name: &[u8]) -> bool {
     let Ok(state) = State::at(directory, name) else {
         return false;
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let written = u64::try_from(state.version().modified.0).map(Duration::from_secs);
-    let (Ok(now), Ok(written)) = (now, written) else {
-        return false;
-    };
     state.is_regular()
         && state.owner() == geteuid().as_raw()
-        && now.saturating_sub(written) >= STALE_AFTER
+        && written.is_ok_and(|written| unix_time().saturating_sub(written) >= STALE_AFTER)
 }
 
 /// Twice the longest time that a client without progress is waited for (`-t`): no server writes to the file any more.

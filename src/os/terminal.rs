@@ -101,9 +101,6 @@ impl Terminal {
     }
 
     /// Waits until something happens, for this long at most.
-    ///
-    /// # Errors
-    /// None that can be expected.
     pub fn wait(&self, span: Duration) -> io::Result<Input> {
         let stdin = io::stdin();
         let mut polled = [

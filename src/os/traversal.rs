@@ -10,9 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, readlinkat};
-use nix::sys::stat::{Mode, SFlag};
+use nix::fcntl::readlinkat;
+use nix::sys::stat::SFlag;
 
+use super::directory::enter;
 use super::state::State;
 
 /// A directory beneath which files are opened.
@@ -114,8 +115,7 @@ impl Traversal<'_> {
         if self.directories.len() >= DEPTH_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let entered = openat(self.here(), &component[..], flags, Mode::empty())?;
+        let entered = enter(&self.here(), &component)?;
         self.directories.push((component, entered));
         Ok(())
     }

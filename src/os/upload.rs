@@ -15,6 +15,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 
+use super::directory::TO_LIST;
 use super::place::{How, Place};
 use super::state::{Identity, State};
 use crate::name::UNFINISHED;
@@ -48,11 +49,7 @@ impl Upload {
     /// # Errors
     /// As write(2), and where the file cannot be made.
     pub(super) fn append(&mut self, bytes: &[u8]) -> nix::Result<()> {
-        if self.file.is_none() {
-            self.begin()?;
-        }
-        let file = self.file.as_mut().ok_or(Errno::EBADF)?;
-        file.write_all(bytes).map_err(errno)?;
+        self.file()?.write_all(bytes).map_err(errno)?;
         self.written += bytes.len() as u64;
         if self.written - self.started >= START_EVERY {
             self.start_writing();
@@ -76,10 +73,7 @@ impl Upload {
     /// # Errors
     /// As fsync(2) and rename(2).
     pub(super) fn finish(&mut self) -> nix::Result<()> {
-        if self.file.is_none() {
-            self.begin()?;
-        }
-        fsync(self.file.as_ref().ok_or(Errno::EBADF)?)?;
+        fsync(self.file()?)?;
         if let How::Renamed { replaces, .. } = self.place.how
             && let Some(temporary) = &self.temporary
         {
@@ -114,47 +108,47 @@ impl Upload {
     ///
     /// # Errors
     /// As fsync(2).
-    pub(super) fn sync_directory(&self) -> nix::Result<()> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        match openat(&self.place.directory, ".", flags, Mode::empty()) {
+    pub(super) fn sync_directory(&mut self) -> nix::Result<()> {
+        match openat(&self.place.directory, ".", TO_LIST, Mode::empty()) {
             Ok(directory) => match fsync(directory) {
                 // A file system without such a call.
                 Err(Errno::EINVAL | Errno::ENOSYS) => Ok(()),
                 result => result,
             },
             // It may be written to and not be read. The journal that has the file has its name as well.
-            Err(Errno::EACCES) => fsync(self.file.as_ref().ok_or(Errno::EBADF)?),
+            Err(Errno::EACCES) => fsync(self.file()?),
             Err(error) => Err(error),
         }
     }
 
-    fn begin(&mut self) -> nix::Result<()> {
-        let Place {
-            directory,
-            name,
-            how,
-            ..
-        } = &self.place;
+    /// The file, which is made if it was not yet.
+    fn file(&mut self) -> nix::Result<&mut File> {
+        if self.file.is_none() {
+            self.file = Some(self.make()?);
+        }
+        self.file.as_mut().ok_or(Errno::EBADF)
+    }
+
+    fn make(&mut self) -> nix::Result<File> {
+        let directory = &self.place.directory;
         let common = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-        let file = match how {
+        match self.place.how {
             How::InPlace => {
                 let flags = common | OFlag::O_NONBLOCK;
-                let file = openat(directory, &name[..], flags, Mode::empty())?;
+                let file = openat(directory, &self.place.name[..], flags, Mode::empty())?;
                 if !State::of(&file)?.is_regular() {
                     return Err(Errno::EPERM);
                 }
                 let file = File::from(file);
                 file.set_len(0).map_err(errno)?;
-                file
+                Ok(file)
             }
             How::Renamed { mode, .. } => {
-                let (temporary, file) = create(directory, common, *mode)?;
+                let (temporary, file) = create(directory, common, mode)?;
                 self.temporary = Some(temporary);
-                File::from(file)
+                Ok(File::from(file))
             }
-        };
-        self.file = Some(file);
-        Ok(())
+        }
     }
 }
 

@@ -6,11 +6,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::open;
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::time::TimeValLike;
 use nix::unistd::{SysconfVar, sysconf};
+
+use super::directory::TO_SEARCH;
 
 /// What the process uses; what the system does not say is `None`.
 #[derive(Debug)]
@@ -25,14 +27,13 @@ pub struct Usage {
 impl Usage {
     /// Opens what has to be open.
     pub fn open() -> Usage {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
         Usage {
             pages: File::open("/proc/self/statm").ok(),
             page_bytes: page
                 .and_then(|bytes| u64::try_from(bytes).ok())
                 .unwrap_or(0),
-            descriptors: open("/proc/self/fd", flags, Mode::empty()).ok(),
+            descriptors: open("/proc/self/fd", TO_SEARCH, Mode::empty()).ok(),
             descriptors_max: getrlimit(Resource::RLIMIT_NOFILE)
                 .ok()
                 .map(|(soft, _)| soft),
@@ -56,9 +57,6 @@ impl Usage {
 }
 
 /// The processor time that this process has used up.
-///
-/// # Errors
-/// None that can be expected.
 pub fn processor_time() -> io::Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
     let micros = [usage.user_time(), usage.system_time()]

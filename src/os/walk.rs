@@ -8,14 +8,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::vec;
 
-use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, readlinkat};
+use nix::fcntl::readlinkat;
 use nix::sys::stat::{Mode, SFlag};
 
 use super::beneath;
+use super::directory::{enter, entries, may_search};
 use super::places::Places;
-use super::privileges::may_search;
 use super::spelling::by_letters;
 use super::state::State;
 use crate::name::{FileName, NAME_MAX, RootPrefixes};
@@ -84,31 +83,18 @@ pub enum Seen {
     Failed(io::Error),
 }
 
-/// What a request for a path draws.
-#[derive(Debug)]
-pub enum Answer {
-    /// The file.
-    File,
-    /// A refusal, since it is a directory.
-    Directory,
-    /// A refusal, since it is neither file nor directory.
-    Special,
-    /// A refusal, since others may not read it.
+/// What a request for a path draws: the file, or a refusal.
+pub type Answer = Result<(), Unserved>;
+
+/// Why nothing is served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unserved {
+    /// Others may not read it.
     NotPublic,
-    /// A refusal, since this user may not read it.
-    Denied,
-    /// A refusal, since a link leads out of the root.
-    Outside,
-    /// A refusal, since nothing is there.
-    Nothing,
-    /// A refusal, since links lead to each other.
-    Loop,
-    /// Nothing for the moment.
-    Busy,
     /// There is no such request: a name is cleaned before it is looked up, or it is too long.
     Unnameable,
-    /// A refusal, since the system fails.
-    Failed(io::Error),
+    /// It cannot be opened, or is no regular file.
+    Failed(Errno),
 }
 
 impl Walk {
@@ -195,15 +181,13 @@ impl Walk {
         let Some(here) = self.levels.last().map(|level| level.directory.as_fd()) else {
             return Seen::TooDeep;
         };
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let opened = openat(here, name, flags, Mode::empty());
-        let opened = opened.map_err(io::Error::from).and_then(|directory| {
-            may_search(directory.as_fd())?;
+        let opened = enter(&here, name).and_then(|directory| {
+            may_search(&directory)?;
             Ok(directory)
         });
         let directory = match opened {
             Ok(directory) => directory,
-            Err(error) => return Seen::Closed(error),
+            Err(error) => return Seen::Closed(error.into()),
         };
         let names = match self.list(&directory) {
             Ok(names) => names,
@@ -222,21 +206,15 @@ impl Walk {
     }
 
     fn list(&mut self, directory: &OwnedFd) -> nix::Result<Vec<Vec<u8>>> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let mut listing = Dir::openat(directory, ".", flags, Mode::empty())?;
         let mut names = Vec::new();
-        for entry in listing.iter() {
+        for entry in entries(directory)? {
             let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if name == b"." || name == b".." {
-                continue;
-            }
             if self.names_read >= self.bounds.names {
                 self.is_cut_short = true;
                 break;
             }
             self.names_read += 1;
-            names.push(name.to_vec());
+            names.push(entry.file_name().to_bytes().to_vec());
         }
         names.sort_unstable_by(|one, other| by_letters(one, other));
         Ok(names)
@@ -247,29 +225,17 @@ impl Walk {
         let mut buffer = [0; NAME_MAX];
         let name = FileName::new(&self.path, &RootPrefixes::default(), &mut buffer);
         if !name.is_ok_and(|name| name.as_bytes() == self.path) {
-            return Answer::Unnameable;
+            return Err(Unserved::Unnameable);
         }
         let file = beneath::open(&self.places.trees, self.at, &self.path);
-        match file.and_then(|file| State::of(&file)) {
-            Ok(state) => self.answer_with(&state),
-            Err(Errno::EISDIR) => Answer::Directory,
-            Err(Errno::EACCES | Errno::EPERM) => Answer::Denied,
-            Err(Errno::EXDEV) => Answer::Outside,
-            Err(Errno::ENOENT | Errno::ENOTDIR) => Answer::Nothing,
-            Err(Errno::ELOOP) => Answer::Loop,
-            Err(Errno::ENXIO | Errno::ENODEV) => Answer::Special,
-            Err(Errno::EAGAIN | Errno::EINTR | Errno::ETIMEDOUT | Errno::ESTALE) => Answer::Busy,
-            Err(error) => Answer::Failed(error.into()),
-        }
-    }
-
-    fn answer_with(&self, state: &State) -> Answer {
+        let state = file.and_then(|file| State::of(&file));
+        let state = state.map_err(Unserved::Failed)?;
         let is_public = state.mode() & Mode::S_IROTH.bits() != 0;
         match state.kind() {
-            SFlag::S_IFREG if self.places.public_only && !is_public => Answer::NotPublic,
-            SFlag::S_IFREG => Answer::File,
-            SFlag::S_IFDIR => Answer::Directory,
-            _ => Answer::Special,
+            SFlag::S_IFREG if self.places.public_only && !is_public => Err(Unserved::NotPublic),
+            SFlag::S_IFREG => Ok(()),
+            SFlag::S_IFDIR => Err(Unserved::Failed(Errno::EISDIR)),
+            _ => Err(Unserved::Failed(Errno::ENXIO)),
         }
     }
 }
@@ -386,10 +352,10 @@ mod tests {
             matches!(
                 leads[..],
                 [
-                    ("d/up", Answer::Directory),
-                    ("e", Answer::Directory),
-                    ("here", Answer::Directory),
-                    ("loop", Answer::Loop)
+                    ("d/up", Err(Unserved::Failed(Errno::EISDIR))),
+                    ("e", Err(Unserved::Failed(Errno::EISDIR))),
+                    ("here", Err(Unserved::Failed(Errno::EISDIR))),
+                    ("loop", Err(Unserved::Failed(Errno::ELOOP)))
                 ]
             ),
             "{leads:?}"

@@ -1,13 +1,11 @@
 //! A second thread beside the loop, which writes what clients upload.
 //!
 //! Not the one that looks names up and reads (see `helper`): to put a file on the disk takes as long as the disk wants,
-//! and machines that boot would wait for it. It is confined as that one is. What it is asked has no bound of its own:
-//! each upload has one piece under way at most, and those are counted by the caller.
+//! and machines that boot would wait for it.
 
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
 
 use mio::Waker;
 use nix::errno::Errno;
@@ -16,7 +14,7 @@ use super::place::Place;
 use super::state::Identity;
 use super::sweep::Sweep;
 use super::upload::Upload;
-use super::worker;
+use super::worker::Worker;
 
 /// Distinguishes uploads: the client's number, and which of those that had it.
 pub type Key = (usize, u32);
@@ -45,60 +43,40 @@ pub enum Written {
     Swept(u64),
 }
 
-/// The writer, as the loop sees it.
-#[derive(Debug)]
-pub struct Writer {
-    tasks: Sender<Task>,
-    written: Receiver<Written>,
-}
+/// The writer, as the loop sees it. What it is asked has no bound of its own: each upload has one piece under way at
+/// most, and those are counted by the caller.
+pub type Writer = Worker<Task, Written>;
 
 impl Writer {
-    /// Starts the thread, and waits until it takes requests. `sweep` is what it does while it has nothing else to do.
+    /// Starts the thread. `sweep` is what it does while it has nothing else to do.
     ///
     /// # Errors
     /// Where no thread may be started.
-    pub fn start(waker: Arc<Waker>, sweep: Sweep) -> io::Result<Writer> {
-        let (tasks, todo) = channel();
-        let (replies, written) = channel();
-        worker::start("writer", move || {
+    pub fn start(waker: Arc<Waker>, mut sweep: Sweep) -> io::Result<Writer> {
+        Writer::spawn("writer", usize::MAX, waker, move |desk| {
             let mut uploads = Uploads::default();
-            let mut sweep = Some(sweep);
-            let reply = |written: Written| {
-                let _ = replies.send(written);
-                let _ = waker.wake();
-            };
+            let mut is_swept = false;
+            let reply = |written| desk.reply(written);
             loop {
-                let is_idle = uploads.ending.is_empty() && sweep.is_none();
+                let is_idle = uploads.ending.is_empty() && is_swept;
                 let task = match is_idle {
-                    true => todo.recv().ok(),
-                    false => todo.try_recv().ok(),
+                    true => desk.todo.recv().ok(),
+                    false => desk.todo.try_recv().ok(),
                 };
                 match task {
                     Some(task) => uploads.take(task, &reply),
                     None if !uploads.ending.is_empty() => uploads.end(&reply),
-                    None => match sweep.take() {
-                        Some(mut under_way) => match under_way.step() {
-                            true => sweep = Some(under_way),
-                            false => reply(Written::Swept(under_way.removed)),
-                        },
-                        // The loop is gone.
-                        None => return,
-                    },
+                    None if !is_swept => {
+                        if !sweep.step() {
+                            is_swept = true;
+                            reply(Written::Swept(sweep.removed));
+                        }
+                    }
+                    // The loop is gone.
+                    None => return,
                 }
             }
-        })?;
-        Ok(Writer { tasks, written })
-    }
-
-    /// Asks for something.
-    pub fn ask(&self, task: Task) {
-        // Its end of the queue is never given up.
-        let _ = self.tasks.send(task);
-    }
-
-    /// The next reply, if one has come.
-    pub fn next(&self) -> Option<Written> {
-        self.written.try_recv().ok()
+        })
     }
 }
 
@@ -157,7 +135,7 @@ impl Uploads {
             }
         }
         let mut synced: HashMap<Identity, nix::Result<()>> = HashMap::new();
-        for (key, upload) in finished {
+        for (key, mut upload) in finished {
             let result = match upload.is_in_place() {
                 true => Ok(()),
                 false => upload.directory().and_then(|directory| {
@@ -232,8 +210,12 @@ mod tests {
             writable.place(name.expect("a safe name"))
         }
 
+        fn ask(&self, task: Task) {
+            self.writer.ask(task).expect("it is taken");
+        }
+
         fn reply(&self) -> Written {
-            let reply = self.writer.written.recv().expect("a writer");
+            let reply = self.writer.replies.recv().expect("a writer");
             match reply {
                 Written::Swept(_) => self.reply(),
                 _ => reply,
@@ -242,16 +224,16 @@ mod tests {
 
         fn write(&self, name: &str, pieces: &[&str]) -> Result<(), Errno> {
             let place = self.look(name).expect("a place");
-            self.writer.ask(Task::Begin(KEY, place));
+            self.ask(Task::Begin(KEY, place));
             for piece in pieces {
-                self.writer.ask(Task::Append(KEY, piece.as_bytes().into()));
+                self.ask(Task::Append(KEY, piece.as_bytes().into()));
                 let reply = self.reply();
                 assert!(
                     matches!(reply, Written::Appended(KEY, _, Ok(()))),
                     "{reply:?}"
                 );
             }
-            self.writer.ask(Task::Finish(KEY));
+            self.ask(Task::Finish(KEY));
             match self.reply() {
                 Written::Finished(KEY, result) => result,
                 other => panic!("{other:?}"),
@@ -310,8 +292,8 @@ mod tests {
         let tree = Tree::new("abort", ALL, &[]);
         for (name, other, ends) in [("old", "a", false), ("new", "b", false), ("old", "", true)] {
             let place = tree.look(name).expect("a place");
-            tree.writer.ask(Task::Begin(KEY, place));
-            tree.writer.ask(Task::Append(KEY, b"unfinished".into()));
+            tree.ask(Task::Begin(KEY, place));
+            tree.ask(Task::Append(KEY, b"unfinished".into()));
             let reply = tree.reply();
             assert!(
                 matches!(reply, Written::Appended(KEY, _, Ok(()))),
@@ -322,13 +304,13 @@ mod tests {
             if ends {
                 // Its directory goes away under it.
                 fs::remove_dir_all(&tree.path).expect("removed");
-                tree.writer.ask(Task::Finish(KEY));
+                tree.ask(Task::Finish(KEY));
                 let reply = tree.reply();
                 let gone = Errno::ENOENT;
                 assert!(matches!(reply, Written::Finished(KEY, Err(error)) if error == gone));
                 return;
             }
-            tree.writer.ask(Task::Abort(KEY));
+            tree.ask(Task::Abort(KEY));
             // All that is asked is done in order.
             assert_eq!(tree.write(other, &["x"]), Ok(()));
             fs::remove_file(tree.path.join(other)).expect("a file");
@@ -355,8 +337,8 @@ mod tests {
             fs::write(tree.path.join("new"), "theirs").expect("a file");
             let permissions = fs::Permissions::from_mode(mode);
             fs::set_permissions(tree.path.join("new"), permissions).expect("a mode");
-            tree.writer.ask(Task::Begin(KEY, place));
-            tree.writer.ask(Task::Finish(KEY));
+            tree.ask(Task::Begin(KEY, place));
+            tree.ask(Task::Finish(KEY));
             let Written::Finished(KEY, result) = tree.reply() else {
                 panic!("it was finished");
             };
@@ -496,7 +478,7 @@ mod tests {
     fn unfinished_files_of_an_earlier_process_are_removed() {
         let tree = Tree::new("sweep", ALL, &[]);
         // Its own look is over.
-        let reply = tree.writer.written.recv();
+        let reply = tree.writer.replies.recv();
         assert!(matches!(reply, Ok(Written::Swept(0))));
         let stale = SystemTime::now() - STALE_AFTER;
         let names = [

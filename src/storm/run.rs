@@ -37,7 +37,7 @@ pub(crate) fn run(order: &Order) -> io::Result<Run> {
     let mut poll = Poll::new()?;
     poll.add(&signals, Source::Signals)?;
     let mut batch = Batch::new(BATCH, DATAGRAM_MAX);
-    let mut events = Events::new();
+    let mut events = Events::default();
     let mut progress = Progress::new(order.clients);
     let process = order.pid.map(ServerProcess::look_at).transpose()?;
 

@@ -81,7 +81,7 @@ pub(crate) fn run(order: &UploadOrder) -> io::Result<Uploads> {
     let mut poll = Poll::new()?;
     poll.add(&signals, Source::Signals)?;
     let mut batch = Batch::new(BATCH, DATAGRAM_MAX);
-    let mut events = Events::new();
+    let mut events = Events::default();
     let clock = Clock::start();
     let mut fleet = Fleet::new(order);
     let end = Moment::START + order.limit;
