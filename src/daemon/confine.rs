@@ -23,7 +23,7 @@ use crate::os::publish::{Publisher, Target};
 use crate::os::rule_file::{RuleFile, RuleFiles};
 use crate::os::users::{self, Account};
 use crate::os::writer::Writer;
-use crate::os::{privileges, sandbox};
+use crate::os::{directory, privileges, sandbox};
 
 /// The account to switch to; `None` to stay.
 ///
@@ -180,7 +180,7 @@ pub(super) fn find_readable(settings: &Settings, files: &Files) -> Result<(), Fa
     for (path, root) in settings.roots.iter().zip(files.roots()) {
         let path = path.display();
         let what = format!("{path}: not open to user {user}, group {group}");
-        trying(what, privileges::may_search(root.directory()))?;
+        trying(what, directory::may_search(&root.directory()))?;
     }
     Ok(())
 }
@@ -193,10 +193,10 @@ pub(super) fn closed_to_uploads(settings: &Settings, files: &Files, user: &str) 
         directories => directories.iter(),
     };
     let mut lines = String::new();
-    for directory in files.writable_directories() {
+    for writable in files.writable_directories() {
         let path = paths.next().map(|path| path.display());
         if let (true, Some(path), Err(error)) =
-            (uploads.create, path, privileges::may_make_files(directory))
+            (uploads.create, path, directory::may_make_files(&writable))
         {
             lines += &format!("\"{path}\": {user} cannot make files in it for uploads: {error}\n");
         }

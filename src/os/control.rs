@@ -76,13 +76,6 @@ impl Outgoing {
     };
 
     /// The kernel cuts what is sent into datagrams of `size` bytes; the last may be shorter.
-    pub(super) fn segments(size: u16) -> Outgoing {
-        let mut message = Outgoing::EMPTY;
-        message.add_segments(size);
-        message
-    }
-
-    /// As [`Outgoing::segments`], and what it says already.
     pub(super) fn add_segments(&mut self, size: u16) {
         self.put(libc::SOL_UDP, libc::UDP_SEGMENT, &size.to_ne_bytes());
     }

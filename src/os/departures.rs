@@ -22,9 +22,9 @@ pub struct Departures {
     begins: Vec<usize>,
 }
 
-impl Departures {
+impl Default for Departures {
     /// Room for [`MESSAGES_MAX`] messages.
-    pub fn new() -> Departures {
+    fn default() -> Departures {
         // SAFETY: it is plain data of the C library, for which zeroes are a valid value.
         let header = || unsafe { std::mem::zeroed::<libc::mmsghdr>() };
         Departures {
@@ -35,7 +35,9 @@ impl Departures {
             begins: Vec::with_capacity(MESSAGES_MAX),
         }
     }
+}
 
+impl Departures {
     /// Begins to put messages together, out of what lives as long as `'d`.
     pub fn begin<'d>(&mut self) -> Departing<'_, 'd> {
         self.pieces.clear();
@@ -44,12 +46,6 @@ impl Departures {
             room: self,
             _borrowed: PhantomData,
         }
-    }
-}
-
-impl Default for Departures {
-    fn default() -> Departures {
-        Departures::new()
     }
 }
 

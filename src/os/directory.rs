@@ -1,10 +1,12 @@
 //! Directories that are searched, entered or listed.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::dir::{Dir, Entry};
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::Mode;
+use nix::unistd::{AccessFlags, faccessat};
 
 /// How a directory is opened to look names up in it.
 pub(super) const TO_SEARCH: OFlag = OFlag::O_PATH
@@ -22,9 +24,24 @@ pub(super) fn enter(directory: &impl AsFd, name: &[u8]) -> nix::Result<OwnedFd> 
     openat(directory, name, flags, Mode::empty())
 }
 
-/// Whether names can be looked up in a directory by who we are.
-pub(super) fn may_search(directory: &impl AsFd) -> nix::Result<()> {
-    enter(directory, b".").map(drop)
+/// Whether this process, as who it is now, can open files by name in a directory.
+///
+/// # Errors
+/// Why not.
+pub fn may_search(directory: &impl AsFd) -> io::Result<()> {
+    enter(directory, b".")?;
+    Ok(())
+}
+
+/// Whether this process, as who it is now, can make files in a directory.
+///
+/// # Errors
+/// Why not.
+pub fn may_make_files(directory: &impl AsFd) -> io::Result<()> {
+    // Without flags the kernel asks for the real user, who is the effective one by now.
+    let how = AccessFlags::W_OK | AccessFlags::X_OK;
+    faccessat(directory, ".", how, AtFlags::empty())?;
+    Ok(())
 }
 
 /// What is in a directory, but for itself and the one above.

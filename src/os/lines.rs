@@ -26,8 +26,6 @@ pub struct LogLines {
     dropped: u64,
     /// A disk that became full took a part of a line.
     is_cut: bool,
-    /// Lines are JSON: the name of the level in front is for the priority only.
-    is_json: bool,
 }
 
 /// What stands before a line.
@@ -73,13 +71,11 @@ impl LogLines {
             text: Vec::new(),
             dropped: 0,
             is_cut: false,
-            is_json: false,
         }
     }
 
     /// From now on what follows the name of the level is JSON, and leaves without that name.
     pub fn write_json(&mut self) {
-        self.is_json = true;
         JSON.store(true, Ordering::Relaxed);
     }
 
@@ -96,7 +92,7 @@ impl LogLines {
         self.form
             .write_head(line.first().copied().unwrap_or(0), &mut self.text);
         let words = line.iter().position(|&byte| byte == b' ');
-        let line = match words.filter(|_| self.is_json) {
+        let line = match words.filter(|_| is_json()) {
             Some(space) => &line[space + 1..],
             None => line,
         };
@@ -126,7 +122,7 @@ impl Write for LogLines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.dropped > 0 {
             let dropped = self.dropped;
-            let note = match self.is_json {
+            let note = match is_json() {
                 false => format!("WARN {dropped} log lines were dropped\n"),
                 true => {
                     let time = unix_time().as_secs();
@@ -196,7 +192,7 @@ fn connect_to_syslog() -> io::Result<()> {
 /// Where log lines go: standard error, or a socket of its own that is never closed.
 static LOG: AtomicI32 = AtomicI32::new(libc::STDERR_FILENO);
 
-/// Lines of the log are JSON.
+/// Lines of the log are JSON: the name of the level in front is for the priority only.
 static JSON: AtomicBool = AtomicBool::new(false);
 
 /// Safe to call in the handler of a signal.

@@ -20,7 +20,7 @@ pub mod content;
 mod control;
 pub mod departures;
 mod devices;
-mod directory;
+pub mod directory;
 pub mod fetch;
 pub mod files;
 pub mod handed;

@@ -3,14 +3,8 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use nix::fcntl::AtFlags;
 use nix::sys::prctl::set_no_new_privs;
-use nix::unistd::{
-    AccessFlags, Gid, Uid, chroot, faccessat, fchdir, getegid, geteuid, setgroups, setresgid,
-    setresuid,
-};
-
-use super::directory;
+use nix::unistd::{Gid, Uid, chroot, fchdir, getegid, geteuid, setgroups, setresgid, setresuid};
 
 /// The numbers of the user and the group as which this process acts.
 pub fn acts_as() -> (u32, u32) {
@@ -59,54 +53,17 @@ pub fn empty_bounding_set() {
 /// Gives up every capability, and the way to any new one: those that executing a file would give
 /// (capabilities(7), `no_new_privs` in prctl(2)).
 pub fn drop_capabilities() -> io::Result<()> {
-    let header = CapabilityHeader {
-        version: CAPABILITY_VERSION_3,
-        process: 0,
-    };
-    let none = [CapabilitySets::default(); 2];
+    // struct __user_cap_header_struct: the version, and 0 for this process.
+    let header = [CAPABILITY_VERSION_3, 0];
+    // struct __user_cap_data_struct, twice: effective, permitted, inheritable.
+    let none = [[0_u32; 3]; 2];
     // SAFETY: the kernel reads a header, and the two sets that this version of it has.
-    let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) };
+    let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
     set_no_new_privs()?;
     Ok(())
-}
-
-/// Whether this process, as who it is now, can open files by name in `directory`.
-///
-/// # Errors
-/// Why not.
-pub fn may_search(directory: BorrowedFd<'_>) -> io::Result<()> {
-    Ok(directory::may_search(&directory)?)
-}
-
-/// Whether this process, as who it is now, can make files in `directory`.
-///
-/// # Errors
-/// Why not.
-pub fn may_make_files(directory: BorrowedFd<'_>) -> io::Result<()> {
-    // Without flags the kernel asks for the real user, who is the effective one by now.
-    let how = AccessFlags::W_OK | AccessFlags::X_OK;
-    faccessat(directory, ".", how, AtFlags::empty())?;
-    Ok(())
-}
-
-/// `struct __user_cap_header_struct` of capset(2).
-#[repr(C)]
-struct CapabilityHeader {
-    version: u32,
-    /// 0: this one.
-    process: i32,
-}
-
-/// `struct __user_cap_data_struct`: 32 capabilities.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct CapabilitySets {
-    effective: u32,
-    permitted: u32,
-    inheritable: u32,
 }
 
 /// The version with sets of 64 capabilities (since Linux 2.6.26).

@@ -17,7 +17,7 @@ use super::worker::Worker;
 /// Where the file stands: a directory that is open, and a name in it.
 #[derive(Debug)]
 pub struct Target {
-    directory: OwnedFd,
+    pub(super) directory: OwnedFd,
     name: OsString,
 }
 
@@ -27,11 +27,10 @@ impl Target {
     /// # Errors
     /// There is no such directory, or the path names no file.
     pub fn open(path: &Path) -> io::Result<Target> {
-        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-        let parent = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new("."));
+        let whole = std::path::absolute(path)?;
+        let (Some(parent), Some(name)) = (whole.parent(), whole.file_name()) else {
+            return Err(io::ErrorKind::IsADirectory.into());
+        };
         Ok(Target {
             directory: open(parent, TO_SEARCH, Mode::empty())?,
             name: name.into(),
@@ -41,6 +40,11 @@ impl Target {
     /// The directory, in which the file and one with another name beside it are written.
     pub fn directory(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
+    }
+
+    /// Opens the file as it is there now.
+    pub(super) fn open_file(&self, flags: OFlag) -> nix::Result<OwnedFd> {
+        openat(&self.directory, &*self.name, flags, Mode::empty())
     }
 
     /// Readers have the old text or the new one.

@@ -5,11 +5,14 @@
 
 use std::io;
 use std::mem;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 
+use nix::sys::socket::{SockaddrLike, SockaddrStorage};
+
 use super::control;
+use super::socket::socket_address;
 
 /// Buffers for some datagrams at once.
 pub struct Batch {
@@ -117,7 +120,7 @@ impl Batch {
         Received {
             bytes: &self.buffers[begin..begin + length],
             is_truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
-            from: socket_address(&slot.from, header.msg_hdr.msg_namelen),
+            from: address_in(&slot.from, header.msg_hdr.msg_namelen),
             control: &slot.control.0[..control_length.min(control::ROOM)],
         }
     }
@@ -156,24 +159,10 @@ impl Arrived<'_> {
 }
 
 /// What the kernel wrote into `storage`, where it is an internet address.
-fn socket_address(storage: &libc::sockaddr_storage, length: libc::socklen_t) -> Option<SocketAddr> {
-    match i32::from(storage.ss_family) {
-        libc::AF_INET if length >= length_of::<libc::sockaddr_in>() => {
-            // SAFETY: the family says which type it is, and the storage is aligned for and as large as
-            // every type of address.
-            let v4 = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in>() };
-            let address = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
-            Some(SocketAddr::from((address, u16::from_be(v4.sin_port))))
-        }
-        libc::AF_INET6 if length >= length_of::<libc::sockaddr_in6>() => {
-            // SAFETY: as above.
-            let v6 = unsafe { &*ptr::from_ref(storage).cast::<libc::sockaddr_in6>() };
-            let address = Ipv6Addr::from(v6.sin6_addr.s6_addr);
-            let port = u16::from_be(v6.sin6_port);
-            Some(SocketAddrV6::new(address, port, 0, v6.sin6_scope_id).into())
-        }
-        _ => None,
-    }
+fn address_in(storage: &libc::sockaddr_storage, length: libc::socklen_t) -> Option<SocketAddr> {
+    // SAFETY: the storage is aligned for and as large as every type of address.
+    let address = unsafe { SockaddrStorage::from_raw(ptr::from_ref(storage).cast(), Some(length)) };
+    socket_address(&address?)
 }
 
 fn length_of<T>() -> libc::socklen_t {

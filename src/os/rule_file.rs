@@ -4,15 +4,14 @@
 //! that was replaced by another. Landlock lets the process read what lies below that directory; where it is one that
 //! holds other things, too, such as /etc, only the file that was there at the start.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Error, ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{OFlag, open, openat};
-use nix::sys::stat::Mode;
+use nix::fcntl::OFlag;
 
+use super::publish::Target;
 use super::root::is_general;
 use super::state::State;
 use crate::names::map::{Dialect, Map};
@@ -67,8 +66,7 @@ impl RuleFiles {
 #[derive(Debug)]
 pub struct RuleFile {
     path: PathBuf,
-    directory: OwnedFd,
-    name: OsString,
+    place: Target,
     /// Where its directory is not open to the sandbox: the file that was there at the start.
     alone: Option<OwnedFd>,
 }
@@ -77,20 +75,14 @@ impl RuleFile {
     /// # Errors
     /// Where there is no such directory, or no such file in a general one.
     pub fn open(path: &Path) -> io::Result<RuleFile> {
+        let place = Target::open(path)?;
         let whole = std::path::absolute(path)?;
-        let name = whole.file_name().ok_or(ErrorKind::IsADirectory)?.to_owned();
-        let parent = whole.parent().ok_or(ErrorKind::IsADirectory)?;
+        let is_alone = is_general(&whole.parent().unwrap_or(&whole).canonicalize()?);
         let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-        let directory = open(parent, flags | OFlag::O_DIRECTORY, Mode::empty())?;
-        let real = parent.canonicalize()?;
-        let alone = match is_general(&real) {
-            true => Some(openat(&directory, &*name, flags, Mode::empty())?),
-            false => None,
-        };
+        let alone = is_alone.then(|| place.open_file(flags)).transpose()?;
         Ok(RuleFile {
             path: path.to_owned(),
-            directory,
-            name,
+            place,
             alone,
         })
     }
@@ -107,7 +99,7 @@ impl RuleFile {
 
     /// What the sandbox has to leave open.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
-        self.alone.as_ref().unwrap_or(&self.directory).as_fd()
+        self.alone.as_ref().unwrap_or(&self.place.directory).as_fd()
     }
 
     /// Reads the whole of it, however long that takes.
@@ -116,7 +108,7 @@ impl RuleFile {
     /// As open(2) and read(2), or it is no regular file or larger than any that makes sense.
     fn read(&self) -> io::Result<Vec<u8>> {
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-        let file = openat(&self.directory, &*self.name, flags, Mode::empty())?;
+        let file = self.place.open_file(flags)?;
         if !State::of(&file)?.is_regular() {
             return Err(Error::new(ErrorKind::InvalidInput, "not a regular file"));
         }

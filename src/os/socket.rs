@@ -134,7 +134,8 @@ impl ClientSocket {
     /// # Errors
     /// As [`ClientSocket::send`]; [`is_unsegmentable`] is true for those that mean that it cannot be done here.
     pub fn send_segments(&self, datagrams: &[Pieces<'_>], size: u16) -> io::Result<()> {
-        let control = Outgoing::segments(size);
+        let mut control = Outgoing::EMPTY;
+        control.add_segments(size);
         let message = MsgHdr::new()
             .with_buffers(datagrams.as_flattened())
             .with_control(control.as_bytes());
@@ -202,12 +203,7 @@ pub(super) fn take_rejected(socket: &impl AsRawFd) -> Option<Rejected> {
         let (socket, kept) = (socket.as_raw_fd(), MsgFlags::MSG_ERRQUEUE);
         let message = recvmsg::<SockaddrStorage>(socket, &mut [], Some(&mut room), kept).ok()?;
         let Some(to) = message.address else { continue };
-        let v4 = to.as_sockaddr_in().map(|v4| SocketAddrV4::from(*v4).into());
-        let v6 = || {
-            to.as_sockaddr_in6()
-                .map(|v6| SocketAddrV6::from(*v6).into())
-        };
-        let (Some(to), Ok(mut messages)) = (v4.or_else(v6), message.cmsgs()) else {
+        let (Some(to), Ok(mut messages)) = (socket_address(&to), message.cmsgs()) else {
             continue;
         };
         if let Some((error, by)) = messages.find_map(|message| rejection(&message)) {
@@ -215,6 +211,14 @@ pub(super) fn take_rejected(socket: &impl AsRawFd) -> Option<Rejected> {
             return Some(Rejected { to, by, error });
         }
     }
+}
+
+/// The internet address in an address of any kind.
+pub(super) fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in();
+    let v6 = address.as_sockaddr_in6();
+    v4.map(|v4| SocketAddrV4::from(*v4).into())
+        .or_else(|| v6.map(|v6| SocketAddrV6::from(*v6).into()))
 }
 
 /// What a control message says of a packet that was rejected, and who rejected it.

@@ -181,13 +181,14 @@ impl Walk {
         let Some(here) = self.levels.last().map(|level| level.directory.as_fd()) else {
             return Seen::TooDeep;
         };
-        let opened = enter(&here, name).and_then(|directory| {
+        let opened = enter(&here, name).map_err(io::Error::from);
+        let opened = opened.and_then(|directory| {
             may_search(&directory)?;
             Ok(directory)
         });
         let directory = match opened {
             Ok(directory) => directory,
-            Err(error) => return Seen::Closed(error.into()),
+            Err(error) => return Seen::Closed(error),
         };
         let names = match self.list(&directory) {
             Ok(names) => names,

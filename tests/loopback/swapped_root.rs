@@ -385,7 +385,7 @@ fn a_look_at_the_root_for_each_request() {
     }
     let seconds = began_at.elapsed().as_secs() + 2;
     let looks = fs::read_to_string(root.beside("trace")).unwrap();
-    let path = format!("newfstatat(AT_FDCWD, \"{}\"", root.path().display());
+    let path = format!("statx(AT_FDCWD, \"{}\"", root.path().display());
     let looks: Vec<_> = looks.lines().filter(|line| line.contains(&path)).collect();
     let by_the_loop = format!("{} ", server.process());
     assert!(!looks.iter().any(|line| line.starts_with(&by_the_loop)));
