@@ -9,7 +9,7 @@ use super::{Failure, trying};
 use crate::config::Probe;
 use crate::os::clock::Clock;
 use crate::os::poll::{Events, Poll, Source};
-use crate::os::port::Port;
+use crate::os::port::{self, Port};
 use crate::os::receive::Batch;
 use crate::wire::request::{PROBE, PROBE_VALUE};
 use crate::wire::{Refusal, opcode};
@@ -43,7 +43,7 @@ pub fn probe(probe: &Probe) -> Result<String, Failure> {
 /// Sends the request until something comes back, and returns that and how long it took.
 fn ask(probe: &Probe) -> IoResult<(Vec<u8>, Duration)> {
     let clock = Clock::start();
-    let port = Port::open(match probe.server {
+    let port = port::open(match probe.server {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     })?;
@@ -61,7 +61,7 @@ fn ask(probe: &Probe) -> IoResult<(Vec<u8>, Duration)> {
             return Err(Error::new(ErrorKind::TimedOut, why));
         }
         if ask_at <= now {
-            port.send(&request, probe.server)?;
+            port.send_to(&request, &probe.server.into())?;
             ask_at = now + ASK_EVERY;
         }
         if let Some(answer) = take(&mut batch, &port, probe.server)? {
@@ -82,7 +82,7 @@ fn take(batch: &mut Batch, port: &Port, server: SocketAddr) -> IoResult<Option<V
         let mut answers = arrived.iter().filter_map(|it| Some((it.from?, it.bytes)));
         if let Some((from, bytes)) = answers.find(|(from, _)| from.ip() == server.ip()) {
             if !bytes.starts_with(&opcode::ERROR.to_be_bytes()) {
-                port.send(b"\0\x05\0\0probe\0", from)?;
+                port.send_to(b"\0\x05\0\0probe\0", &from.into())?;
             }
             return Ok(Some(bytes.to_vec()));
         }

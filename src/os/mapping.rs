@@ -296,10 +296,7 @@ impl Mapped {
             } else if self.mapping.is_warm(page, warm_end) {
                 warm_end
             } else {
-                // Twice as much each time, while all is there.
-                let step = self.seen.len().clamp(PAGE_MIN, PART);
-                let to = part_end.min(end.max(self.seen.end + step));
-                page + self.mapping.resident(page, to)
+                page + self.mapping.resident(page, part_end)
             };
             if found <= self.seen.end {
                 return false;

@@ -110,7 +110,7 @@ impl Poll {
             timer: TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?,
             timer_at: None,
         };
-        poll.add(&poll.timer.as_fd(), Source::Timer)?;
+        poll.add(&poll.timer, Source::Timer)?;
         Ok(poll)
     }
 
@@ -126,8 +126,8 @@ impl Poll {
     ///
     /// # Errors
     /// Where the system has no memory left.
-    pub fn add(&self, descriptor: &impl AsRawFd, source: Source) -> io::Result<()> {
-        let raw = descriptor.as_raw_fd();
+    pub fn add(&self, descriptor: &impl AsFd, source: Source) -> io::Result<()> {
+        let raw = descriptor.as_fd().as_raw_fd();
         self.poll
             .registry()
             .register(&mut SourceFd(&raw), source.into(), Interest::READABLE)
@@ -139,7 +139,7 @@ impl Poll {
     /// Where `descriptor` is not watched.
     pub fn want_writable(
         &self,
-        descriptor: &impl AsRawFd,
+        descriptor: &impl AsFd,
         source: Source,
         wanted: bool,
     ) -> io::Result<()> {
@@ -148,7 +148,7 @@ impl Poll {
         } else {
             Interest::READABLE
         };
-        let raw = descriptor.as_raw_fd();
+        let raw = descriptor.as_fd().as_raw_fd();
         self.poll
             .registry()
             .reregister(&mut SourceFd(&raw), source.into(), interest)

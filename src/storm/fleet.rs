@@ -15,7 +15,7 @@ use ripple_tftpd::moment::Moment;
 use ripple_tftpd::os::clock::Clock;
 use ripple_tftpd::os::is_exhaustion;
 use ripple_tftpd::os::poll::{Poll, Source};
-use ripple_tftpd::os::port::Port;
+use ripple_tftpd::os::port::{self, Port};
 use ripple_tftpd::os::receive::{Batch, Received};
 use slab::Slab;
 
@@ -213,11 +213,11 @@ impl Fleet {
                 continue;
             }
             let socket = &self.sockets[key].socket;
-            match socket.send(datagram.bytes(), to) {
-                Ok(()) => {}
+            match socket.send_to(datagram.bytes(), &to.into()) {
+                Ok(_) => {}
                 // The news of an earlier datagram stood in the way of this one.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    if socket.send(datagram.bytes(), to).is_err() {
+                    if socket.send_to(datagram.bytes(), &to.into()).is_err() {
                         self.counts.troubles += 1;
                     }
                     self.seats[number]
@@ -244,10 +244,10 @@ impl Fleet {
             return Ok(Some(key));
         }
         let address = seat.planned.address;
-        let opened = match Port::open(SocketAddr::new(address, port)) {
+        let opened = match port::open(SocketAddr::new(address, port)) {
             // Machines that share an address cannot all have the same port.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                Port::open(SocketAddr::new(address, 0))
+                port::open(SocketAddr::new(address, 0))
             }
             result => result,
         };

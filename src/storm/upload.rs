@@ -12,7 +12,7 @@ use ripple_tftpd::firmware::{Destination, Packet, Writer, WriterKind, WriterStat
 use ripple_tftpd::moment::Moment;
 use ripple_tftpd::os::clock::Clock;
 use ripple_tftpd::os::poll::{Events, Poll, Source};
-use ripple_tftpd::os::port::Port;
+use ripple_tftpd::os::port::{self, Port};
 use ripple_tftpd::os::process::{Signals, raise_descriptor_limit};
 use ripple_tftpd::os::receive::Batch;
 
@@ -199,9 +199,9 @@ impl Fleet<'_> {
             if seat.socket.is_none() || seat.port != seat.writer.port() {
                 seat.port = seat.writer.port();
                 let address = plan::address(order.from, order.server, number);
-                let socket = match Port::open(SocketAddr::new(address, seat.port)) {
+                let socket = match port::open(SocketAddr::new(address, seat.port)) {
                     Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                        Port::open(SocketAddr::new(address, 0))
+                        port::open(SocketAddr::new(address, 0))
                     }
                     result => result,
                 }?;
@@ -214,10 +214,10 @@ impl Fleet<'_> {
             };
             if !order.loss.happens(&mut self.random)
                 && let Some(socket) = &seat.socket
-                && socket.send(&bytes, to).is_err()
+                && socket.send_to(&bytes, &to.into()).is_err()
             {
                 // The error is about an earlier datagram; if this one fails, too, it is lost.
-                let _ = socket.send(&bytes, to);
+                let _ = socket.send_to(&bytes, &to.into());
             }
         }
         if let Some(deadline) = seat.writer.deadline() {
