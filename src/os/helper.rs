@@ -13,12 +13,12 @@ use super::fetch::{Fetch, Fetched, SCRATCH};
 use super::files::{Opened, Places, Unavailable};
 use super::handle::Closer;
 use super::place::{Place, Writable};
-use super::resolve::{Answer, Memory, Question, Resolve};
+use super::resolve::{Answer, Question, Resolve};
 use super::root::{Root, Seen};
 use super::rule_file::{RuleFiles, Texts};
 use super::spelling::Listings;
 use super::worker::Worker;
-use crate::name::FileNameBuf;
+use crate::name::{FileName, FileNameBuf};
 use crate::wire::{Peer, Refusal};
 
 /// What the helper is asked to do.
@@ -77,7 +77,6 @@ impl Helper {
                 let _ = closing.send(Job::Close(file));
             });
             let mut scratch = vec![0; SCRATCH].into_boxed_slice();
-            let mut memory = Memory::new(listings);
             while let Ok(job) = desk.todo.recv() {
                 desk.reply(match job {
                     Job::Open(name, places) => {
@@ -92,11 +91,12 @@ impl Helper {
                         Done::Placed(name, place)
                     }
                     Job::Resolve(resolve) => {
-                        let answer = resolve.answer(&mut memory, &closer, &mut |_| {});
+                        let answer = resolve.answer(&listings, &closer, &mut |_| {});
                         Done::Resolved(Box::new((resolve.question, answer)))
                     }
                     Job::OtherCase(peer, places, name) => {
-                        let other = memory.other_case(&places, name.as_name(), &closer);
+                        let is_it = |path: FileName<'_>| places.open(path, &closer).is_ok();
+                        let other = listings.spell(&places.trees, name.as_name(), false, is_it);
                         Done::OtherCase(peer, name, other)
                     }
                     Job::Reread(files) => Done::Reread(files.read()),

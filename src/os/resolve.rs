@@ -52,12 +52,6 @@ pub enum Found {
     Place(Result<Place, Refusal>),
 }
 
-/// What the helper keeps from one question to the next.
-#[derive(Debug, Default)]
-pub(super) struct Memory {
-    listings: Listings,
-}
-
 impl Question {
     /// The same, borrowed.
     pub fn asked(&self) -> Asked<'_> {
@@ -73,19 +67,19 @@ impl Question {
 impl Resolve {
     /// Answers for an operator, and hands each rule of the map that acts to `acted`.
     pub fn answer_now(&self, acted: &mut dyn FnMut(Traced<'_>)) -> Answer {
-        self.answer(&mut Memory::default(), &Closer::new(drop), acted)
+        self.answer(&Listings::default(), &Closer::new(drop), acted)
     }
 
     /// Answers, however long that takes. Each rule of the map that acts is handed to `acted`.
     pub(super) fn answer(
         &self,
-        memory: &mut Memory,
+        listings: &Listings,
         closer: &Closer,
         acted: &mut dyn FnMut(Traced<'_>),
     ) -> Answer {
         let mut disk = Disk {
             asked: self,
-            listings: &mut memory.listings,
+            listings,
             closer,
             acted,
             opened: None,
@@ -106,24 +100,6 @@ impl Resolve {
             Resolved::Refused(_) | Resolved::Forbidden(_) | Resolved::Unknown => None,
         };
         (resolved, found)
-    }
-}
-
-impl Memory {
-    /// With what all threads know of directories.
-    pub(super) fn new(listings: Listings) -> Memory {
-        Memory { listings }
-    }
-
-    /// The name of a file that differs from this one in case only.
-    pub(super) fn other_case(
-        &self,
-        places: &Places,
-        name: FileName<'_>,
-        closer: &Closer,
-    ) -> Option<FileNameBuf> {
-        let is_it = |path: FileName<'_>| places.open(path, closer).is_ok();
-        self.listings.spell(&places.trees, name, false, is_it)
     }
 }
 
