@@ -71,10 +71,9 @@ impl Helper {
     /// # Errors
     /// Where no thread may be started.
     pub fn start(waker: Arc<Waker>, listings: Listings) -> io::Result<Helper> {
-        Helper::spawn("disk", JOBS_MAX, waker, move |desk| {
-            let closing = desk.tasks.clone();
+        Helper::spawn("disk", JOBS_MAX, waker, move |desk, tasks| {
             let closer = Closer::new(move |file| {
-                let _ = closing.send(Job::Close(file));
+                let _ = tasks.send(Job::Close(file));
             });
             let mut scratch = vec![0; SCRATCH].into_boxed_slice();
             while let Ok(job) = desk.todo.recv() {

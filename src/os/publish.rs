@@ -72,7 +72,7 @@ impl Publisher {
     /// # Errors
     /// Where no thread may be started.
     pub fn start(target: Target, waker: Arc<Waker>) -> io::Result<Publisher> {
-        Publisher::spawn("statistics", 1, waker, move |desk| {
+        Publisher::spawn("statistics", 1, waker, move |desk, _| {
             while let Ok(text) = desk.todo.recv() {
                 desk.reply(target.replace(text.as_bytes()));
             }

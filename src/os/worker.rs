@@ -26,15 +26,14 @@ pub struct Worker<T, R> {
 /// The loop, as the thread sees it.
 pub(super) struct Desk<T, R> {
     pub todo: Receiver<T>,
-    /// The other end of that.
-    pub tasks: Sender<T>,
     replies: Sender<R>,
     waker: Arc<Waker>,
 }
 
 impl<T: Send + 'static, R: Send + 'static> Worker<T, R> {
     /// Starts the thread, and waits until it runs. It goes with the process, whether its work ends or not: the end of a
-    /// thread needs system calls of its own. At most this number of tasks wait for a reply.
+    /// thread needs system calls of its own. At most this number of tasks wait for a reply. The work may ask for more,
+    /// and sees the end of the loop once it has given that up.
     ///
     /// # Errors
     /// Where no thread may be started.
@@ -42,21 +41,21 @@ impl<T: Send + 'static, R: Send + 'static> Worker<T, R> {
         name: &str,
         most: usize,
         waker: Arc<Waker>,
-        work: impl FnOnce(Desk<T, R>) + Send + 'static,
+        work: impl FnOnce(Desk<T, R>, Sender<T>) + Send + 'static,
     ) -> io::Result<Worker<T, R>> {
         let (tasks, todo) = channel();
         let (to_loop, replies) = channel();
         let desk = Desk {
             todo,
-            tasks: tasks.clone(),
             replies: to_loop,
             waker,
         };
         let (ready, is_ready) = sync_channel(0);
+        let more = tasks.clone();
         let builder = thread::Builder::new().name(name.into());
         builder.stack_size(STACK).spawn(move || {
             let _ = ready.send(());
-            work(desk);
+            work(desk, more);
             loop {
                 thread::park();
             }

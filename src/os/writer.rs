@@ -53,7 +53,9 @@ impl Writer {
     /// # Errors
     /// Where no thread may be started.
     pub fn start(waker: Arc<Waker>, mut sweep: Sweep) -> io::Result<Writer> {
-        Writer::spawn("writer", usize::MAX, waker, move |desk| {
+        Writer::spawn("writer", usize::MAX, waker, move |desk, tasks| {
+            // Once the loop is gone, what is unfinished goes, too.
+            drop(tasks);
             let mut uploads = Uploads::default();
             let mut is_swept = false;
             let reply = |written| desk.reply(written);
