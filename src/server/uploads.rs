@@ -10,7 +10,7 @@ use super::hosts::host_of;
 use super::{Event, Io, Opening, PACKET_OVERHEAD, Room, Server, StoreError};
 use crate::moment::Moment;
 use crate::name::{FileName, FileNameBuf};
-use crate::transfer::{Arrived, Datagrams, Outcome, Step};
+use crate::transfer::{Arrived, Datagrams, Outcome, Receiving, Step};
 use crate::wire::Refusal;
 
 /// The client that claims or owns each name that is to be written: no more than there are clients.
@@ -31,14 +31,18 @@ impl Server {
         if !self.clients[id].is_repeating() {
             self.settle_for_older(now, io, id, block);
         }
-        let Some(served) = self.served(id) else {
+        let Some(upload) = self.upload(id) else {
             return;
         };
-        match served.transfer.on_block(now, block, payload.len()) {
+        match upload.on_block(now, block, payload.len()) {
             Arrived::Next => self.store(now, io, id, payload),
             Arrived::Stray(step) => self.take(now, io, id, step),
             Arrived::TooLong => self.break_off(now, io, id, Refusal::LongBlock),
         }
+    }
+
+    fn upload(&mut self, id: usize) -> Option<&mut Receiving> {
+        self.served(id)?.transfer.upload()
     }
 
     fn store(&mut self, now: Moment, io: &mut impl Io, id: usize, payload: &[u8]) {
@@ -50,15 +54,14 @@ impl Server {
             self.claim_name(id);
         }
         let stored = io.store(id, payload);
-        let Some(served) = self.served(id) else {
+        let Some(upload) = self.upload(id) else {
             return;
         };
-        let transfer = &mut served.transfer;
         let has_room = match stored {
             Ok(Room::ForWindow) => true,
             Ok(Room::Wanting) => false,
             Err(StoreError::Full) => {
-                transfer.not_stored();
+                upload.not_stored();
                 self.schedule(now, id);
                 return;
             }
@@ -67,8 +70,8 @@ impl Server {
                 return;
             }
         };
-        let acked = transfer.stored(now, payload.len(), has_room);
-        let is_received = transfer.is_received();
+        let acked = upload.stored(now, payload.len(), has_room);
+        let is_received = upload.has_ended();
         self.keepalive
             .sent(now, payload.len() as u64 + PACKET_OVERHEAD);
         self.acked(now, io, id, acked);
@@ -85,8 +88,8 @@ impl Server {
 
     /// There is room for one window more of what `client` sends, where [`Io::store`] had none.
     pub fn on_room(&mut self, now: Moment, io: &mut impl Io, client: usize) {
-        if let Some(served) = self.served(client) {
-            let step = served.transfer.on_room(now);
+        if let Some(upload) = self.upload(client) {
+            let step = upload.on_room(now);
             self.take(now, io, client, step);
         }
     }
@@ -99,13 +102,13 @@ impl Server {
         client: usize,
         stored: Result<(), Refusal>,
     ) {
-        let Some(served) = self.served(client) else {
+        let Some(upload) = self.upload(client) else {
             return;
         };
         match stored {
             Err(refusal) => self.break_off(now, io, client, refusal),
             Ok(()) => {
-                let step = served.transfer.on_safe(now);
+                let step = upload.on_safe(now);
                 self.dally(now, io, client, step);
             }
         }

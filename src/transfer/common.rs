@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Progress;
 use super::options::Negotiated;
 use super::timing::Timing;
 use crate::moment::Moment;
@@ -21,10 +22,37 @@ pub(super) struct Common {
     pub(super) first_again_at: Option<Moment>,
 }
 
-/// A packet younger than this is not sent again at the client's wish: firmware repeats requests within
-/// 5-9 ms, and PXELINUX its ACKs within 110 ms.
-pub(super) const REPEAT_AFTER: Duration = Duration::from_millis(100);
+impl Common {
+    pub(super) fn new(
+        now: Moment,
+        negotiated: Negotiated,
+        length: Option<u64>,
+        patience: Duration,
+    ) -> Common {
+        Common {
+            negotiated,
+            length,
+            timing: Timing::new(now, patience, negotiated.timeout()),
+            answered: false,
+            retransmissions: 0,
+            first_again_at: None,
+        }
+    }
 
-/// What a round trip may take before one was measured. What was measured may have been the client's own
-/// pause instead, where its ACK was lost and it sent another: an old ROM asks four times, 1 s apart.
-pub(super) const UNMEASURED: Duration = Duration::from_secs(1);
+    /// The client acknowledged something for the first time, or sent a block.
+    pub(super) fn on_progress(&mut self, has_first_block: bool) -> Progress {
+        let progress = Progress {
+            is_first: !self.answered,
+            has_first_block,
+            timeouts: self.timing.timeouts(),
+        };
+        self.answered = true;
+        self.first_again_at = None;
+        progress
+    }
+
+    /// The client asked for the first packet again, and that is old enough now.
+    pub(super) fn is_asked_again(&mut self, now: Moment) -> bool {
+        self.first_again_at.take_if(|at| *at <= now).is_some()
+    }
+}

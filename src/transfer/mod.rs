@@ -6,16 +6,15 @@
 //! Blocks are counted from 1 in 64 bits and wrap only on the wire. The OACK is block 0, so a handshake
 //! with options and one without differ in nothing but the number they begin with.
 //!
-//! What a transfer in either direction has is in `common`, `options` (what was agreed), `timing` (when to act) and
-//! `retransmit` (how long to wait). The half that sends is `sending`, with `window` (which blocks may be out) and
-//! `pacing` (for clients with small receive rings); the half that receives is `receiving`. `either` joins them.
+//! What a transfer in either direction has is in `common`, with `options` (what was agreed) and `timing` (when to act,
+//! and how long to wait). One that sends is in `sending`, with `window` (which blocks may be out) and `pacing` (for
+//! clients with small receive rings); one that receives is in `receiving`. `either` asks whichever it is.
 
 mod common;
 mod either;
 pub mod options;
 mod pacing;
 mod receiving;
-mod retransmit;
 mod sending;
 mod timing;
 mod window;
@@ -23,7 +22,8 @@ mod window;
 use crate::wire::Refusal;
 pub use either::Transfer;
 pub use options::{Negotiated, Terms, Wanted};
-pub use sending::{DATA_SENDINGS, OACK_SENDINGS, TAIL_SENDINGS};
+pub use receiving::Receiving;
+pub use sending::{DATA_SENDINGS, OACK_SENDINGS, Sending, TAIL_SENDINGS};
 pub use timing::Timing;
 
 /// How a request ended. Every one ends exactly once, and the log says how.
@@ -86,11 +86,19 @@ pub struct Acked {
     pub progress: Option<Progress>,
 }
 
+impl Acked {
+    /// The ACK was none of what is out.
+    const NOTHING: Acked = Acked {
+        step: Step::Wait,
+        progress: None,
+    };
+}
+
 /// What a block of an upload is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum Arrived {
-    /// The next in order: it is to be stored, and [`Transfer::stored`] or [`Transfer::not_stored`] to be called.
+    /// The next in order: it is to be stored, and [`Receiving::stored`] or [`Receiving::not_stored`] to be called.
     Next,
     /// None that is of use now: repeated, too early, or of no meaning.
     Stray(Step),
@@ -150,4 +158,12 @@ pub struct Departed {
     pub packets: u16,
     /// The length of the whole stream in bytes, where the last of them was its end.
     pub end: Option<u64>,
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the wire has the low 16 bits"
+)]
+fn low_bits(block: u64) -> u16 {
+    block as u16
 }

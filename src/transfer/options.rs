@@ -7,6 +7,7 @@
 
 use std::io::Write;
 use std::num::NonZero;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::wire::opcode;
@@ -44,204 +45,145 @@ impl Default for Terms {
     }
 }
 
-/// A set of options: a bit for each of [`NAMES`], the lowest for the first.
+/// A set of options.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Refused(u8);
+pub struct Refused([bool; KNOWN]);
 
 impl Refused {
     /// Adds an option by its name, in capital or small letters. Returns whether there is one of that name.
     pub fn add(&mut self, name: &[u8]) -> bool {
-        let kind = NAMES
-            .iter()
-            .position(|known| name.eq_ignore_ascii_case(known));
-        self.0 |= kind.map_or(0, |kind| 1 << kind);
+        let kind = Kind::named(name);
+        if let Some(kind) = kind {
+            self.0[kind as usize] = true;
+        }
         kind.is_some()
     }
-
-    fn has(self, option: Known) -> bool {
-        self.0 >> option.kind() & 1 == 1
-    }
 }
 
-/// An option that we know, with a usable value.
+/// An option that we know: its place among the [`NAMES`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Known {
-    Blksize(u16),
-    Timeout(u8),
+enum Kind {
+    Blksize,
+    Timeout,
     Tsize,
-    Windowsize(u16),
+    Windowsize,
 }
 
-impl Known {
-    /// Its place among the [`NAMES`].
-    fn kind(self) -> usize {
+impl Kind {
+    fn named(name: &[u8]) -> Option<Kind> {
+        let all = [Kind::Blksize, Kind::Timeout, Kind::Tsize, Kind::Windowsize];
+        let is_named = |kind: &Kind| name.eq_ignore_ascii_case(NAMES[*kind as usize]);
+        all.into_iter().find(is_named)
+    }
+
+    /// The values that can be used.
+    fn usable(self) -> RangeInclusive<u64> {
         match self {
-            Known::Blksize(_) => 0,
-            Known::Timeout(_) => 1,
-            Known::Tsize => 2,
-            Known::Windowsize(_) => 3,
-        }
-    }
-
-    /// Its name, in the spelling of the RFCs.
-    fn name(self) -> &'static [u8] {
-        NAMES[self.kind()]
-    }
-
-    fn parse(name: &[u8], value: &[u8]) -> Option<Known> {
-        let number = decimal(value)?;
-        if name.eq_ignore_ascii_case(BLKSIZE) {
-            let blksize = u16::try_from(number).ok()?;
-            (BLKSIZE_MIN <= blksize && blksize <= BLKSIZE_MAX).then_some(Known::Blksize(blksize))
-        } else if name.eq_ignore_ascii_case(TIMEOUT) {
-            let seconds = u8::try_from(number).ok()?;
-            (1 <= seconds).then_some(Known::Timeout(seconds))
-        } else if name.eq_ignore_ascii_case(TSIZE) {
-            Some(Known::Tsize)
-        } else if name.eq_ignore_ascii_case(WINDOWSIZE) {
-            let windowsize = u16::try_from(number).ok()?;
-            (1 <= windowsize).then_some(Known::Windowsize(windowsize))
-        } else {
-            None
+            Kind::Blksize => BLKSIZE_MIN.into()..=BLKSIZE_MAX.into(),
+            Kind::Timeout => 1..=255,
+            Kind::Tsize => 0..=u64::MAX,
+            Kind::Windowsize => 1..=u16::MAX.into(),
         }
     }
 }
 
 /// A number in plain decimal digits; `None` for a sign, other characters, nothing, or one past 64 bits.
 fn decimal(text: &[u8]) -> Option<u64> {
-    if text.is_empty() {
-        return None;
-    }
-    text.iter().try_fold(0_u64, |number, &digit| match digit {
-        b'0'..=b'9' => number.checked_mul(10)?.checked_add(u64::from(digit - b'0')),
-        _ => None,
-    })
+    let is_plain = text.iter().all(u8::is_ascii_digit);
+    let text = str::from_utf8(text).ok().filter(|_| is_plain)?;
+    text.parse().ok()
 }
-
-/// One option in the client's own spelling of its name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Spelled {
-    value: Known,
-    /// Which letters of its name are capitals: a bit for each, the lowest for the first.
-    capitals: u16,
-}
-
-impl Spelled {
-    fn new(name: &[u8], value: Known) -> Spelled {
-        let capitals = name.iter().rev().fold(0, |bits, letter| {
-            bits << 1 | u16::from(letter.is_ascii_uppercase())
-        });
-        Spelled { value, capitals }
-    }
-
-    /// Its name as the client spelled it.
-    fn name(self) -> impl Iterator<Item = u8> {
-        let letters = self.value.name().iter().enumerate();
-        letters.map(move |(place, letter)| match self.capitals >> place & 1 {
-            0 => *letter,
-            _ => letter.to_ascii_uppercase(),
-        })
-    }
-}
-
-const BLKSIZE: &[u8] = b"blksize";
-const TIMEOUT: &[u8] = b"timeout";
-const TSIZE: &[u8] = b"tsize";
-const WINDOWSIZE: &[u8] = b"windowsize";
 
 /// How many options we know.
 const KNOWN: usize = 4;
 
 /// Their names.
-pub const NAMES: [&[u8]; KNOWN] = [BLKSIZE, TIMEOUT, TSIZE, WINDOWSIZE];
+pub const NAMES: [&[u8]; KNOWN] = [b"blksize", b"timeout", b"tsize", b"windowsize"];
+
+/// No name is longer.
+const NAME_MAX: usize = 10;
+
+/// One option with a usable value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Asked {
+    kind: Kind,
+    /// Its name in the client's own spelling, and zeros behind it.
+    name: [u8; NAME_MAX],
+    value: u64,
+}
+
+impl Asked {
+    /// `None` if we do not know it, or cannot use its value.
+    fn new(name: &[u8], value: &[u8]) -> Option<Asked> {
+        let kind = Kind::named(name)?;
+        let value = decimal(value).filter(|value| kind.usable().contains(value))?;
+        let mut spelled = [0; NAME_MAX];
+        spelled[..name.len()].copy_from_slice(name);
+        Some(Asked {
+            kind,
+            name: spelled,
+            value,
+        })
+    }
+}
 
 /// The usable options of a request, in its order. Small and free of references, so a waiting client
 /// keeps it in place of its datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Wanted {
-    options: [Option<Spelled>; KNOWN],
-    /// The value of `tsize`.
-    announced: Option<NonZero<u64>>,
-}
+pub struct Wanted([Option<Asked>; KNOWN]);
 
 impl Wanted {
     /// Picks out what we know and can use; of an option that comes twice, the first usable value counts.
     pub fn new(options: Options<'_>) -> Wanted {
         let mut wanted = Wanted::default();
-        for (name, value) in options {
-            if let Some(known) = Known::parse(name, value) {
-                if known == Known::Tsize && wanted.values().all(|other| other != known) {
-                    wanted.announced = decimal(value).and_then(NonZero::new);
-                }
-                wanted.add(name, known);
+        for asked in options.filter_map(|(name, value)| Asked::new(name, value)) {
+            if wanted.value(asked.kind).is_none()
+                // There are as many places as kinds, so one is free.
+                && let Some(place) = wanted.0.iter_mut().find(|place| place.is_none())
+            {
+                *place = Some(asked);
             }
         }
         wanted
     }
 
-    fn add(&mut self, name: &[u8], value: Known) {
-        let same = |option: &Spelled| {
-            std::mem::discriminant(&option.value) == std::mem::discriminant(&value)
-        };
-        if self.options.iter().flatten().any(same) {
-            return;
-        }
-        // There are as many places as kinds, so one is free.
-        if let Some(place) = self.options.iter_mut().find(|place| place.is_none()) {
-            *place = Some(Spelled::new(name, value));
-        }
+    fn value(&self, kind: Kind) -> Option<u64> {
+        let asked = self.0.iter().flatten().find(|asked| asked.kind == kind);
+        asked.map(|asked| asked.value)
     }
 
     /// The block size asked for; the default where none was.
     pub fn blksize(&self) -> u16 {
-        self.asked_blksize(Refused::default())
-            .unwrap_or(BLKSIZE_DEFAULT)
+        self.value(Kind::Blksize)
+            .map_or(BLKSIZE_DEFAULT, in_16_bits)
     }
 
     /// The size that the client of an upload announces (RFC 2349); `None` if it does not know either, as U-Boot, which
     /// says 0.
     pub fn announced(&self) -> Option<NonZero<u64>> {
-        self.announced
-    }
-
-    /// The values of the usable options, in the order of the request.
-    fn values(&self) -> impl Iterator<Item = Known> + '_ {
-        self.options.iter().flatten().map(|option| option.value)
-    }
-
-    fn values_but(&self, refused: Refused) -> impl Iterator<Item = Known> + '_ {
-        self.values().filter(move |&option| !refused.has(option))
-    }
-
-    fn asked_blksize(&self, refused: Refused) -> Option<u16> {
-        self.values_but(refused).find_map(|option| match option {
-            Known::Blksize(blksize) => Some(blksize),
-            Known::Timeout(_) | Known::Tsize | Known::Windowsize(_) => None,
-        })
-    }
-
-    fn asked_windowsize(&self, refused: Refused) -> Option<u16> {
-        self.values_but(refused).find_map(|option| match option {
-            Known::Windowsize(windowsize) => Some(windowsize),
-            Known::Blksize(_) | Known::Timeout(_) | Known::Tsize => None,
-        })
-    }
-
-    /// Grants what can be granted to a client that sends a file.
-    pub fn negotiate_upload(&self, terms: Terms, payload_max: Option<u16>) -> Negotiated {
-        Negotiated {
-            is_upload: true,
-            ..self.negotiate(terms, None, payload_max)
-        }
+        self.value(Kind::Tsize).and_then(NonZero::new)
     }
 
     /// Asked as the loader of the Raspberry Pi 4 asks. It gives up a file that is not complete 30 s after
     /// its first request, however lively the transfer is; others that ask so lose nothing by being
     /// taken for one.
     pub fn is_raspberry_pi(&self) -> bool {
-        let mut asked = self.values();
-        let first_three = [asked.next(), asked.next(), asked.next()];
-        first_three == [Some(Known::Tsize), Some(Known::Blksize(1024)), None]
+        let asked = self.0.map(|it| it.map(|it| (it.kind, it.value)));
+        matches!(
+            asked,
+            [
+                Some((Kind::Tsize, _)),
+                Some((Kind::Blksize, 1024)),
+                None,
+                None
+            ]
+        )
+    }
+
+    /// Grants what can be granted to a client that sends a file.
+    pub fn negotiate_upload(&self, terms: Terms, payload_max: Option<u16>) -> Negotiated {
+        let tsize = self.value(Kind::Tsize);
+        self.grant(terms, tsize, true, payload_max)
     }
 
     /// Grants what can be granted for a file of `size` bytes (`None`: not known, as in netascii) over a
@@ -252,31 +194,57 @@ impl Wanted {
         size: Option<u64>,
         payload_max: Option<u16>,
     ) -> Negotiated {
+        // curl fails on the size of an empty file, and PXELINUX takes it for a miss.
+        let tsize = size.filter(|&size| size > 0);
+        self.grant(terms, tsize, size.is_none(), payload_max)
+    }
+
+    /// `is_buffered`: blocks are kept in memory, here until they are acknowledged, there until they are written.
+    fn grant(
+        &self,
+        terms: Terms,
+        tsize: Option<u64>,
+        is_buffered: bool,
+        payload_max: Option<u16>,
+    ) -> Negotiated {
+        let may = |it: &Asked| !terms.refused.0[it.kind as usize];
+        let asked = Wanted(self.0.map(|it| it.filter(may)));
         let fits = payload_max.map_or(BLKSIZE_MAX, |most| most.saturating_sub(4));
-        let blksize = match self.asked_blksize(terms.refused) {
-            Some(asked) => asked.min(terms.max_blksize).min(fits).max(BLKSIZE_MIN),
-            None => BLKSIZE_DEFAULT,
+        let blksize = asked.value(Kind::Blksize).map_or(BLKSIZE_DEFAULT, |asked| {
+            let most = terms.max_blksize.min(fits);
+            in_16_bits(asked).min(most).max(BLKSIZE_MIN)
+        });
+        let most = match is_buffered {
+            true => terms.max_windowsize.min(BUFFERED_WINDOW_MAX / blksize),
+            false => terms.max_windowsize,
         };
-        // Text is kept in memory until it is acknowledged, octets are not.
-        let max_windowsize = match size {
-            Some(_) => terms.max_windowsize,
-            None => terms
-                .max_windowsize
-                .min(BUFFERED_WINDOW_MAX / blksize)
-                .max(1),
-        };
+        let windowsize = asked
+            .value(Kind::Windowsize)
+            .map_or(1, in_16_bits)
+            .min(most)
+            .max(1);
+        let granted = asked.0.map(|it| {
+            let it = it?;
+            let value = match it.kind {
+                Kind::Blksize => blksize.into(),
+                Kind::Timeout => it.value,
+                Kind::Tsize => tsize?,
+                Kind::Windowsize => windowsize.into(),
+            };
+            Some(Asked { value, ..it })
+        });
         Negotiated {
             blksize,
-            windowsize: self
-                .asked_windowsize(terms.refused)
-                .unwrap_or(1)
-                .min(max_windowsize),
-            size: size.and_then(NonZero::new),
-            is_upload: false,
-            refused: terms.refused,
+            windowsize,
+            granted: Wanted(granted),
             wanted: *self,
         }
     }
+}
+
+/// Every value of `blksize` and `windowsize` that can be used fits.
+fn in_16_bits(value: u64) -> u16 {
+    u16::try_from(value).unwrap_or(u16::MAX)
 }
 
 /// What was agreed for a transfer.
@@ -286,11 +254,8 @@ pub struct Negotiated {
     pub blksize: u16,
     /// Blocks in a window, 1 to 65535.
     pub windowsize: u16,
-    /// Bytes of the file that is sent, as far as they are known.
-    size: Option<NonZero<u64>>,
-    /// The file comes from the client.
-    is_upload: bool,
-    refused: Refused,
+    /// What the OACK says.
+    granted: Wanted,
     wanted: Wanted,
 }
 
@@ -302,32 +267,12 @@ impl Negotiated {
 
     /// The client's `timeout`, 1 to 255 s.
     pub fn timeout(&self) -> Option<Duration> {
-        self.wanted
-            .values_but(self.refused)
-            .find_map(|option| match option {
-                Known::Timeout(seconds) => Some(Duration::from_secs(seconds.into())),
-                Known::Blksize(_) | Known::Tsize | Known::Windowsize(_) => None,
-            })
+        self.granted.value(Kind::Timeout).map(Duration::from_secs)
     }
 
     /// Some option was granted, so the transfer begins with an OACK.
     pub fn has_oack(&self) -> bool {
-        self.wanted
-            .values()
-            .any(|option| self.granted(option).is_some())
-    }
-
-    /// What is granted of an option that was asked for.
-    fn granted(&self, option: Known) -> Option<u64> {
-        match option {
-            _ if self.refused.has(option) => None,
-            Known::Blksize(_) => Some(self.blksize.into()),
-            Known::Timeout(seconds) => Some(seconds.into()),
-            Known::Tsize if self.is_upload => Some(self.wanted.announced.map_or(0, NonZero::get)),
-            // curl fails on the size of an empty file, and PXELINUX takes it for a miss.
-            Known::Tsize => self.size.map(NonZero::get),
-            Known::Windowsize(_) => Some(self.windowsize.into()),
-        }
+        self.granted != Wanted::default()
     }
 
     /// Writes the OACK and returns its length.
@@ -335,13 +280,9 @@ impl Negotiated {
         let mut rest = &mut buffer[..];
         let fits = "OACK_MAX holds every OACK";
         rest.write_all(&opcode::OACK.to_be_bytes()).expect(fits);
-        for option in self.wanted.options.iter().flatten() {
-            let Some(value) = self.granted(option.value) else {
-                continue;
-            };
-            for letter in option.name() {
-                rest.write_all(&[letter]).expect(fits);
-            }
+        for Asked { kind, name, value } in self.granted.0.into_iter().flatten() {
+            let length = NAMES[kind as usize].len();
+            rest.write_all(&name[..length]).expect(fits);
             write!(rest, "\0{value}\0").expect(fits);
         }
         OACK_MAX - rest.len()

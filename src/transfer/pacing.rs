@@ -13,25 +13,31 @@ use crate::moment::Moment;
 /// How the windows of one transfer leave.
 #[derive(Clone, Debug)]
 pub(super) struct Pacing {
-    /// After how many blocks the last windows were lost, how many of them at this place, and how many since one
-    /// arrived whole, the worst of them after this many blocks.
-    place: u64,
+    /// After how many blocks the last window was lost, and how many in a row at this place.
+    place: u16,
     same: u8,
+    /// How many were lost since one arrived whole, the worst of them after this many blocks.
     lost: u8,
-    least: u64,
+    least: u16,
     /// How many it takes to believe in a ring.
     convincing: u8,
-    /// What the ring bears; `None` where windows leave whole.
-    burst: Option<NonZero<u64>>,
-    pause: Duration,
-    /// Until when it is believed in, and for how long the next time.
-    believed_until: Moment,
+    /// `None` where windows leave whole.
+    ring: Option<Ring>,
+    /// For how long a ring is believed in the next time.
     believed_for: Duration,
-    /// Blocks of the current burst that have left.
-    sent: u64,
+    /// Blocks that have left since the client was heard.
+    sent: u16,
+    /// When the next burst may leave, while there is a pause.
     resumes_at: Option<Moment>,
-    /// The rest of a window follows the bursts that have left.
-    is_within_window: bool,
+}
+
+/// A receive ring that is smaller than the window.
+#[derive(Clone, Copy, Debug)]
+struct Ring {
+    /// Blocks that it bears.
+    burst: NonZero<u16>,
+    pause: Duration,
+    believed_until: Moment,
 }
 
 impl Default for Pacing {
@@ -40,85 +46,76 @@ impl Default for Pacing {
             place: 0,
             same: 0,
             lost: 0,
-            least: u64::MAX,
+            least: u16::MAX,
             convincing: CONVINCING,
-            burst: None,
-            pause: PAUSE_MIN,
-            believed_until: Moment::START,
+            ring: None,
             believed_for: BELIEVED_FOR,
             sent: 0,
             resumes_at: None,
-            is_within_window: false,
         }
     }
 }
 
 impl Pacing {
     /// How many blocks may leave now.
-    pub(super) fn room(&self) -> u64 {
-        match (self.burst, self.resumes_at) {
-            (None, _) => u64::MAX,
+    pub(super) fn room(&self) -> u16 {
+        match (self.ring, self.resumes_at) {
+            (None, _) => u16::MAX,
             (Some(_), Some(_)) => 0,
-            (Some(burst), None) => burst.get() - self.sent,
+            (Some(Ring { burst, .. }), None) => burst.get() - self.sent % burst,
         }
     }
 
     /// So many blocks left, and the window has more if `goes_on`.
-    pub(super) fn sent(&mut self, now: Moment, blocks: u64, goes_on: bool) {
-        self.sent += blocks;
-        if self.burst.is_some_and(|burst| burst.get() <= self.sent) {
-            self.sent = 0;
-            self.resumes_at = goes_on.then(|| now + self.pause);
-            self.is_within_window = goes_on;
+    pub(super) fn sent(&mut self, now: Moment, blocks: u16, goes_on: bool) {
+        self.sent = self.sent.saturating_add(blocks);
+        if let Some(Ring { burst, pause, .. }) = self.ring
+            && self.sent % burst == 0
+        {
+            self.resumes_at = goes_on.then(|| now + pause);
         }
     }
 
-    /// When the next burst may leave, while there is a pause.
     pub(super) fn resumes_at(&self) -> Option<Moment> {
         self.resumes_at
     }
 
-    /// The rest of a window is to follow, and nothing was heard since it began.
+    /// A burst has left since the client was heard: what follows is the rest of its window.
     pub(super) fn is_within_window(&self) -> bool {
-        self.is_within_window
+        self.ring.is_some_and(|ring| ring.burst.get() <= self.sent)
     }
 
     /// Ends the pause if it is over. Returns whether it ended.
     pub(super) fn resume(&mut self, now: Moment) -> bool {
-        let is_over = self.resumes_at.is_some_and(|at| at <= now);
-        if is_over {
-            self.resumes_at = None;
-        }
-        is_over
+        self.resumes_at.take_if(|at| *at <= now).is_some()
     }
 
     /// The client was heard, or not for too long: its ring is empty.
     pub(super) fn begin_anew(&mut self) {
         self.sent = 0;
         self.resumes_at = None;
-        self.is_within_window = false;
     }
 
     /// A window arrived whole.
     pub(super) fn arrived(&mut self, now: Moment) {
         self.forget_losses();
-        match self.burst {
+        match self.ring {
             None => self.believed_for = BELIEVED_FOR,
-            Some(burst) if self.believed_until <= now => {
-                self.burst = None;
+            Some(ring) if ring.believed_until <= now => {
+                self.ring = None;
                 // If the ring is there, the very next window shows it.
-                (self.place, self.same) = (burst.get(), self.convincing - 1);
+                (self.place, self.same) = (ring.burst.get(), self.convincing - 1);
             }
             Some(_) => {}
         }
     }
 
     fn forget_losses(&mut self) {
-        (self.same, self.lost, self.least) = (0, 0, u64::MAX);
+        (self.same, self.lost, self.least) = (0, 0, u16::MAX);
     }
 
     /// A window was lost after this many blocks.
-    pub(super) fn lost_after(&mut self, now: Moment, blocks: u64) {
+    pub(super) fn lost_after(&mut self, now: Moment, blocks: u16) {
         let is_same = blocks.abs_diff(self.place) <= 1 + self.place / 16;
         self.same = if is_same {
             self.same.saturating_add(1)
@@ -128,19 +125,22 @@ impl Pacing {
         self.lost = self.lost.saturating_add(1);
         self.place = blocks;
         self.least = self.least.min(blocks);
-        if self.burst.is_some() {
+        if let Some(ring) = &mut self.ring {
             // The ring was not empty yet; or there is none, and bursts are of no use.
-            self.pause = (2 * self.pause).min(PAUSE_MAX);
+            ring.pause = (2 * ring.pause).min(PAUSE_MAX);
             if self.lost >= CONVINCING {
-                self.burst = None;
+                self.ring = None;
                 self.convincing = self.convincing.saturating_mul(2);
                 self.forget_losses();
             }
         } else if self.same >= self.convincing
             || self.lost >= self.convincing.saturating_mul(ANYWHERE)
         {
-            (self.burst, self.pause) = (NonZero::new(self.least), PAUSE_MIN);
-            self.believed_until = now + self.believed_for;
+            self.ring = NonZero::new(self.least).map(|burst| Ring {
+                burst,
+                pause: PAUSE_MIN,
+                believed_until: now + self.believed_for,
+            });
             self.believed_for = self.believed_for.saturating_mul(2);
             self.forget_losses();
         }
@@ -168,21 +168,25 @@ const BELIEVED_FOR: Duration = Duration::from_secs(2);
 mod tests {
     use super::*;
 
-    fn lose(pacing: &mut Pacing, places: &[u64]) {
+    fn lose(pacing: &mut Pacing, places: &[u16]) {
         let now = Moment::START;
         places
             .iter()
             .for_each(|&place| pacing.lost_after(now, place));
     }
 
+    fn pause(pacing: &Pacing) -> Duration {
+        pacing.ring.expect("it is believed in").pause
+    }
+
     #[test]
     fn three_windows_in_a_row_that_are_lost_at_one_place_show_a_ring() {
         for (places, room) in [
-            (&[8, 8][..], u64::MAX),
+            (&[8, 8][..], u16::MAX),
             (&[8, 8, 8], 8),
             (&[9, 8, 9], 8),
-            (&[8, 20, 8, 8], u64::MAX),
-            (&[40, 11, 2, 33], u64::MAX),
+            (&[8, 20, 8, 8], u16::MAX),
+            (&[40, 11, 2, 33], u16::MAX),
         ] {
             let mut pacing = Pacing::default();
             lose(&mut pacing, places);
@@ -192,7 +196,7 @@ mod tests {
         lose(&mut pacing, &[8, 8]);
         pacing.arrived(Moment::START);
         lose(&mut pacing, &[8]);
-        assert_eq!(pacing.room(), u64::MAX, "one came whole between them");
+        assert_eq!(pacing.room(), u16::MAX, "one came whole between them");
     }
 
     #[test]
@@ -215,11 +219,11 @@ mod tests {
     fn bursts_that_do_not_help_end() {
         let mut pacing = Pacing::default();
         lose(&mut pacing, &[8, 8, 8, 30, 12]);
-        assert_eq!((pacing.room(), pacing.pause), (8, 4 * PAUSE_MIN));
+        assert_eq!((pacing.room(), pause(&pacing)), (8, 4 * PAUSE_MIN));
         lose(&mut pacing, &[3]);
-        assert_eq!(pacing.room(), u64::MAX);
+        assert_eq!(pacing.room(), u16::MAX);
         lose(&mut pacing, &[8, 8, 8]);
-        assert_eq!(pacing.room(), u64::MAX, "now it takes more");
+        assert_eq!(pacing.room(), u16::MAX, "now it takes more");
     }
 
     #[test]
@@ -231,16 +235,20 @@ mod tests {
         );
         lose(&mut pacing, &[8, 8, 8, 8]);
         pacing.arrived(early);
-        assert_eq!((pacing.room(), pacing.pause), (8, 2 * PAUSE_MIN));
+        assert_eq!((pacing.room(), pause(&pacing)), (8, 2 * PAUSE_MIN));
         pacing.arrived(later);
-        assert_eq!(pacing.room(), u64::MAX);
+        assert_eq!(pacing.room(), u16::MAX);
         pacing.lost_after(later, 8);
-        assert_eq!((pacing.room(), pacing.pause), (8, PAUSE_MIN), "it is there");
+        assert_eq!(
+            (pacing.room(), pause(&pacing)),
+            (8, PAUSE_MIN),
+            "it is there"
+        );
         pacing.arrived(later + BELIEVED_FOR);
         assert_eq!(pacing.room(), 8, "for twice as long");
         pacing.arrived(later + 2 * BELIEVED_FOR);
         pacing.arrived(later + 2 * BELIEVED_FOR);
         lose(&mut pacing, &[8, 8]);
-        assert_eq!(pacing.room(), u64::MAX, "a window came whole without it");
+        assert_eq!(pacing.room(), u16::MAX, "a window came whole without it");
     }
 }

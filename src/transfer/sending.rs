@@ -1,19 +1,18 @@
 //! The half of a transfer that sends: which blocks go next, and what an ACK or a silence means for them.
 
-use std::num::NonZero;
 use std::time::Duration;
 
-use super::common::{Common, REPEAT_AFTER, UNMEASURED};
-use super::options::Negotiated;
+use super::common::Common;
 use super::pacing::Pacing;
-use super::timing::Answered;
-use super::window::{Acknowledged, Window};
-use super::{Acked, Blocks, Datagrams, Departed, Outcome, Progress, Step};
+use super::timing::UNMEASURED;
+use super::window::Window;
+use super::{Acked, Blocks, Datagrams, Departed, Outcome, Step};
 use crate::moment::Moment;
 
-/// What is particular to a file on its way to a client.
+/// A file on its way to a client.
 #[derive(Clone, Debug)]
-pub(super) struct Sending {
+pub struct Sending {
+    pub(super) common: Common,
     window: Window,
     pacing: Pacing,
     /// When the window last began anew at the client's wish.
@@ -21,121 +20,125 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    pub(super) fn new(negotiated: &Negotiated, length: Option<u64>) -> Sending {
-        let first = if negotiated.has_oack() { 0 } else { 1 };
-        let last = length.map(|length| last_block(length, negotiated.blksize));
+    pub(super) fn new(common: Common) -> Sending {
+        let first = u64::from(!common.negotiated.has_oack());
+        let mut window = Window::new(first, common.negotiated.windowsize);
+        if let Some(length) = common.length {
+            window.end_at(last_block(length, common.negotiated.blksize));
+        }
         Sending {
-            window: Window::new(first, negotiated.windowsize, last),
+            common,
+            window,
             pacing: Pacing::default(),
             rewound_at: None,
         }
     }
 
     /// What goes next, at most `most` packets of it; `None` while the client must speak first.
-    pub(super) fn datagrams<'c>(&self, common: &'c Common, most: u16) -> Option<Datagrams<'c>> {
-        let room = u16::try_from(self.pacing.room()).unwrap_or(u16::MAX);
-        let allowed = self.window.unsent(common.answered).min(room);
+    pub(super) fn datagrams(&self, most: u16) -> Option<Datagrams<'_>> {
+        let allowed = self.unsent().min(self.pacing.room());
         if allowed == 0 {
             return None;
         }
         let first = self.window.next();
         if first == 0 {
-            return Some(Datagrams::Oack(&common.negotiated));
+            return Some(Datagrams::Oack(&self.common.negotiated));
         }
         Some(Datagrams::Data(Blocks {
             first,
             count: allowed.min(most),
-            blksize: common.negotiated.blksize,
+            blksize: self.common.negotiated.blksize,
             oldest: self.window.base(),
         }))
     }
 
-    /// Some of what [`Transfer::datagrams`] told has left. Returns how many packets of it had left before.
-    pub(super) fn sent(&mut self, common: &mut Common, now: Moment, departed: Departed) -> u64 {
-        common.timing.sent(now, self.has_nothing_out());
+    fn unsent(&self) -> u16 {
+        self.window.unsent(self.common.answered)
+    }
+
+    /// Some of what [`Sending::datagrams`] told has left. Returns how many packets of it had left before.
+    pub(super) fn sent(&mut self, now: Moment, departed: Departed) -> u64 {
+        self.common.timing.sent(now);
         let repeated = self.window.advance(departed.packets);
-        common.retransmissions += repeated;
+        self.common.retransmissions += repeated;
         if let Some(length) = departed.end {
-            common.length = Some(length);
+            self.common.length = Some(length);
             self.window
-                .end_at(last_block(length, common.negotiated.blksize));
+                .end_at(last_block(length, self.common.negotiated.blksize));
         }
-        let goes_on = self.window.unsent(common.answered) > 0;
-        self.pacing.sent(now, departed.packets.into(), goes_on);
-        common.first_again_at = None;
+        let goes_on = self.unsent() > 0;
+        self.pacing.sent(now, departed.packets, goes_on);
+        self.common.first_again_at = None;
         // A repeat of the first packet at the client's wish leaves the handshake's schedule alone, so
         // that a client which cannot hear us does not keep its slot by asking.
-        if common.answered || common.timing.retransmit_at().is_none() {
-            common.timing.retransmit_after(now, self.rto(common));
+        if self.common.answered || self.common.timing.retransmit_at.is_none() {
+            self.wait(now);
         }
         repeated
     }
 
     /// The client acknowledged `block`, modulo 65,536.
-    pub(super) fn on_ack(&mut self, common: &mut Common, now: Moment, block: u16) -> Acked {
-        let base = self.window.base();
-        let acknowledged = self.window.acknowledge(block);
-        let is_progress = matches!(acknowledged, Acknowledged::All | Acknowledged::Part);
-        let progress = is_progress.then(|| Progress {
-            is_first: !common.answered,
-            has_first_block: base <= 1 && self.window.base() > 1,
-            timeouts: common.timing.timeouts(),
-        });
-        let step = match acknowledged {
-            Acknowledged::All => self.on_progress(common, now, base, true),
-            Acknowledged::Part => self.on_progress(common, now, base, false),
-            Acknowledged::Nothing => self.on_repeated_ack(common, now),
-            Acknowledged::Stranger => Step::Wait,
-        };
-        Acked { step, progress }
+    pub(super) fn on_ack(&mut self, now: Moment, block: u16) -> Acked {
+        match self.window.acknowledged_by(block) {
+            None => Acked::NOTHING,
+            Some(0) => Acked {
+                step: self.on_repeated_ack(now),
+                ..Acked::NOTHING
+            },
+            Some(blocks) => {
+                let base = self.window.base();
+                let has_first_block = base <= 1 && base + u64::from(blocks) > 1;
+                Acked {
+                    progress: Some(self.common.on_progress(has_first_block)),
+                    step: self.on_progress(now, blocks),
+                }
+            }
+        }
     }
 
-    /// All blocks from `base` to the window's new one were acknowledged.
-    fn on_progress(
-        &mut self,
-        common: &mut Common,
-        now: Moment,
-        base: u64,
-        whole_window: bool,
-    ) -> Step {
+    /// The first `blocks` of those that are out were acknowledged.
+    fn on_progress(&mut self, now: Moment, blocks: u16) -> Step {
+        let is_oack = self.window.base() == 0;
+        let is_whole = u64::from(blocks) == self.window.out();
+        self.window.acknowledge(blocks);
         self.pacing.begin_anew();
-        match (whole_window, common.timing.is_repeated()) {
-            (true, false) => self.pacing.arrived(now),
-            (true, true) => {}
-            (false, _) => self.pacing.lost_after(now, self.window.base() - base),
+        if !is_whole {
+            self.pacing.lost_after(now, blocks);
+        } else if !self.common.timing.is_repeated() {
+            self.pacing.arrived(now);
         }
-        let answered = Answered {
-            // The OACK tells how long a window will take.
-            blocks: match base {
-                0 => self.window.size().into(),
-                _ => self.window.base() - base,
-            },
-            is_whole: whole_window,
-            is_guess: base == 0 && self.window.size() > 1,
+        // The OACK tells how long a window will take.
+        let size = self.window.size();
+        let (blocks, is_guess) = if is_oack {
+            (size, size > 1)
+        } else {
+            (blocks, false)
         };
-        common.timing.on_progress(now, answered);
-        common.answered = true;
-        common.first_again_at = None;
+        let timing = &mut self.common.timing;
+        timing.on_progress(now, blocks, is_whole, is_guess);
         if self.window.is_complete() {
             return Step::End(Outcome::Complete);
         }
-        if !whole_window && self.may_begin_anew(common, now, Duration::ZERO) {
-            self.rewound_at = Some(now);
-            return self.repeat(common);
+        if !is_whole && self.may_begin_anew(now, Duration::ZERO) {
+            return self.begin_anew(now);
         }
         if !self.window.is_at_base() {
-            common.timing.retransmit_after(now, self.rto(common));
+            self.wait(now);
         }
         Step::Send
     }
 
     /// A window begins anew at the client's wish once per round trip: every packet that it did not expect
     /// draws the same ACK from it; and not sooner than after `guard`.
-    fn may_begin_anew(&self, common: &Common, now: Moment, guard: Duration) -> bool {
-        let guard = common.timing.srtt().unwrap_or(UNMEASURED).max(guard);
-        self.rewound_at
-            .is_none_or(|rewound_at| now.since(rewound_at) >= guard)
-            && !self.window.follows_a_repeat()
+    fn may_begin_anew(&self, now: Moment, guard: Duration) -> bool {
+        let guard = self.common.timing.srtt().unwrap_or(UNMEASURED).max(guard);
+        let is_early = |at| now.since(at) < guard;
+        !self.rewound_at.is_some_and(is_early) && !self.window.follows_a_repeat()
+    }
+
+    fn begin_anew(&mut self, now: Moment) -> Step {
+        self.rewound_at = Some(now);
+        self.repeat()
     }
 
     /// The block before the outstanding one was acknowledged again.
@@ -143,33 +146,27 @@ impl Sending {
     /// In lockstep this sends again only what is long overdue: answering each duplicate ACK with data
     /// would double every packet from then on (the Sorcerer's Apprentice, RFC 1123 section 4.2.3.1).
     /// With a window it means "start again after this block" (RFC 7440 section 4), once per round trip.
-    fn on_repeated_ack(&mut self, common: &mut Common, now: Moment) -> Step {
-        let Some(sent_at) = common.timing.sent_at() else {
-            return Step::Wait;
-        };
-        let round_trip = common.timing.srtt();
+    fn on_repeated_ack(&mut self, now: Moment) -> Step {
+        let timing = &self.common.timing;
         let again = if self.window.size() == 1 {
-            let overdue = round_trip.map_or(UNMEASURED, |srtt| {
-                (2 * srtt).clamp(REPEAT_AFTER, UNMEASURED)
-            });
-            now.since(sent_at) >= overdue
+            timing.is_sent_long_ago(now)
         } else {
             // The rest of the window may still be on the way, if none ever came whole.
-            let per_block = common.timing.time_per_block().unwrap_or_default();
+            let per_block = timing.time_per_block().unwrap_or_default();
             let whole = per_block * self.window.size().into();
-            self.may_begin_anew(common, now, whole.min(WHOLE_WINDOW_MAX))
+            self.may_begin_anew(now, whole.min(WHOLE_WINDOW_MAX))
         };
-        if !again || self.window.is_at_base() {
-            return Step::Wait;
+        match again && !self.window.is_at_base() {
+            true => self.begin_anew(now),
+            false => Step::Wait,
         }
-        self.rewound_at = Some(now);
-        self.repeat(common)
     }
 
-    /// [`Transfer::deadline`] passed.
-    pub(super) fn on_deadline(&mut self, common: &mut Common, now: Moment) -> Step {
-        if common.timing.give_up_at() <= now {
-            return Step::End(match (common.answered, self.is_unconfirmed(common)) {
+    /// [`super::Transfer::deadline`] passed.
+    pub(super) fn on_deadline(&mut self, now: Moment) -> Step {
+        let timing = &mut self.common.timing;
+        if timing.give_up_at() <= now {
+            return Step::End(match (self.common.answered, self.is_unconfirmed()) {
                 (false, _) => Outcome::NoAnswer,
                 (true, false) => Outcome::TimedOut,
                 (true, true) => Outcome::CompleteUnconfirmed,
@@ -178,71 +175,57 @@ impl Sending {
         if self.pacing.resume(now) {
             return Step::Send;
         }
-        let wish_is_due = common.first_again_at.take_if(|at| *at <= now).is_some();
-        if common.timing.retransmit_at().is_none_or(|at| now < at) {
-            return match wish_is_due {
-                true => self.repeat(common),
+        let is_asked = self.common.is_asked_again(now);
+        if !self.common.timing.is_late(now) {
+            return match is_asked {
+                true => self.repeat(),
                 false => Step::Wait,
             };
         }
-        let timeouts = common.timing.on_timeout();
-        if timeouts >= first_sendings(common) && !common.answered {
+        let timeouts = self.common.timing.on_timeout();
+        let first_sendings = match self.common.negotiated.has_oack() {
+            true => OACK_SENDINGS,
+            false => DATA_SENDINGS,
+        };
+        if timeouts >= first_sendings && !self.common.answered {
             return Step::End(Outcome::NoAnswer);
         }
-        if timeouts >= TAIL_SENDINGS && self.is_unconfirmed(common) {
+        if timeouts >= TAIL_SENDINGS && self.is_unconfirmed() {
             return Step::End(Outcome::CompleteUnconfirmed);
         }
-        common.timing.back_off();
-        self.repeat(common)
+        self.common.timing.retransmit_at = None;
+        self.repeat()
     }
 
-    pub(super) fn repeat(&mut self, common: &mut Common) -> Step {
-        common.timing.repeat();
+    /// What is out goes out again.
+    pub(super) fn repeat(&mut self) -> Step {
+        self.common.timing.repeat();
         self.pacing.begin_anew();
         self.window.rewind();
         Step::Send
     }
 
-    /// Nothing but what the timing knows is due; see [`super::Transfer::quiet_until`].
-    pub(super) fn is_usual(&self, common: &Common) -> bool {
-        common.first_again_at.is_none() && self.pacing.resumes_at().is_none()
-    }
-
-    /// An ACK of `block` makes progress.
-    pub(super) fn awaits(&self, block: u16) -> bool {
-        let acknowledged = self.window.clone().acknowledge(block);
-        matches!(acknowledged, Acknowledged::All | Acknowledged::Part)
-    }
-
-    /// This ACK shows that the client still takes part. A repeated one that comes right behind the first may
-    /// be a copy, too.
-    pub(super) fn is_carried_on_by(&self, common: &Common, now: Moment, block: u16) -> bool {
-        match self.window.clone().acknowledge(block) {
-            Acknowledged::All | Acknowledged::Part => true,
-            Acknowledged::Nothing => {
-                now.since(common.timing.progress_at()) >= common.timing.ack_due_within()
-            }
-            Acknowledged::Stranger => false,
-        }
-    }
-
-    /// How long to wait for an answer to what leaves now.
-    fn rto(&self, common: &Common) -> Duration {
-        let mut rto = common.timing.rto(|| common.negotiated.timeout());
+    /// Waits for an answer to what is out.
+    fn wait(&mut self, now: Moment) {
+        let timing = &self.common.timing;
+        let mut rto = timing.rto();
         if self.window.is_around_wrap() {
             rto = rto.max(RTO_AROUND_WRAP);
         }
-        match common.timing.timeouts() {
-            timeouts @ 1.. if self.is_unconfirmed(common) => {
-                rto.max(TAIL_RTO * u32::from(timeouts))
-            }
-            _ => rto,
+        if timing.timeouts() > 0 && self.is_unconfirmed() {
+            rto = rto.max(TAIL_RTO * timing.timeouts().into());
         }
+        self.common.timing.retransmit_at = Some(now + rto);
+    }
+
+    /// How many blocks this ACK would acknowledge; see [`Window::acknowledged_by`].
+    pub(super) fn acknowledged_by(&self, block: u16) -> Option<u16> {
+        self.window.acknowledged_by(block)
     }
 
     /// Only the ACK of the last block is missing; some block or the OACK was acknowledged.
-    pub(super) fn is_unconfirmed(&self, common: &Common) -> bool {
-        common.answered && self.window.is_last_out()
+    pub(super) fn is_unconfirmed(&self) -> bool {
+        self.common.answered && self.window.is_last_out()
     }
 
     /// When the rest of a window may leave, if it has to wait.
@@ -250,44 +233,43 @@ impl Sending {
         self.pacing.resumes_at()
     }
 
-    /// A window leaves in bursts, and there are more to come.
-    pub(super) fn is_within_window(&self) -> bool {
-        self.pacing.is_within_window()
+    /// See [`super::Transfer::silent_deadline`].
+    pub(super) fn silent_deadline(&self) -> Moment {
+        let give_up_at = self.common.timing.give_up_at();
+        let resumes_at = self.pacing.resumes_at();
+        resumes_at.map_or(give_up_at, |at| at.min(give_up_at))
+    }
+
+    /// The timer repeats what goes next, or it is the rest of a window that leaves in bursts.
+    pub(super) fn is_out_of_turn(&self) -> bool {
+        self.common.timing.timeouts() > 0 || self.pacing.is_within_window()
     }
 
     /// All that was sent was acknowledged.
     pub(super) fn has_nothing_out(&self) -> bool {
-        self.window.is_at_base() && self.window.is_fresh()
+        self.window.out() == 0
     }
 
     /// Bytes that the client acknowledged.
-    pub(super) fn acknowledged_bytes(&self, common: &Common) -> u64 {
+    pub(super) fn acknowledged_bytes(&self) -> u64 {
         let blocks = self.window.base().saturating_sub(1);
-        let bytes = blocks * u64::from(common.negotiated.blksize);
-        common.length.map_or(bytes, |length| bytes.min(length))
+        let bytes = blocks * u64::from(self.common.negotiated.blksize);
+        self.common.length.map_or(bytes, |length| bytes.min(length))
     }
 
-    pub(super) fn audit(&self, common: &Common) {
+    pub(super) fn audit(&self) {
         self.window.audit();
         assert!(
-            self.window.is_at_base() || common.timing.retransmit_at().is_some(),
+            self.window.is_at_base() || self.common.timing.retransmit_at.is_some(),
             "a block is out and no timer runs"
         );
     }
 }
 
-/// How often the first packet is sent.
-fn first_sendings(common: &Common) -> u8 {
-    match common.negotiated.has_oack() {
-        true => OACK_SENDINGS,
-        false => DATA_SENDINGS,
-    }
-}
-
 /// The number of the block that ends a file: always shorter than `blksize`, empty where the length is a
 /// multiple of it (RFC 1350 section 6).
-fn last_block(length: u64, blksize: u16) -> NonZero<u64> {
-    NonZero::<u64>::MIN.saturating_add(length / u64::from(blksize))
+fn last_block(length: u64, blksize: u16) -> u64 {
+    1 + length / u64::from(blksize)
 }
 
 /// How often a transfer's first packet is sent before the transfer is given up. GRUB never asks again once

@@ -3,7 +3,7 @@
 //! Two counters, not a queue: everything below `base` is acknowledged, everything from `base` up to
 //! `next` is out. Nothing here knows time.
 
-use std::num::NonZero;
+use super::low_bits;
 
 /// The window of a transfer. Block 0 is the OACK.
 #[derive(Clone, Debug)]
@@ -16,33 +16,20 @@ pub(super) struct Window {
     fresh: u64,
     size: u16,
     /// One above the highest block that had been sent when the window last began anew.
-    repeated_to: Option<NonZero<u64>>,
-    /// The block that ends the file, once it is known.
-    last: Option<NonZero<u64>>,
-}
-
-/// What an ACK means.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Acknowledged {
-    /// All that is out has arrived.
-    All,
-    /// Some of what is out has arrived; the rest is to be sent again.
-    Part,
-    /// Nothing new: it names the block before the outstanding one.
-    Nothing,
-    /// It names no block that it could mean: old, or not sent yet.
-    Stranger,
+    repeated_to: u64,
+    /// The block that ends the file; the greatest number until it is known.
+    last: u64,
 }
 
 impl Window {
-    pub(super) fn new(first: u64, size: u16, last: Option<NonZero<u64>>) -> Window {
+    pub(super) fn new(first: u64, size: u16) -> Window {
         Window {
             base: first,
             next: first,
             fresh: first,
             size,
-            repeated_to: None,
-            last,
+            repeated_to: 0,
+            last: u64::MAX,
         }
     }
 
@@ -54,8 +41,7 @@ impl Window {
         } else {
             1
         };
-        let end = self.base + u64::from(size);
-        let end = self.last.map_or(end, |last| end.min(last.get() + 1));
+        let end = (self.base + u64::from(size)).min(self.last.saturating_add(1));
         u16::try_from(end.saturating_sub(self.next)).unwrap_or(u16::MAX)
     }
 
@@ -68,43 +54,42 @@ impl Window {
         repeated
     }
 
-    /// The file turned out to end with this block.
-    pub(super) fn end_at(&mut self, last: NonZero<u64>) {
-        self.last = Some(last);
+    /// The file ends with this block.
+    pub(super) fn end_at(&mut self, last: u64) {
+        self.last = last;
     }
 
-    /// Finds the one block that an ACK can mean and moves on to the one after it.
-    pub(super) fn acknowledge(&mut self, block: u16) -> Acknowledged {
-        // The distance from the block before the outstanding one, which is 0 for a repeated ACK. The
-        // window is shorter than 65,536, so the distance shows which block it is.
-        let ahead = u64::from(block.wrapping_sub(low_bits(self.base).wrapping_sub(1)));
-        // What was sent before the window began anew may still arrive.
-        let out = self.fresh - self.base;
-        if ahead == 0 && self.base > 0 {
-            return Acknowledged::Nothing;
-        }
-        if ahead == 0 || out < ahead {
-            return Acknowledged::Stranger;
-        }
-        self.base += ahead;
+    /// How many blocks an ACK acknowledges, of those that are out: 0 if it names the block before them. `None` if it is
+    /// stale, or out of range.
+    pub(super) fn acknowledged_by(&self, block: u16) -> Option<u16> {
+        // The window is shorter than 65,536, so this distance shows which block it is.
+        let before = low_bits(self.base).wrapping_sub(1);
+        let blocks = block.wrapping_sub(before);
+        let least = u16::from(self.base == 0);
+        (least <= blocks && u64::from(blocks) <= self.out()).then_some(blocks)
+    }
+
+    /// What is not acknowledged. What was sent before the window began anew may still arrive.
+    pub(super) fn out(&self) -> u64 {
+        self.fresh - self.base
+    }
+
+    /// This number of blocks was acknowledged.
+    pub(super) fn acknowledge(&mut self, blocks: u16) {
+        self.base += u64::from(blocks);
         self.next = self.next.max(self.base);
-        if ahead == out {
-            Acknowledged::All
-        } else {
-            Acknowledged::Part
-        }
     }
 
     /// Begins again with the lowest block that is not acknowledged.
     pub(super) fn rewind(&mut self) {
         self.next = self.base;
-        self.repeated_to = NonZero::new(self.fresh);
+        self.repeated_to = self.fresh;
     }
 
     /// The blocks before the outstanding one were the last to be sent twice. A client may acknowledge
     /// each copy, and all of them name the block before this window.
     pub(super) fn follows_a_repeat(&self) -> bool {
-        self.repeated_to.is_some_and(|to| to.get() == self.base)
+        self.repeated_to == self.base
     }
 
     pub(super) fn base(&self) -> u64 {
@@ -119,24 +104,18 @@ impl Window {
         self.size
     }
 
-    /// Nothing is out.
+    /// Nothing is out, or all of it is about to go out again.
     pub(super) fn is_at_base(&self) -> bool {
         self.next == self.base
     }
 
-    /// The next block was never sent before.
-    pub(super) fn is_fresh(&self) -> bool {
-        self.next == self.fresh
-    }
-
     /// All blocks but the last are acknowledged, and the last was sent.
     pub(super) fn is_last_out(&self) -> bool {
-        self.last
-            .is_some_and(|last| self.base == last.get() && self.fresh > last.get())
+        self.base == self.last && self.out() > 0
     }
 
     pub(super) fn is_complete(&self) -> bool {
-        self.last.is_some_and(|last| self.base > last.get())
+        self.base > self.last
     }
 
     /// A block numbered 65,535 on the wire was sent, and no ACK past it has come.
@@ -154,18 +133,10 @@ impl Window {
             "more is out than the window holds"
         );
         assert!(
-            self.last.is_none_or(|last| self.fresh <= last.get() + 1),
+            self.fresh <= self.last.saturating_add(1),
             "a block past the end was sent"
         );
     }
-}
-
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "the wire has the low 16 bits"
-)]
-fn low_bits(block: u64) -> u16 {
-    block as u16
 }
 
 #[cfg(test)]
@@ -174,43 +145,43 @@ mod tests {
 
     /// A window that has acknowledged everything below `base` and has sent `out` blocks from there.
     fn window(base: u64, out: u16, size: u16) -> Window {
-        let mut window = Window::new(base, size, None);
+        let mut window = Window::new(base, size);
         window.advance(out);
         window
     }
 
     #[test]
     fn an_ack_means_the_one_block_it_can_mean() {
-        use Acknowledged::{All, Nothing, Part, Stranger};
         let cases = [
-            (0, 1, 1, 0, All),
-            (0, 1, 1, 1, Stranger),
-            (0, 1, 1, 65535, Stranger),
-            (1, 1, 1, 1, All),
-            (1, 1, 1, 0, Nothing),
-            (1, 1, 1, 2, Stranger),
-            (5, 4, 4, 8, All),
-            (5, 4, 4, 6, Part),
-            (5, 4, 4, 4, Nothing),
-            (5, 4, 4, 3, Stranger),
-            (5, 4, 4, 9, Stranger),
-            (5, 0, 4, 5, Stranger),
-            (65535, 1, 1, 65535, All),
-            (65536, 1, 1, 0, All),
-            (65536, 1, 1, 65535, Nothing),
-            (65530, 64, 64, 57, All),
-            (65530, 64, 64, 0, Part),
-            (65530, 64, 64, 65529, Nothing),
-            (65530, 64, 64, 58, Stranger),
-            (1 << 40, 1, 1, 0, All),
+            (0, 1, 1, 0, Some(1)),
+            (0, 1, 1, 1, None),
+            (0, 1, 1, 65535, None),
+            (1, 1, 1, 1, Some(1)),
+            (1, 1, 1, 0, Some(0)),
+            (1, 1, 1, 2, None),
+            (5, 4, 4, 8, Some(4)),
+            (5, 4, 4, 6, Some(2)),
+            (5, 4, 4, 4, Some(0)),
+            (5, 4, 4, 3, None),
+            (5, 4, 4, 9, None),
+            (5, 0, 4, 5, None),
+            (65535, 1, 1, 65535, Some(1)),
+            (65536, 1, 1, 0, Some(1)),
+            (65536, 1, 1, 65535, Some(0)),
+            (65530, 64, 64, 57, Some(64)),
+            (65530, 64, 64, 0, Some(7)),
+            (65530, 64, 64, 65529, Some(0)),
+            (65530, 64, 64, 58, None),
+            (1 << 40, 1, 1, 0, Some(1)),
         ];
         for (base, out, size, block, expected) in cases {
             let mut window = window(base, out, size);
+            let acknowledged = window.acknowledged_by(block);
             assert_eq!(
-                window.acknowledge(block),
-                expected,
+                acknowledged, expected,
                 "base {base}, out {out}, ACK {block}"
             );
+            window.acknowledge(acknowledged.unwrap_or(0));
             window.audit();
         }
     }
