@@ -89,7 +89,7 @@ impl Transfer {
     pub fn on_ack(&mut self, now: Moment, block: u16) -> Acked {
         match self {
             Transfer::Sending(sending) => sending.on_ack(now, block),
-            Transfer::Receiving(_) => Acked::NOTHING,
+            Transfer::Receiving(_) => Acked::default(),
         }
     }
 
@@ -141,8 +141,11 @@ impl Transfer {
 
     /// The same while nothing is repeated.
     pub fn silent_deadline(&self) -> Moment {
+        let over_at = self.timing().give_up_at();
         match self {
-            Transfer::Sending(sending) => sending.silent_deadline(),
+            Transfer::Sending(Sending { pacing, .. }) => {
+                pacing.resumes_at().map_or(over_at, |at| at.min(over_at))
+            }
             Transfer::Receiving(receiving) => receiving.over_at(),
         }
     }
@@ -151,7 +154,7 @@ impl Transfer {
     /// have to be looked at. It is the cheaper question.
     pub fn quiet_until(&self) -> Option<Moment> {
         let is_usual =
-            self.common().first_again_at.is_none() && self.sending()?.resumes_at().is_none();
+            self.common().first_again_at.is_none() && self.sending()?.pacing.resumes_at().is_none();
         is_usual.then(|| self.timing().quiet_until())
     }
 
@@ -160,7 +163,7 @@ impl Transfer {
     pub fn is_carried_on_by(&self, now: Moment, block: u16) -> bool {
         let timing = self.timing();
         match self {
-            Transfer::Sending(sending) => match sending.acknowledged_by(block) {
+            Transfer::Sending(sending) => match sending.window.acknowledged_by(block) {
                 None => false,
                 Some(0) => now.since(timing.progress_at()) >= timing.ack_due_within(),
                 Some(_) => true,
@@ -171,7 +174,9 @@ impl Transfer {
 
     /// An ACK of `block` makes progress.
     pub fn awaits(&self, block: u16) -> bool {
-        let acknowledged = self.sending().and_then(|it| it.acknowledged_by(block));
+        let acknowledged = self
+            .sending()
+            .and_then(|it| it.window.acknowledged_by(block));
         acknowledged.is_some_and(|blocks| blocks > 0)
     }
 
@@ -199,7 +204,7 @@ impl Transfer {
     /// All that was sent was answered: the next packet is ours to send.
     pub fn has_nothing_out(&self) -> bool {
         match self {
-            Transfer::Sending(sending) => sending.has_nothing_out(),
+            Transfer::Sending(sending) => sending.window.out() == 0,
             Transfer::Receiving(receiving) => receiving.answer().is_some(),
         }
     }

@@ -65,10 +65,11 @@ pub enum Outcome {
 }
 
 /// What a transfer wants after an event.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[must_use]
 pub enum Step {
     /// Nothing now: wait for the client or the deadline.
+    #[default]
     Wait,
     /// There may be something to send: ask [`Transfer::datagrams`].
     Send,
@@ -77,21 +78,13 @@ pub enum Step {
 }
 
 /// What an ACK brought about.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[must_use]
 pub struct Acked {
     /// What the transfer wants now.
     pub step: Step,
     /// What it moved on; `None` if the ACK was stale, or a duplicate.
     pub progress: Option<Progress>,
-}
-
-impl Acked {
-    /// The ACK was none of what is out.
-    const NOTHING: Acked = Acked {
-        step: Step::Wait,
-        progress: None,
-    };
 }
 
 /// What a block of an upload is.

@@ -1,4 +1,4 @@
-//! The half of a transfer that receives: which block is the next, and when what came is acknowledged.
+//! A transfer that receives: which block is the next, and when what came is acknowledged.
 //!
 //! ACKs are answers and not a timer's: U-Boot takes every OACK, and after its last block every ACK, for the one it
 //! waits for. One leaves when a window is complete, when a block shows that another was lost, or when one was
@@ -19,8 +19,6 @@ pub struct Receiving {
     stored: u64,
     /// The last block that was acknowledged, 0 for the OACK.
     acknowledged: u64,
-    /// Bytes stored.
-    bytes: u64,
     /// An answer is to leave as soon as it may.
     is_due: bool,
     /// What was stored has no room to follow.
@@ -47,7 +45,6 @@ impl Receiving {
             common,
             stored: 0,
             acknowledged: 0,
-            bytes: 0,
             is_due: true,
             is_withheld: false,
             end: End::Ahead,
@@ -67,7 +64,6 @@ impl Receiving {
         })
     }
 
-    /// The answer left. Returns 1 if it was not the first of its kind.
     pub(super) fn sent(&mut self, now: Moment) -> u64 {
         let timing = &mut self.common.timing;
         let is_repeated = timing.sent_at().is_some() && self.acknowledged == self.stored;
@@ -142,12 +138,12 @@ impl Receiving {
     /// The block that [`Receiving::on_block`] found to be the next was stored; `has_room`: one more window can be.
     pub fn stored(&mut self, now: Moment, length: usize, has_room: bool) -> Acked {
         self.stored += 1;
-        self.bytes += length as u64;
         self.is_withheld = !has_room;
         let progress = self.common.on_progress(self.stored == 1);
-        if length < usize::from(self.common.negotiated.blksize) {
+        let blksize = usize::from(self.common.negotiated.blksize);
+        if length < blksize {
+            self.common.length = Some(self.bytes() - (blksize - length) as u64);
             self.end = End::Stored;
-            self.common.length = Some(self.bytes);
         }
         self.is_due = self.takes() == 0;
         if self.is_due {
@@ -264,8 +260,12 @@ impl Receiving {
         self.end != End::Ahead
     }
 
+    /// Every block but the last one is full.
     pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+        match self.end {
+            End::Ahead => self.stored * u64::from(self.common.negotiated.blksize),
+            End::Stored | End::Safe => self.common.length.unwrap_or_default(),
+        }
     }
 
     pub(super) fn audit(&self) {

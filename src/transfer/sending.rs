@@ -1,4 +1,6 @@
-//! The half of a transfer that sends: which blocks go next, and what an ACK or a silence means for them.
+//! A transfer that sends: which blocks go next, and what an ACK or a silence means for them.
+//!
+//! What is asked of one that receives, too, is explained in `either`.
 
 use std::time::Duration;
 
@@ -13,8 +15,8 @@ use crate::moment::Moment;
 #[derive(Clone, Debug)]
 pub struct Sending {
     pub(super) common: Common,
-    window: Window,
-    pacing: Pacing,
+    pub(super) window: Window,
+    pub(super) pacing: Pacing,
     /// When the window last began anew at the client's wish.
     rewound_at: Option<Moment>,
 }
@@ -34,7 +36,6 @@ impl Sending {
         }
     }
 
-    /// What goes next, at most `most` packets of it; `None` while the client must speak first.
     pub(super) fn datagrams(&self, most: u16) -> Option<Datagrams<'_>> {
         let allowed = self.unsent().min(self.pacing.room());
         if allowed == 0 {
@@ -56,7 +57,6 @@ impl Sending {
         self.window.unsent(self.common.answered)
     }
 
-    /// Some of what [`Sending::datagrams`] told has left. Returns how many packets of it had left before.
     pub(super) fn sent(&mut self, now: Moment, departed: Departed) -> u64 {
         self.common.timing.sent(now);
         let repeated = self.window.advance(departed.packets);
@@ -77,13 +77,12 @@ impl Sending {
         repeated
     }
 
-    /// The client acknowledged `block`, modulo 65,536.
     pub(super) fn on_ack(&mut self, now: Moment, block: u16) -> Acked {
         match self.window.acknowledged_by(block) {
-            None => Acked::NOTHING,
+            None => Acked::default(),
             Some(0) => Acked {
                 step: self.on_repeated_ack(now),
-                ..Acked::NOTHING
+                progress: None,
             },
             Some(blocks) => {
                 let base = self.window.base();
@@ -162,7 +161,6 @@ impl Sending {
         }
     }
 
-    /// [`super::Transfer::deadline`] passed.
     pub(super) fn on_deadline(&mut self, now: Moment) -> Step {
         let timing = &mut self.common.timing;
         if timing.give_up_at() <= now {
@@ -218,39 +216,14 @@ impl Sending {
         self.common.timing.retransmit_at = Some(now + rto);
     }
 
-    /// How many blocks this ACK would acknowledge; see [`Window::acknowledged_by`].
-    pub(super) fn acknowledged_by(&self, block: u16) -> Option<u16> {
-        self.window.acknowledged_by(block)
-    }
-
-    /// Only the ACK of the last block is missing; some block or the OACK was acknowledged.
     pub(super) fn is_unconfirmed(&self) -> bool {
         self.common.answered && self.window.is_last_out()
     }
 
-    /// When the rest of a window may leave, if it has to wait.
-    pub(super) fn resumes_at(&self) -> Option<Moment> {
-        self.pacing.resumes_at()
-    }
-
-    /// See [`super::Transfer::silent_deadline`].
-    pub(super) fn silent_deadline(&self) -> Moment {
-        let give_up_at = self.common.timing.give_up_at();
-        let resumes_at = self.pacing.resumes_at();
-        resumes_at.map_or(give_up_at, |at| at.min(give_up_at))
-    }
-
-    /// The timer repeats what goes next, or it is the rest of a window that leaves in bursts.
     pub(super) fn is_out_of_turn(&self) -> bool {
         self.common.timing.timeouts() > 0 || self.pacing.is_within_window()
     }
 
-    /// All that was sent was acknowledged.
-    pub(super) fn has_nothing_out(&self) -> bool {
-        self.window.out() == 0
-    }
-
-    /// Bytes that the client acknowledged.
     pub(super) fn acknowledged_bytes(&self) -> u64 {
         let blocks = self.window.base().saturating_sub(1);
         let bytes = blocks * u64::from(self.common.negotiated.blksize);
