@@ -26,7 +26,7 @@ impl Daemon {
         for _ in 0..DONE_AT_ONCE {
             match world.next_news() {
                 None => break,
-                Some(News::Room(client)) => server.on_room(now, world, client),
+                Some(News::Room(client)) => server.on_room(now, client),
                 Some(News::Stored(client, result)) => {
                     let result = result.map_err(|(refusal, error)| {
                         world.write_failed(client, error);

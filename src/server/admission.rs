@@ -11,7 +11,7 @@ use super::limits::PAUSE;
 use super::pending::Place;
 use super::{Event, Io, OpenError, Opened, Server};
 use crate::moment::Moment;
-use crate::transfer::{Outcome, Step, Transfer};
+use crate::transfer::{Outcome, Transfer};
 use crate::wire::Direction;
 
 impl Server {
@@ -190,9 +190,9 @@ impl Server {
         let Some(served) = &mut client.served else {
             return;
         };
-        let step = match is_late {
+        let outcome = match is_late {
             true => served.transfer.on_deadline(now),
-            false => Step::Send,
+            false => None,
         };
         if is_kept_waiting {
             served.transfer.was_kept_waiting(now);
@@ -225,7 +225,10 @@ impl Server {
             | Stage::Dallying
             | Stage::Overtaken { .. } => {}
         }
-        self.take(now, io, id, step);
+        match outcome {
+            Some(outcome) => self.conclude(now, io, id, outcome),
+            None => self.schedule(now, id),
+        }
     }
 
     // Slots taken back and given back.

@@ -93,7 +93,7 @@ impl Server {
                 true
             }
             _ if same_terms && is_unanswered => {
-                self.repeat_first_packet(now, io, id);
+                self.repeat_first_packet(now, id);
                 true
             }
             _ if same_terms => self.ask_anew(now, io, id),

@@ -8,7 +8,7 @@ use super::client::{Again, Client, Output, Served, Stage};
 use super::hosts::{Waiter, host_of};
 use super::{Event, Io, PACKET_OVERHEAD, Server};
 use crate::moment::Moment;
-use crate::transfer::{Outcome, Step, Transfer};
+use crate::transfer::{Outcome, Transfer};
 
 /// How many clients are in each stage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -155,14 +155,11 @@ impl Server {
         client
     }
 
-    /// Does what a transfer wants. Where its client has asked again, that request is next when it ends.
-    pub(super) fn take(&mut self, now: Moment, io: &mut impl Io, id: usize, step: Step) {
-        match step {
-            Step::Wait | Step::Send => self.schedule(now, id),
-            Step::End(outcome) if matches!(self.clients[id].again(), Again::Asked { .. }) => {
-                self.begin_anew(now, io, id, outcome);
-            }
-            Step::End(outcome) => self.end(now, io, id, outcome),
+    /// The transfer of a client is over. Where the client has asked again, that request is next.
+    pub(super) fn conclude(&mut self, now: Moment, io: &mut impl Io, id: usize, outcome: Outcome) {
+        match self.clients[id].again() {
+            Again::Asked { .. } => self.begin_anew(now, io, id, outcome),
+            Again::No | Again::Answers { .. } => self.end(now, io, id, outcome),
         }
     }
 

@@ -9,7 +9,7 @@ use super::client::{Again, Client};
 use super::hosts::host_of;
 use super::{Incoming, Io, Server};
 use crate::moment::Moment;
-use crate::transfer::{Acked, Outcome, Step};
+use crate::transfer::{Outcome, Progress};
 use crate::wire::{Direction, Malformed, Peer, Reply};
 
 impl Server {
@@ -121,32 +121,41 @@ impl Server {
         let Some(served) = self.served(id) else {
             return;
         };
-        let acked = served.transfer.on_ack(now, block);
-        self.acked(now, io, id, acked);
+        match served.transfer.on_ack(now, block) {
+            Some(progress) => self.progressed(now, io, id, progress),
+            None => self.schedule(now, id),
+        }
     }
 
     /// A client has acknowledged something, or sent a block.
-    pub(super) fn acked(&mut self, now: Moment, io: &mut impl Io, id: usize, acked: Acked) {
-        if let Some(progress) = acked.progress {
-            if progress.is_first {
-                // Those who were held together are not sent their blocks together.
-                let trickle_at = now + self.keepalive.first_interval();
-                self.rest(id, trickle_at);
-                self.validates(id);
-                self.settle_for_newer(now, io, id);
-            }
-            if progress.has_first_block
-                && let Some((true, at)) = self.clients[id].large_blocks()
-            {
-                let host = host_of(self.clients[id].peer);
-                self.queue.host(host).note_large_blocks(now, true, at);
-            }
-            if progress.timeouts > 0 && self.clients[id].direction == Direction::Read {
-                self.congestion.recovered(progress.timeouts);
-            }
-            self.on_progress(now, io, id);
+    pub(super) fn progressed(
+        &mut self,
+        now: Moment,
+        io: &mut impl Io,
+        id: usize,
+        progress: Progress,
+    ) {
+        if progress.is_first {
+            // Those who were held together are not sent their blocks together.
+            let trickle_at = now + self.keepalive.first_interval();
+            self.rest(id, trickle_at);
+            self.validates(id);
+            self.settle_for_newer(now, io, id);
         }
-        self.take(now, io, id, acked.step);
+        if progress.has_first_block
+            && let Some((true, at)) = self.clients[id].large_blocks()
+        {
+            let host = host_of(self.clients[id].peer);
+            self.queue.host(host).note_large_blocks(now, true, at);
+        }
+        if progress.timeouts > 0 && self.clients[id].direction == Direction::Read {
+            self.congestion.recovered(progress.timeouts);
+        }
+        self.on_progress(now, io, id);
+        match progress.is_complete {
+            true => self.conclude(now, io, id, Outcome::Complete),
+            false => self.schedule(now, id),
+        }
     }
 
     fn on_error(&mut self, now: Moment, io: &mut impl Io, id: usize, code: u16) {
@@ -165,7 +174,7 @@ impl Server {
                 outcome
             }
         };
-        self.take(now, io, id, Step::End(outcome));
+        self.conclude(now, io, id, outcome);
     }
 
     /// A client has answered a packet of ours, and with it its host.

@@ -9,12 +9,11 @@ use super::hosts::host_of;
 use super::{Awaited, Io, Local, OpenError, Phase, Server};
 use crate::moment::Moment;
 use crate::name::NAME_MAX;
-use crate::transfer::Step;
 use crate::wire::{Peer, Refusal, Request};
 
 impl Server {
     /// A client in its handshake asks again.
-    pub(super) fn repeat_first_packet(&mut self, now: Moment, io: &mut impl Io, id: usize) {
+    pub(super) fn repeat_first_packet(&mut self, now: Moment, id: usize) {
         let host = host_of(self.clients[id].peer);
         if !self.queue.has_first_packet(now, host) {
             self.stats.withheld += 1;
@@ -23,16 +22,16 @@ impl Server {
         let Some(served) = self.served(id) else {
             return;
         };
-        let step = served.transfer.on_repeated_request(now);
+        let leaves = served.transfer.on_repeated_request(now);
         // What is about to leave anyway was taken before.
-        let leaves_once_more = step == Step::Send && self.clients[id].output != Output::Ready;
-        if leaves_once_more
+        if leaves
+            && self.clients[id].output != Output::Ready
             && self.queue.take_first_packet(now, host)
             && let Some(served) = self.served(id)
         {
             served.first_packets_taken = served.first_packets_taken.saturating_add(1);
         }
-        self.take(now, io, id, step);
+        self.schedule(now, id);
     }
 
     /// Answers a request with an ERROR, unless its network drew too many. Returns whether it did.

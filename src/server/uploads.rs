@@ -10,7 +10,7 @@ use super::hosts::host_of;
 use super::{Event, Io, Opening, PACKET_OVERHEAD, Room, Server, StoreError};
 use crate::moment::Moment;
 use crate::name::{FileName, FileNameBuf};
-use crate::transfer::{Arrived, Datagrams, Outcome, Receiving, Step};
+use crate::transfer::{Arrived, Datagrams, Outcome, Receiving};
 use crate::wire::Refusal;
 
 /// The client that claims or owns each name that is to be written: no more than there are clients.
@@ -36,7 +36,7 @@ impl Server {
         };
         match upload.on_block(now, block, payload.len()) {
             Arrived::Next => self.store(now, io, id, payload),
-            Arrived::Stray(step) => self.take(now, io, id, step),
+            Arrived::Stray => self.schedule(now, id),
             Arrived::TooLong => self.break_off(now, io, id, Refusal::LongBlock),
         }
     }
@@ -70,11 +70,11 @@ impl Server {
                 return;
             }
         };
-        let acked = upload.stored(now, payload.len(), has_room);
+        let progress = upload.stored(now, payload.len(), has_room);
         let is_received = upload.has_ended();
         self.keepalive
             .sent(now, payload.len() as u64 + PACKET_OVERHEAD);
-        self.acked(now, io, id, acked);
+        self.progressed(now, io, id, progress);
         if is_received && self.served(id).is_some() {
             if matches!(
                 self.clients[id].stage,
@@ -87,10 +87,10 @@ impl Server {
     }
 
     /// There is room for one window more of what `client` sends, where [`Io::store`] had none.
-    pub fn on_room(&mut self, now: Moment, io: &mut impl Io, client: usize) {
+    pub fn on_room(&mut self, now: Moment, client: usize) {
         if let Some(upload) = self.upload(client) {
-            let step = upload.on_room(now);
-            self.take(now, io, client, step);
+            upload.on_room(now);
+            self.schedule(now, client);
         }
     }
 
@@ -108,15 +108,15 @@ impl Server {
         match stored {
             Err(refusal) => self.break_off(now, io, client, refusal),
             Ok(()) => {
-                let step = upload.on_safe(now);
-                self.dally(now, io, client, step);
+                upload.on_safe(now);
+                self.dally(now, io, client);
             }
         }
     }
 
     /// A file is on the disk, which is all that there is to report. The last ACK goes out, and again for one who did
     /// not hear it; without room for that, once.
-    fn dally(&mut self, now: Moment, io: &mut impl Io, id: usize, step: Step) {
+    fn dally(&mut self, now: Moment, io: &mut impl Io, id: usize) {
         let client = &self.clients[id];
         let outcome = Outcome::Complete;
         self.stats.count_end(outcome, true);
@@ -126,7 +126,7 @@ impl Server {
         let client = &self.clients[id];
         self.writers.remove(&client.name);
         if may {
-            return self.take(now, io, id, step);
+            return;
         }
         if client.output != Output::Full
             && let Some(datagrams) = client.transfer().and_then(|it| it.datagrams(1))

@@ -45,6 +45,7 @@ impl Common {
             is_first: !self.answered,
             has_first_block,
             timeouts: self.timing.timeouts(),
+            is_complete: false,
         };
         self.answered = true;
         self.first_again_at = None;

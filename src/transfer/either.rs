@@ -8,7 +8,7 @@ use super::options::Negotiated;
 use super::receiving::Receiving;
 use super::sending::Sending;
 use super::timing::{REPEAT_AFTER, Timing};
-use super::{Acked, Datagrams, Departed, Step};
+use super::{Datagrams, Departed, Outcome, Progress};
 use crate::moment::Moment;
 
 /// One file on its way to or from one client.
@@ -85,11 +85,11 @@ impl Transfer {
         }
     }
 
-    /// The client acknowledged `block`, modulo 65,536. Who sends the file has nothing to acknowledge.
-    pub fn on_ack(&mut self, now: Moment, block: u16) -> Acked {
+    /// The client acknowledged `block`, modulo 65,536. Returns what that moved on; `None` if it was stale, or a duplicate. Who sends the file has nothing to acknowledge.
+    pub fn on_ack(&mut self, now: Moment, block: u16) -> Option<Progress> {
         match self {
             Transfer::Sending(sending) => sending.on_ack(now, block),
-            Transfer::Receiving(_) => Acked::default(),
+            Transfer::Receiving(_) => None,
         }
     }
 
@@ -98,33 +98,30 @@ impl Transfer {
         self.common_mut().timing.was_kept_waiting(now);
     }
 
-    /// The client repeated its request in the handshake: its first packet may be lost. It goes out once more,
-    /// when it is old enough.
-    pub fn on_repeated_request(&mut self, now: Moment) -> Step {
+    /// The client repeated its request in the handshake: its first packet may be lost. Returns whether it goes out once
+    /// more, now or when it is old enough.
+    pub fn on_repeated_request(&mut self, now: Moment) -> bool {
         let is_on_its_way = self.datagrams(1).is_some();
         let common = self.common_mut();
         let Some(sent_at) = common.timing.sent_at().filter(|_| !common.answered) else {
-            return Step::Wait;
+            return false;
         };
         if now.since(sent_at) >= REPEAT_AFTER {
-            return self.repeat();
+            match self {
+                Transfer::Sending(sending) => sending.repeat(),
+                Transfer::Receiving(receiving) => receiving.answer_again(),
+            }
+            return true;
         }
         if is_on_its_way || common.first_again_at.is_some() {
-            return Step::Wait;
+            return false;
         }
         common.first_again_at = Some(sent_at + REPEAT_AFTER);
-        Step::Send
+        true
     }
 
-    fn repeat(&mut self) -> Step {
-        match self {
-            Transfer::Sending(sending) => sending.repeat(),
-            Transfer::Receiving(receiving) => receiving.answer_again(),
-        }
-    }
-
-    /// [`Transfer::deadline`] passed.
-    pub fn on_deadline(&mut self, now: Moment) -> Step {
+    /// [`Transfer::deadline`] passed. Returns how it ended, if it is over.
+    pub fn on_deadline(&mut self, now: Moment) -> Option<Outcome> {
         match self {
             Transfer::Sending(sending) => sending.on_deadline(now),
             Transfer::Receiving(receiving) => receiving.on_deadline(now),

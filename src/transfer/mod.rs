@@ -1,7 +1,7 @@
 //! One file to or from one client: what to send next, and what an ACK, a block or a silence means.
 //!
-//! A [`Transfer`] is a value. It is asked what goes next, and learns when that left, which ACK or block came, and
-//! when its deadline passed. It holds no file bytes, no socket and no clock, and never sends by itself.
+//! A [`Transfer`] is a value. It learns what left, which ACK or block came, and when its deadline passed; then it is
+//! asked what goes next, and when its next deadline is. It holds no file bytes, no socket and no clock, and never sends by itself.
 //!
 //! Blocks are counted from 1 in 64 bits and wrap only on the wire. The OACK is block 0, so a handshake
 //! with options and one without differ in nothing but the number they begin with.
@@ -64,29 +64,6 @@ pub enum Outcome {
     ShutDown,
 }
 
-/// What a transfer wants after an event.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[must_use]
-pub enum Step {
-    /// Nothing now: wait for the client or the deadline.
-    #[default]
-    Wait,
-    /// There may be something to send: ask [`Transfer::datagrams`].
-    Send,
-    /// It is over.
-    End(Outcome),
-}
-
-/// What an ACK brought about.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[must_use]
-pub struct Acked {
-    /// What the transfer wants now.
-    pub step: Step,
-    /// What it moved on; `None` if the ACK was stale, or a duplicate.
-    pub progress: Option<Progress>,
-}
-
 /// What a block of an upload is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
@@ -94,7 +71,7 @@ pub enum Arrived {
     /// The next in order: it is to be stored, and [`Receiving::stored`] or [`Receiving::not_stored`] to be called.
     Next,
     /// None that is of use now: repeated, too early, or of no meaning.
-    Stray(Step),
+    Stray,
     /// More bytes than agreed: the client gets an ERROR.
     TooLong,
 }
@@ -108,6 +85,8 @@ pub struct Progress {
     pub has_first_block: bool,
     /// Timeouts in a row before it.
     pub timeouts: u8,
+    /// The file is complete, and the transfer over.
+    pub is_complete: bool,
 }
 
 /// What goes to a client next.

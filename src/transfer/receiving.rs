@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::common::Common;
-use super::{Acked, Arrived, Datagrams, Outcome, Step, low_bits};
+use super::{Arrived, Datagrams, Outcome, Progress, low_bits};
 use crate::moment::Moment;
 
 /// A file on its way from a client.
@@ -83,7 +83,7 @@ impl Receiving {
     pub fn on_block(&mut self, now: Moment, block: u16, length: usize) -> Arrived {
         if self.common.timing.sent_at().is_none() {
             // It cannot be an answer to anything.
-            return Arrived::Stray(Step::Wait);
+            return Arrived::Stray;
         }
         if usize::from(self.common.negotiated.blksize) < length {
             return Arrived::TooLong;
@@ -93,7 +93,7 @@ impl Receiving {
             Some(ahead) => self.is_due |= self.shows_gap(now, self.stored + ahead),
             None => self.is_due |= self.is_repeated(now, block),
         }
-        Arrived::Stray(self.step())
+        Arrived::Stray
     }
 
     /// How many blocks after the last one stored it is; `None` if it is none that is awaited.
@@ -136,7 +136,7 @@ impl Receiving {
     }
 
     /// The block that [`Receiving::on_block`] found to be the next was stored; `has_room`: one more window can be.
-    pub fn stored(&mut self, now: Moment, length: usize, has_room: bool) -> Acked {
+    pub fn stored(&mut self, now: Moment, length: usize, has_room: bool) -> Progress {
         self.stored += 1;
         self.is_withheld = !has_room;
         let progress = self.common.on_progress(self.stored == 1);
@@ -153,10 +153,7 @@ impl Receiving {
             self.common.timing.heard(now);
             self.wait();
         }
-        Acked {
-            step: self.step(),
-            progress: Some(progress),
-        }
+        progress
     }
 
     /// It was not, for want of memory: it is as good as lost. The client repeats it, or is asked to when there is room:
@@ -168,56 +165,46 @@ impl Receiving {
     }
 
     /// There is room for a window again.
-    pub fn on_room(&mut self, now: Moment) -> Step {
+    pub fn on_room(&mut self, now: Moment) {
         if std::mem::take(&mut self.is_withheld) {
             self.common.timing.was_kept_waiting(now);
             self.wait();
         }
-        self.step()
-    }
-
-    fn step(&self) -> Step {
-        match self.answer() {
-            Some(_) => Step::Send,
-            None => Step::Wait,
-        }
     }
 
     /// The whole file is safe on the disk: its last block may be acknowledged.
-    pub fn on_safe(&mut self, now: Moment) -> Step {
+    pub fn on_safe(&mut self, now: Moment) {
         self.end = End::Safe;
         self.is_withheld = false;
         self.common.timing.was_kept_waiting(now);
-        self.answer_again()
+        self.answer_again();
     }
 
-    pub(super) fn answer_again(&mut self) -> Step {
+    pub(super) fn answer_again(&mut self) {
         self.is_due = true;
-        self.step()
     }
 
     // Silence.
 
-    pub(super) fn on_deadline(&mut self, now: Moment) -> Step {
+    pub(super) fn on_deadline(&mut self, now: Moment) -> Option<Outcome> {
         if self.over_at() <= now {
-            return Step::End(match (self.end, self.common.answered) {
+            return Some(match (self.end, self.common.answered) {
                 (End::Safe, _) => Outcome::Complete,
                 (_, false) => Outcome::NoAnswer,
                 (_, true) => Outcome::TimedOut,
             });
         }
-        if self.common.is_asked_again(now) {
-            return self.answer_again();
+        let mut is_wanted = self.common.is_asked_again(now);
+        if !is_wanted && self.common.timing.is_late(now) {
+            if self.common.timing.on_timeout() == 1 {
+                self.wait();
+            } else {
+                self.common.timing.retransmit_at = None;
+                is_wanted = true;
+            }
         }
-        if !self.common.timing.is_late(now) {
-            return Step::Wait;
-        }
-        if self.common.timing.on_timeout() == 1 {
-            self.wait();
-            return Step::Wait;
-        }
-        self.common.timing.retransmit_at = None;
-        self.answer_again()
+        self.is_due |= is_wanted;
+        None
     }
 
     /// Waits for the next block. If none comes in time the client is late; and if it has been silent for much longer

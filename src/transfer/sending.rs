@@ -8,7 +8,7 @@ use super::common::Common;
 use super::pacing::Pacing;
 use super::timing::UNMEASURED;
 use super::window::Window;
-use super::{Acked, Blocks, Datagrams, Departed, Outcome, Step};
+use super::{Blocks, Datagrams, Departed, Outcome, Progress};
 use crate::moment::Moment;
 
 /// A file on its way to a client.
@@ -77,26 +77,25 @@ impl Sending {
         repeated
     }
 
-    pub(super) fn on_ack(&mut self, now: Moment, block: u16) -> Acked {
-        match self.window.acknowledged_by(block) {
-            None => Acked::default(),
-            Some(0) => Acked {
-                step: self.on_repeated_ack(now),
-                progress: None,
-            },
-            Some(blocks) => {
-                let base = self.window.base();
-                let has_first_block = base <= 1 && base + u64::from(blocks) > 1;
-                Acked {
-                    progress: Some(self.common.on_progress(has_first_block)),
-                    step: self.on_progress(now, blocks),
-                }
-            }
+    pub(super) fn on_ack(&mut self, now: Moment, block: u16) -> Option<Progress> {
+        let blocks = self.window.acknowledged_by(block)?;
+        if blocks == 0 {
+            self.on_repeated_ack(now);
+            return None;
         }
+        let base = self.window.base();
+        let has_first_block = base <= 1 && base + u64::from(blocks) > 1;
+        let progress = self.common.on_progress(has_first_block);
+        self.on_progress(now, blocks);
+        let is_complete = self.window.is_complete();
+        Some(Progress {
+            is_complete,
+            ..progress
+        })
     }
 
     /// The first `blocks` of those that are out were acknowledged.
-    fn on_progress(&mut self, now: Moment, blocks: u16) -> Step {
+    fn on_progress(&mut self, now: Moment, blocks: u16) {
         let is_oack = self.window.base() == 0;
         let is_whole = u64::from(blocks) == self.window.out();
         self.window.acknowledge(blocks);
@@ -115,16 +114,11 @@ impl Sending {
         };
         let timing = &mut self.common.timing;
         timing.on_progress(now, blocks, is_whole, is_guess);
-        if self.window.is_complete() {
-            return Step::End(Outcome::Complete);
-        }
         if !is_whole && self.may_begin_anew(now, Duration::ZERO) {
-            return self.begin_anew(now);
-        }
-        if !self.window.is_at_base() {
+            self.begin_anew(now);
+        } else if !self.window.is_at_base() {
             self.wait(now);
         }
-        Step::Send
     }
 
     /// A window begins anew at the client's wish once per round trip: every packet that it did not expect
@@ -135,9 +129,9 @@ impl Sending {
         !self.rewound_at.is_some_and(is_early) && !self.window.follows_a_repeat()
     }
 
-    fn begin_anew(&mut self, now: Moment) -> Step {
+    fn begin_anew(&mut self, now: Moment) {
         self.rewound_at = Some(now);
-        self.repeat()
+        self.repeat();
     }
 
     /// The block before the outstanding one was acknowledged again.
@@ -145,7 +139,7 @@ impl Sending {
     /// In lockstep this sends again only what is long overdue: answering each duplicate ACK with data
     /// would double every packet from then on (the Sorcerer's Apprentice, RFC 1123 section 4.2.3.1).
     /// With a window it means "start again after this block" (RFC 7440 section 4), once per round trip.
-    fn on_repeated_ack(&mut self, now: Moment) -> Step {
+    fn on_repeated_ack(&mut self, now: Moment) {
         let timing = &self.common.timing;
         let again = if self.window.size() == 1 {
             timing.is_sent_long_ago(now)
@@ -155,30 +149,29 @@ impl Sending {
             let whole = per_block * self.window.size().into();
             self.may_begin_anew(now, whole.min(WHOLE_WINDOW_MAX))
         };
-        match again && !self.window.is_at_base() {
-            true => self.begin_anew(now),
-            false => Step::Wait,
+        if again && !self.window.is_at_base() {
+            self.begin_anew(now);
         }
     }
 
-    pub(super) fn on_deadline(&mut self, now: Moment) -> Step {
+    pub(super) fn on_deadline(&mut self, now: Moment) -> Option<Outcome> {
         let timing = &mut self.common.timing;
         if timing.give_up_at() <= now {
-            return Step::End(match (self.common.answered, self.is_unconfirmed()) {
+            return Some(match (self.common.answered, self.is_unconfirmed()) {
                 (false, _) => Outcome::NoAnswer,
                 (true, false) => Outcome::TimedOut,
                 (true, true) => Outcome::CompleteUnconfirmed,
             });
         }
         if self.pacing.resume(now) {
-            return Step::Send;
+            return None;
         }
         let is_asked = self.common.is_asked_again(now);
         if !self.common.timing.is_late(now) {
-            return match is_asked {
-                true => self.repeat(),
-                false => Step::Wait,
-            };
+            if is_asked {
+                self.repeat();
+            }
+            return None;
         }
         let timeouts = self.common.timing.on_timeout();
         let first_sendings = match self.common.negotiated.has_oack() {
@@ -186,21 +179,21 @@ impl Sending {
             false => DATA_SENDINGS,
         };
         if timeouts >= first_sendings && !self.common.answered {
-            return Step::End(Outcome::NoAnswer);
+            return Some(Outcome::NoAnswer);
         }
         if timeouts >= TAIL_SENDINGS && self.is_unconfirmed() {
-            return Step::End(Outcome::CompleteUnconfirmed);
+            return Some(Outcome::CompleteUnconfirmed);
         }
         self.common.timing.retransmit_at = None;
-        self.repeat()
+        self.repeat();
+        None
     }
 
     /// What is out goes out again.
-    pub(super) fn repeat(&mut self) -> Step {
+    pub(super) fn repeat(&mut self) {
         self.common.timing.repeat();
         self.pacing.begin_anew();
         self.window.rewind();
-        Step::Send
     }
 
     /// Waits for an answer to what is out.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ripple_tftpd::moment::Moment;
-use ripple_tftpd::transfer::{Datagrams, Departed, Outcome, Step, Transfer};
+use ripple_tftpd::transfer::{Datagrams, Departed, Outcome, Transfer};
 
 use crate::talk::{PATIENCE, negotiate, on_wire};
 
@@ -120,21 +120,18 @@ fn fetch(windowsize: u64, blocks: u64, round_trip: Duration, fault: Fault) -> St
 
 impl Path {
     fn run(&mut self) -> Outcome {
-        let mut step = Step::Send;
         for _ in 0..EVENTS_MAX {
-            match step {
-                Step::Wait => {}
-                Step::Send => self.send(),
-                Step::End(outcome) => return outcome,
-            }
+            self.send();
             self.transfer.audit();
-            step = self.next();
+            if let Some(outcome) = self.next() {
+                return outcome;
+            }
         }
         panic!("it never ends");
     }
 
-    /// Whatever comes next: an arrival, or the transfer's deadline.
-    fn next(&mut self) -> Step {
+    /// Whatever comes next: an arrival, or the transfer's deadline. Returns how it ended, if it is over.
+    fn next(&mut self) -> Option<Outcome> {
         let deadline = self.transfer.deadline();
         let arrival = self.under_way.first_key_value();
         if arrival.is_none_or(|(&(at, _), _)| deadline < at) {
@@ -144,13 +141,19 @@ impl Path {
         let ((at, _), arrival) = self.under_way.pop_first().unwrap();
         self.now = at;
         match arrival {
-            Arrival::Ack(block) => self.transfer.on_ack(at, block).step,
-            Arrival::Request => self.transfer.on_repeated_request(at),
+            Arrival::Ack(block) => {
+                let progress = self.transfer.on_ack(at, block)?;
+                progress.is_complete.then_some(Outcome::Complete)
+            }
+            Arrival::Request => {
+                self.transfer.on_repeated_request(at);
+                None
+            }
             Arrival::Block(block) => {
                 if let Some(ack) = self.client.receive(block) {
                     self.acknowledge(ack);
                 }
-                Step::Wait
+                None
             }
         }
     }

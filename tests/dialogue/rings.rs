@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use ripple_tftpd::moment::Moment;
-use ripple_tftpd::transfer::{Datagrams, Departed, Step, Terms, Transfer, Wanted};
+use ripple_tftpd::transfer::{Datagrams, Departed, Terms, Transfer, Wanted};
 use ripple_tftpd::wire::Request;
 
 /// What a client does about a block that comes too early.
@@ -182,17 +182,15 @@ fn send(gap: Gap, cable: Cable, window: u16, ring: Ring, blocks: u64) -> (f64, D
         }
         for ack in answers {
             let low = u16::try_from(ack % 65_536).expect("the remainder is small");
-            if let Step::End(_) = transfer.on_ack(now, low).step {
+            let progress = transfer.on_ack(now, low);
+            if progress.is_some_and(|it| it.is_complete) {
                 #[allow(clippy::cast_precision_loss)] // A ratio for people.
                 let ratio = sent as f64 / blocks as f64;
                 return (ratio, now.since(Moment::START));
             }
         }
         if transfer.deadline() <= now {
-            assert!(
-                !matches!(transfer.on_deadline(now), Step::End(_)),
-                "given up"
-            );
+            assert_eq!(transfer.on_deadline(now), None, "given up");
         }
     }
 }

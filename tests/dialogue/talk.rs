@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ripple_tftpd::moment::Moment;
 use ripple_tftpd::transfer::options::OACK_MAX;
-use ripple_tftpd::transfer::{Blocks, Datagrams, Departed, Negotiated, Outcome, Step, Terms};
+use ripple_tftpd::transfer::{Blocks, Datagrams, Departed, Negotiated, Outcome, Terms};
 use ripple_tftpd::transfer::{Transfer, Wanted};
 use ripple_tftpd::wire::Request;
 
@@ -129,19 +129,20 @@ impl Talk {
 
     /// The transfer sends its first packet.
     pub(crate) fn begins(&mut self) -> &mut Talk {
-        self.take(Step::Send)
+        self.take(None)
     }
 
     /// An ACK comes in.
     pub(crate) fn ack(&mut self, block: u16) -> &mut Talk {
-        let step = self.transfer.on_ack(self.now, block).step;
-        self.take(step)
+        let progress = self.transfer.on_ack(self.now, block);
+        let is_complete = progress.is_some_and(|it| it.is_complete);
+        self.take(is_complete.then_some(Outcome::Complete))
     }
 
     /// The client repeats its request.
     pub(crate) fn asks_again(&mut self) -> &mut Talk {
-        let step = self.transfer.on_repeated_request(self.now);
-        self.take(step)
+        self.transfer.on_repeated_request(self.now);
+        self.take(None)
     }
 
     /// From now on the socket takes this many packets, and no more.
@@ -153,7 +154,7 @@ impl Talk {
     /// The socket takes everything again.
     pub(crate) fn socket_is_writable(&mut self) -> &mut Talk {
         self.room = u16::MAX;
-        self.take(Step::Send)
+        self.take(None)
     }
 
     /// The client acknowledges every window 1 ms after it was sent, until this block was sent.
@@ -218,18 +219,11 @@ impl Talk {
 
     // Behind the scenes.
 
-    fn take(&mut self, step: Step) -> &mut Talk {
+    fn take(&mut self, outcome: Option<Outcome>) -> &mut Talk {
         self.transfer.audit();
-        match step {
-            Step::Wait => {
-                let more = self.transfer.datagrams(1);
-                assert!(
-                    more.is_none() || self.room == 0,
-                    "it says wait and wants to send {more:?}"
-                );
-            }
-            Step::Send => self.send(),
-            Step::End(outcome) => self.ended = Some(outcome),
+        match outcome {
+            Some(_) => self.ended = outcome,
+            None => self.send(),
         }
         self
     }

@@ -132,7 +132,7 @@ impl<S: Site> Lab<S> {
         self.world.wanting.remove(&peer);
         self.world.full.remove(&peer);
         if let Some(client) = self.world.client_of(peer) {
-            self.server.on_room(self.world.now, &mut self.world, client);
+            self.server.on_room(self.world.now, client);
         }
     }
 

@@ -12,7 +12,7 @@ use slab::Slab;
 use ripple_tftpd::moment::Moment;
 use ripple_tftpd::name::{FileName, FileNameBuf, NAME_MAX, RootPrefixes};
 use ripple_tftpd::server::{Io, Local, Opening, SendError};
-use ripple_tftpd::transfer::{Datagrams, Outcome, Step, Terms, Transfer, Wanted};
+use ripple_tftpd::transfer::{Datagrams, Outcome, Terms, Transfer, Wanted};
 use ripple_tftpd::wire::{Direction, Mode, Peer, Refusal, Reply, Request};
 
 use crate::laboratory::LOCAL;
@@ -209,15 +209,15 @@ impl Other {
             is_blocked: false,
         });
         self.by_peer.insert(request.peer, id);
-        self.take(now, io, id, Step::Send);
+        self.take(now, io, id, None);
     }
 
-    fn take(&mut self, now: Moment, io: &mut Network, id: usize, step: Step) {
-        match step {
-            Step::Wait => {}
-            Step::Send => self.make_ready(id),
-            Step::End(outcome) => return self.end(now, io, id, outcome),
+    /// Sends what may be sent, unless the transfer is over.
+    fn take(&mut self, now: Moment, io: &mut Network, id: usize, outcome: Option<Outcome>) {
+        if let Some(outcome) = outcome {
+            return self.end(now, io, id, outcome);
         }
+        self.make_ready(id);
         self.set_timer(id);
     }
 
@@ -308,8 +308,8 @@ impl ServerUnderTest for Other {
             && let Some(&known) = self.by_peer.get(&peer)
         {
             if self.running[known].name.as_name() == name {
-                let step = self.running[known].transfer.on_repeated_request(now);
-                return self.take(now, io, known, step);
+                self.running[known].transfer.on_repeated_request(now);
+                return self.take(now, io, known, None);
             }
             self.end(now, io, known, Outcome::MovedOn);
         }
@@ -340,13 +340,17 @@ impl ServerUnderTest for Other {
         let Some(running) = self.running.get_mut(client) else {
             return;
         };
-        let step = match Reply::parse(bytes) {
-            Ok(Reply::Ack(block)) => running.transfer.on_ack(now, block).step,
-            Ok(Reply::Error { .. }) => Step::End(Outcome::Cancelled),
+        let outcome = match Reply::parse(bytes) {
+            Ok(Reply::Ack(block)) => {
+                let progress = running.transfer.on_ack(now, block);
+                let is_complete = progress.is_some_and(|it| it.is_complete);
+                is_complete.then_some(Outcome::Complete)
+            }
+            Ok(Reply::Error { .. }) => Some(Outcome::Cancelled),
             Ok(Reply::Data { .. }) | Err(_) => return,
         };
         if running.dead_until.is_none() {
-            self.take(now, io, client, step);
+            self.take(now, io, client, outcome);
         }
     }
 
@@ -380,12 +384,12 @@ impl ServerUnderTest for Other {
             }
             let is_ignored = !running.transfer.is_answered()
                 && now.since(running.begun_at) >= HANDSHAKE_PATIENCE;
-            let step = match running.dead_until {
-                Some(_) => Step::End(Outcome::Cancelled),
-                None if is_ignored => Step::End(Outcome::NoAnswer),
+            let outcome = match running.dead_until {
+                Some(_) => Some(Outcome::Cancelled),
+                None if is_ignored => Some(Outcome::NoAnswer),
                 None => running.transfer.on_deadline(now),
             };
-            self.take(now, io, id, step);
+            self.take(now, io, id, outcome);
         }
         while !self.is_full()
             && let Some(request) = self.waiting.pop_front()
@@ -411,7 +415,7 @@ impl ServerUnderTest for Other {
             match io.send(id, datagrams) {
                 Ok(departed) => {
                     running.transfer.sent(now, departed);
-                    self.take(now, io, id, Step::Send);
+                    self.take(now, io, id, None);
                 }
                 Err(SendError::Full) => running.is_blocked = true,
                 Err(SendError::PortClosed | SendError::Unreadable(_) | SendError::Absent) => {
