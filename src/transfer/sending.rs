@@ -41,7 +41,7 @@ impl Sending {
         if allowed == 0 {
             return None;
         }
-        let first = self.window.next();
+        let first = self.window.next;
         if first == 0 {
             return Some(Datagrams::Oack(&self.common.negotiated));
         }
@@ -49,7 +49,7 @@ impl Sending {
             first,
             count: allowed.min(most),
             blksize: self.common.negotiated.blksize,
-            oldest: self.window.base(),
+            oldest: self.window.base,
         }))
     }
 
@@ -83,7 +83,7 @@ impl Sending {
             self.on_repeated_ack(now);
             return None;
         }
-        let base = self.window.base();
+        let base = self.window.base;
         let has_first_block = base <= 1 && base + u64::from(blocks) > 1;
         let progress = self.common.on_progress(has_first_block);
         self.on_progress(now, blocks);
@@ -96,7 +96,7 @@ impl Sending {
 
     /// The first `blocks` of those that are out were acknowledged.
     fn on_progress(&mut self, now: Moment, blocks: u16) {
-        let is_oack = self.window.base() == 0;
+        let is_oack = self.window.base == 0;
         let is_whole = u64::from(blocks) == self.window.out();
         self.window.acknowledge(blocks);
         self.pacing.begin_anew();
@@ -106,7 +106,7 @@ impl Sending {
             self.pacing.arrived(now);
         }
         // The OACK tells how long a window will take.
-        let size = self.window.size();
+        let size = self.window.size;
         let (blocks, is_guess) = if is_oack {
             (size, size > 1)
         } else {
@@ -141,12 +141,12 @@ impl Sending {
     /// With a window it means "start again after this block" (RFC 7440 section 4), once per round trip.
     fn on_repeated_ack(&mut self, now: Moment) {
         let timing = &self.common.timing;
-        let again = if self.window.size() == 1 {
+        let again = if self.window.size == 1 {
             timing.is_sent_long_ago(now)
         } else {
             // The rest of the window may still be on the way, if none ever came whole.
             let per_block = timing.time_per_block().unwrap_or_default();
-            let whole = per_block * self.window.size().into();
+            let whole = per_block * self.window.size.into();
             self.may_begin_anew(now, whole.min(WHOLE_WINDOW_MAX))
         };
         if again && !self.window.is_at_base() {
@@ -218,7 +218,7 @@ impl Sending {
     }
 
     pub(super) fn acknowledged_bytes(&self) -> u64 {
-        let blocks = self.window.base().saturating_sub(1);
+        let blocks = self.window.base.saturating_sub(1);
         let bytes = blocks * u64::from(self.common.negotiated.blksize);
         self.common.length.map_or(bytes, |length| bytes.min(length))
     }

@@ -9,12 +9,12 @@ use super::low_bits;
 #[derive(Clone, Debug)]
 pub(super) struct Window {
     /// Lowest block not acknowledged.
-    base: u64,
+    pub(super) base: u64,
     /// Next block to send.
-    next: u64,
+    pub(super) next: u64,
     /// One above the highest block ever sent.
     fresh: u64,
-    size: u16,
+    pub(super) size: u16,
     /// One above the highest block that had been sent when the window last began anew.
     repeated_to: u64,
     /// The block that ends the file; the greatest number until it is known.
@@ -90,18 +90,6 @@ impl Window {
     /// each copy, and all of them name the block before this window.
     pub(super) fn follows_a_repeat(&self) -> bool {
         self.repeated_to == self.base
-    }
-
-    pub(super) fn base(&self) -> u64 {
-        self.base
-    }
-
-    pub(super) fn next(&self) -> u64 {
-        self.next
-    }
-
-    pub(super) fn size(&self) -> u16 {
-        self.size
     }
 
     /// Nothing is out, or all of it is about to go out again.
