@@ -22,7 +22,7 @@
 //! | [`firmware`] | machines that boot, to judge the server by | run in the server, use its `wire` |
 //! | `storm` | `tftp-storm`, a program of its own: those machines over real sockets | name anything of the server |
 //!
-//! [`server`] and [`os`] do not know each other; only `daemon::io` and `daemon::connection` know both. The first
+//! [`server`] and [`os`] do not know each other; only `daemon` knows both. The first
 //! six rooms, and [`access`], have no socket, clock, file, log or randomness: time is an argument, so tests and
 //! simulations run the code of production in virtual time.
 //!
@@ -57,8 +57,8 @@
 //! - who is next, and who lends a slot: `server/queue`, `lending`, `congestion`, `keepalive`
 //! - clients that ask anew: `server/anew`
 //! - defences: `server/networks`, `server/hosts`, `server/unvalidated`, `os/seccomp`, `os/landlock`, `os/privileges`
-//! - the loop's hands: `daemon/requests`, `daemon/io`, `daemon/connection`, `daemon/outbox`, `daemon/flush`,
-//!   `os/socket`, `os/listener`
+//! - the loop's hands: `daemon/requests`, `daemon/lookups`, `daemon/io`, `daemon/world`, `daemon/connection`,
+//!   `daemon/outbox`, `os/socket`, `os/listener`
 //! - names: `names`, `daemon/naming`, `daemon/rules`, `os/resolve`, `os/spelling`, `os/neighbours`
 //! - files and disks: `os/files`, `os/mapping`, `os/beneath`, `os/root`, `os/helper`
 //! - uploads: `daemon/uploads`, `os/place`, `os/upload`, `os/writer`, `os/sweep`

@@ -22,32 +22,28 @@ use crate::os::process::Signals;
 /// A socket that takes requests, and what it is called if it was handed over.
 pub(super) type Named = (Listener, Option<String>);
 
-/// Takes the sockets that were handed over.
+/// Takes the sockets that were handed over; else binds what the operator named, or the usual port of every address.
 ///
 /// # Errors
-/// The first that takes no requests.
-pub(super) fn adopt(handed: Vec<Socket>) -> Result<Vec<Named>, Failure> {
-    if handed.len() > LISTEN_MAX {
-        let what = format!("more than {LISTEN_MAX} sockets were handed over");
-        return trying(what, Err(Error::from(ErrorKind::InvalidInput)));
-    }
-    let handed = handed.into_iter().map(|(socket, name)| {
-        let listener = trying(&name, Listener::adopt(socket))?;
-        Ok((listener, Some(name)))
-    });
-    handed.collect()
-}
-
-/// Binds what the operator named, or the usual port of every address.
-///
-/// # Errors
-/// The first that cannot be bound.
-pub(super) fn all(
+/// The first that takes no requests, or cannot be bound.
+pub(super) fn listeners(
     settings: &Settings,
+    handed: Vec<Socket>,
     signals: &Signals,
     clock: &Clock,
     log: &mut Log,
 ) -> Result<Vec<Named>, Failure> {
+    if handed.len() > LISTEN_MAX {
+        let what = format!("more than {LISTEN_MAX} sockets were handed over");
+        return trying(what, Err(Error::from(ErrorKind::InvalidInput)));
+    }
+    if !handed.is_empty() {
+        let handed = handed.into_iter().map(|(socket, name)| {
+            let listener = trying(&name, Listener::adopt(socket))?;
+            Ok((listener, Some(name)))
+        });
+        return handed.collect();
+    }
     let mut attempt = Attempt {
         families: settings.families,
         until: clock.now() + TAKEN_FOR,
@@ -56,28 +52,12 @@ pub(super) fn all(
         log,
         bound: Vec::new(),
     };
-    let bound = match settings.listen.as_slice() {
-        [] => vec![attempt.every(PORT)],
-        named => named.iter().map(|listen| attempt.bind(*listen)).collect(),
-    };
-    let named = |(address, bound): Bound| {
-        let wider = match &bound {
-            Err(error) if error.kind() == ErrorKind::AddrInUse => attempt.overlapping(address),
-            _ => None,
-        };
-        let what = match wider {
-            Some(wider) => format!(
-                "listen on {address} ({} takes it as well: name it alone)",
-                wider.ip()
-            ),
-            None => format!("listen on {address}"),
-        };
-        Ok((trying(what, bound)?, None))
-    };
-    bound.into_iter().map(named).collect()
+    match settings.listen.as_slice() {
+        [] => attempt.bind(Listen::Every(PORT))?,
+        named => named.iter().try_for_each(|listen| attempt.bind(*listen))?,
+    }
+    Ok(attempt.bound)
 }
-
-type Bound = (SocketAddr, Result<Listener, Error>);
 
 /// What it takes to bind an address that may be in use for a while.
 struct Attempt<'a> {
@@ -86,36 +66,39 @@ struct Attempt<'a> {
     signals: &'a Signals,
     clock: &'a Clock,
     log: &'a mut Log,
-    bound: Vec<SocketAddr>,
+    bound: Vec<Named>,
 }
 
 impl Attempt<'_> {
-    fn bind(&mut self, listen: Listen) -> Bound {
-        match listen {
-            Listen::Every(port) => self.every(port),
-            Listen::At(address) => self.at(address),
+    fn bind(&mut self, listen: Listen) -> Result<(), Failure> {
+        let v4 = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        let v6 = |port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        let (mut address, otherwise) = match (listen, self.families) {
+            (Listen::At(address), _) => (address, None),
+            (Listen::Every(port), Families::V4) => (v4(port), None),
+            (Listen::Every(port), Families::V6) => (v6(port), None),
+            (Listen::Every(port), Families::Both) => (v6(port), Some(v4(port))),
+        };
+        let mut bound = self.retry(address);
+        if let (Err(error), Some(otherwise)) = (&bound, otherwise)
+            && lacks_ipv6(error)
+        {
+            address = otherwise;
+            bound = self.retry(address);
         }
-    }
-
-    fn every(&mut self, port: u16) -> Bound {
-        let v4 = (Ipv4Addr::UNSPECIFIED, port).into();
-        let v6 = (Ipv6Addr::UNSPECIFIED, port).into();
-        match self.families {
-            Families::V4 => self.at(v4),
-            Families::V6 => self.at(v6),
-            Families::Both => match self.at(v6) {
-                (_, Err(error)) if lacks_ipv6(&error) => self.at(v4),
-                bound => bound,
-            },
-        }
-    }
-
-    fn at(&mut self, address: SocketAddr) -> Bound {
-        let result = self.retry(address);
-        if result.is_ok() {
-            self.bound.push(address);
-        }
-        (address, result)
+        let is_taken = |error: &Error| error.kind() == ErrorKind::AddrInUse;
+        let wider = match bound.as_ref().is_err_and(is_taken) {
+            true => self.overlapping(address),
+            false => None,
+        };
+        let what = match wider.map(|wider| wider.ip()) {
+            Some(wider) => {
+                format!("listen on {address} ({wider} takes it as well: name it alone)")
+            }
+            None => format!("listen on {address}"),
+        };
+        self.bound.push((trying(what, bound)?, None));
+        Ok(())
     }
 
     /// Returns what takes the packets of both, of `address` and one that is bound already; `None` if they do not overlap.
@@ -125,8 +108,9 @@ impl Attempt<'_> {
                 || (one.is_ipv6() && self.families != Families::V6);
             one == other || one.port() == other.port() && one.ip().is_unspecified() && has_family
         };
-        self.bound.iter().find_map(
-            |&bound| match (takes(address, bound), takes(bound, address)) {
+        let mut bound = self.bound.iter().map(|(listener, _)| listener.address());
+        bound.find_map(
+            |bound| match (takes(address, bound), takes(bound, address)) {
                 (true, _) => Some(address),
                 (_, true) => Some(bound),
                 _ => None,

@@ -8,19 +8,49 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+use super::root::open_roots;
+use super::rules::Rereading;
 use super::text::escaped;
+use super::{Failure, confine, trying};
 use crate::config::{Ports, Settings};
 use crate::moment::Moment;
-use crate::names::Names;
 use crate::os::clock::Clock;
+use crate::os::directory::may_make_files;
 use crate::os::files::Files;
+use crate::os::privileges::acts_as;
 use crate::os::walk::{Answer, Bounds, Seen, Unserved};
 
-/// Walks past all that `files` could serve, as `user`, who we are, and returns what an operator should know of it, in lines.
+/// Checks whether the directory could be served by the user who would serve it, and what in it could not. Gives up what
+/// the server would. Returns lines for the operator.
 ///
 /// # Errors
-/// Where descriptors ran out.
-pub(super) fn report(files: &Files, user: &str) -> io::Result<String> {
+/// Why it could not be served.
+pub fn check(settings: &Settings) -> Result<String, Failure> {
+    let files = open_roots(settings)?;
+    let (rereading, _) = Rereading::begin(settings)?;
+    let account = confine::account(settings)?;
+    confine::give_up_privileges(settings, &files, account.as_ref())?;
+    confine::find_readable(settings, &files)?;
+    confine::confine_files(settings, &files, &[], &[])?;
+    let user = match account {
+        Some(account) => format!("user {}", account.name),
+        None => format!("user {}", acts_as().0),
+    };
+    let mut text = few_ports(&settings.ports);
+    let path = settings.names.map.as_deref().unwrap_or(Path::new(""));
+    for line in rereading.names(settings, &files).needless_rules() {
+        let path = path.display();
+        text += &format!("{path}: line {line}: needless here: this server does so by itself\n");
+    }
+    text += &closed_to_uploads(settings, &files, &user);
+    let roots = settings.roots.iter().map(|root| root.display().to_string());
+    let roots = roots.collect::<Vec<_>>().join(", ");
+    text += &trying(roots, report(&files, &user))?;
+    Ok(text)
+}
+
+/// Walks past all that `files` could serve, as `user`, who we are.
+fn report(files: &Files, user: &str) -> io::Result<String> {
     let mut progress = Progress::new();
     let mut text = String::new();
     for (number, root) in files.roots().iter().enumerate() {
@@ -34,32 +64,22 @@ pub(super) fn report(files: &Files, user: &str) -> io::Result<String> {
     Ok(text)
 }
 
-/// Returns what an operator should know of the rules of the map, in lines.
-pub(super) fn rules(settings: &Settings, names: &Names) -> String {
-    let path = settings.names.map.as_deref().unwrap_or(Path::new(""));
-    let line = |line| {
-        let path = path.display();
-        format!("{path}: line {line}: needless here: this server does so by itself\n")
-    };
-    names.needless_rules().into_iter().map(line).collect()
-}
-
 /// What there is to know below one root.
 fn below(files: &Files, number: usize, user: &str, progress: &mut Progress) -> io::Result<String> {
-    let mut findings = Findings::default();
+    let mut findings = Vec::new();
     let mut walk = files.walk(number, BOUNDS)?;
     while let Some(seen) = walk.step() {
         progress.count();
         if let Some((kind, what)) = judge(&seen, user) {
-            findings.add(kind, || format!("\"{}\"{what}", escaped(walk.path())));
+            findings.push((kind, format!("\"{}\"{what}", escaped(walk.path()))));
         }
         if let Seen::Directory = seen {
             for group in differing_in_case(walk.names()) {
-                findings.add(Kind::CaseOnly, || in_case_only(walk.path(), group));
+                findings.push((Kind::CaseOnly, in_case_only(walk.path(), group)));
             }
         }
     }
-    let mut text = findings.text();
+    let mut text = lines_of(findings);
     if walk.is_cut_short() {
         let names = BOUNDS.names;
         text += &format!("the walk ended after {names} names: the others were not looked at\n");
@@ -67,8 +87,25 @@ fn below(files: &Files, number: usize, user: &str, progress: &mut Progress) -> i
     Ok(text)
 }
 
+/// The directories in which clients are to make files and this user cannot, in lines.
+fn closed_to_uploads(settings: &Settings, files: &Files, user: &str) -> String {
+    let uploads = &settings.uploads;
+    let mut paths = match uploads.directories.as_slice() {
+        [] => settings.roots[..1].iter(),
+        directories => directories.iter(),
+    };
+    let mut lines = String::new();
+    for writable in files.writable_directories() {
+        let path = paths.next().map(|path| path.display());
+        if let (true, Some(path), Err(error)) = (uploads.create, path, may_make_files(&writable)) {
+            lines += &format!("\"{path}\": {user} cannot make files in it for uploads: {error}\n");
+        }
+    }
+    lines
+}
+
 /// A line about a range of ports that is small.
-pub(super) fn few_ports(ports: &Ports) -> String {
+fn few_ports(ports: &Ports) -> String {
     match ports {
         Ports::Range(range) if range.len() < PORTS_FEW => format!(
             "--port-range: {} ports: {PORTS_FEW} or more are better, since a packet that comes late may meet another \
@@ -80,7 +117,7 @@ pub(super) fn few_ports(ports: &Ports) -> String {
 }
 
 /// What is worth a line, in the order in which it is printed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Denied,
     NotPublic,
@@ -97,7 +134,7 @@ enum Kind {
 
 /// Returns what follows the path; `None` where all is well.
 fn judge(seen: &Seen, user: &str) -> Option<(Kind, String)> {
-    let finding = match seen {
+    Some(match seen {
         Seen::Directory => return None,
         Seen::File(answer) => return judge_answer(answer, "", user),
         Seen::Link { target, leads } => {
@@ -106,31 +143,29 @@ fn judge(seen: &Seen, user: &str) -> Option<(Kind, String)> {
                 _ => "",
             };
             let target = format!(" -> \"{}\"", escaped(target));
-            return judge_answer(leads, &target, user).map(|(kind, what)| match kind {
+            let (kind, what) = judge_answer(leads, &target, user)?;
+            match kind {
                 Kind::LeadsNowhere => (kind, what + begins),
                 _ => (kind, what),
-            });
+            }
         }
-        Seen::Closed(error) => (
-            Kind::Closed,
-            format!(": {user} cannot open anything in this directory: {error}"),
-        ),
-        Seen::Unlisted(error) => (
-            Kind::Unlisted,
-            format!(
-                ": {user} cannot list this directory, what is in it was not looked at: {error}"
-            ),
-        ),
-        Seen::TooDeep => (
-            Kind::TooDeep,
-            format!(": below {} other directories: not looked at", BOUNDS.depth),
-        ),
+        Seen::Closed(error) => {
+            let what = format!(": {user} cannot open anything in this directory: {error}");
+            (Kind::Closed, what)
+        }
+        Seen::Unlisted(error) => {
+            let what = "cannot list this directory, what is in it was not looked at";
+            (Kind::Unlisted, format!(": {user} {what}: {error}"))
+        }
+        Seen::TooDeep => {
+            let what = format!(": below {} other directories: not looked at", BOUNDS.depth);
+            (Kind::TooDeep, what)
+        }
         Seen::Fifo => (Kind::NotAFile, ": a FIFO, which is not served".into()),
         Seen::Socket => (Kind::NotAFile, ": a socket, which is not served".into()),
         Seen::Device => (Kind::NotAFile, ": a device, which is not served".into()),
         Seen::Failed(error) => (Kind::Failed, format!(": {error}")),
-    };
-    Some(finding)
+    })
 }
 
 /// `target` is written behind the path.
@@ -173,32 +208,20 @@ fn in_case_only(directory: &[u8], names: &[Vec<u8>]) -> String {
     format!("\"{directory}\": names that differ in case only: {shown}{more}")
 }
 
-/// The first lines of each kind, and how many there would be.
-#[derive(Default)]
-struct Findings([(Vec<String>, usize); KINDS]);
-
-impl Findings {
-    fn add(&mut self, kind: Kind, line: impl FnOnce() -> String) {
-        let (lines, count) = &mut self.0[kind as usize];
-        *count += 1;
-        if lines.len() < LINES_SHOWN {
-            lines.push(line());
+/// The first lines of each kind, and how many more there are.
+fn lines_of(mut findings: Vec<(Kind, String)>) -> String {
+    findings.sort_by_key(|(kind, _)| *kind);
+    let mut text = String::new();
+    for of_kind in findings.chunk_by(|(one, _), (other, _)| one == other) {
+        for (_, line) in of_kind.iter().take(LINES_SHOWN) {
+            text += line;
+            text.push('\n');
+        }
+        if of_kind.len() > LINES_SHOWN {
+            text += &format!("{} more of this kind\n", of_kind.len() - LINES_SHOWN);
         }
     }
-
-    fn text(&self) -> String {
-        let mut text = String::new();
-        for (lines, count) in &self.0 {
-            for line in lines {
-                text += line;
-                text.push('\n');
-            }
-            if *count > lines.len() {
-                text += &format!("{} more of this kind\n", count - lines.len());
-            }
-        }
-        text
-    }
+    text
 }
 
 /// One line on a terminal that counts what was looked at.
@@ -226,11 +249,8 @@ impl Progress {
         let now = self.clock.now();
         if now >= show_at {
             self.show_at = Some(now + SHOW_EVERY);
-            let _ = write!(
-                io::stderr(),
-                "\r{} files and directories looked at",
-                self.seen
-            );
+            let seen = self.seen;
+            let _ = write!(io::stderr(), "\r{seen} files and directories looked at");
         }
     }
 
@@ -247,7 +267,6 @@ const BOUNDS: Bounds = Bounds {
     names: 100_000,
     depth: 64,
 };
-const KINDS: usize = Kind::CaseOnly as usize + 1;
 /// Twice the usual number of slots.
 const PORTS_FEW: usize = 64;
 /// Of each kind: enough to see what is wrong.
@@ -288,12 +307,11 @@ mod tests {
 
     #[test]
     fn of_each_kind_the_first_lines_are_shown_and_the_others_counted() {
-        let mut findings = Findings::default();
-        findings.add(Kind::CaseOnly, || "last".into());
+        let mut findings = vec![(Kind::CaseOnly, "last".into())];
         for number in 0..LINES_SHOWN + 3 {
-            findings.add(Kind::Denied, || format!("line {number}"));
+            findings.push((Kind::Denied, format!("line {number}")));
         }
-        let text = findings.text();
+        let text = lines_of(findings);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), LINES_SHOWN + 2);
         assert_eq!((lines[0], lines[19]), ("line 0", "line 19"));

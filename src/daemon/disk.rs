@@ -33,13 +33,7 @@ impl DiskWatch {
 
     /// Writes to the log if the helper has waited for long, or no longer does. Returns when to look again, if it does
     /// nothing until then.
-    pub(super) fn look(
-        &mut self,
-        now: Moment,
-        helper: Option<&Helper>,
-        log: &mut Log,
-    ) -> Option<Moment> {
-        let helper = helper?;
+    pub(super) fn look(&mut self, now: Moment, helper: &Helper, log: &mut Log) -> Option<Moment> {
         let (waiting, done) = (helper.under_way(), helper.done());
         if self.done != done {
             self.done = done;

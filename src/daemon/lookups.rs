@@ -1,10 +1,9 @@
-//! Who waits while the helper looks a name up: requests, which are handed to the server again, and clients of the queue.
+//! Who waits while the helper looks something up: requests, which are handed to the server again, and clients of the
+//! queue.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use std::mem;
 use std::time::Duration;
-
-use slab::Slab;
 
 use crate::moment::Moment;
 use crate::name::FileNameBuf;
@@ -12,18 +11,14 @@ use crate::os::resolve::Question;
 use crate::server::{Awaited, Local};
 use crate::wire::Peer;
 
-/// Names that are being looked up.
+/// All that is being looked up.
 #[derive(Debug, Default)]
 pub(super) struct Lookups {
-    by_name: HashMap<Sought, usize>,
-    /// For each name, those of the queue of the server who wait, by number; some may be gone.
-    clients: Slab<Vec<usize>>,
-    /// Requests that wait, in the order in which they came.
-    requests: BTreeMap<Place, (Peer, Request)>,
-    /// The requests of each peer, each for another name.
-    of_peer: HashMap<Peer, Vec<Place>>,
-    /// Requests that ever waited.
-    arrivals: u64,
+    under_way: HashMap<Sought, Lookup>,
+    /// By the client and the number of the lookup.
+    requests: BTreeMap<(Peer, usize), Waiting>,
+    /// Lookups and requests so far.
+    arrivals: usize,
 }
 
 /// What is looked up.
@@ -31,111 +26,118 @@ pub(super) struct Lookups {
 pub(super) enum Sought {
     /// A file.
     File(FileNameBuf),
+    /// Where an upload may go.
+    Place(FileNameBuf),
     /// What a requested name comes to.
     Name(Question),
+    /// Where the paths of the roots lead.
+    Roots,
 }
 
-/// The number of the name that a request waits for, and how many came before.
-type Place = (usize, u64);
-
-/// Those who waited for a name that was looked up.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    pub requests: Vec<(Peer, Request)>,
-    pub clients: Vec<usize>,
+/// A lookup, and the clients of the queue that wait for it; some may be gone.
+#[derive(Debug)]
+struct Lookup {
+    number: Awaited,
+    clients: Vec<usize>,
 }
 
-/// A request that waits.
+/// A request that waits, and how many came before it.
+#[derive(Debug)]
+struct Waiting {
+    arrival: usize,
+    request: Request,
+}
+
+/// A request as it came.
 #[derive(Debug)]
 pub(super) struct Request {
+    pub peer: Peer,
     /// Where it arrived.
     pub local: Local,
-    /// As it came.
     pub datagram: Box<[u8]>,
     /// When.
     pub at: Moment,
 }
 
+/// Those who waited for what was looked up.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub requests: Vec<Request>,
+    pub clients: Vec<usize>,
+}
+
 impl Lookups {
-    /// The lookup of this, if one is under way.
-    pub(super) fn under_way(&self, sought: &Sought) -> Option<Awaited> {
-        self.by_name.get(sought).copied().map(Awaited)
-    }
-
-    /// One more name is being looked up.
-    pub(super) fn begin(&mut self, sought: Sought) -> Awaited {
-        let number = self.clients.insert(Vec::new());
-        self.by_name.insert(sought, number);
-        Awaited(number)
-    }
-
-    /// A client of the queue waits, too.
-    pub(super) fn add_client(&mut self, awaited: Awaited, client: usize) {
-        if let Some(clients) = self.clients.get_mut(awaited.0)
-            && clients.len() < WAITING_MAX
-            && !clients.contains(&client)
-        {
-            clients.push(client);
-        }
-    }
-
-    /// A request waits. Past the bound it is forgotten: its client repeats it.
-    pub(super) fn add_request(&mut self, awaited: Awaited, peer: Peer, request: Request) {
-        let of_peer = self.of_peer.get(&peer);
-        let known = of_peer.and_then(|all| all.iter().find(|(name, _)| *name == awaited.0));
-        let place = match known {
-            Some(&place) => place,
-            None if self.requests.len() >= WAITING_MAX => return,
-            None => {
+    /// Awaits a lookup, for a client of the queue or for a request. If it is not under way, `begin` begins it; if that
+    /// fails, [`FORGOTTEN`].
+    pub(super) fn await_for(
+        &mut self,
+        client: Option<usize>,
+        sought: Sought,
+        begin: impl FnOnce(&Sought) -> bool,
+    ) -> Awaited {
+        let lookup = match self.under_way.entry(sought) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) if begin(entry.key()) => {
                 self.arrivals += 1;
-                let place = (awaited.0, self.arrivals);
-                self.of_peer.entry(peer).or_default().push(place);
-                place
+                entry.insert(Lookup {
+                    number: Awaited(self.arrivals),
+                    clients: Vec::new(),
+                })
             }
+            Entry::Vacant(_) => return FORGOTTEN,
         };
-        self.requests.insert(place, (peer, request));
+        if let Some(client) = client
+            && lookup.clients.len() < WAITING_MAX
+            && !lookup.clients.contains(&client)
+        {
+            lookup.clients.push(client);
+        }
+        lookup.number
+    }
+
+    /// A request waits; if it is a repeat, at its old place. Past the bound it is forgotten: its client repeats it.
+    pub(super) fn add(&mut self, awaited: Awaited, request: Request) {
+        let place = (request.peer, awaited.0);
+        let known = self.requests.get(&place).map(|known| known.arrival);
+        if awaited == FORGOTTEN || (known.is_none() && self.requests.len() >= WAITING_MAX) {
+            return;
+        }
+        self.arrivals += 1;
+        let arrival = known.unwrap_or(self.arrivals);
+        self.requests.insert(place, Waiting { arrival, request });
     }
 
     /// A later request of `peer` was answered: those before it count no more.
     pub(super) fn forget(&mut self, peer: Peer) {
-        if self.requests.is_empty() {
-            return;
-        }
-        for place in self.of_peer.remove(&peer).unwrap_or_default() {
+        let all = (peer, 0)..=(peer, usize::MAX);
+        while let Some((&place, _)) = self.requests.range(all.clone()).next() {
             self.requests.remove(&place);
         }
     }
 
-    /// It was looked up. Returns who waited for it, but for requests that are too old.
+    /// It was looked up. Returns who waited for it, in the order in which they came, but for requests that are too old.
     pub(super) fn end(&mut self, now: Moment, sought: &Sought) -> Found {
-        let Some(number) = self.by_name.remove(sought) else {
+        let Some(Lookup { number, clients }) = self.under_way.remove(sought) else {
             return Found::default();
         };
-        let clients = mem::take(&mut self.clients[number]);
-        self.clients.remove(number);
-        let mut requests = Vec::new();
-        let all = (number, 0)..=(number, u64::MAX);
-        while let Some((&place, _)) = self.requests.range(all.clone()).next() {
-            let Some((peer, request)) = self.requests.remove(&place) else {
-                break;
-            };
-            self.part(peer, place);
-            if now.since(request.at) < REQUEST_KEPT {
-                requests.push((peer, request));
-            }
-        }
-        Found { requests, clients }
-    }
-
-    fn part(&mut self, peer: Peer, place: Place) {
-        if let Some(of_peer) = self.of_peer.get_mut(&peer) {
-            of_peer.retain(|other| *other != place);
-            if of_peer.is_empty() {
-                self.of_peer.remove(&peer);
-            }
+        let places = self.requests.keys().filter(|(_, of)| *of == number.0);
+        let places: Vec<_> = places.copied().collect();
+        let requests = places
+            .iter()
+            .filter_map(|place| self.requests.remove(place));
+        let mut requests: Vec<Waiting> = requests.collect();
+        requests.retain(|waiting| now.since(waiting.request.at) < REQUEST_KEPT);
+        requests.sort_unstable_by_key(|waiting| waiting.arrival);
+        let requests = requests.into_iter().map(|waiting| waiting.request);
+        Found {
+            requests: requests.collect(),
+            clients,
         }
     }
 }
+
+/// What nobody looks up: a request that waits for this is not kept, its client repeats it.
+pub(super) const FORGOTTEN: Awaited = Awaited(0);
 
 /// Requests that wait, and clients that wait for one name.
 const WAITING_MAX: usize = 4096;
@@ -160,9 +162,10 @@ mod tests {
         Peer::from(std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     }
 
-    fn request(at: Moment) -> Request {
+    fn request(port: u16, at: Moment) -> Request {
         let address = Ipv4Addr::LOCALHOST.into();
         Request {
+            peer: peer(port),
             local: Local {
                 address,
                 interface: 0,
@@ -174,50 +177,55 @@ mod tests {
         }
     }
 
+    fn begin(lookups: &mut Lookups, client: Option<usize>, text: &str) -> Awaited {
+        lookups.await_for(client, name(text), |_| true)
+    }
+
     fn ports(found: &Found) -> Vec<u16> {
-        found.requests.iter().map(|(peer, _)| peer.port).collect()
+        let requests = found.requests.iter();
+        requests.map(|request| request.peer.port).collect()
     }
 
     #[test]
     fn those_who_wait_are_handed_back_in_order_once_and_not_too_late() {
         let mut lookups = Lookups::default();
         let now = Moment::START + REQUEST_KEPT;
-        let [one, other] = ["one", "other"].map(|text| {
-            let awaited = lookups.begin(name(text));
-            assert_eq!(lookups.under_way(&name(text)), Some(awaited));
-            awaited
-        });
-        for port in [3, 1, 2, 1] {
-            lookups.add_request(one, peer(port), request(now));
+        let [one, other] = ["one", "other"].map(|text| begin(&mut lookups, None, text));
+        assert_ne!(one, other);
+        let none = lookups.await_for(None, name("none"), |_| false);
+        lookups.add(none, request(6, now));
+        for port in [3, 5, 1, 2, 1] {
+            lookups.add(one, request(port, now));
         }
-        lookups.add_request(other, peer(1), request(now));
-        lookups.add_request(one, peer(4), request(Moment::START));
+        lookups.add(other, request(5, now));
+        lookups.add(one, request(4, Moment::START));
         lookups.forget(peer(2));
-        lookups.add_client(one, 7);
-        lookups.add_client(one, 7);
+        for _ in 0..2 {
+            assert_eq!(begin(&mut lookups, Some(7), "one"), one);
+        }
         let found = lookups.end(now, &name("one"));
-        assert_eq!(ports(&found), [3, 1]);
+        assert_eq!(ports(&found), [3, 5, 1]);
         assert_eq!(found.clients, [7]);
         assert_eq!(ports(&lookups.end(now, &name("one"))), [0; 0]);
-        assert_eq!(ports(&lookups.end(now, &name("other"))), [1]);
-        assert!(lookups.of_peer.is_empty() && lookups.clients.is_empty());
+        assert_eq!(ports(&lookups.end(now, &name("other"))), [5]);
+        assert!(lookups.requests.is_empty() && lookups.under_way.is_empty());
     }
 
     /// A client that asks for something else in between, again and again, does not fill the memory while a disk hangs.
     #[test]
     fn what_waits_has_a_bound() {
         let mut lookups = Lookups::default();
-        let awaited = lookups.begin(name("file"));
+        let awaited = begin(&mut lookups, None, "file");
         let now = Moment::START;
         for _ in 0..2 * WAITING_MAX {
-            lookups.add_request(awaited, peer(1), request(now));
+            lookups.add(awaited, request(1, now));
             lookups.forget(peer(1));
         }
-        assert!(lookups.requests.is_empty() && lookups.of_peer.is_empty());
+        assert!(lookups.requests.is_empty());
         let most = u16::try_from(WAITING_MAX).expect("few enough for this test");
         for port in 1..=most + 1 {
-            lookups.add_request(awaited, peer(port), request(now));
-            lookups.add_client(awaited, port.into());
+            lookups.add(awaited, request(port, now));
+            begin(&mut lookups, Some(port.into()), "file");
         }
         let found = lookups.end(now, &name("file"));
         assert_eq!(ports(&found), Vec::from_iter(1..=most));

@@ -2,100 +2,76 @@
 
 use std::io::{self, BufRead};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use super::root::open_roots;
-use super::rules;
+use super::rules::Rereading;
 use super::text::escaped;
 use super::{Failure, trying};
 use crate::config::Settings;
-use crate::name::{FileName, FileNameBuf};
 use crate::names::map::Traced;
-use crate::names::{Look, Names, Resolved};
-use crate::os::files::Unavailable;
+use crate::names::{Names, Resolved};
+use crate::os::files::{Files, Unavailable};
 use crate::os::resolve::{Found, Question, Resolve};
 
-/// Returns the lines for all names that the operator asked about.
-pub(super) fn report(settings: &Settings) -> Result<String, Failure> {
-    let mut test = Test {
-        settings,
-        names: Names {
-            map: rules::map(settings)?,
-            ..Names::default()
-        },
-        text: String::new(),
-    };
+/// Shows what the map makes of the names that `settings` hold, in lines for the operator.
+///
+/// # Errors
+/// Where the map or a directory cannot be read.
+pub fn map_test(settings: &Settings) -> Result<String, Failure> {
+    let files = open_roots(settings)?;
+    let (rereading, _) = Rereading::begin(settings)?;
+    let names = Arc::new(rereading.names(settings, &files));
+    let mut text = String::new();
     for trial in &settings.map_tests {
         match &**trial {
             b"-" => {
                 for line in io::stdin().lock().split(b'\n') {
-                    test.run(&trying("standard input", line)?)?;
+                    let line = trying("standard input", line)?;
+                    text += &tried(&files, &names, &line);
                 }
             }
-            trial => test.run(trial)?,
+            trial => text += &tried(&files, &names, trial),
         }
     }
-    Ok(test.text)
+    Ok(text)
 }
 
-struct Test<'s> {
-    settings: &'s Settings,
-    names: Names,
-    text: String,
-}
-
-impl Test<'_> {
-    fn run(&mut self, trial: &[u8]) -> Result<(), Failure> {
-        let question = question(trial);
-        let operation = if question.is_write { "put" } else { "get" };
-        let (name, client) = (escaped(&question.name), question.client);
-        self.text += &format!("{operation} \"{name}\" from {client}\n");
-        let mut steps = String::new();
-        let mut acted = |traced: Traced<'_>| {
-            steps += &format!("  line {}: \"{}\"\n", traced.line, escaped(traced.name));
-        };
-        let (resolved, file) = match self.settings.roots.is_empty() {
-            true => {
-                let blind = &mut Blind(&mut acted);
-                (self.names.resolve(question.asked(), blind), None)
-            }
-            false => {
-                let files = open_roots(self.settings)?;
-                let names = rules::names(self.settings, &files, self.names.map.clone());
-                let resolve = Resolve {
-                    question,
-                    names: names.into(),
-                    places: files.places(),
-                    writable: None,
-                };
-                let (resolved, there) = resolve.answer_now(&mut acted);
-                let file = match there {
-                    Some((_, Found::File(opened))) => Some(opened.map(drop)),
-                    Some((_, Found::Place(_))) | None => None,
-                };
-                (resolved, file)
-            }
-        };
-        self.text += &steps;
-        self.text += &match resolved {
-            Resolved::Name(name) => format!(
-                "  file: \"{}\"{}\n",
-                escaped(name.as_name().as_bytes()),
-                words(file)
-            ),
-            Resolved::Refused(refusal) => format!("  refused: {}\n", refusal.message()),
-            Resolved::Forbidden(text) => format!("  refused by the map: {}\n", escaped(&text)),
-            Resolved::Unknown => "  not known\n".into(),
-        };
-        Ok(())
+fn tried(files: &Files, names: &Arc<Names>, trial: &[u8]) -> String {
+    let question = question(trial);
+    let operation = if question.is_write { "put" } else { "get" };
+    let (name, client) = (escaped(&question.name), question.client);
+    let mut text = format!("{operation} \"{name}\" from {client}\n");
+    let resolve = Resolve {
+        question,
+        names: Arc::clone(names),
+        places: files.places(),
+        writable: None,
+    };
+    let (resolved, there) = resolve.answer_now(&mut |traced: Traced<'_>| {
+        text += &format!("  line {}: \"{}\"\n", traced.line, escaped(traced.name));
+    });
+    let there = match there {
+        // Where no directory is named nothing is there.
+        Some((_, Found::File(opened))) if !files.roots().is_empty() => words(opened.map(drop)),
+        _ => String::new(),
+    };
+    text + &match resolved {
+        Resolved::Name(name) => {
+            let name = name.as_name();
+            format!("  file: \"{}\"{there}\n", escaped(name.as_bytes()))
+        }
+        Resolved::Refused(refusal) => format!("  refused: {}\n", refusal.message()),
+        Resolved::Forbidden(text) => format!("  refused by the map: {}\n", escaped(&text)),
+        Resolved::Unknown => "  not known\n".into(),
     }
 }
 
-fn words(file: Option<Result<(), Unavailable>>) -> String {
+fn words(file: Result<(), Unavailable>) -> String {
     match file {
-        None => String::new(),
-        Some(Ok(())) => ", which is there".into(),
-        Some(Err(Unavailable::Refused(refusal))) => format!(": {}", refusal.message()),
-        Some(Err(_)) => ": busy".into(),
+        Ok(()) => ", which is there".into(),
+        Err(Unavailable::Refused(refusal)) => format!(": {}", refusal.message()),
+        Err(_) => ": busy".into(),
     }
 }
 
@@ -120,27 +96,6 @@ fn question(trial: &[u8]) -> Question {
         client,
         hardware: None,
         is_write,
-    }
-}
-
-/// Where no directory is named nothing is there.
-struct Blind<'b>(&'b mut dyn FnMut(Traced<'_>));
-
-impl Look for Blind<'_> {
-    fn opens(&mut self, _: FileName<'_>) -> Option<bool> {
-        Some(false)
-    }
-
-    fn has_directory(&mut self, _: FileName<'_>) -> Option<bool> {
-        Some(false)
-    }
-
-    fn spell(&mut self, name: FileName<'_>) -> Option<FileNameBuf> {
-        Some(name.to_owned())
-    }
-
-    fn acted(&mut self, traced: Traced<'_>) {
-        (self.0)(traced);
     }
 }
 

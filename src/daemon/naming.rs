@@ -3,38 +3,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::events::LogEvent;
+use super::log::Log;
 use crate::moment::Moment;
-use crate::name::FileNameBuf;
 use crate::names::{Names, Resolved};
 use crate::os::files::Files;
 use crate::os::neighbours::{Neighbour, Neighbours};
 use crate::os::resolve::{Glance, Question, Resolve};
-use crate::wire::{Direction, Peer, Refusal, Request};
+use crate::wire::{Direction, Peer, Request};
 
 /// How names are made, and what is known of those under way.
 #[derive(Debug)]
 pub(super) struct Naming {
-    names: Arc<Names>,
+    /// How they are made from now on.
+    pub names: Arc<Names>,
     /// Who is on the same link, where that is of use.
     neighbours: Option<Neighbours>,
     /// A client that is not was mentioned in the log.
     off_link_was_logged: bool,
     /// What the helper has answered, for those who asked.
-    answered: Option<(Question, Resolved)>,
+    pub answered: Option<(Question, Resolved)>,
     /// The text of the last refusal by a rule.
     pub forbidden: Vec<u8>,
     /// When another spelling of a missing name may be looked for again.
     hint_at: Moment,
-}
-
-/// What a request is for.
-pub(super) enum Meant {
-    /// This file.
-    Name(FileNameBuf),
-    /// Nothing.
-    Refused(Refusal),
-    /// The helper has to look.
-    Unknown(Question),
 }
 
 impl Naming {
@@ -49,42 +41,32 @@ impl Naming {
         }
     }
 
-    pub(super) fn names(&self) -> &Arc<Names> {
-        &self.names
-    }
-
-    /// Names are made in this way from now on.
-    pub(super) fn change(&mut self, change: impl FnOnce(&mut Names)) {
-        change(Arc::make_mut(&mut self.names));
-    }
-
-    /// Returns what is meant, and the first client of which the hardware address was needed and cannot be known.
+    /// Returns what is asked, and what it comes to.
     pub(super) fn resolve(
         &mut self,
         now: Moment,
         peer: Peer,
         request: &Request<'_>,
         files: &mut Files,
-    ) -> (Meant, Option<Peer>) {
+        log: &mut Log,
+    ) -> (Question, Resolved) {
         let neighbour = match &mut self.neighbours {
             Some(neighbours) if self.names.want_hardware() => {
                 neighbours.find(now, peer.address, peer.scope)
             }
             _ => Neighbour::Unknown,
         };
-        let (hardware, off_link) = match neighbour {
-            Neighbour::Known(address) => (Some(address), None),
-            Neighbour::Unknown => (None, None),
-            Neighbour::OffLink if self.off_link_was_logged => (None, None),
-            Neighbour::OffLink => {
-                self.off_link_was_logged = true;
-                (None, Some(peer))
-            }
-        };
+        if neighbour == Neighbour::OffLink && !self.off_link_was_logged {
+            self.off_link_was_logged = true;
+            log.write(now, &LogEvent::NotOnTheLink(peer));
+        }
         let question = Question {
             name: request.filename.into(),
             client: peer.address,
-            hardware,
+            hardware: match neighbour {
+                Neighbour::Known(address) => Some(address),
+                Neighbour::Unknown | Neighbour::OffLink => None,
+            },
             is_write: request.direction == Direction::Write,
         };
         let resolved = match &self.answered {
@@ -95,35 +77,17 @@ impl Naming {
                 self.names.resolve(asked, glance)
             }
         };
-        let meant = match resolved {
-            Resolved::Name(name) => Meant::Name(name),
-            Resolved::Refused(refusal) => Meant::Refused(refusal),
-            Resolved::Forbidden(text) => {
-                self.forbidden = text;
-                Meant::Refused(Refusal::Forbidden)
-            }
-            Resolved::Unknown => Meant::Unknown(question),
-        };
-        (meant, off_link)
+        (question, resolved)
     }
 
     /// What the helper needs to answer.
-    pub(super) fn question(&self, question: Question, files: &Files) -> Box<Resolve> {
+    pub(super) fn job(&self, question: Question, files: &Files) -> Box<Resolve> {
         Box::new(Resolve {
             question,
             names: Arc::clone(&self.names),
             places: files.places(),
             writable: files.writable(),
         })
-    }
-
-    /// What the helper has answered, until [`Naming::forget_answer`].
-    pub(super) fn keep_answer(&mut self, question: Question, resolved: Resolved) {
-        self.answered = Some((question, resolved));
-    }
-
-    pub(super) fn forget_answer(&mut self) {
-        self.answered = None;
     }
 
     /// Whether another spelling of a name that is missing is to be looked for: now and then, since that is for the

@@ -1,43 +1,37 @@
 //! What comes in at the listening sockets, and how that ends: requests, and, where all transfers take place there
 //! (`--single-port`), what clients answer and errors of packets to any of them.
 
+use std::io::{Error, ErrorKind};
 use std::mem;
-use std::time::Duration;
 
+use super::Daemon;
 use super::events::LogEvent;
-use super::io::{AfterError, World, after_error};
-use super::lookups::Request;
-use super::{Daemon, REQUEST_BATCHES};
+use super::io::is_about_earlier;
+use super::lookups::{Request, Sought};
 use crate::config::PORT;
 use crate::moment::Moment;
-use crate::os::listener::Listener;
 use crate::os::receive::{Batch, Received};
-use crate::server::{Local, Server};
-use crate::wire::{Malformed, Peer, Refusal};
+use crate::server::Local;
+use crate::wire::{Malformed, Peer};
 
 impl Daemon {
-    /// Hands requests to the server, a bounded number from each listening socket. While the server stops
-    /// they stay unread: a port that is open but silent makes firmware ask again, and the next instance answers. A
-    /// shared socket is read on, and requests are dropped.
+    /// Hands requests to the server, a bounded number from each listening socket. While the server stops they stay
+    /// unread: a port that is open but silent makes firmware ask again, and the next instance answers. A shared socket
+    /// is read on, and requests are dropped. While the roots are looked at, requests wait as well, so the first one after
+    /// a swap has the new directory.
     pub(super) fn receive_requests(&mut self, now: Moment) {
         let is_stopping = self.server.is_stopping();
-        if is_stopping && !self.world.is_shared {
-            return self.unread_listeners.clear();
+        if is_stopping && !self.world.is_shared() {
+            self.unread_listeners.clear();
         }
         if !is_stopping && !self.unread_listeners.is_empty() {
-            let World { files, helper, .. } = &self.world;
-            for root in &mut self.roots {
-                root.look(now, files, helper.as_ref());
-            }
+            self.look_at_roots(now);
         }
         let must_wait = !is_stopping && self.roots_awaited_until(now).is_some();
-        if must_wait && !self.world.is_shared {
-            return;
+        if !must_wait && mem::take(&mut self.requests_wait) {
+            self.hand_in(now, &Sought::Roots);
         }
-        if !must_wait {
-            self.receive_deferred(now);
-        }
-        if self.unread_listeners.is_empty() {
+        if must_wait && !self.world.is_shared() {
             return;
         }
         let mut listeners = mem::take(&mut self.unread_listeners);
@@ -45,6 +39,7 @@ impl Daemon {
         listeners.retain(|&number| self.read_listener(now, &mut requests, number, must_wait));
         self.requests = requests;
         self.unread_listeners = listeners;
+        self.world.forget_found();
     }
 
     /// Reads a bounded number of datagrams. Returns whether there may be more.
@@ -65,14 +60,12 @@ impl Daemon {
                         return false;
                     }
                 }
-                Err(error) => match after_error(&error) {
-                    AfterError::Empty => return false,
-                    AfterError::TryAgain => {}
-                    AfterError::Report => {
-                        self.world.log.write(now, &LogEvent::ListenFailed(&error));
-                        return false;
-                    }
-                },
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+                Err(error) if is_about_earlier(&error) => {}
+                Err(error) => {
+                    self.world.log.write(now, &LogEvent::ListenFailed(&error));
+                    return false;
+                }
             }
         }
         true
@@ -95,15 +88,20 @@ impl Daemon {
         if received.is_truncated {
             return server.drop_malformed(world, peer, Malformed::Oversized);
         }
-        if world.is_shared
-            && let Some(client) = server.recipient(peer, received.bytes)
-        {
-            world.hear(client);
-            server.on_reply(now, world, client, received.bytes);
-            return;
-        }
-        if world.is_shared && is_forged_upload(peer, &world.listeners[listener], received.bytes) {
-            return server.drop_malformed(world, peer, Malformed::Unanswerable);
+        let datagram = received.bytes;
+        if world.is_shared() {
+            if let Some(client) = server.recipient(peer, datagram) {
+                if let Some(open) = world.connection(client) {
+                    open.is_unheard = false;
+                }
+                server.on_reply(now, world, client, datagram);
+                return;
+            }
+            // To send what another server is made to write would copy a file by two forged requests.
+            let ports = [PORT, world.listeners[listener].address().port()];
+            if ports.contains(&peer.port) && datagram.starts_with(&[0, 2]) {
+                return server.drop_malformed(world, peer, Malformed::Unanswerable);
+            }
         }
         let asked = world.listeners[listener].destination(received);
         let local = Local {
@@ -112,31 +110,67 @@ impl Daemon {
             listener,
             is_everybody: asked.is_everybody,
         };
-        match must_wait {
-            true => self.defer(now, peer, local, received.bytes),
-            false => judge(now, server, world, peer, local, received.bytes),
-        }
-    }
-
-    /// Takes a request that cannot be judged before the directory was looked at; what comes behind it can. Past the bound
-    /// it is forgotten: its client repeats it.
-    pub(super) fn defer(&mut self, now: Moment, peer: Peer, local: Local, datagram: &[u8]) {
-        if self.deferred.len() < DEFERRED_MAX {
+        if must_wait {
+            let awaited = world.lookups.await_for(None, Sought::Roots, |_| true);
             let request = Request {
+                peer,
                 local,
                 datagram: datagram.into(),
                 at: now,
             };
-            self.deferred.push((peer, request));
+            self.requests_wait = true;
+            return world.lookups.add(awaited, request);
+        }
+        self.judge(now, peer, local, datagram);
+    }
+
+    /// What some have waited for is known now.
+    pub(super) fn hand_in(&mut self, now: Moment, sought: &Sought) {
+        let Daemon { server, world, .. } = self;
+        let found = world.lookups.end(now, sought);
+        for request in found.requests {
+            let (peer, local) = (request.peer, request.local);
+            // Its file may have to be looked up once more.
+            if let Some(awaited) = server.on_request(now, world, peer, local, &request.datagram) {
+                world.lookups.add(awaited, request);
+            }
+        }
+        for client in found.clients {
+            server.on_found(now, client);
+        }
+        // The next client takes what was found.
+        server.on_wakeup(now, world);
+        world.forget_found();
+    }
+
+    /// Hands a request to the server, and lets it wait if its file has to be looked up.
+    fn judge(&mut self, now: Moment, peer: Peer, local: Local, datagram: &[u8]) {
+        let Daemon { server, world, .. } = self;
+        match server.on_request(now, world, peer, local, datagram) {
+            Some(awaited) => {
+                let datagram = datagram.into();
+                let request = Request {
+                    peer,
+                    local,
+                    datagram,
+                    at: now,
+                };
+                world.lookups.add(awaited, request);
+            }
+            None => world.lookups.forget(peer),
         }
     }
 
-    /// Judges what was deferred.
-    pub(super) fn receive_deferred(&mut self, now: Moment) {
-        for (peer, request) in mem::take(&mut self.deferred) {
-            let Daemon { server, world, .. } = self;
-            judge(now, server, world, peer, request.local, &request.datagram);
+    pub(super) fn look_at_roots(&mut self, now: Moment) {
+        for root in &mut self.roots {
+            root.look(now, &self.world.files, &self.world.helper);
         }
+    }
+
+    /// Until when requests wait for a look at the roots.
+    pub(super) fn roots_awaited_until(&self, now: Moment) -> Option<Moment> {
+        let until = self.roots.iter().map(|root| root.waits_until(now));
+        until.flatten().max()
     }
 
     /// Ends the clients whose ports are closed, as the kernel was told; a bounded number at once.
@@ -152,10 +186,11 @@ impl Daemon {
                 let Some(rejected) = world.listeners[number].rejected() else {
                     return false;
                 };
+                let error = Error::from_raw_os_error(rejected.error);
                 // There may be two, which ask for the same file.
                 for _ in 0..2 {
                     if let Some(client) = server.client_of(rejected.to.into())
-                        && world.rejected(client, &rejected)
+                        && world.rejected(client, &error, rejected.by)
                     {
                         server.on_port_closed(now, world, client);
                     }
@@ -164,76 +199,10 @@ impl Daemon {
             true
         });
     }
-
-    /// Lets what this turn sent leave.
-    pub(super) fn flush(&mut self, now: Moment) {
-        let Daemon { server, world, .. } = self;
-        while let Some(client) = world.flush_all() {
-            server.on_unreadable(now, world, client, Refusal::ReadFailed);
-            server.on_wakeup(now, world);
-            server.send_ready(now, world);
-        }
-    }
-
-    /// Begins to stop; the second time, ends at once.
-    pub(super) fn stop(&mut self, now: Moment) {
-        let lame_duck = self.rules.lame_duck;
-        if self.drain_at.is_some() {
-            self.server.abort(now, &mut self.world);
-        } else {
-            self.manager.stopping();
-            self.watch.stopping();
-            self.drain_at = Some(now + lame_duck);
-            if lame_duck > Duration::ZERO {
-                self.server.become_lame_duck();
-                self.world.log.write(now, &LogEvent::LameDuck(lame_duck));
-            }
-        }
-    }
-
-    /// Begins the drain if it is time.
-    pub(super) fn drain(&mut self, now: Moment) {
-        if self.server.is_stopping() || self.drain_at.is_none_or(|at| now < at) {
-            return;
-        }
-        let drain = self.rules.drain;
-        self.server.stop(now, &mut self.world, drain);
-        let serving = self.server.serving();
-        let stopping = LogEvent::Stopping { serving, drain };
-        self.world.log.write(now, &stopping);
-    }
 }
 
-/// Whether a server is made to send what another one is made to write, which would copy a file by two forged requests:
-/// where all transfers take place at one port, that is a server's.
-fn is_forged_upload(peer: Peer, listener: &Listener, datagram: &[u8]) -> bool {
-    let is_servers = peer.port == PORT || peer.port == listener.address().port();
-    is_servers && datagram.starts_with(&[0, 2])
-}
-
-/// Hands a request to the server, and lets it wait if its file has to be looked up.
-fn judge(
-    now: Moment,
-    server: &mut Server,
-    world: &mut World,
-    peer: Peer,
-    local: Local,
-    datagram: &[u8],
-) {
-    match server.on_request(now, world, peer, local, datagram) {
-        Some(awaited) => {
-            let request = Request {
-                local,
-                datagram: datagram.into(),
-                at: now,
-            };
-            world.await_name(awaited, peer, request);
-        }
-        None => world.forget_requests(peer),
-    }
-}
-
-/// More come within the time that a look takes in a storm only.
-const DEFERRED_MAX: usize = 4096;
+/// Requests taken with one system call, and how often in one turn before transfers have theirs.
+pub(super) const REQUESTS_AT_ONCE: usize = 64;
+const REQUEST_BATCHES: usize = 4;
 /// As many as there may be requests.
 const REJECTIONS_AT_ONCE: usize = 256;

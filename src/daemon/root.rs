@@ -2,11 +2,12 @@
 //! since it may lie where a look has to wait.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Failure;
 use super::events::LogEvent;
-use super::log::Log;
+use super::world::World;
 use crate::config::Settings;
 use crate::moment::Moment;
 use crate::os::files::{Files, Seen};
@@ -41,15 +42,12 @@ impl RootWatch {
     }
 
     /// Lets the helper look at the path if it is time, and does not already.
-    pub(super) fn look(&mut self, now: Moment, files: &Files, helper: Option<&Helper>) {
-        let is_time = self.look_at.is_some_and(|at| at <= now);
-        if let Some(helper) = helper.filter(|_| is_time && self.looking_since.is_none()) {
+    pub(super) fn look(&mut self, now: Moment, files: &Files, helper: &Helper) {
+        if self.looking_since.is_none() && self.look_at.is_some_and(|at| at <= now) {
             self.look_at = Some(now + LOOK_EVERY);
             // If too much waits for it, it looks later.
-            let is_asked = helper
-                .ask(Job::Look(self.number, files.roots()[self.number].clone()))
-                .is_ok();
-            self.looking_since = is_asked.then_some(now);
+            let job = Job::Look(self.number, files.roots()[self.number].clone());
+            self.looking_since = helper.ask(job).is_ok().then_some(now);
         }
     }
 
@@ -60,32 +58,28 @@ impl RootWatch {
         (now < until).then_some(until)
     }
 
-    /// Logs what the helper saw. Returns whether the root is another one now.
-    pub(super) fn saw(
-        &mut self,
-        now: Moment,
-        seen: Seen,
-        files: &mut Files,
-        log: &mut Log,
-    ) -> bool {
+    /// The helper has looked: what it saw is served from now on.
+    pub(super) fn saw(&mut self, now: Moment, seen: Seen, world: &mut World) {
         self.looking_since = None;
         match seen {
-            Seen::Same => self.warn_at = now,
-            Seen::Another(root) => {
-                self.warn_at = now;
-                let swapped = LogEvent::RootSwapped(&self.path, root.real_path());
-                log.write(now, &swapped);
-                files.change_root(self.number, root);
-                return true;
-            }
             Seen::Astray(astray) => {
                 if now >= self.warn_at {
                     self.warn_at = now + WARN_EVERY;
-                    log.write(now, &LogEvent::RootAstray(&self.path, astray));
+                    let event = LogEvent::RootAstray(&self.path, astray);
+                    world.log.write(now, &event);
                 }
+                return;
+            }
+            Seen::Same => {}
+            Seen::Another(root) => {
+                let event = LogEvent::RootSwapped(&self.path, root.real_path());
+                world.log.write(now, &event);
+                world.files.change_root(self.number, root);
+                let names = Arc::make_mut(&mut world.naming.names);
+                names.prefixes = world.files.root_prefixes();
             }
         }
-        false
+        self.warn_at = now;
     }
 }
 
@@ -95,23 +89,20 @@ impl RootWatch {
 /// Where a directory cannot be opened.
 pub(super) fn open_roots(settings: &Settings) -> Result<Files, Failure> {
     let files = Files::new(&settings.roots, settings.public_only);
-    let mut files = files.map_err(|(root, why)| Failure {
-        what: root.display().to_string(),
-        why,
-    })?;
+    let mut files = files.map_err(Failure::of)?;
     let uploads = &settings.uploads;
-    if uploads.are_on() {
+    if let (true, Some(root)) = (uploads.are_on(), settings.roots.first()) {
         let rules = WriteRules {
             creates: uploads.create,
             replaces: !uploads.write_once,
             public_only: settings.public_only,
             umask: uploads.umask,
         };
-        let root = settings.roots[0].display();
         let allowed = files.allow_uploads(rules, &uploads.directories);
-        allowed.map_err(|(path, why)| Failure {
-            what: format!("--upload-dir: {} below {root}", path.display()),
-            why,
+        allowed.map_err(|(path, why)| {
+            let (path, root) = (path.display(), root.display());
+            let what = format!("--upload-dir: {path} below {root}");
+            Failure { what, why }
         })?;
     }
     if settings.chroot {

@@ -3,6 +3,7 @@
 
 use std::io::{self, Error, ErrorKind, Write};
 use std::mem;
+use std::ops::ControlFlow;
 use std::path::absolute;
 
 use super::{Failure, log, trying};
@@ -66,7 +67,10 @@ impl Start {
     ///
     /// # Errors
     /// Where that is not possible.
-    pub(super) fn begin(&mut self, settings: &mut Settings) -> Result<Begun, Failure> {
+    pub(super) fn begin(
+        &mut self,
+        settings: &mut Settings,
+    ) -> Result<ControlFlow<u8, Vec<Socket>>, Failure> {
         let handed = mem::replace(&mut self.handed, Ok(Vec::new()));
         let handed = trying("sockets that were handed over", handed)?;
         self.reconcile(settings, !handed.is_empty())?;
@@ -84,7 +88,7 @@ impl Start {
                 *path = trying(path.display(), absolute(&path))?;
             }
             match trying("--background", leave_terminal())? {
-                Fork::Started(status) => return Ok(Begun::Elsewhere(status)),
+                Fork::Started(status) => return Ok(ControlFlow::Break(status)),
                 Fork::Server(waiting) => self.waiting = Some(waiting),
             }
         }
@@ -93,16 +97,16 @@ impl Start {
             false => LogLines::to_stderr(),
             true => {
                 let (lines, connected) = trying("syslog", LogLines::to_syslog(self.name))?;
-                if let Err(error) = connected {
+                if let Err(why) = connected {
                     self.say(&format!(
-                        "/dev/log: {error}: the log is lost until syslogd runs"
+                        "/dev/log: {why}: the log is lost until syslogd runs"
                     ));
                 }
                 lines
             }
         };
         log::start(settings.verbosity, settings.log_format, lines);
-        Ok(Begun::Here(handed))
+        Ok(ControlFlow::Continue(handed))
     }
 
     /// What the operator asked for and what the server was handed may not go together: one of the doors takes that for
@@ -145,12 +149,4 @@ impl Start {
             waiting.release();
         }
     }
-}
-
-/// Where the server goes on.
-pub(super) enum Begun {
-    /// Here, on these sockets if there are any.
-    Here(Vec<Socket>),
-    /// In another process; this one ends with this status.
-    Elsewhere(u8),
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::control::{Control, Page};
 use super::events::LogEvent;
 use super::exposition::exposition;
-use super::io::World;
 use super::log::Log;
 use super::metrics::Traffic;
 use super::overview::{Overview, ROWS_MAX};
 use super::summary::Summary;
+use super::world::World;
 use crate::config::Settings;
 use crate::moment::Moment;
 use crate::os::clock::unix_time;
@@ -59,12 +59,12 @@ pub(super) struct Prepared {
 
 impl Prepared {
     /// Opens what the operator named; what cannot be opened is a line of the log, and the server goes on without it.
-    pub(super) fn open(now: Moment, settings: &Settings, world: &mut World) -> Prepared {
+    pub(super) fn open(now: Moment, settings: &Settings, log: &mut Log) -> Prepared {
         let usage = settings.stats.as_ref().or(settings.control.as_ref());
         let usage = usage.map(|_| Usage::open());
         let mut failed = |path: &Path, error| {
             let failed = LogEvent::WatchFailed(path, &error);
-            world.log.write(now, &failed);
+            log.write(now, &failed);
         };
         let target = settings.stats.as_deref().and_then(|path| {
             let target = Target::open(path);

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::lookups::Lookups;
 use crate::moment::Moment;
 use crate::name::{FileName, FileNameBuf};
 use crate::os::place::{Place, refusal};
@@ -19,17 +18,17 @@ use crate::wire::Refusal;
 use crate::wire::netascii::Decoder;
 
 /// Everything about uploads that is no packet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Uploads {
     /// Writes; `None` if uploads are off.
     pub writer: Option<Writer>,
     /// Bytes that a file may have.
-    pub max: u64,
-    /// Who waits while the helper looks where an upload may go.
-    pub lookups: Lookups,
-    /// What it found last, for those who asked.
-    known: Option<(FileNameBuf, Result<Place, Refusal>)>,
+    max: u64,
+    /// Where the helper found that an upload may go, for those who asked.
+    pub found: Option<(FileNameBuf, Result<Place, Refusal>)>,
     by_client: BTreeMap<usize, Receiving>,
+    /// Buffers that nobody uses.
+    spares: Vec<Vec<u8>>,
     /// Bytes that the writer does not have yet, or has not written.
     buffered: usize,
 }
@@ -43,8 +42,6 @@ struct Receiving {
     decoder: Option<Decoder>,
     /// What the writer does not have yet.
     buffer: Vec<u8>,
-    /// For the time when it has that.
-    spare: Vec<u8>,
     /// Pieces that it has and has not written.
     under_way: usize,
     /// Bytes of the file.
@@ -66,14 +63,15 @@ pub(super) enum News {
 }
 
 impl Uploads {
-    /// Takes note of what the helper found, until [`Uploads::forget_found`].
-    pub(super) fn keep_found(&mut self, name: FileNameBuf, place: Result<Place, Refusal>) {
-        self.known = Some((name, place));
-    }
-
-    /// Those who asked for it have it.
-    pub(super) fn forget_found(&mut self) {
-        self.known = None;
+    pub(super) fn new(writer: Option<Writer>, max: u64) -> Uploads {
+        Uploads {
+            writer,
+            max,
+            found: None,
+            by_client: BTreeMap::new(),
+            spares: Vec::new(),
+            buffered: 0,
+        }
     }
 
     /// Whether a file of this name, and of the size that is announced, may be written; `None` if that is not known.
@@ -82,8 +80,8 @@ impl Uploads {
         name: FileName<'_>,
         announced: Option<NonZero<u64>>,
     ) -> Option<Result<(), Refusal>> {
-        let known = self.known.as_ref();
-        let (_, place) = known.filter(|(known, _)| known.as_name() == name)?;
+        let found = self.found.as_ref();
+        let (_, place) = found.filter(|(found, _)| found.as_name() == name)?;
         let announced = announced.map_or(0, NonZero::get);
         Some(match place {
             Err(refusal) => Err(*refusal),
@@ -94,7 +92,7 @@ impl Uploads {
 
     /// Begins a file at the place that was found; [`Uploads::judge`] has allowed it.
     pub(super) fn begin(&mut self, now: Moment, key: Key, is_text: bool) {
-        let (Some((_, Ok(place))), Some(writer)) = (self.known.take(), &self.writer) else {
+        let (Some((_, Ok(place))), Some(writer)) = (self.found.take(), &self.writer) else {
             return;
         };
         let receiving = Receiving {
@@ -102,7 +100,6 @@ impl Uploads {
             is_in_place: place.is_in_place(),
             decoder: is_text.then(Decoder::default),
             buffer: Vec::new(),
-            spare: Vec::new(),
             under_way: 0,
             size: 0,
             handed_at: now,
@@ -122,14 +119,24 @@ impl Uploads {
         client: usize,
         bytes: &[u8],
     ) -> Result<Room, StoreError> {
-        let Some(receiving) = self.by_client.get_mut(&client) else {
+        let Uploads {
+            writer: Some(writer),
+            by_client,
+            spares,
+            buffered,
+            ..
+        } = self
+        else {
+            return Err(StoreError::Failed(Refusal::WriteFailed));
+        };
+        let Some(receiving) = by_client.get_mut(&client) else {
             return Err(StoreError::Failed(Refusal::WriteFailed));
         };
         let before = receiving.buffer.len();
         if receiving.size + bytes.len() as u64 > self.max {
             return Err(StoreError::Failed(Refusal::NoSpace));
         }
-        if !has_room(self.buffered, receiving, bytes.len()) {
+        if !receiving.has_room(*buffered, bytes.len()) {
             receiving.wants_room = true;
             return Err(StoreError::Full);
         }
@@ -138,50 +145,37 @@ impl Uploads {
             None => receiving.buffer.extend_from_slice(bytes),
         }
         let grown = receiving.buffer.len() - before;
-        self.buffered += grown;
+        *buffered += grown;
         receiving.size += grown as u64;
-        // Pieces of many slow clients together must leave room for the others.
-        let is_due = receiving.is_in_place
-            || receiving.buffer.len() >= PIECE
-            || self.buffered >= BUFFERED_MAX / 2
-            || now.since(receiving.handed_at) >= HAND_EVERY;
-        if is_due && receiving.under_way == 0 {
-            self.hand_over(now, client);
+        if receiving.is_due(now, *buffered) {
+            receiving.hand_over(now, writer, spares);
         }
-        Ok(self.room_of(client))
-    }
-
-    /// Whether there is room for one window more.
-    fn room_of(&mut self, client: usize) -> Room {
-        let buffered = self.buffered;
-        match self.by_client.get_mut(&client) {
-            Some(receiving) if !has_room(buffered, receiving, UPLOAD_WINDOW_MAX) => {
-                receiving.wants_room = true;
-                Room::Wanting
-            }
-            Some(_) | None => Room::ForWindow,
+        if receiving.has_room(*buffered, UPLOAD_WINDOW_MAX) {
+            return Ok(Room::ForWindow);
         }
+        receiving.wants_room = true;
+        Ok(Room::Wanting)
     }
 
     /// The last bytes were stored: the file is to be put on the disk.
     pub(super) fn finish(&mut self, now: Moment, client: usize) {
-        if let Some(receiving) = self.by_client.get_mut(&client) {
+        let receiving = self.by_client.get_mut(&client);
+        if let (Some(receiving), Some(writer)) = (receiving, &self.writer) {
             if let Some(decoder) = receiving.decoder.take() {
                 let before = receiving.buffer.len();
                 decoder.end(&mut receiving.buffer);
                 self.buffered += receiving.buffer.len() - before;
             }
-            let key = receiving.key;
-            self.hand_over(now, client);
-            self.ask(Task::Finish(key));
+            receiving.hand_over(now, writer, &mut self.spares);
+            let _ = writer.ask(Task::Finish(receiving.key));
         }
     }
 
     /// Forgets a client. What it has not finished is removed.
     pub(super) fn close(&mut self, client: usize) {
-        if let Some(receiving) = self.by_client.remove(&client) {
+        if let (Some(receiving), Some(writer)) = (self.by_client.remove(&client), &self.writer) {
             self.buffered -= receiving.buffer.len();
-            self.ask(Task::Abort(receiving.key));
+            let _ = writer.ask(Task::Abort(receiving.key));
         }
     }
 
@@ -193,11 +187,14 @@ impl Uploads {
             };
             let news = match written {
                 Written::Appended(key, buffer, result) => self.appended(now, key, buffer, result),
-                Written::Finished(key, result) => self.of(key).is_some().then(|| {
-                    self.by_client.remove(&key.0);
-                    let result = result.map_err(|error| (refusal(error), error));
-                    News::Stored(key.0, result)
-                }),
+                Written::Finished(key, result) => {
+                    let ours = self.by_client.get(&key.0).filter(|it| it.key == key);
+                    ours.is_some().then(|| {
+                        self.by_client.remove(&key.0);
+                        let result = result.map_err(|error| (refusal(error), error));
+                        News::Stored(key.0, result)
+                    })
+                }
                 Written::Swept(0) => None,
                 Written::Swept(removed) => Some(News::Swept(removed)),
             };
@@ -216,21 +213,19 @@ impl Uploads {
     ) -> Option<News> {
         self.buffered -= buffer.len();
         buffer.clear();
-        let is_crowded = self.buffered >= BUFFERED_MAX / 2;
-        let has_spares = self.by_client.len() <= SPARES_MAX;
-        if let Some(receiving) = self.of(key) {
+        if self.spares.len() < SPARES_MAX {
+            self.spares.push(buffer);
+        }
+        let receiving = self.by_client.get_mut(&key.0);
+        if let Some(receiving) = receiving.filter(|it| it.key == key) {
             if let Err(error) = result {
                 return Some(News::Stored(key.0, Err((refusal(error), error))));
             }
             receiving.under_way -= 1;
-            if has_spares {
-                receiving.spare = buffer;
-            }
-            let is_due = receiving.buffer.len() >= PIECE
-                || is_crowded
-                || (receiving.is_in_place && !receiving.buffer.is_empty());
-            if is_due && receiving.under_way == 0 {
-                self.hand_over(now, key.0);
+            if let Some(writer) = &self.writer
+                && receiving.is_due(now, self.buffered)
+            {
+                receiving.hand_over(now, writer, &mut self.spares);
             }
         }
         self.next_with_room().map(News::Room)
@@ -239,45 +234,40 @@ impl Uploads {
     /// A client that was told that there is no room, and has it now.
     fn next_with_room(&mut self) -> Option<usize> {
         let mut waiting = self.by_client.iter_mut();
-        let found = waiting.find(|(_, receiving)| {
-            receiving.wants_room && has_room(self.buffered, receiving, UPLOAD_WINDOW_MAX)
-        });
-        let (client, receiving) = found?;
+        let (client, receiving) = waiting.find(|(_, receiving)| {
+            receiving.wants_room && receiving.has_room(self.buffered, UPLOAD_WINDOW_MAX)
+        })?;
         receiving.wants_room = false;
         Some(*client)
     }
-
-    /// The file with this key, unless its client is gone.
-    fn of(&mut self, key: Key) -> Option<&mut Receiving> {
-        let receiving = self.by_client.get_mut(&key.0);
-        receiving.filter(|receiving| receiving.key == key)
-    }
-
-    /// Hands all that is buffered of a client to the writer.
-    fn hand_over(&mut self, now: Moment, client: usize) {
-        let (Some(receiving), Some(writer)) = (self.by_client.get_mut(&client), &self.writer)
-        else {
-            return;
-        };
-        if !receiving.buffer.is_empty() {
-            receiving.under_way += 1;
-            receiving.handed_at = now;
-            let next = std::mem::take(&mut receiving.spare);
-            let piece = std::mem::replace(&mut receiving.buffer, next);
-            let _ = writer.ask(Task::Append(receiving.key, piece));
-        }
-    }
-
-    fn ask(&self, task: Task) {
-        if let Some(writer) = &self.writer {
-            let _ = writer.ask(task);
-        }
-    }
 }
 
-/// Whether this number of bytes more of a client can be kept in memory.
-fn has_room(buffered: usize, receiving: &Receiving, bytes: usize) -> bool {
-    receiving.buffer.len() + bytes <= BUFFER_MAX && buffered + bytes <= BUFFERED_MAX
+impl Receiving {
+    /// Whether this number of bytes more can be kept in memory, beside those of all.
+    fn has_room(&self, buffered: usize, bytes: usize) -> bool {
+        self.buffer.len() + bytes <= BUFFER_MAX && buffered + bytes <= BUFFERED_MAX
+    }
+
+    /// What is buffered is worth a write, and the writer has none of it. Pieces of many slow clients together must leave
+    /// room for the others.
+    fn is_due(&self, now: Moment, buffered: usize) -> bool {
+        let is_worth = self.is_in_place
+            || self.buffer.len() >= PIECE
+            || buffered >= BUFFERED_MAX / 2
+            || now.since(self.handed_at) >= HAND_EVERY;
+        self.under_way == 0 && is_worth
+    }
+
+    /// Hands all that is buffered to the writer.
+    fn hand_over(&mut self, now: Moment, writer: &Writer, spares: &mut Vec<Vec<u8>>) {
+        if !self.buffer.is_empty() {
+            self.under_way += 1;
+            self.handed_at = now;
+            let next = spares.pop().unwrap_or_default();
+            let piece = std::mem::replace(&mut self.buffer, next);
+            let _ = writer.ask(Task::Append(self.key, piece));
+        }
+    }
 }
 
 /// Bytes that are worth a write, and the way to the other thread and back.
@@ -286,7 +276,7 @@ const PIECE: usize = 128 << 10;
 const BUFFER_MAX: usize = 2 * PIECE;
 /// Bytes of all clients: of 32 as much as each may have. Their buffers may be twice as large.
 const BUFFERED_MAX: usize = 32 * BUFFER_MAX;
-/// More clients have no buffer to spare: with that, all of it is at most 24 megabytes.
+/// More buffers are given back: with these, all of it is at most 24 megabytes.
 const SPARES_MAX: usize = 32;
 /// However slowly a file comes in, so often some of it is written: what is not written to for hours is taken for stale.
 const HAND_EVERY: Duration = Duration::from_secs(60);

@@ -38,7 +38,7 @@ pub mod opcode {
 /// The other end of a transfer: its address and port, which together are its TID (RFC 1350 section 4).
 ///
 /// An IPv4 client that arrived through an IPv6 socket has its IPv4 address here.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Peer {
     /// Address of the client, never IPv4-mapped.
     pub address: IpAddr,
