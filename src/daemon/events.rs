@@ -524,7 +524,7 @@ mod tests {
             Duplicate {} => "DEBUG duplicate request",
             MovedOn {} => "INFO client moved on",
             Superseded {} => "DEBUG replaced by a request from another port",
-            CrowdedOut {} => "INFO evicted from full queue",
+            Evicted {} => "INFO evicted from full queue",
             Expired {} => "INFO client fell silent while queued",
             Refused(Refusal::ReadFailed) => "WARN file changed or could not be read",
             Refused(Refusal::NotFound) => "WARN refused: no such file",

@@ -508,7 +508,7 @@ fn class_of_end(report: &Report<'_>) -> (Level, Rate) {
         | Outcome::TimedOut
         | Outcome::Restarted
         | Outcome::MovedOn
-        | Outcome::CrowdedOut
+        | Outcome::Evicted
         | Outcome::Expired
         | Outcome::ShutDown => Level::Info,
     };

@@ -20,7 +20,7 @@ pub(super) fn outcome_word(outcome: Outcome) -> Word {
         Outcome::Duplicate => Word("duplicate", "duplicate request"),
         Outcome::MovedOn => Word("moved_on", "client moved on"),
         Outcome::Superseded => Word("superseded", "replaced by a request from another port"),
-        Outcome::CrowdedOut => Word("evicted", "evicted from full queue"),
+        Outcome::Evicted => Word("evicted", "evicted from full queue"),
         Outcome::Expired => Word("expired", "client fell silent while queued"),
         Outcome::Refused(Refusal::NoAccess) => Word("refused", "refused: access denied to {user}"),
         Outcome::Refused(Refusal::ReadFailed | Refusal::FileChanged) => {

@@ -231,7 +231,7 @@ impl Server {
             io.report(Event::QueueFull { peer });
             return false;
         };
-        self.end(now, io, evicted, Outcome::CrowdedOut);
+        self.end(now, io, evicted, Outcome::Evicted);
         true
     }
 

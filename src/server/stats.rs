@@ -69,7 +69,7 @@ impl Stats {
             Outcome::Restarted | Outcome::Duplicate | Outcome::MovedOn | Outcome::Superseded => {
                 &mut self.replaced
             }
-            Outcome::CrowdedOut => &mut self.queue_full,
+            Outcome::Evicted => &mut self.queue_full,
             Outcome::Refused(_) if !was_served => &mut self.refused,
             Outcome::ShutDown if !was_served => &mut self.stopping,
             Outcome::Refused(_)

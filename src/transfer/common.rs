@@ -7,7 +7,7 @@ use super::options::Negotiated;
 use super::timing::Timing;
 use crate::moment::Moment;
 
-/// What both halves act on.
+/// What both kinds of transfer act on.
 #[derive(Clone, Debug)]
 pub(super) struct Common {
     pub(super) negotiated: Negotiated,

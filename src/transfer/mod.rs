@@ -53,7 +53,7 @@ pub enum Outcome {
     /// A request from another port of the same host took this one's place in the queue.
     Superseded,
     /// The client waited, and the queue was full of unvalidated clients of its network.
-    CrowdedOut,
+    Evicted,
     /// The client fell silent while it waited.
     Expired,
     /// The file could not be opened, or could not be read to its end.

@@ -396,7 +396,7 @@ fn in_a_full_queue_the_silent_give_way_to_new_requests() {
     }
     for number in [2, 4, 5] {
         let outcomes = lab.world.outcomes_of(client(number));
-        assert_eq!(outcomes, [Outcome::CrowdedOut]);
+        assert_eq!(outcomes, [Outcome::Evicted]);
     }
     lab.ask(client(9), "small");
     assert_eq!(lab.world.queue_full, [6, 9].map(client));
@@ -422,7 +422,7 @@ fn a_full_queue_has_room_for_a_network_that_does_not_fill_it() {
     for number in 0..30 {
         lab.ask(machine(number), "small");
         let outcomes = lab.world.outcomes_of(forged(1, 99 - u64::from(number)));
-        assert_eq!(outcomes, [Outcome::CrowdedOut]);
+        assert_eq!(outcomes, [Outcome::Evicted]);
         lab.ask(forged(1, 200), "small");
     }
     assert_eq!(

@@ -15,7 +15,7 @@ pub(crate) const OUTCOMES: [Outcome; 15] = [
     Outcome::Restarted,
     Outcome::MovedOn,
     Outcome::Superseded,
-    Outcome::CrowdedOut,
+    Outcome::Evicted,
     Outcome::Expired,
     Outcome::Refused(Refusal::ReadFailed),
     Outcome::Unreachable,
