@@ -11,7 +11,7 @@ use super::lookups::{Request, Sought};
 use crate::config::PORT;
 use crate::moment::Moment;
 use crate::os::receive::{Batch, Received};
-use crate::server::Local;
+use crate::server::{Heard, Local};
 use crate::wire::{Malformed, Peer};
 
 impl Daemon {
@@ -131,7 +131,8 @@ impl Daemon {
         for request in found.requests {
             let (peer, local) = (request.peer, request.local);
             // Its file may have to be looked up once more.
-            if let Some(awaited) = server.on_request(now, world, peer, local, &request.datagram) {
+            let heard = server.on_request(now, world, peer, local, &request.datagram);
+            if let Heard::Busy(Some(awaited)) = heard {
                 world.lookups.add(awaited, request);
             }
         }
@@ -147,7 +148,7 @@ impl Daemon {
     fn judge(&mut self, now: Moment, peer: Peer, local: Local, datagram: &[u8]) {
         let Daemon { server, world, .. } = self;
         match server.on_request(now, world, peer, local, datagram) {
-            Some(awaited) => {
+            Heard::Busy(Some(awaited)) => {
                 let datagram = datagram.into();
                 let request = Request {
                     peer,
@@ -157,7 +158,9 @@ impl Daemon {
                 };
                 world.lookups.add(awaited, request);
             }
-            None => world.lookups.forget(peer),
+            // It counts for nothing, and what the client asked before for as much as ever.
+            Heard::Busy(None) => {}
+            Heard::Judged => world.lookups.forget(peer),
         }
     }
 

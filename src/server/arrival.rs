@@ -4,15 +4,14 @@
 use super::client::{Again, Client, Stage};
 use super::hosts::host_of;
 use super::pending::{Place, SUPERSEDED_AFTER, Waiting};
-use super::{Awaited, Event, Io, Local, OpenError, Opening, Server};
+use super::{Event, Heard, Io, Local, OpenError, Opening, Server};
 use crate::moment::Moment;
 use crate::name::{FileName, NAME_MAX};
 use crate::transfer::{Outcome, Wanted};
 use crate::wire::{Direction, Mode, Peer, Refusal, Request};
 
 impl Server {
-    /// A datagram arrived on a listening socket. Returns what has to be known before the request can be answered: it is
-    /// forgotten, and can be handed in again then.
+    /// A datagram arrived on a listening socket.
     pub fn on_request(
         &mut self,
         now: Moment,
@@ -20,19 +19,19 @@ impl Server {
         peer: Peer,
         local: Local,
         datagram: &[u8],
-    ) -> Option<Awaited> {
+    ) -> Heard {
         let request = match Request::parse(datagram) {
             Ok(request) => request,
             Err(malformed) => {
                 self.drop_malformed(io, peer, malformed);
-                return None;
+                return Heard::Judged;
             }
         };
         self.hear_out(now, io, peer);
         let known = self.by_peer.get(&peer).copied();
         if self.is_stopping() && known.is_none() {
             self.stats.stopping += 1;
-            return None;
+            return Heard::Judged;
         }
         self.wheel.skip_idle(now);
         if request.is_probe() {
@@ -47,7 +46,7 @@ impl Server {
         });
         if is_repeat {
             self.stats.repeats += 1;
-            return None;
+            return Heard::Judged;
         }
         let resolved = match fault {
             Some(refusal) => Err(OpenError::Refused(refusal)),
@@ -62,10 +61,10 @@ impl Server {
             }
             Err(OpenError::Refused(refusal)) => {
                 self.refuse(now, io, (peer, local), request.filename, None, refusal);
-                None
+                Heard::Judged
             }
-            Err(OpenError::Busy(awaited)) => awaited,
-            Err(OpenError::Exhausted | OpenError::Unreachable) => None,
+            Err(OpenError::Busy(awaited)) => Heard::Busy(awaited),
+            Err(OpenError::Exhausted | OpenError::Unreachable) => Heard::Busy(None),
         }
     }
 
@@ -125,15 +124,10 @@ impl Server {
 
     /// Answers a request with an ERROR, or lets it wait: in line, from where it is taken at once if a slot is free
     /// and nobody is before it; unless its file is busy.
-    pub(super) fn accept(
-        &mut self,
-        now: Moment,
-        io: &mut impl Io,
-        opening: Opening<'_>,
-    ) -> Option<Awaited> {
+    pub(super) fn accept(&mut self, now: Moment, io: &mut impl Io, opening: Opening<'_>) -> Heard {
         if self.is_stopping() {
             self.stats.stopping += 1;
-            return None;
+            return Heard::Judged;
         }
         let Opening {
             peer,
@@ -161,9 +155,9 @@ impl Server {
             Ok(size) => size.is_none_or(|size| self.limits.is_large(size)),
             Err(OpenError::Refused(refusal)) => {
                 self.refuse(now, io, (peer, local), asked, Some(name), refusal);
-                return None;
+                return Heard::Judged;
             }
-            Err(OpenError::Busy(awaited)) => return awaited,
+            Err(OpenError::Busy(awaited)) => return Heard::Busy(awaited),
             Err(OpenError::Exhausted | OpenError::Unreachable) => {
                 self.pause(now, io);
                 true
@@ -206,7 +200,7 @@ impl Server {
                 });
             }
         }
-        None
+        Heard::Judged
     }
 
     /// One more client waits. Returns whether it may: past a bound it is dropped, unless another one makes room.

@@ -70,6 +70,15 @@ pub enum OpenError {
     Unreachable,
 }
 
+/// What became of a request that arrived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heard {
+    /// It was answered or dropped, or it waits.
+    Judged,
+    /// Its file is busy and it is forgotten. If the world awaits something, it can be handed in again then.
+    Busy(Option<Awaited>),
+}
+
 /// Something that the world awaits, by a number of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Awaited(pub usize);

@@ -52,8 +52,8 @@ pub use change::Count;
 use client::{Client, Output, Stage};
 use congestion::Congestion;
 pub use io::{
-    Awaited, Event, Incoming, Io, OpenError, Opened, Opening, REPLY_MAX, Report, Room, SendError,
-    StoreError, UPLOAD_WINDOW_MAX,
+    Awaited, Event, Heard, Incoming, Io, OpenError, Opened, Opening, REPLY_MAX, Report, Room,
+    SendError, StoreError, UPLOAD_WINDOW_MAX,
 };
 use keepalive::Keepalive;
 use lending::Lending;

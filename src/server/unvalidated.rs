@@ -6,7 +6,7 @@
 use super::arrival::{fault_of, opening};
 use super::client::Output;
 use super::hosts::host_of;
-use super::{Awaited, Io, Local, OpenError, Phase, Server};
+use super::{Heard, Io, Local, OpenError, Phase, Server};
 use crate::moment::Moment;
 use crate::name::NAME_MAX;
 use crate::wire::{Peer, Refusal, Request};
@@ -60,14 +60,14 @@ impl Server {
         peer: Peer,
         local: Local,
         request: &Request<'_>,
-    ) -> Option<Awaited> {
+    ) -> Heard {
         let host = host_of(peer);
         if self.phase != Phase::Serving
             || local.is_everybody
             || !self.queue.has_first_packet(now, host)
         {
             self.stats.withheld += 1;
-            return None;
+            return Heard::Judged;
         }
         let mut buffer = [0; NAME_MAX];
         let found = match fault_of(request, local) {
@@ -84,13 +84,13 @@ impl Server {
             }
             Err(OpenError::Refused(refusal)) => {
                 if !self.send_refusal(now, io, peer, local, refusal) {
-                    return None;
+                    return Heard::Judged;
                 }
             }
-            Err(OpenError::Busy(awaited)) => return awaited,
-            Err(OpenError::Exhausted | OpenError::Unreachable) => return None,
+            Err(OpenError::Busy(awaited)) => return Heard::Busy(awaited),
+            Err(OpenError::Exhausted | OpenError::Unreachable) => return Heard::Judged,
         }
         self.stats.probes += 1;
-        None
+        Heard::Judged
     }
 }
