@@ -100,29 +100,28 @@ const KNOWN: usize = 4;
 /// Their names.
 pub const NAMES: [&[u8]; KNOWN] = [b"blksize", b"timeout", b"tsize", b"windowsize"];
 
-/// No name is longer.
-const NAME_MAX: usize = 10;
-
-/// One option with a usable value.
+/// One option in the client's own spelling of its name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Asked {
     kind: Kind,
-    /// Its name in the client's own spelling, and zeros behind it.
-    name: [u8; NAME_MAX],
-    value: u64,
+    /// Which letters of its name are capitals: a bit for each, the lowest for the first.
+    capitals: u16,
 }
 
 impl Asked {
-    /// `None` if we do not know it, or cannot use its value.
-    fn new(name: &[u8], value: &[u8]) -> Option<Asked> {
-        let kind = Kind::named(name)?;
-        let value = decimal(value).filter(|value| kind.usable().contains(value))?;
-        let mut spelled = [0; NAME_MAX];
-        spelled[..name.len()].copy_from_slice(name);
-        Some(Asked {
-            kind,
-            name: spelled,
-            value,
+    fn new(kind: Kind, name: &[u8]) -> Asked {
+        let capitals = name.iter().rev().fold(0, |bits, letter| {
+            bits << 1 | u16::from(letter.is_ascii_uppercase())
+        });
+        Asked { kind, capitals }
+    }
+
+    /// Its name as the client spelled it.
+    fn name(self) -> impl Iterator<Item = u8> {
+        let letters = NAMES[self.kind as usize].iter().enumerate();
+        letters.map(move |(place, letter)| match self.capitals >> place & 1 {
+            0 => *letter,
+            _ => letter.to_ascii_uppercase(),
         })
     }
 }
@@ -130,26 +129,40 @@ impl Asked {
 /// The usable options of a request, in its order. Small and free of references, so a waiting client
 /// keeps it in place of its datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Wanted([Option<Asked>; KNOWN]);
+pub struct Wanted {
+    asked: [Option<Asked>; KNOWN],
+    /// The value of each kind but `tsize`, which alone needs more than 16 bits.
+    values: [u16; KNOWN],
+    tsize: u64,
+}
 
 impl Wanted {
     /// Picks out what we know and can use; of an option that comes twice, the first usable value counts.
     pub fn new(options: Options<'_>) -> Wanted {
         let mut wanted = Wanted::default();
-        for asked in options.filter_map(|(name, value)| Asked::new(name, value)) {
-            if wanted.value(asked.kind).is_none()
+        for (name, value) in options {
+            if let Some(kind) = Kind::named(name)
+                && let Some(value) = decimal(value).filter(|it| kind.usable().contains(it))
+                && wanted.value(kind).is_none()
                 // There are as many places as kinds, so one is free.
-                && let Some(place) = wanted.0.iter_mut().find(|place| place.is_none())
+                && let Some(place) = wanted.asked.iter_mut().find(|place| place.is_none())
             {
-                *place = Some(asked);
+                *place = Some(Asked::new(kind, name));
+                match kind {
+                    Kind::Tsize => wanted.tsize = value,
+                    _ => wanted.values[kind as usize] = in_16_bits(value),
+                }
             }
         }
         wanted
     }
 
     fn value(&self, kind: Kind) -> Option<u64> {
-        let asked = self.0.iter().flatten().find(|asked| asked.kind == kind);
-        asked.map(|asked| asked.value)
+        let is_asked = self.asked.iter().flatten().any(|asked| asked.kind == kind);
+        is_asked.then(|| match kind {
+            Kind::Tsize => self.tsize,
+            _ => self.values[kind as usize].into(),
+        })
     }
 
     /// The block size asked for; the default where none was.
@@ -168,16 +181,8 @@ impl Wanted {
     /// its first request, however lively the transfer is; others that ask so lose nothing by being
     /// taken for one.
     pub fn is_raspberry_pi(&self) -> bool {
-        let asked = self.0.map(|it| it.map(|it| (it.kind, it.value)));
-        matches!(
-            asked,
-            [
-                Some((Kind::Tsize, _)),
-                Some((Kind::Blksize, 1024)),
-                None,
-                None
-            ]
-        )
+        let kinds = self.asked.map(|it| it.map(|it| it.kind));
+        kinds == [Some(Kind::Tsize), Some(Kind::Blksize), None, None] && self.blksize() == 1024
     }
 
     /// Grants what can be granted to a client that sends a file.
@@ -207,42 +212,30 @@ impl Wanted {
         is_buffered: bool,
         payload_max: Option<u16>,
     ) -> Negotiated {
-        let may = |it: &Asked| !terms.refused.0[it.kind as usize];
-        let asked = Wanted(self.0.map(|it| it.filter(may)));
-        let fits = payload_max.map_or(BLKSIZE_MAX, |most| most.saturating_sub(4));
-        let blksize = asked.value(Kind::Blksize).map_or(BLKSIZE_DEFAULT, |asked| {
-            let most = terms.max_blksize.min(fits);
-            in_16_bits(asked).min(most).max(BLKSIZE_MIN)
-        });
-        let most = match is_buffered {
-            true => terms.max_windowsize.min(BUFFERED_WINDOW_MAX / blksize),
-            false => terms.max_windowsize,
-        };
-        let windowsize = asked
-            .value(Kind::Windowsize)
-            .map_or(1, in_16_bits)
-            .min(most)
-            .max(1);
-        let granted = asked.0.map(|it| {
-            let it = it?;
-            let value = match it.kind {
-                Kind::Blksize => blksize.into(),
-                Kind::Timeout => it.value,
-                Kind::Tsize => tsize?,
-                Kind::Windowsize => windowsize.into(),
-            };
-            Some(Asked { value, ..it })
-        });
-        Negotiated {
-            blksize,
-            windowsize,
-            granted: Wanted(granted),
+        let mut negotiated = Negotiated {
+            blksize: BLKSIZE_DEFAULT,
+            windowsize: 1,
+            tsize,
+            refused: terms.refused,
             wanted: *self,
+        };
+        if let Some(asked) = negotiated.asked(Kind::Blksize) {
+            let fits = payload_max.map_or(BLKSIZE_MAX, |most| most.saturating_sub(4));
+            let most = terms.max_blksize.min(fits);
+            negotiated.blksize = in_16_bits(asked).min(most).max(BLKSIZE_MIN);
         }
+        if let Some(asked) = negotiated.asked(Kind::Windowsize) {
+            let most = match is_buffered {
+                true => BUFFERED_WINDOW_MAX / negotiated.blksize,
+                false => u16::MAX,
+            };
+            negotiated.windowsize = in_16_bits(asked).min(terms.max_windowsize).min(most).max(1);
+        }
+        negotiated
     }
 }
 
-/// Every value of `blksize` and `windowsize` that can be used fits.
+/// Every value that can be used fits, but for that of `tsize`.
 fn in_16_bits(value: u64) -> u16 {
     u16::try_from(value).unwrap_or(u16::MAX)
 }
@@ -254,8 +247,9 @@ pub struct Negotiated {
     pub blksize: u16,
     /// Blocks in a window, 1 to 65535.
     pub windowsize: u16,
-    /// What the OACK says.
-    granted: Wanted,
+    /// What the OACK says of the size, if it is asked for.
+    tsize: Option<u64>,
+    refused: Refused,
     wanted: Wanted,
 }
 
@@ -267,12 +261,31 @@ impl Negotiated {
 
     /// The client's `timeout`, 1 to 255 s.
     pub fn timeout(&self) -> Option<Duration> {
-        self.granted.value(Kind::Timeout).map(Duration::from_secs)
+        self.asked(Kind::Timeout).map(Duration::from_secs)
+    }
+
+    /// The value that was asked for, unless the operator grants it to nobody.
+    fn asked(&self, kind: Kind) -> Option<u64> {
+        match self.refused.0[kind as usize] {
+            true => None,
+            false => self.wanted.value(kind),
+        }
+    }
+
+    fn granted(&self, kind: Kind) -> Option<u64> {
+        let asked = self.asked(kind)?;
+        match kind {
+            Kind::Blksize => Some(self.blksize.into()),
+            Kind::Timeout => Some(asked),
+            Kind::Tsize => self.tsize,
+            Kind::Windowsize => Some(self.windowsize.into()),
+        }
     }
 
     /// Some option was granted, so the transfer begins with an OACK.
     pub fn has_oack(&self) -> bool {
-        self.granted != Wanted::default()
+        let mut asked = self.wanted.asked.iter().flatten();
+        asked.any(|asked| self.granted(asked.kind).is_some())
     }
 
     /// Writes the OACK and returns its length.
@@ -280,9 +293,13 @@ impl Negotiated {
         let mut rest = &mut buffer[..];
         let fits = "OACK_MAX holds every OACK";
         rest.write_all(&opcode::OACK.to_be_bytes()).expect(fits);
-        for Asked { kind, name, value } in self.granted.0.into_iter().flatten() {
-            let length = NAMES[kind as usize].len();
-            rest.write_all(&name[..length]).expect(fits);
+        for asked in self.wanted.asked.into_iter().flatten() {
+            let Some(value) = self.granted(asked.kind) else {
+                continue;
+            };
+            for letter in asked.name() {
+                rest.write_all(&[letter]).expect(fits);
+            }
             write!(rest, "\0{value}\0").expect(fits);
         }
         OACK_MAX - rest.len()
