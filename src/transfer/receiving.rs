@@ -71,7 +71,7 @@ impl Receiving {
             timing.repeat();
             self.common.retransmissions += 1;
         }
-        timing.sent(now);
+        timing.sent(now, !is_repeated);
         self.common.first_again_at = None;
         self.is_due = false;
         self.acknowledged = self.stored;

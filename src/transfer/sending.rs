@@ -58,7 +58,7 @@ impl Sending {
     }
 
     pub(super) fn sent(&mut self, now: Moment, departed: Departed) -> u64 {
-        self.common.timing.sent(now);
+        self.common.timing.sent(now, self.window.out() == 0);
         let repeated = self.window.advance(departed.packets);
         self.common.retransmissions += repeated;
         if let Some(length) = departed.end {

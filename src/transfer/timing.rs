@@ -31,7 +31,9 @@ pub struct Timing {
     sent_at: Option<Moment>,
     /// When something of the current window first left, repeated or not.
     window_from: Option<Moment>,
-    /// Something of the current window was sent again, or lost.
+    /// The current window was sent from its beginning, and nothing of it again: it measures the round trip (Karn's rule).
+    is_timed: bool,
+    /// Something was sent again since the last progress.
     is_repeated: bool,
     /// When to act on what is not acknowledged; `None` if nothing is out.
     pub(super) retransmit_at: Option<Moment>,
@@ -69,6 +71,7 @@ impl Timing {
             patient_from: now,
             sent_at: None,
             window_from: None,
+            is_timed: false,
             is_repeated: false,
             retransmit_at: None,
         }
@@ -76,14 +79,16 @@ impl Timing {
 
     // What happened.
 
-    /// Packets left.
-    pub(super) fn sent(&mut self, now: Moment) {
+    /// Packets left; `begins` if they are the first of a window, and none of them left before.
+    pub(super) fn sent(&mut self, now: Moment, begins: bool) {
+        self.is_timed |= begins;
         self.window_from.get_or_insert(now);
         self.sent_at = Some(now);
     }
 
     /// What is out goes out again.
     pub(super) fn repeat(&mut self) {
+        self.is_timed = false;
         self.is_repeated = true;
     }
 
@@ -93,18 +98,16 @@ impl Timing {
         if let Some(from) = self.window_from.take() {
             let after = nanos(now.since(from));
             self.acknowledged(after / u64::from(blocks), is_guess);
-            // Karn's rule: what was sent twice measures nothing.
-            if is_whole && !self.is_repeated {
+            if is_whole && self.is_timed {
                 self.sample(after);
             }
         }
-        if self.is_repeated
+        self.is_timed = false;
+        if std::mem::take(&mut self.is_repeated)
             && let Some(sent_at) = self.sent_at
         {
             self.repeat_answered(nanos(now.since(sent_at)));
         }
-        // The rest of a window in which something was lost goes out again.
-        self.is_repeated = !is_whole;
         self.heard(now);
     }
 
@@ -182,7 +185,7 @@ impl Timing {
 
     // What follows from it.
 
-    /// Something of the current window was sent again.
+    /// Something was sent again since the last progress.
     pub(super) fn is_repeated(&self) -> bool {
         self.is_repeated
     }
