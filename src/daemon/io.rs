@@ -206,7 +206,7 @@ impl Io for World {
         match event {
             Event::Refused {
                 peer,
-                served: Some(name),
+                looked_up: Some(name),
                 refusal: Refusal::NotFound,
                 ..
             } if self.naming.wants_hint(now) => {

@@ -233,7 +233,7 @@ mod tests {
                 let event = Event::Refused {
                     peer,
                     name,
-                    served: None,
+                    looked_up: None,
                     refusal,
                 };
                 let event = LogEvent::Server {

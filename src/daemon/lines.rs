@@ -388,19 +388,19 @@ fn fields<'a>(event: Event<'a>, rejected_by: Option<IpAddr>, user: &'a str) -> V
         Event::Refused {
             peer,
             name,
-            served,
+            looked_up,
             refusal,
         }
         | Event::Unanswered {
             peer,
             name,
-            served,
+            looked_up,
             refusal,
         } => {
             let outcome = Outcome::Refused(refusal);
             let mut fields = vec![
                 client(peer),
-                ("name", asked(name, served)),
+                ("name", asked(name, looked_up)),
                 ("_outcome", Word(outcome_word(outcome))),
             ];
             fields.extend(reason(outcome, user));

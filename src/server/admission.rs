@@ -1,7 +1,8 @@
-//! Who gets a slot, who loses it, and how those who wait are kept alive.
+//! Who gets a slot, and who loses it.
 //!
-//! pending → held → running → finishing: a client may skip a stage, and goes back only from running, when
-//! its slot lies idle while others wait: to held, or to lent if it is far away.
+//! pending → held → running → finishing (and dallying, if it sends): a client may skip a stage. It goes back from running
+//! when its slot lies idle while others wait: to held, or to lent if it is far away; and from lent to held when it falls
+//! silent. How a held client is kept alive: `Client::has_to_send` allows its block, `Server::rest` puts the next one off.
 
 use std::time::Duration;
 
@@ -279,15 +280,15 @@ impl Server {
     }
 
     /// A client made progress: how far away it is decides what it goes on with, and where it stands in line.
-    pub(super) fn on_progress(&mut self, now: Moment, io: &mut impl Io, id: usize) {
+    pub(super) fn judge_distance(&mut self, now: Moment, io: &mut impl Io, id: usize) {
         let client = &mut self.clients[id];
         let Some(served) = client.served.as_deref() else {
             return;
         };
         let was_far = client.place.is_far;
-        let (_, has_run) = served.times(now, client.stage.is_held());
+        let (_, ran_for) = served.times(now, client.stage.is_held());
         let is_far =
-            self.limits.reclaim && self.lending.is_far(now, &served.transfer, was_far, has_run);
+            self.limits.reclaim && self.lending.is_far(now, &served.transfer, was_far, ran_for);
         let trickle_at = match client.stage {
             Stage::Running { is_idle } => {
                 client.place.is_far = is_far;

@@ -125,7 +125,7 @@ impl Server {
         id: usize,
         outcome: Outcome,
     ) {
-        let client = self.take_out(now, io, id, outcome);
+        let client = self.end_and_return(now, io, id, outcome);
         // What the client has sent since goes first: it is not handed in again.
         let _ = self.accept(now, io, client.opening());
     }

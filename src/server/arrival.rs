@@ -33,6 +33,7 @@ impl Server {
             self.stats.stopping += 1;
             return Heard::Judged;
         }
+        // A wheel that was empty for long is not turned tick by tick.
         self.wheel.skip_idle(now);
         if request.is_probe() {
             return self.answer_probe(now, io, peer, local, &request);
@@ -131,7 +132,6 @@ impl Server {
         }
         let Opening {
             peer,
-            local,
             asked,
             name,
             direction,
@@ -145,23 +145,9 @@ impl Server {
         };
         let replaced = usize::from(superseded.is_some());
         let boot_began = self.queue.heard(now, host, replaced);
-        let found = match direction {
-            Direction::Write if self.is_being_written(name) => {
-                Err(OpenError::Refused(Refusal::BeingWritten))
-            }
-            Direction::Read | Direction::Write => io.find(opening),
-        };
-        let is_large = match found {
-            Ok(size) => size.is_none_or(|size| self.limits.is_large(size)),
-            Err(OpenError::Refused(refusal)) => {
-                self.refuse(now, io, (peer, local), asked, Some(name), refusal);
-                return Heard::Judged;
-            }
-            Err(OpenError::Busy(awaited)) => return Heard::Busy(awaited),
-            Err(OpenError::Exhausted | OpenError::Unreachable) => {
-                self.pause(now, io);
-                true
-            }
+        let is_large = match self.find(now, io, opening) {
+            Ok(is_large) => is_large,
+            Err(heard) => return heard,
         };
         self.stats.requests += 1;
         self.arrivals += 1;
@@ -174,7 +160,7 @@ impl Server {
         };
         let (place, arrived_at) = match superseded {
             Some(old) => {
-                let old = self.take_out(now, io, old, Outcome::Superseded);
+                let old = self.end_and_return(now, io, old, Outcome::Superseded);
                 (old.place, old.arrived_at)
             }
             None => (place, now),
@@ -201,6 +187,33 @@ impl Server {
             }
         }
         Heard::Judged
+    }
+
+    /// Looks for the file of a request. Returns whether it is large.
+    ///
+    /// # Errors
+    /// Where that is all that becomes of the request: it was answered with an ERROR, or its file is busy.
+    fn find(&mut self, now: Moment, io: &mut impl Io, opening: Opening<'_>) -> Result<bool, Heard> {
+        let Opening { asked, name, .. } = opening;
+        let found = match opening.direction {
+            Direction::Write if self.is_being_written(name) => {
+                Err(OpenError::Refused(Refusal::BeingWritten))
+            }
+            Direction::Read | Direction::Write => io.find(opening),
+        };
+        match found {
+            Ok(size) => Ok(size.is_none_or(|size| self.limits.is_large(size))),
+            Err(OpenError::Refused(refusal)) => {
+                let from = (opening.peer, opening.local);
+                self.refuse(now, io, from, asked, Some(name), refusal);
+                Err(Heard::Judged)
+            }
+            Err(OpenError::Busy(awaited)) => Err(Heard::Busy(awaited)),
+            Err(OpenError::Exhausted | OpenError::Unreachable) => {
+                self.pause(now, io);
+                Ok(true)
+            }
+        }
     }
 
     /// One more client waits. Returns whether it may: past a bound it is dropped, unless another one makes room.
@@ -257,7 +270,7 @@ impl Server {
         io: &mut impl Io,
         (peer, local): (Peer, Local),
         name: &[u8],
-        served: Option<FileName<'_>>,
+        looked_up: Option<FileName<'_>>,
         refusal: Refusal,
     ) {
         if self.is_stopping() {
@@ -270,7 +283,7 @@ impl Server {
             io.report(Event::Unanswered {
                 peer,
                 name,
-                served,
+                looked_up,
                 refusal,
             });
         } else if self.send_refusal(now, io, peer, local, refusal) {
@@ -278,7 +291,7 @@ impl Server {
             io.report(Event::Refused {
                 peer,
                 name,
-                served,
+                looked_up,
                 refusal,
             });
         }

@@ -99,7 +99,7 @@ impl Server {
         }
     }
 
-    /// Takes a client out of everything that knows it.
+    /// Forgets a client without a word: nothing is closed or reported.
     pub(super) fn remove(&mut self, now: Moment, id: usize) -> Client {
         self.leave(id);
         let client = self.clients.remove(id);
@@ -112,11 +112,11 @@ impl Server {
 
     /// A client has come to its end.
     pub(super) fn end(&mut self, now: Moment, io: &mut impl Io, id: usize, outcome: Outcome) {
-        self.take_out(now, io, id, outcome);
+        self.end_and_return(now, io, id, outcome);
     }
 
     /// The same; returns the client.
-    pub(super) fn take_out(
+    pub(super) fn end_and_return(
         &mut self,
         now: Moment,
         io: &mut impl Io,

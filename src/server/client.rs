@@ -46,8 +46,8 @@ pub(super) struct Client {
 pub(super) enum Stage {
     /// Waits, and was sent nothing.
     Pending(Box<Waiting>),
-    /// Waits, and is kept alive: the next block goes out at `trickle_at`. While it does not answer it stands in
-    /// no line.
+    /// Waits, and is kept alive by a trickle, a block every 1 to 4 s: the next goes out at `trickle_at`. While it does not
+    /// answer it stands in no line.
     Held { trickle_at: Moment, in_line: bool },
     /// Has a slot, which lies idle if it has made no progress for longer than usual, or is far away.
     Running { is_idle: bool },
@@ -280,8 +280,8 @@ impl Client {
         }
     }
 
-    /// It had a slot at some time, or has one.
-    pub(super) fn has_run(&self) -> bool {
+    /// It has a slot, or had one and is neither a repeat nor on the disk: it may finish when the server stops.
+    pub(super) fn goes_on_while_stopping(&self) -> bool {
         match self.stage {
             Stage::Held { .. } => self
                 .served()

@@ -74,7 +74,7 @@ impl Congestion {
             self.budget = self.most;
         }
         if self.judged_at + FORGOTTEN_AFTER <= now {
-            self.begin_anew(now);
+            self.start_judgement(now);
         }
     }
 
@@ -100,10 +100,10 @@ impl Congestion {
                 .saturating_add(self.budget / 10 + 1)
                 .min(self.most)
         };
-        self.begin_anew(now);
+        self.start_judgement(now);
     }
 
-    fn begin_anew(&mut self, now: Moment) {
+    fn start_judgement(&mut self, now: Moment) {
         self.judgements = self.judgements.wrapping_add(1);
         self.judged_at = now;
         (self.sent, self.repeated) = (0, 0);

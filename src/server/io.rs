@@ -192,7 +192,7 @@ pub enum Event<'a> {
         /// For what, untrusted.
         name: &'a [u8],
         /// The name that was looked up, if one was.
-        served: Option<FileName<'a>>,
+        looked_up: Option<FileName<'a>>,
         /// Why not.
         refusal: Refusal,
     },
@@ -221,7 +221,7 @@ pub enum Event<'a> {
         /// For what, untrusted.
         name: &'a [u8],
         /// The name that was looked up, if one was.
-        served: Option<FileName<'a>>,
+        looked_up: Option<FileName<'a>>,
         /// Why not.
         refusal: Refusal,
     },

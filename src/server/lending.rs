@@ -33,13 +33,13 @@ impl Lending {
     }
 
     /// A client made progress. Returns whether it is far away, by the time that it usually takes; `was_far` until now,
-    /// and it `has_run` for so long.
+    /// and it `ran_for` so long.
     pub(super) fn is_far(
         &mut self,
         now: Moment,
         transfer: &Transfer,
         was_far: bool,
-        has_run: Duration,
+        ran_for: Duration,
     ) -> bool {
         let Some(per_block) = transfer.timing().time_per_block() else {
             return was_far;
@@ -54,7 +54,7 @@ impl Lending {
         }
         self.nearest = self.nearest.max(pace / u64::from(negotiated.windowsize));
         let least = self.nearest.max(self.nearest_before) / FAR_FACTOR;
-        let most = PACE_MAX.saturating_mul(1 + has_run.as_secs() / NEAR_FOR.as_secs());
+        let most = PACE_MAX.saturating_mul(1 + ran_for.as_secs() / NEAR_FOR.as_secs());
         let least = least.clamp(PACE_MIN, most);
         pace < if was_far { 2 * least } else { least }
     }

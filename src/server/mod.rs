@@ -318,7 +318,7 @@ impl Server {
     /// ran and lost its slot for a moment, may finish within `drain`.
     pub fn stop(&mut self, now: Moment, io: &mut impl Io, drain: Duration) {
         self.phase = Phase::Stopping { until: now + drain };
-        self.end_all(now, io, |client| !client.has_run());
+        self.end_all(now, io, |client| !client.goes_on_while_stopping());
     }
 
     /// The server is stopping.

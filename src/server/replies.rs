@@ -151,7 +151,7 @@ impl Server {
         if progress.timeouts > 0 && self.clients[id].direction == Direction::Read {
             self.congestion.recovered(progress.timeouts);
         }
-        self.on_progress(now, io, id);
+        self.judge_distance(now, io, id);
         match progress.is_complete {
             true => self.conclude(now, io, id, Outcome::Complete),
             false => self.schedule(now, id),

@@ -40,7 +40,7 @@ impl Common {
     }
 
     /// The client acknowledged something for the first time, or sent a block.
-    pub(super) fn on_progress(&mut self, has_first_block: bool) -> Progress {
+    pub(super) fn note_answer(&mut self, has_first_block: bool) -> Progress {
         let progress = Progress {
             is_first: !self.answered,
             has_first_block,

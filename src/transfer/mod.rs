@@ -52,7 +52,8 @@ pub enum Outcome {
     MovedOn,
     /// A request from another port of the same host took this one's place in the queue.
     Superseded,
-    /// The client waited, and the queue was full of unvalidated clients of its network.
+    /// The client waited in a full queue and made room: it was unvalidated and did not answer its first packet, or was
+    /// the newest of a crowded network.
     Evicted,
     /// The client fell silent while it waited.
     Expired,

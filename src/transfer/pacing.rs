@@ -91,7 +91,7 @@ impl Pacing {
     }
 
     /// The client was heard, or not for too long: its ring is empty.
-    pub(super) fn begin_anew(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.sent = 0;
         self.resumes_at = None;
     }

@@ -139,7 +139,7 @@ impl Receiving {
     pub fn stored(&mut self, now: Moment, length: usize, has_room: bool) -> Progress {
         self.stored += 1;
         self.is_withheld = !has_room;
-        let progress = self.common.on_progress(self.stored == 1);
+        let progress = self.common.note_answer(self.stored == 1);
         let blksize = usize::from(self.common.negotiated.blksize);
         if length < blksize {
             self.common.length = Some(self.bytes() - (blksize - length) as u64);

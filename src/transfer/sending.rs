@@ -85,7 +85,7 @@ impl Sending {
         }
         let base = self.window.base;
         let has_first_block = base <= 1 && base + u64::from(blocks) > 1;
-        let progress = self.common.on_progress(has_first_block);
+        let progress = self.common.note_answer(has_first_block);
         self.on_progress(now, blocks);
         let is_complete = self.window.is_complete();
         Some(Progress {
@@ -99,7 +99,7 @@ impl Sending {
         let is_oack = self.window.base == 0;
         let is_whole = u64::from(blocks) == self.window.out();
         self.window.acknowledge(blocks);
-        self.pacing.begin_anew();
+        self.pacing.restart();
         if !is_whole {
             self.pacing.lost_after(now, blocks);
         } else if !self.common.timing.is_repeated() {
@@ -114,8 +114,8 @@ impl Sending {
         };
         let timing = &mut self.common.timing;
         timing.on_progress(now, blocks, is_whole, is_guess);
-        if !is_whole && self.may_begin_anew(now, Duration::ZERO) {
-            self.begin_anew(now);
+        if !is_whole && self.may_rewind(now, Duration::ZERO) {
+            self.rewind(now);
         } else if !self.window.is_at_base() {
             self.wait(now);
         }
@@ -123,13 +123,13 @@ impl Sending {
 
     /// A window begins anew at the client's wish once per round trip: every packet that it did not expect
     /// draws the same ACK from it; and not sooner than after `guard`.
-    fn may_begin_anew(&self, now: Moment, guard: Duration) -> bool {
+    fn may_rewind(&self, now: Moment, guard: Duration) -> bool {
         let guard = self.common.timing.srtt().unwrap_or(UNMEASURED).max(guard);
         let is_early = |at| now.since(at) < guard;
         !self.rewound_at.is_some_and(is_early) && !self.window.follows_a_repeat()
     }
 
-    fn begin_anew(&mut self, now: Moment) {
+    fn rewind(&mut self, now: Moment) {
         self.rewound_at = Some(now);
         self.repeat();
     }
@@ -147,10 +147,10 @@ impl Sending {
             // The rest of the window may still be on the way, if none ever came whole.
             let per_block = timing.time_per_block().unwrap_or_default();
             let whole = per_block * self.window.size.into();
-            self.may_begin_anew(now, whole.min(WHOLE_WINDOW_MAX))
+            self.may_rewind(now, whole.min(WHOLE_WINDOW_MAX))
         };
         if again && !self.window.is_at_base() {
-            self.begin_anew(now);
+            self.rewind(now);
         }
     }
 
@@ -192,7 +192,7 @@ impl Sending {
     /// What is out goes out again.
     pub(super) fn repeat(&mut self) {
         self.common.timing.repeat();
-        self.pacing.begin_anew();
+        self.pacing.restart();
         self.window.rewind();
     }
 
