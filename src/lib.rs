@@ -17,7 +17,7 @@
 //! | [`access`] | which addresses may ask | know packets |
 //! | [`config`] | checked settings | read arguments |
 //! | [`cli`] | arguments → settings | act on them |
-//! | [`daemon`] | the loop that joins them | know the protocol |
+//! | [`daemon`] | the loop that joins them | decide who is next, or what is sent next |
 //! | [`screen`] | `tftpd --status`: a running server on a terminal | know the server but by its control socket |
 //! | [`firmware`] | machines that boot, to judge the server by | run in the server, use its `wire` |
 //! | `storm` | `tftp-storm`, a program of its own: those machines over real sockets | name anything of the server |
@@ -35,9 +35,10 @@
 //!    A [`transfer::Transfer`] then says what goes next.
 //! 4. [`server::Server::send_ready`] sends that. An ACK comes by `server/replies` to [`transfer::Transfer::on_ack`].
 //!
-//! The stages of a client are `Stage` in `server/client`. They change in one place, `server/change`, which keeps all
-//! books. An upload is a transfer with another half, `transfer/receiving`; a TFTP option is in `transfer/options`, a
-//! command line option in `cli/tftpd`, a log line in `daemon/events`, a system call in [`os`] and its filter.
+//! The stages of a client are `Stage` in `server/client`. They change in one place, `server/change`, and with them all
+//! counts, lines and timers. An upload is a transfer with another half, `transfer/receiving`; a TFTP option is in
+//! `transfer/options`, a command line option in `cli/tftpd`, a log line in `daemon/events` and its words in
+//! `daemon/lines`, a system call in [`os`] and its filter.
 //!
 //! # Two reading lanes
 //!
@@ -46,19 +47,23 @@
 //! - README, `main`, `lib`, `moment`
 //! - `wire/mod`, `wire/request`, `name`
 //! - `transfer/mod`, `transfer/sending`
-//! - `server/mod`, `server/io`, `server/client`, `server/change`, `server/arrival`, `server/replies`, `server/admission`
+//! - `server/mod`, `server/io`, `server/pending`, `server/client`, `server/change`, `server/arrival`, `server/replies`,
+//!   `server/admission`
 //! - `daemon/mod`
 //!
 //! The second lane, when you need it:
 //!
 //! - what both directions share: `transfer/either`, `transfer/common`; windows and timing: `transfer/window`,
-//!   `transfer/retransmit`, `transfer/pacing`, `transfer/options`, `server/wheel`
+//!   `transfer/timing`, `transfer/pacing`, `transfer/options`, `server/wheel`
 //! - what clients answer: `wire/reply`; clients that write: `transfer/receiving`, `server/uploads`
-//! - who is next, and who lends a slot: `server/queue`, `lending`, `congestion`, `keepalive`
-//! - clients that ask anew: `server/anew`
-//! - defences: `server/networks`, `server/hosts`, `server/unvalidated`, `os/seccomp`, `os/landlock`, `os/privileges`
+//! - what bounds the many: `server/limits`; who is next, and who lends a slot: `server/queue`, `server/lending`,
+//!   `server/congestion`, `server/keepalive`
+//! - clients that ask anew: `server/anew`; what must hold, and what is seen from outside: `server/audit`,
+//!   `server/view`, `server/stats`
+//! - defences: `server/networks`, `server/hosts`, `server/table`, `server/unvalidated`, `os/seccomp`, `os/landlock`,
+//!   `os/privileges`
 //! - the loop's hands: `daemon/requests`, `daemon/lookups`, `daemon/io`, `daemon/world`, `daemon/connection`,
-//!   `daemon/outbox`, `os/socket`, `os/listener`
+//!   `daemon/outbox`, `os/socket`, `os/listener`; its log: `daemon/events`, `daemon/lines`, `daemon/log`
 //! - names: `names`, `daemon/naming`, `daemon/rules`, `os/resolve`, `os/spelling`, `os/neighbours`
 //! - files and disks: `os/files`, `os/mapping`, `os/beneath`, `os/root`, `os/helper`
 //! - uploads: `daemon/uploads`, `os/place`, `os/upload`, `os/writer`, `os/sweep`

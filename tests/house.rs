@@ -59,6 +59,13 @@ const BUDGETS: &[(&[&str], usize, &str)] = &[
 /// Lines of the first reading lane: an hour.
 const LANE: usize = 4_000;
 
+/// What lies at the top level, and nothing else: a visitor sees this first.
+#[rustfmt::skip]
+const TOP_LEVEL: &[&str] = &[
+    ".ci", ".gitignore", "Cargo.lock", "Cargo.toml", "LICENSE-APACHE", "LICENSE-MIT", "README.md", "man", "scripts",
+    "src", "tests",
+];
+
 #[test]
 fn rooms_name_only_rooms_below_them() {
     let faults: Vec<String> = sources().iter().flat_map(Source::faults).collect();
@@ -111,6 +118,38 @@ fn the_first_reading_lane_takes_an_hour() {
     let lines: usize = read.iter().map(Source::lines).sum();
     println!("{lines:6} of {LANE:5} lines: README and the first reading lane");
     assert!(lines <= LANE);
+}
+
+/// Files are named by their places below `src/`, those of tests from the root.
+#[test]
+fn the_files_that_the_map_names_are_there() {
+    let library = include_str!("../src/lib.rs");
+    let map = library.split("# From a request").last().expect("a map");
+    let names = map.split('`').skip(1).step_by(2);
+    let names: Vec<&str> = names.filter(|name| name.contains('/')).collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let is_there = |name: &str| match name.starts_with("tests/") {
+        true => root.join(name).exists(),
+        false => root.join(format!("src/{name}.rs")).exists(),
+    };
+    let missing: Vec<&&str> = names.iter().filter(|name| !is_there(name)).collect();
+    assert!(names.len() > 50 && missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn the_top_level_is_tidy() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // What git ignores is not part of the house: one "/name" a line.
+    let ignored = include_str!("../.gitignore");
+    let is_ignored = |name: &str| ignored.lines().any(|line| line.trim_matches('/') == name);
+    let entries = fs::read_dir(root).expect("the root can be listed");
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.expect("an entry can be read").file_name())
+        .map(|name| name.into_string().expect("names are UTF-8"))
+        .filter(|name| name != ".git" && !is_ignored(name))
+        .collect();
+    names.sort();
+    assert_eq!(names, TOP_LEVEL);
 }
 
 /// A file of `src/`, without its in-file tests.

@@ -1,12 +1,13 @@
 //! The loop. One turn is always the same: receive, wake, send, sleep.
 //!
-//! It knows no protocol: it carries datagrams from sockets to the [`Server`] and sleeps until the server
-//! wants to be woken. The clock is read once a turn. What one turn receives is bounded, so a flood of
+//! It decides nothing of the protocol: it carries datagrams from sockets to the [`Server`], sends what that says, and
+//! sleeps until the server wants to be woken. The clock is read once a turn. What one turn receives is bounded, so a flood of
 //! requests starves neither timers nor transfers; what is left unread is remembered, since the poll is
 //! edge-triggered and does not repeat an event.
 //!
 //! Read `open` (what is opened and what is given up before the loop begins), `world` and `io` (the server's hands),
-//! `requests`, `connection` (how packets leave), `lookups` (who waits for a disk) and `events` (every line of the log).
+//! `requests`, `connection` (how packets leave), `lookups` (who waits for a disk),
+//! `events` (every line of the log) and `lines` (its words).
 
 mod bind;
 mod budget;

@@ -1,6 +1,9 @@
-//! The one place where a client changes: it comes, goes from one stage to another, stands elsewhere in line, and
-//! ends. All books follow from what it is: counts, queue, the round of those who are held, its timer, and
-//! whether it stands in the list of those who may have something to send.
+//! The one place where a client comes, goes from one stage to another, stands elsewhere in line, and ends. What
+//! follows from where it is changes with it: counts, queue, the round of those who are held, its timer, and whether
+//! it stands in the list of those who may have something to send.
+//!
+//! Kept elsewhere: which names are being written (`uploads`), which of two transfers of a peer goes on (`anew`), and
+//! whether a host is validated (`queue`).
 
 use std::mem;
 

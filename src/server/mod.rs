@@ -5,15 +5,16 @@
 //! simulator drive the very same code.
 //!
 //! At most `max_transfers` clients run at once. All others wait in a queue that knows repeats, forgets clients that
-//! are gone and never answers "busy"; a client that waits long is answered and kept alive with a block now and then. One slab holds waiting and running clients alike; one index finds a client by its peer.
+//! are gone and never answers "busy"; a client that waits long is answered and kept alive with a block now and then.
+//! One slab holds waiting and running clients alike; one index finds a client by its peer.
 //!
-//! Read `limits`, `io` (what is asked of the world), `client` (one client and its stages), `change` (the one
-//! place where a stage changes, and all books with it), `arrival` (what becomes of a request), `replies` (what
-//! clients answer), `admission` (who gets a slot, and who loses it), `anew` (clients that ask for the same file again),
-//! then the helpers: `pending` (places in the queue), `queue` (who is next), `hosts` and `networks` (what is
-//! remembered of them, each in a bounded `table`), `unvalidated` (what a forged request brings about),
-//! `keepalive` (how often the held are sent a block), `lending` (who is far away), `congestion` (how much may be
-//! under way), `wheel` (the timers). `audit` says what must hold.
+//! Read `limits`, `io` (what is asked of the world), `pending` (places in the queue), `client` (one client and its
+//! stages), `change` (the one place where a stage changes), `arrival` (what becomes of a request), `replies` (what
+//! clients answer), `admission` (who gets a slot, and who loses it). Then `uploads` (clients that send a file), `anew`
+//! (clients that ask for the same file again), and the helpers: `queue` (who is next), `hosts` and `networks` (what is
+//! remembered of them, each in a bounded `table`), `unvalidated` (what a forged request brings about), `keepalive` (how
+//! often the held are sent a block), `lending` (who is far away), `congestion` (how much may be under way), `wheel`
+//! (the timers). `stats` and `view` are for people; `audit` says what must hold.
 
 mod admission;
 mod anew;

@@ -85,7 +85,8 @@ impl Transfer {
         }
     }
 
-    /// The client acknowledged `block`, modulo 65,536. Returns what that moved on; `None` if it was stale, or a duplicate. Who sends the file has nothing to acknowledge.
+    /// The client acknowledged `block`, modulo 65,536. Returns what that moved on; `None` if it was
+    /// stale, or a duplicate. Who sends the file has nothing to acknowledge.
     pub fn on_ack(&mut self, now: Moment, block: u16) -> Option<Progress> {
         match self {
             Transfer::Sending(sending) => sending.on_ack(now, block),

@@ -1,7 +1,8 @@
 //! One file to or from one client: what to send next, and what an ACK, a block or a silence means.
 //!
 //! A [`Transfer`] is a value. It learns what left, which ACK or block came, and when its deadline passed; then it is
-//! asked what goes next, and when its next deadline is. It holds no file bytes, no socket and no clock, and never sends by itself.
+//! asked what goes next, and when its next deadline is. It holds no file bytes, no socket and no clock, and never sends
+//! by itself.
 //!
 //! Blocks are counted from 1 in 64 bits and wrap only on the wire. The OACK is block 0, so a handshake
 //! with options and one without differ in nothing but the number they begin with.
