@@ -177,12 +177,6 @@ impl Server {
         if client.output == Output::Ready {
             return;
         }
-        // Next door most entries come up before anything could be due.
-        if let (Some(comes_up), Some(until)) = (client.timer, client.quiet_until())
-            && comes_up <= until
-        {
-            return;
-        }
         let deadline = client.deadline(self.limits.reclaim);
         if client.timer.is_none_or(|comes_up| deadline < comes_up) {
             client.timer = Some(self.wheel.file(id, deadline));

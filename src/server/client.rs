@@ -361,16 +361,6 @@ impl Client {
         first.expect("a transfer has a deadline or waits for its block")
     }
 
-    /// [`Client::deadline`] does not come before, while it runs as most do; `None` if that has to be looked at.
-    pub(super) fn quiet_until(&self) -> Option<Moment> {
-        let served = self.served()?;
-        let is_usual = matches!(self.stage, Stage::Running { .. })
-            && !self.place.is_far
-            && matches!(self.output, Output::Idle | Output::Full)
-            && !matches!(served.again, Again::Asked { .. });
-        is_usual.then(|| served.transfer.quiet_until())?
-    }
-
     /// When its transfer has to do something about silence.
     pub(super) fn transfer_deadline(&self, served: &Served) -> Moment {
         match self.is_repeating() {

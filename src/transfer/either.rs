@@ -148,14 +148,6 @@ impl Transfer {
         }
     }
 
-    /// Neither [`Transfer::deadline`] nor [`Timing::overdue_at`] without more progress comes before; `None` if that would
-    /// have to be looked at. It is the cheaper question.
-    pub fn quiet_until(&self) -> Option<Moment> {
-        let is_usual =
-            self.common().first_again_at.is_none() && self.sending()?.pacing.resumes_at().is_none();
-        is_usual.then(|| self.timing().quiet_until())
-    }
-
     /// This ACK, or block, shows that the client still takes part. A repeated one that comes right behind the first
     /// may be a copy, too.
     pub fn is_carried_on_by(&self, now: Moment, block: u16) -> bool {

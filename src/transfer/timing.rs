@@ -266,11 +266,6 @@ impl Timing {
         self.progress_at.max(since) + after
     }
 
-    /// Whatever is usual, a timeout, an idle slot or the end of patience, is not due before.
-    pub(super) fn quiet_until(&self) -> Moment {
-        self.progress_at + OVERDUE_MIN
-    }
-
     pub(super) fn audit(&self) {
         assert!(self.window_from <= self.sent_at);
     }
