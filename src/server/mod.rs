@@ -295,13 +295,14 @@ impl Server {
             self.keepalive.sent(now, packets * packet);
         }
         let is_all_sent = transfer.is_unconfirmed();
-        let goes_on = transfer.datagrams(1).is_some();
         match client.stage {
             // A transfer that only waits for its last ACK needs no slot. One that never had an ACK keeps it: a
             // forged request must not get more than a slot's worth of sockets.
             Stage::Held { .. } | Stage::Running { .. } if is_all_sent => self.finish(now, id),
-            // The next block has time.
-            Stage::Held { trickle_at, .. } if trickle_at <= now && !goes_on => {
+            // The window left whole: the next one has time.
+            Stage::Held { trickle_at, .. }
+                if trickle_at <= now && transfer.datagrams(1).is_none() =>
+            {
                 self.rest(id, now + self.keepalive.interval());
             }
             _ => {}
