@@ -67,14 +67,14 @@ pub(super) struct Found {
 }
 
 impl Lookups {
-    /// Awaits a lookup, for a client of the queue or for a request. If it is not under way, `begin` begins it; if that
-    /// fails, [`FORGOTTEN`].
+    /// Awaits a lookup, for a client of the queue or for a request. If it is not under way, `begin` begins it; `None` if
+    /// that fails.
     pub(super) fn await_for(
         &mut self,
         client: Option<usize>,
         sought: Sought,
         begin: impl FnOnce(&Sought) -> bool,
-    ) -> Awaited {
+    ) -> Option<Awaited> {
         let lookup = match self.under_way.entry(sought) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) if begin(entry.key()) => {
@@ -84,7 +84,7 @@ impl Lookups {
                     clients: Vec::new(),
                 })
             }
-            Entry::Vacant(_) => return FORGOTTEN,
+            Entry::Vacant(_) => return None,
         };
         if let Some(client) = client
             && lookup.clients.len() < WAITING_MAX
@@ -92,14 +92,14 @@ impl Lookups {
         {
             lookup.clients.push(client);
         }
-        lookup.number
+        Some(lookup.number)
     }
 
     /// A request waits; if it is a repeat, at its old place. Past the bound it is forgotten: its client repeats it.
     pub(super) fn add(&mut self, awaited: Awaited, request: Request) {
         let place = (request.peer, awaited.0);
         let known = self.requests.get(&place).map(|known| known.arrival);
-        if awaited == FORGOTTEN || (known.is_none() && self.requests.len() >= WAITING_MAX) {
+        if known.is_none() && self.requests.len() >= WAITING_MAX {
             return;
         }
         self.arrivals += 1;
@@ -135,9 +135,6 @@ impl Lookups {
         }
     }
 }
-
-/// What nobody looks up: a request that waits for this is not kept, its client repeats it.
-pub(super) const FORGOTTEN: Awaited = Awaited(0);
 
 /// Requests that wait, and clients that wait for one name.
 const WAITING_MAX: usize = 4096;
@@ -178,7 +175,8 @@ mod tests {
     }
 
     fn begin(lookups: &mut Lookups, client: Option<usize>, text: &str) -> Awaited {
-        lookups.await_for(client, name(text), |_| true)
+        let awaited = lookups.await_for(client, name(text), |_| true);
+        awaited.expect("it was begun")
     }
 
     fn ports(found: &Found) -> Vec<u16> {
@@ -192,8 +190,7 @@ mod tests {
         let now = Moment::START + REQUEST_KEPT;
         let [one, other] = ["one", "other"].map(|text| begin(&mut lookups, None, text));
         assert_ne!(one, other);
-        let none = lookups.await_for(None, name("none"), |_| false);
-        lookups.add(none, request(6, now));
+        assert_eq!(lookups.await_for(None, name("none"), |_| false), None);
         for port in [3, 5, 1, 2, 1] {
             lookups.add(one, request(port, now));
         }

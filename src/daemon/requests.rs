@@ -110,8 +110,7 @@ impl Daemon {
             listener,
             is_everybody: asked.is_everybody,
         };
-        if must_wait {
-            let awaited = world.lookups.await_for(None, Sought::Roots, |_| true);
+        if must_wait && let Some(awaited) = world.lookups.await_for(None, Sought::Roots, |_| true) {
             let request = Request {
                 peer,
                 local,

@@ -8,7 +8,7 @@ use std::{io, mem};
 use super::connection::{Connection, Way};
 use super::events::LogEvent;
 use super::log::Log;
-use super::lookups::{FORGOTTEN, Lookups, Sought};
+use super::lookups::{Lookups, Sought};
 use super::metrics::Metrics;
 use super::naming::Naming;
 use super::nat::Suspects;
@@ -100,7 +100,7 @@ impl World {
             log,
             ..
         } = self;
-        OpenError::Busy(Some(lookups.await_for(client, sought, |sought| {
+        OpenError::Busy(lookups.await_for(client, sought, |sought| {
             let job = match sought {
                 Sought::File(name) => Some(Job::Open(name.clone(), files.places())),
                 Sought::Place(name) => {
@@ -113,7 +113,7 @@ impl World {
             let is_asked = job.is_some_and(|job| helper.ask(job).is_ok());
             log.names_dropped += u64::from(!is_asked);
             is_asked
-        })))
+        }))
     }
 
     /// What it means for a request or a client of the queue that a file was not opened.
@@ -125,7 +125,7 @@ impl World {
     ) -> OpenError {
         match unavailable {
             Unavailable::Refused(refusal) => OpenError::Refused(refusal),
-            Unavailable::Busy => OpenError::Busy(Some(FORGOTTEN)),
+            Unavailable::Busy => OpenError::Busy(None),
             Unavailable::Unknown => self.look_up(Sought::File(name.to_owned()), client),
             Unavailable::Exhausted => OpenError::Exhausted,
         }
