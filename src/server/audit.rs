@@ -163,6 +163,7 @@ impl Server {
             let is_validated = self.queue.is_validated(host);
             unvalidated += if is_validated { 0 } else { running };
         }
+        assert_eq!(self.queue.unvalidated_running(), unvalidated, "their slots");
         let is_within = unvalidated <= limits.slots_for_unvalidated();
         assert!(is_within, "unvalidated clients have too many slots");
         for (_, client) in &self.clients {

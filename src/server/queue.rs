@@ -334,6 +334,11 @@ impl Queue {
         self.hosts.get(host).map_or(0, |it| it.running as usize)
     }
 
+    /// How many slots unvalidated clients have.
+    pub(super) fn unvalidated_running(&self) -> usize {
+        self.unvalidated_running as usize
+    }
+
     /// How many they are.
     pub(super) fn len(&self) -> usize {
         self.queued
