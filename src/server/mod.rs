@@ -196,7 +196,8 @@ impl Server {
         {
             self.on_writable(id);
         }
-        if self.clients[id].deadline(self.limits.reclaim) <= now {
+        let client = &self.clients[id];
+        if client.deadline(self.limits.reclaim) <= now && !client.is_kept_waiting() {
             // Its socket may not have been read to its end.
             self.read_to_the_end(now, io, id);
         }
