@@ -48,7 +48,7 @@ enum Step {
     Anchor(Anchor),
     /// On, so far ahead.
     Jump(usize),
-    /// Back by so many.
+    /// Back by this many steps.
     Back(usize),
     /// On to the next step, or else so far ahead.
     Split(usize),
