@@ -477,17 +477,17 @@ mod tests {
             Ended(report(&name, Outcome::Complete, None)) => "INFO 192.0.2.7:2070 \"a\\nb\": complete; pending 0.004 s",
             Ended(report(&name, Outcome::Refused(refused), None)) =>
                 "WARN 192.0.2.7:2070 \"a\\nb\": refused: access denied to user tftp (1:2); pending 0.004 s",
-            Refused { peer, name: b"../a\n", looked_up: None, refusal: Refusal::OutsideRoot } =>
+            Refused { peer, name: b"../a\n", looked_up: None, refusal: Refusal::OutsideRoot, is_answered: true } =>
                 "WARN 192.0.2.7:2070 \"../a\\n\": refused: outside the served directory",
-            Refused { peer, name: b"a", looked_up: Some(name.as_name()), refusal: Refusal::Forbidden } =>
+            Refused { peer, name: b"a", looked_up: Some(name.as_name()), refusal: Refusal::Forbidden, is_answered: true } =>
                 "WARN 192.0.2.7:2070 \"a\" -> \"a\\nb\": refused: access violation",
-            Refused { peer, name: b"a", looked_up: None, refusal: refused } =>
+            Refused { peer, name: b"a", looked_up: None, refusal: refused, is_answered: true } =>
                 "WARN 192.0.2.7:2070 \"a\": refused: access denied to user tftp (1:2)",
             Taken { peer, asked: b"/x", name: name.as_name(), waiting: 0 } =>
                 "DEBUG 192.0.2.7:2070 \"/x\" -> \"a\\nb\": admitted",
             Taken { peer, asked: b"\\a\nb", name: name.as_name(), waiting: 9 } => "DEBUG 192.0.2.7:2070 \"a\\nb\": queued, 9 waiting",
             Malformed { peer, malformed: Malformed::Short } => "DEBUG 192.0.2.7:2070: datagram dropped: too short",
-            Unanswered { peer, name: b"a", looked_up: None, refusal: Refusal::NotFound } =>
+            Refused { peer, name: b"a", looked_up: None, refusal: Refusal::NotFound, is_answered: false } =>
                 "DEBUG 192.0.2.7:2070 \"a\": broadcast request not answered: no such file",
             QueueFull { peer } => "WARN 192.0.2.7:2070: request dropped: the queue is full (see -q)",
             Exhausted {} => "WARN out of descriptors or memory: requests wait",

@@ -198,6 +198,7 @@ impl Io for World {
                 peer,
                 name,
                 refusal: Refusal::Forbidden,
+                is_answered: true,
                 ..
             } => LogEvent::Forbidden(peer, name, &self.naming.forbidden),
             _ => LogEvent::Server { event, rejected_by },
@@ -208,6 +209,7 @@ impl Io for World {
                 peer,
                 looked_up: Some(name),
                 refusal: Refusal::NotFound,
+                is_answered: true,
                 ..
             } if self.naming.wants_hint(now) => {
                 // It may be there in another case: for the log.

@@ -235,6 +235,7 @@ mod tests {
                     name,
                     looked_up: None,
                     refusal,
+                    is_answered: true,
                 };
                 let event = LogEvent::Server {
                     event,

@@ -348,15 +348,17 @@ fn says(event: &Event<'_>) -> Says {
             };
             (level, rate, words)
         }
-        Event::Refused { .. } => fault("refused: {client} {name}: {_outcome}"),
+        Event::Refused {
+            is_answered: true, ..
+        } => fault("refused: {client} {name}: {_outcome}"),
+        Event::Refused { .. } => {
+            detail("unanswered: {client} {name}: broadcast request not answered: {refusal}")
+        }
         Event::Taken { waiting: 0, .. } => detail("taken: {client} {name}: admitted"),
         Event::Taken { .. } => detail("taken: {client} {name}: queued, {waiting} waiting"),
         Event::Malformed { .. } => {
             let words = "nonsense: {client}: datagram dropped: {fault}";
             (Level::Debug, Rate::Unvalidated, words)
-        }
-        Event::Unanswered { .. } => {
-            detail("unanswered: {client} {name}: broadcast request not answered: {refusal}")
         }
         Event::QueueFull { .. } => {
             fault("queue_full: {client}: request dropped: the queue is full (see -q)")
@@ -390,12 +392,7 @@ fn fields<'a>(event: Event<'a>, rejected_by: Option<IpAddr>, user: &'a str) -> V
             name,
             looked_up,
             refusal,
-        }
-        | Event::Unanswered {
-            peer,
-            name,
-            looked_up,
-            refusal,
+            ..
         } => {
             let outcome = Outcome::Refused(refusal);
             let mut fields = vec![

@@ -87,10 +87,14 @@ impl Metrics {
     pub(super) fn note(&mut self, now: Moment, event: &Event<'_>) {
         match event {
             Event::Ended(report) => self.note_end(now, report),
-            Event::Refused { refusal, .. } => add(&mut self.refusals, *refusal),
-            Event::Taken { .. }
+            Event::Refused {
+                refusal,
+                is_answered: true,
+                ..
+            } => add(&mut self.refusals, *refusal),
+            Event::Refused { .. }
+            | Event::Taken { .. }
             | Event::Malformed { .. }
-            | Event::Unanswered { .. }
             | Event::QueueFull { .. }
             | Event::Exhausted
             | Event::LargeBlocksLost { .. }

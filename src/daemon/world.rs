@@ -257,29 +257,14 @@ impl World {
 
     /// Asks for an event when the socket of `client` takes packets again, or for none.
     pub(super) fn watch_writable(&mut self, client: usize, wanted: bool) {
-        let Some(connection) = self.connections.get_mut(client).and_then(Option::as_mut) else {
-            return;
-        };
-        match &connection.way {
-            Way::Own(socket) => {
-                let source = Source::Client(client);
-                let is_watched = &mut connection.wants_writable;
-                watch(
-                    self.now,
-                    &self.poll,
-                    &mut self.log,
-                    socket,
-                    source,
-                    is_watched,
-                    wanted,
-                );
-            }
-            Way::Shared(local) if wanted => {
-                let number = local.listener;
+        let shared = self.connection(client).and_then(|open| open.shared());
+        match shared {
+            None => self.watch(Source::Client(client), wanted),
+            Some(number) if wanted => {
                 self.outboxes[number].waiting.push(client);
-                self.watch_listener(number, true);
+                self.watch(Source::Listener(number), true);
             }
-            Way::Shared(_) => {}
+            Some(_) => {}
         }
     }
 
@@ -288,7 +273,7 @@ impl World {
         let outbox = &mut self.outboxes[number];
         let is_full = outbox.flush(&self.listeners[number], &mut self.connections);
         if is_full {
-            self.watch_listener(number, true);
+            self.watch(Source::Listener(number), true);
         }
         is_full
     }
@@ -298,41 +283,32 @@ impl World {
         if self.flush(number) {
             return Vec::new();
         }
-        self.watch_listener(number, false);
+        self.watch(Source::Listener(number), false);
         mem::take(&mut self.outboxes[number].waiting)
     }
 
-    /// Asks for an event when a listening socket takes packets again, or for none.
-    fn watch_listener(&mut self, number: usize, wanted: bool) {
-        let source = Source::Listener(number);
-        let is_watched = &mut self.outboxes[number].is_full;
-        let socket = &self.listeners[number];
-        watch(
-            self.now,
-            &self.poll,
-            &mut self.log,
-            socket,
-            source,
-            is_watched,
-            wanted,
-        );
-    }
-}
-
-/// Asks for an event when a socket takes packets again, or for none.
-fn watch(
-    now: Moment,
-    poll: &Poll,
-    log: &mut Log,
-    socket: &impl AsFd,
-    source: Source,
-    is_watched: &mut bool,
-    wanted: bool,
-) {
-    if *is_watched != wanted {
-        match poll.want_writable(socket, source, wanted) {
-            Ok(()) => *is_watched = wanted,
-            Err(error) => log.write(now, &LogEvent::PollFailed(&error)),
+    /// Asks for an event when a socket takes packets again, or for none.
+    fn watch(&mut self, source: Source, wanted: bool) {
+        let (socket, is_watched) = match source {
+            Source::Listener(number) => {
+                let socket = self.listeners[number].as_fd();
+                (socket, &mut self.outboxes[number].is_full)
+            }
+            Source::Client(client) => match self.connections.get_mut(client) {
+                Some(Some(Connection {
+                    way: Way::Own(socket),
+                    wants_writable,
+                    ..
+                })) => ((*socket).as_fd(), wants_writable),
+                _ => return,
+            },
+            _ => return,
+        };
+        if *is_watched != wanted {
+            match self.poll.want_writable(&socket, source, wanted) {
+                Ok(()) => *is_watched = wanted,
+                Err(error) => self.log.write(self.now, &LogEvent::PollFailed(&error)),
+            }
         }
     }
 }

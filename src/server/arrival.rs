@@ -278,23 +278,21 @@ impl Server {
             return;
         }
         self.stats.requests += 1;
-        if local.is_everybody {
+        let is_answered = !local.is_everybody;
+        if !is_answered {
             self.stats.unanswered += 1;
-            io.report(Event::Unanswered {
-                peer,
-                name,
-                looked_up,
-                refusal,
-            });
         } else if self.send_refusal(now, io, peer, local, refusal) {
             self.stats.refused += 1;
-            io.report(Event::Refused {
-                peer,
-                name,
-                looked_up,
-                refusal,
-            });
+        } else {
+            return;
         }
+        io.report(Event::Refused {
+            peer,
+            name,
+            looked_up,
+            refusal,
+            is_answered,
+        });
     }
 }
 

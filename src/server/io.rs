@@ -185,7 +185,7 @@ pub trait Io {
 pub enum Event<'a> {
     /// A request came to its end.
     Ended(Report<'a>),
-    /// A request was answered with an ERROR at once; `name` is as the client sent it.
+    /// A request cannot be served, and was answered with an ERROR at once; `name` is as the client sent it.
     Refused {
         /// Who asked.
         peer: Peer,
@@ -195,6 +195,8 @@ pub enum Event<'a> {
         looked_up: Option<FileName<'a>>,
         /// Why not.
         refusal: Refusal,
+        /// Not so if it went to a broadcast or multicast address: that got no answer.
+        is_answered: bool,
     },
     /// A request was taken.
     Taken {
@@ -213,17 +215,6 @@ pub enum Event<'a> {
         peer: Peer,
         /// What is wrong with it.
         malformed: Malformed,
-    },
-    /// A request that went to a broadcast or multicast address cannot be served, and got no answer.
-    Unanswered {
-        /// Who asked.
-        peer: Peer,
-        /// For what, untrusted.
-        name: &'a [u8],
-        /// The name that was looked up, if one was.
-        looked_up: Option<FileName<'a>>,
-        /// Why not.
-        refusal: Refusal,
     },
     /// A request was dropped because the queue is full.
     QueueFull {

@@ -173,10 +173,12 @@ impl Site for Record {
                     pending: report.pending,
                 });
             }
-            Event::Refused { .. } => self.refusals_reported += 1,
+            Event::Refused {
+                is_answered: true, ..
+            } => self.refusals_reported += 1,
+            Event::Refused { peer, refusal, .. } => self.unanswered.push((peer, refusal)),
             Event::Taken { peer, waiting, .. } => self.deeds.push(Deed::Taken(peer, waiting)),
             Event::Malformed { .. } => {}
-            Event::Unanswered { peer, refusal, .. } => self.unanswered.push((peer, refusal)),
             Event::QueueFull { peer } => {
                 self.deeds.push(Deed::QueueFull(peer));
                 self.queue_full.push(peer);
