@@ -4,6 +4,27 @@ use std::time::Duration;
 
 use crate::moment::Moment;
 
+/// How many lines of a kind are written, so that a flood of them fills no disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Rate {
+    /// Something is wrong.
+    Warning,
+    /// A transfer came to its end.
+    Transfer,
+    /// Brought about by an address that never acknowledged anything: anybody can forge a request.
+    Unvalidated,
+    /// Detail that `-v` asks for.
+    Detail,
+    /// It cannot be brought about from the network.
+    Unlimited,
+}
+
+impl Rate {
+    /// Of each kind but the last: enough to see what goes wrong; faster than any real boot storm ends transfers; enough
+    /// for a boot storm, and to find one machine in a flood.
+    pub(super) const LINES_PER_SECOND: [u32; 4] = [20, 2000, 20, 1000];
+}
+
 /// A number of lines a second, and how many were suppressed.
 #[derive(Debug)]
 pub(super) struct Budget {

@@ -66,20 +66,20 @@ fn report(files: &Files, user: &str) -> io::Result<String> {
 
 /// What there is to know below one root.
 fn below(files: &Files, number: usize, user: &str, progress: &mut Progress) -> io::Result<String> {
-    let mut findings = Vec::new();
+    let mut findings = Findings::default();
     let mut walk = files.walk(number, BOUNDS)?;
     while let Some(seen) = walk.step() {
         progress.count();
         if let Some((kind, what)) = judge(&seen, user) {
-            findings.push((kind, format!("\"{}\"{what}", escaped(walk.path()))));
+            findings[kind as usize].push(format!("\"{}\"{what}", escaped(walk.path())));
         }
         if let Seen::Directory = seen {
             for group in differing_in_case(walk.names()) {
-                findings.push((Kind::CaseOnly, in_case_only(walk.path(), group)));
+                findings[Kind::CaseOnly as usize].push(in_case_only(walk.path(), group));
             }
         }
     }
-    let mut text = lines_of(findings);
+    let mut text = lines_of(&findings);
     if walk.is_cut_short() {
         let names = BOUNDS.names;
         text += &format!("the walk ended after {names} names: the others were not looked at\n");
@@ -117,7 +117,7 @@ fn few_ports(ports: &Ports) -> String {
 }
 
 /// What is worth a line, in the order in which it is printed.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy)]
 enum Kind {
     Denied,
     NotPublic,
@@ -131,6 +131,9 @@ enum Kind {
     TooDeep,
     CaseOnly,
 }
+
+/// Lines of each kind.
+type Findings = [Vec<String>; Kind::CaseOnly as usize + 1];
 
 /// Returns what follows the path; `None` where all is well.
 fn judge(seen: &Seen, user: &str) -> Option<(Kind, String)> {
@@ -209,11 +212,10 @@ fn in_case_only(directory: &[u8], names: &[Vec<u8>]) -> String {
 }
 
 /// The first lines of each kind, and how many more there are.
-fn lines_of(mut findings: Vec<(Kind, String)>) -> String {
-    findings.sort_by_key(|(kind, _)| *kind);
+fn lines_of(findings: &Findings) -> String {
     let mut text = String::new();
-    for of_kind in findings.chunk_by(|(one, _), (other, _)| one == other) {
-        for (_, line) in of_kind.iter().take(LINES_SHOWN) {
+    for of_kind in findings {
+        for line in of_kind.iter().take(LINES_SHOWN) {
             text += line;
             text.push('\n');
         }
@@ -307,11 +309,11 @@ mod tests {
 
     #[test]
     fn of_each_kind_the_first_lines_are_shown_and_the_others_counted() {
-        let mut findings = vec![(Kind::CaseOnly, "last".into())];
-        for number in 0..LINES_SHOWN + 3 {
-            findings.push((Kind::Denied, format!("line {number}")));
-        }
-        let text = lines_of(findings);
+        let mut findings = Findings::default();
+        findings[Kind::CaseOnly as usize].push("last".into());
+        let denied = &mut findings[Kind::Denied as usize];
+        denied.extend((0..LINES_SHOWN + 3).map(|number| format!("line {number}")));
+        let text = lines_of(&findings);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), LINES_SHOWN + 2);
         assert_eq!((lines[0], lines[19]), ("line 0", "line 19"));

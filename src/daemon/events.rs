@@ -72,7 +72,12 @@ pub(super) enum LogEvent<'a> {
     /// A file of rules lies among other things: the sandbox leaves only the file itself open.
     RulesAlone(&'a Path),
     /// Files of rules were read again.
-    Reloaded(Reloaded),
+    Reloaded {
+        /// Rules of the map, if it is another one.
+        rules: Option<usize>,
+        /// Networks in all, if there are others.
+        networks: Option<usize>,
+    },
     /// Files of rules were read again in vain.
     NotReloaded(&'a Failure),
     /// All privileges are given up.
@@ -160,15 +165,6 @@ pub(super) enum LogEvent<'a> {
     Stopped(&'a Stats),
 }
 
-/// What has changed in files of rules.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Reloaded {
-    /// Rules of the map, if it is another one.
-    pub rules: Option<usize>,
-    /// Networks in all, if there are others.
-    pub networks: Option<usize>,
-}
-
 /// Numbers of what got no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Drops {
@@ -182,27 +178,6 @@ pub(super) struct Drops {
     pub names: u64,
     /// Answers that were not sent to unvalidated addresses.
     pub withheld: u64,
-}
-
-/// How many lines of a kind are written, so that a flood of them fills no disk.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Rate {
-    /// Something is wrong.
-    Warning,
-    /// A transfer came to its end.
-    Transfer,
-    /// Brought about by an address that never acknowledged anything: anybody can forge a request.
-    Unvalidated,
-    /// Detail that `-v` asks for.
-    Detail,
-    /// It cannot be brought about from the network.
-    Unlimited,
-}
-
-impl Rate {
-    /// Of each kind but the last: enough to see what goes wrong; faster than any real boot storm ends transfers; enough
-    /// for a boot storm, and to find one machine in a flood.
-    pub(super) const LINES_PER_SECOND: [u32; 4] = [20, 2000, 20, 1000];
 }
 
 #[cfg(test)]
@@ -402,11 +377,11 @@ mod tests {
             RulesAlone(root) =>
                 "INFO /srv/tftp/now: in a general directory: SIGHUP finds it if it is rewritten, not if it is \
                  replaced; a directory of its own allows both",
-            Reloaded(Reloaded { rules: Some(3), networks: None }) => "INFO reloaded: 3 rules in the map",
-            Reloaded(Reloaded { rules: Some(3), networks: Some(2) }) =>
+            Reloaded { rules: Some(3), networks: None } => "INFO reloaded: 3 rules in the map",
+            Reloaded { rules: Some(3), networks: Some(2) } =>
                 "INFO reloaded: 3 rules in the map, 2 networks",
-            Reloaded(Reloaded { rules: None, networks: Some(0) }) => "INFO reloaded: 0 networks",
-            Reloaded(Reloaded { rules: None, networks: None }) => "INFO reloaded: no rule has changed",
+            Reloaded { rules: None, networks: Some(0) } => "INFO reloaded: 0 networks",
+            Reloaded { rules: None, networks: None } => "INFO reloaded: no rule has changed",
             NotReloaded(&failure) =>
                 "WARN not reloaded, the old rules stay: /srv/tftp: not open to user 1, group 2: Permission denied \
                  (os error 13)",

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use log::Level;
 
-use super::events::{LogEvent, Rate, Reloaded};
+use super::budget::Rate;
+use super::events::LogEvent;
 use super::field::Value::{Absent, Client, Number, Seconds, Truth, Word};
 use super::field::{Field, asked, found, name, number, text};
 use super::json::object;
@@ -98,7 +99,7 @@ impl LogEvent<'_> {
                 "rules_alone: {path}: in a general directory: SIGHUP finds it if it is rewritten, not if it is \
                  replaced; a directory of its own allows both",
             ),
-            Self::Reloaded(Reloaded { rules, networks }) => info(match (rules, networks) {
+            Self::Reloaded { rules, networks } => info(match (rules, networks) {
                 (None, None) => "reloaded: reloaded: no rule has changed",
                 (None, Some(_)) => "reloaded: reloaded: {networks} networks",
                 (Some(_), _) => {
@@ -248,7 +249,7 @@ impl LogEvent<'_> {
                 let (fault, then) = astray_word(astray);
                 vec![at(path), ("fault", Word(fault)), ("_then", text(then))]
             }
-            Self::Reloaded(Reloaded { rules, networks }) => vec![
+            Self::Reloaded { rules, networks } => vec![
                 ("rules", rules.map_or(Absent, number)),
                 ("networks", networks.map_or(Absent, number)),
             ],

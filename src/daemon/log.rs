@@ -9,8 +9,8 @@ use std::time::Duration;
 use env_logger::{Builder, Target};
 use log::{LevelFilter, log, log_enabled};
 
-use super::budget::Budget;
-use super::events::{Drops, LogEvent, Rate};
+use super::budget::{Budget, Rate};
+use super::events::{Drops, LogEvent};
 use crate::config::LogFormat;
 use crate::moment::Moment;
 use crate::os::clock::unix_time;

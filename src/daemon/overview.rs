@@ -183,7 +183,7 @@ pub(super) fn terms(report: &Report<'_>) -> [Field<'static>; 3] {
 /// Leaves the `most` rows with the longest spans. Of equal spans the lower address is first, so that rows keep their places
 /// on a screen.
 fn leave_longest(rows: &mut Vec<Row<'_>>, most: usize) {
-    rows.sort_by_key(|row| {
+    rows.sort_unstable_by_key(|row| {
         (
             Reverse(row.span()),
             row.report.peer.address,

@@ -5,7 +5,7 @@ use std::io::{Error, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::events::{LogEvent, Reloaded};
+use super::events::LogEvent;
 use super::world::World;
 use super::{Failure, trying};
 use crate::access::Access;
@@ -92,22 +92,20 @@ impl Rereading {
             Ok(understood) => understood,
             Err(why) => return world.log.write(now, &LogEvent::NotReloaded(&why)),
         };
-        let mut reloaded = Reloaded {
-            rules: None,
-            networks: None,
-        };
+        let (mut rules, mut networks) = (None, None);
         let text_of = |texts: &Texts| texts.map.as_ref().map(|(text, _)| text.clone());
         if text_of(&texts) != text_of(&self.texts) {
             let map = map_of(&texts);
-            reloaded.rules = map.as_ref().map(Map::rules);
+            rules = map.as_ref().map(Map::rules);
             Arc::make_mut(&mut world.naming.names).map = map;
         }
         if texts.access != self.texts.access {
-            reloaded.networks = Some(new.networks());
+            networks = Some(new.networks());
             *access = new;
         }
         self.texts = texts;
-        world.log.write(now, &LogEvent::Reloaded(reloaded));
+        let reloaded = LogEvent::Reloaded { rules, networks };
+        world.log.write(now, &reloaded);
     }
 }
 

@@ -41,24 +41,25 @@ impl Screen {
 
     /// Moves all lists by this number of rows.
     pub(super) fn scroll(&mut self, rows: isize) {
-        let longest = LISTS.iter().map(|list| self.now.list(list).len()).max();
+        let longest = LISTS
+            .iter()
+            .map(|(list, ..)| self.now.list(list).len())
+            .max();
         let scrolled = self.scrolled.saturating_add_signed(rows);
         self.scrolled = scrolled.min(longest.unwrap_or(0).saturating_sub(1));
     }
 
     /// What makes a terminal show it, without a flicker: each line is written over the old one.
     pub(super) fn draw(&self, size: Size) -> String {
-        let lines = lines(&self.now, self.before.as_ref(), size, self.scrolled);
+        let mut lines = lines(&self.now, self.before.as_ref(), size, self.scrolled);
+        if let Some(first) = lines.first_mut().filter(|_| self.is_stale) {
+            *first = ("the server does not answer; q ends".into(), true);
+        }
         let mut text = String::from("\x1b[H");
         for (number, (line, is_title)) in lines.iter().enumerate() {
             if number > 0 {
                 text += "\r\n";
             }
-            let is_title = *is_title || (number == 0 && self.is_stale);
-            let line = match (number, self.is_stale) {
-                (0, true) => "the server does not answer; q ends",
-                _ => line,
-            };
             let shown = line.get(..size.columns).unwrap_or(line);
             let _ = match is_title {
                 true => write!(text, "\x1b[7m{shown:0$}\x1b[0m", size.columns),
@@ -83,38 +84,50 @@ pub(super) fn plain(now: &Value) -> String {
     text
 }
 
-const LISTS: [&str; 3] = ["served", "waiting", "ended"];
+/// Lists below each other: names in JSON, titles, and what stands right of the names of files.
+const LISTS: [(&str, &str, &str); 3] = [
+    (
+        "served",
+        "SERVED",
+        "PROGRESS                   RATE     RTT  RTX",
+    ),
+    ("waiting", "WAITING", "    STAGE     WAITED"),
+    ("ended", "ENDED", "OUTCOME              BYTES"),
+];
 
 /// Lines that fit, each with whether it is a title.
 fn lines(now: &Value, before: Option<&Value>, size: Size, scrolled: usize) -> Vec<(String, bool)> {
     let mut lines = vec![(summary(now), false), (totals(now, before), false)];
     let room = size.lines.saturating_sub(lines.len() + LISTS.len());
-    let counts = LISTS.map(|list| now.list(list).len());
+    let counts = LISTS.map(|(list, ..)| now.list(list).len());
     // The last that ended and the head of the queue are always seen.
     let ended = counts[2].min((room / 5).max(1));
     let waiting = counts[1].min((room / 3).max(1));
     let served = counts[0].min(room.saturating_sub(ended + waiting));
     let waiting = counts[1].min(room.saturating_sub(ended + served));
     let ended = counts[2].min(room.saturating_sub(served + waiting));
+    let sum = |fields: &[&str]| fields.iter().map(|field| now.number(field)).sum();
+    let all: [u64; 3] = [
+        sum(&["running", "lent", "finishing"]),
+        sum(&["pending", "held"]),
+        counts[2] as u64,
+    ];
     let name = size.columns.saturating_sub(CLIENT + RIGHT + 2);
-    for (number, shown) in [served, waiting, ended].into_iter().enumerate() {
-        let rows = now.list(LISTS[number]);
+    let shown = [served, waiting, ended];
+    for (((list, title, columns), shown), total) in LISTS.into_iter().zip(shown).zip(all) {
+        let rows = now.list(list);
         let skipped = scrolled.min(rows.len() - shown);
-        lines.push((title(now, number, skipped, shown, name), true));
+        let title = match shown {
+            0 => format!("{title} {total}"),
+            _ => format!("{title} {}-{} of {total}", skipped + 1, skipped + shown),
+        };
+        let title = format!("{title:CLIENT$} {} {columns}", fitted("FILE", name));
+        lines.push((title, true));
         for row in &rows[skipped..skipped + shown] {
-            let right = match number {
-                0 => served_row(row, before, now),
-                1 => format!(
-                    "{:>9} {:>10}",
-                    row.text("stage"),
-                    span(row.micros("waited"))
-                ),
-                _ => format!(
-                    "{} {} {:>9} ago",
-                    fitted(&outcome(row), 20),
-                    fitted(&bytes(row.number("bytes")), 8),
-                    span(row.micros("ago"))
-                ),
+            let right = match list {
+                "served" => served_row(row, before, now),
+                "waiting" => waiting_row(row),
+                _ => ended_row(row),
             };
             let (client, file) = (client(row), fitted(row.text("name"), name));
             lines.push((format!("{client} {file} {right}"), false));
@@ -126,34 +139,6 @@ fn lines(now: &Value, before: Option<&Value>, size: Size, scrolled: usize) -> Ve
         line.truncate(size.columns);
     }
     lines
-}
-
-fn title(now: &Value, number: usize, skipped: usize, shown: usize, name: usize) -> String {
-    let (what, total, right) = match number {
-        0 => {
-            let total = now.number("running") + now.number("lent") + now.number("finishing");
-            (
-                "SERVED",
-                total,
-                "PROGRESS                   RATE     RTT  RTX",
-            )
-        }
-        1 => (
-            "WAITING",
-            now.number("pending") + now.number("held"),
-            "    STAGE     WAITED",
-        ),
-        _ => (
-            "ENDED",
-            now.list("ended").len() as u64,
-            "OUTCOME              BYTES",
-        ),
-    };
-    let range = match shown {
-        0 => format!("{what} {total}"),
-        _ => format!("{what} {}-{} of {total}", skipped + 1, skipped + shown),
-    };
-    format!("{range:CLIENT$} {} {right}", fitted("FILE", name))
 }
 
 fn summary(now: &Value) -> String {
@@ -228,9 +213,16 @@ fn served_row(row: &Value, before: Option<&Value>, now: &Value) -> String {
     format!("{bar} {:>8}/s {round_trip:>6} {again:>4}", bytes(rate))
 }
 
-fn outcome(row: &Value) -> String {
+fn waiting_row(row: &Value) -> String {
+    let waited = span(row.micros("waited"));
+    format!("{:>9} {waited:>10}", row.text("stage"))
+}
+
+fn ended_row(row: &Value) -> String {
     let upload = if is_upload(row) { "upload " } else { "" };
-    format!("{upload}{}", row.text("outcome"))
+    let outcome = fitted(&format!("{upload}{}", row.text("outcome")), 20);
+    let bytes = fitted(&bytes(row.number("bytes")), 8);
+    format!("{outcome} {bytes} {:>9} ago", span(row.micros("ago")))
 }
 
 fn is_upload(row: &Value) -> bool {

@@ -52,22 +52,14 @@ fn live(path: &Path, terminal: &Terminal, first: Value) -> io::Result<()> {
     let mut screen = Screen::new(first);
     let mut next = clock.now() + EVERY;
     loop {
-        let size = terminal.size();
-        terminal.write(
-            screen
-                .draw(Size {
-                    columns: size.0,
-                    lines: size.1,
-                })
-                .as_bytes(),
-        )?;
+        let (columns, lines) = terminal.size();
+        let text = screen.draw(Size { columns, lines });
+        terminal.write(text.as_bytes())?;
         match terminal.wait(next.since(clock.now()))? {
             Input::Time => {
                 next = clock.now() + EVERY;
-                match local::ask(path, "/status") {
-                    Ok(text) => screen.update(Value::read(&text)),
-                    Err(_) => screen.update(None),
-                }
+                let answer = local::ask(path, "/status").ok();
+                screen.update(answer.and_then(|text| Value::read(&text)));
             }
             Input::Resized => {}
             Input::Ended => return Ok(()),

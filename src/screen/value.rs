@@ -21,13 +21,12 @@ impl Value {
 
     /// The field of this name, if there is one.
     pub(super) fn field(&self, name: &str) -> Option<&Value> {
-        let Value::Object(fields) = self else {
-            return None;
-        };
-        fields
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value)
+        match self {
+            Value::Object(fields) => fields
+                .iter()
+                .find_map(|(key, it)| (key == name).then_some(it)),
+            _ => None,
+        }
     }
 
     /// A field that is a number, in millionths; 0 if there is none.
@@ -114,25 +113,25 @@ fn string(rest: &mut &str) -> Option<String> {
     *rest = rest.strip_prefix('"')?;
     let mut units = Vec::new();
     loop {
-        let next = rest.chars().next().filter(char::is_ascii)?;
-        *rest = &rest[1..];
-        match next {
+        units.push(match ascii(rest)? {
             '"' => return Some(String::from_utf16_lossy(&units)),
-            '\\' => {
-                let escaped = rest.chars().next().filter(char::is_ascii)?;
-                *rest = &rest[1..];
-                units.push(match escaped {
-                    'u' => {
-                        let unit = u16::from_str_radix(rest.get(..4)?, 16).ok()?;
-                        *rest = &rest[4..];
-                        unit
-                    }
-                    _ => escaped as u16,
-                });
-            }
-            _ => units.push(next as u16),
-        }
+            '\\' => match ascii(rest)? {
+                'u' => {
+                    let unit = u16::from_str_radix(rest.get(..4)?, 16).ok()?;
+                    *rest = &rest[4..];
+                    unit
+                }
+                escaped => escaped as u16,
+            },
+            plain => plain as u16,
+        });
     }
+}
+
+fn ascii(rest: &mut &str) -> Option<char> {
+    let next = rest.chars().next().filter(char::is_ascii)?;
+    *rest = &rest[1..];
+    Some(next)
 }
 
 const MICROS: u128 = 1_000_000;
