@@ -20,14 +20,15 @@ mod options;
 mod replies;
 mod requests;
 
-/// A read request for `boot` in octet mode with these options.
-fn read_request(options: &[(&[u8], &[u8])]) -> Vec<u8> {
-    let mut datagram = b"\0\x01boot\0octet\0".to_vec();
-    for (name, value) in options {
-        for text in [name, value] {
-            datagram.extend_from_slice(text);
-            datagram.push(0);
-        }
+/// A read request for `boot` in octet mode with these options: "blksize=1432,tsize=0".
+fn read_request(options: &str) -> Vec<u8> {
+    [b"\0\x01boot\0octet\0", &*option_bytes(options)].concat()
+}
+
+/// Options as they are on the wire.
+fn option_bytes(options: &str) -> Vec<u8> {
+    match options {
+        "" => Vec::new(),
+        _ => (options.replace(['=', ','], "\0") + "\0").into_bytes(),
     }
-    datagram
 }
