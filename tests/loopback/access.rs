@@ -9,7 +9,7 @@ use crate::client::{Client, PATIENCE, fetch, fetch_bytes};
 use crate::download::Wish;
 use crate::machine::has_ipv6;
 use crate::root::{Root, assert_same};
-use crate::server::Server;
+use crate::server::{Server, serving};
 
 const ALLOWED: Ipv4Addr = Ipv4Addr::new(127, 0, 3, 1);
 const DENIED: Ipv4Addr = Ipv4Addr::new(127, 0, 3, 2);
@@ -19,8 +19,7 @@ fn is_ignored(client: &mut Client, server: SocketAddr) {
     client.request(&Wish::octet("file"));
     client.request(&Wish::octet("missing"));
     client.send_to_server(b"nonsense");
-    let mut allowed = Client::at(ALLOWED, server);
-    allowed.request(&Wish::octet("missing"));
+    let mut allowed = Client::at(ALLOWED, server).asking(&Wish::octet("missing"));
     allowed.expect_error(1);
     assert_eq!(client.receive_within(Duration::from_millis(100)), None);
 }
@@ -43,8 +42,7 @@ fn a_denied_address_gets_no_answer_and_is_counted() {
     for rules in cases {
         let mut server = Server::with(root.path(), rules);
         is_ignored(&mut Client::at(DENIED, server.address()), server.address());
-        let mut allowed = Client::at(ALLOWED, server.address());
-        allowed.request(&Wish::octet("file"));
+        let mut allowed = Client::at(ALLOWED, server.address()).asking(&Wish::octet("file"));
         allowed.expect_data(1);
         let mut rest = Client::at(ALLOWED, server.address());
         let wish = Wish::octet("file");
@@ -94,8 +92,7 @@ fn one_address_has_as_many_transfers_as_the_operator_says_and_no_more() {
     clients[0].expect_data(1);
     clients[1].expect_data(1);
     // The third one waits, the fourth is not even remembered, and an address of its own is served.
-    let mut other = Client::at(ALLOWED, server.address());
-    other.request(&Wish::octet("file"));
+    let mut other = Client::at(ALLOWED, server.address()).asking(&Wish::octet("file"));
     other.expect_data(1);
     for client in &mut clients[2..] {
         assert_eq!(client.receive_within(Duration::from_millis(50)), None);
@@ -109,8 +106,7 @@ fn one_address_has_as_many_transfers_as_the_operator_says_and_no_more() {
 /// Every byte that arrives at a port which never answers: what a victim gets for one forged request.
 #[test]
 fn a_request_without_an_answer_draws_three_blocks_or_five_small_oacks() {
-    let (root, _) = Root::with_file(100_000);
-    let server = Server::start(root.path());
+    let (_root, _, server) = serving(100_000, &[]);
     let plain = Wish::octet("file");
     let with_options = Wish::octet("file").option("tsize", 0).option("timeout", 1);
     let victims: Vec<UdpSocket> = [plain, with_options]
@@ -138,8 +134,7 @@ fn a_request_without_an_answer_draws_three_blocks_or_five_small_oacks() {
 
 #[test]
 fn a_flood_of_unvalidated_addresses_of_one_network_draws_a_bounded_number_of_first_packets() {
-    let (root, _) = Root::with_file(100_000);
-    let server = Server::start(root.path());
+    let (_root, _, server) = serving(100_000, &[]);
     // 200 addresses of one /24, ten requests each, none of them ever answered.
     let sockets: Vec<UdpSocket> = (1..=200)
         .map(|number| {

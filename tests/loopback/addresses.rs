@@ -8,22 +8,16 @@ use std::time::Duration;
 use nix::net::if_::if_nametoindex;
 
 use crate::client::{Client, PATIENCE, fetch_bytes};
-use crate::download::{Download, Wish};
+use crate::download::Wish;
 use crate::machine::{at_the_other_end, eventually, has_ipv6, in_own_network, lay_cable, run};
 use crate::root::{Root, assert_same};
-use crate::server::{PROGRAM, Server, program};
+use crate::server::{PROGRAM, Server, program, serving};
 
 /// A file and a miss, so that a transfer's own socket and the listening socket both have to answer. Neither client is the
 /// one that the other's answer is for.
 fn serves_and_refuses(mut client: Client, mut other: Client, bytes: &[u8]) {
-    client.request(&Wish::octet("file"));
-    assert_same(
-        &client
-            .complete(Download::new(&Wish::octet("file")))
-            .unwrap()
-            .bytes,
-        bytes,
-    );
+    let fetched = client.fetch(&Wish::octet("file")).unwrap();
+    assert_same(&fetched.bytes, bytes);
     other.request(&Wish::octet("missing"));
     other.expect_error(1);
 }
@@ -33,9 +27,8 @@ fn several_listening_addresses() {
     if !has_ipv6() {
         return;
     }
-    let (root, bytes) = Root::with_file(5_000);
-    let server = Server::with(
-        root.path(),
+    let (_root, bytes, server) = serving(
+        5_000,
         &["-a", "127.0.0.1:0", "-a", "127.0.0.3:0", "-a", "[::1]:0"],
     );
     let addresses = server.addresses();
@@ -52,8 +45,7 @@ fn several_listening_addresses() {
 
 #[test]
 fn a_wildcard_listener_answers_from_the_address_asked() {
-    let (root, bytes) = Root::with_file(5_000);
-    let server = Server::with(root.path(), &["-a", "0.0.0.0:0"]);
+    let (_root, bytes, server) = serving(5_000, &["-a", "0.0.0.0:0"]);
     for host in [
         Ipv4Addr::LOCALHOST,
         Ipv4Addr::new(127, 0, 0, 2),
@@ -168,8 +160,7 @@ fn ipv6() {
     if !has_ipv6() {
         return;
     }
-    let (root, bytes) = Root::with_file(5_000);
-    let server = Server::with(root.path(), &["-a", "[::1]:0"]);
+    let (_root, bytes, server) = serving(5_000, &["-a", "[::1]:0"]);
     assert!(server.address().is_ipv6());
     serves_and_refuses(
         Client::new(server.address()),
@@ -183,8 +174,7 @@ fn one_listener_for_both_families() {
     if !has_ipv6() {
         return;
     }
-    let (root, bytes) = Root::with_file(5_000);
-    let server = Server::with(root.path(), &["-a", "[::]:0"]);
+    let (_root, bytes, server) = serving(5_000, &["-a", "[::]:0"]);
     let port = server.address().port();
     for asked in [
         SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
@@ -195,11 +185,7 @@ fn one_listener_for_both_families() {
     }
     // A client is called by the name it has, not by its name in IPv6.
     server.wait_for_log(&["127.0.0.1:", "\"file\": complete"]);
-    assert!(
-        !server.log_lines().iter().any(|line| line.contains("ffff:")),
-        "{:?}",
-        server.log_lines()
-    );
+    assert_eq!(server.lines_with("ffff:"), [""; 0]);
 }
 
 #[test]
@@ -242,8 +228,7 @@ fn an_address_without_a_port_means_port_69() {
         if !has_ipv6() {
             return;
         }
-        let (root, bytes) = Root::with_file(5_000);
-        let server = Server::with(root.path(), &["-a", "127.0.0.1", "-a", "[::1]"]);
+        let (_root, bytes, server) = serving(5_000, &["-a", "127.0.0.1", "-a", "[::1]"]);
         for asked in ["127.0.0.1:69", "[::1]:69"] {
             assert!(server.addresses().contains(&asked.parse().unwrap()));
             assert_same(&fetch_bytes(asked.parse().unwrap(), "file"), &bytes);
@@ -292,8 +277,7 @@ fn link_local_clients() {
         run("ip", "address add fe80::2/64 dev right nodad");
         run("ip", "link set left up");
         run("ip", "link set right up");
-        let (root, bytes) = Root::with_file(5_000);
-        let server = Server::with(root.path(), &["-a", "[::]:0"]);
+        let (_root, bytes, server) = serving(5_000, &["-a", "[::]:0"]);
         let scope = interface_index("left");
         let asked = SocketAddrV6::new(
             "fe80::1".parse().unwrap(),
@@ -341,18 +325,16 @@ fn an_address_that_is_not_there_yet_is_served_once_it_is() {
             let local = asked.ip();
             // The kernel takes a moment to have a route to a new IPv6 address, and packets are lost meanwhile.
             eventually("an answer", PATIENCE, || {
-                let mut probe = Client::at(local, asked);
-                probe.request(&Wish::octet("missing"));
+                let mut probe = Client::at(local, asked).asking(&Wish::octet("missing"));
                 probe.receive_within(Duration::from_millis(100))
             });
             serves_and_refuses(Client::at(local, asked), Client::at(local, asked), &bytes);
-            let again = server.log_lines().into_iter();
-            assert_eq!(again.filter(|line| line.contains("yet")).count(), 1);
+            assert_eq!(server.lines_with("yet").len(), 1);
             // One that is there needs no warning.
             drop(server);
             let server = Server::with(root.path(), &["-a", &asked.to_string()]);
             assert_same(&fetch_bytes(asked, "file"), &bytes);
-            assert!(!server.log_lines().iter().any(|line| line.contains("yet")));
+            assert_eq!(server.lines_with("yet"), [""; 0]);
         }
     });
 }

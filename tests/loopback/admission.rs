@@ -9,7 +9,7 @@ use crate::clients::own_address;
 use crate::download::{Download, Wish};
 use crate::packet::Packet;
 use crate::root::{Root, assert_same};
-use crate::server::Server;
+use crate::server::{Server, serving};
 
 /// A client with an address that no other client has: those behind one address are distinguished by rules of their own.
 fn machine(server: SocketAddr) -> Client {
@@ -36,8 +36,7 @@ fn waiting(server: SocketAddr) -> Client {
 
 /// A miss is answered even when all is full, and by then the server has dealt with everything before it.
 fn after_a_miss(server: SocketAddr) {
-    let mut client = Client::new(server);
-    client.request(&Wish::octet("missing"));
+    let mut client = Client::new(server).asking(&Wish::octet("missing"));
     client.expect_error(1);
 }
 
@@ -67,8 +66,7 @@ const TWO_BLOCKS: usize = 600;
 
 #[test]
 fn those_who_wait_get_no_packet_and_go_in_order() {
-    let (root, bytes) = Root::with_file(TWO_BLOCKS);
-    let server = Server::with(root.path(), &["-n", "1"]);
+    let (_root, bytes, server) = serving(TWO_BLOCKS, &["-n", "1"]);
     let mut first = running(server.address());
     let mut queue: Vec<Client> = (0..5).map(|_| waiting(server.address())).collect();
     // Their repeats come in another order and change nothing.
@@ -92,8 +90,7 @@ fn those_who_wait_get_no_packet_and_go_in_order() {
 
 #[test]
 fn misses_and_uploads_are_answered_while_full() {
-    let (root, _) = Root::with_file(TWO_BLOCKS);
-    let server = Server::with(root.path(), &["-n", "1"]);
+    let (_root, _, server) = serving(TWO_BLOCKS, &["-n", "1"]);
     let _first = running(server.address());
     let mut second = waiting(server.address());
     for _ in 0..20 {
@@ -107,8 +104,7 @@ fn misses_and_uploads_are_answered_while_full() {
 
 #[test]
 fn repeats_of_a_waiting_client_start_one_transfer() {
-    let (root, bytes) = Root::with_file(TWO_BLOCKS);
-    let server = Server::with(root.path(), &["-n", "1"]);
+    let (_root, bytes, server) = serving(TWO_BLOCKS, &["-n", "1"]);
     let mut first = running(server.address());
     let mut second = waiting(server.address());
     for _ in 0..9 {
@@ -125,22 +121,14 @@ fn repeats_of_a_waiting_client_start_one_transfer() {
     finish(&mut third, got, &bytes);
     let port = format!(":{} ", second.port());
     server.wait_for_lines("complete", 3, |line| line.contains(": complete"));
-    assert_eq!(
-        server
-            .log_lines()
-            .iter()
-            .filter(|line| line.contains(&port))
-            .count(),
-        1
-    );
+    assert_eq!(server.lines_with(&port).len(), 1);
     second.expect_nothing_yet();
 }
 
 /// Seen in other servers: five transfers for five equal requests. The client would notice a second port.
 #[test]
 fn five_transfers_for_five_equal_requests() {
-    let (root, bytes) = Root::with_file(TWO_BLOCKS);
-    let server = Server::with(root.path(), &["-n", "8"]);
+    let (_root, bytes, server) = serving(TWO_BLOCKS, &["-n", "8"]);
     let mut client = Client::new(server.address());
     for _ in 0..5 {
         client.request(&Wish::octet("file"));
@@ -151,21 +139,13 @@ fn five_transfers_for_five_equal_requests() {
     assert_same(&download.bytes, &bytes);
     server.wait_for_log(&["\"file\": complete"]);
     after_a_miss(server.address());
-    assert_eq!(
-        server
-            .log_lines()
-            .iter()
-            .filter(|line| line.contains("\"file\""))
-            .count(),
-        1
-    );
+    assert_eq!(server.lines_with("\"file\"").len(), 1);
     client.expect_nothing_yet();
 }
 
 #[test]
 fn a_client_that_closed_its_port_frees_its_slot_at_once() {
-    let (root, bytes) = Root::with_file(2_000);
-    let server = Server::with(root.path(), &["-n", "1"]);
+    let (_root, bytes, server) = serving(2_000, &["-n", "1"]);
     let first = running(server.address());
     let mut second = waiting(server.address());
     after_a_miss(server.address());
@@ -181,8 +161,7 @@ fn a_client_that_closed_its_port_frees_its_slot_at_once() {
 
 #[test]
 fn clients_that_closed_their_ports_while_waiting_hold_nobody_up() {
-    let (root, bytes) = Root::with_file(TWO_BLOCKS);
-    let server = Server::with(root.path(), &["-n", "1"]);
+    let (_root, bytes, server) = serving(TWO_BLOCKS, &["-n", "1"]);
     let mut first = running(server.address());
     (0..20).for_each(|_| drop(waiting(server.address())));
     let mut last = waiting(server.address());
@@ -196,8 +175,7 @@ fn clients_that_closed_their_ports_while_waiting_hold_nobody_up() {
 
 #[test]
 fn an_error_of_the_client_frees_its_slot_at_once() {
-    let (root, bytes) = Root::with_file(TWO_BLOCKS);
-    let server = Server::with(root.path(), &["-n", "1"]);
+    let (_root, bytes, server) = serving(TWO_BLOCKS, &["-n", "1"]);
     for code in [0, 3, 8] {
         let first = running(server.address());
         let mut second = waiting(server.address());
@@ -231,8 +209,7 @@ fn another_file_from_the_same_port_ends_the_old_transfer() {
 /// A machine that was switched off and on again may ask from the same port.
 #[test]
 fn a_reboot_with_the_same_port_starts_again() {
-    let (root, bytes) = Root::with_file(2_000);
-    let server = Server::with(root.path(), &["-n", "1"]);
+    let (_root, bytes, server) = serving(2_000, &["-n", "1"]);
     let mut client = running(server.address());
     client.ack(1);
     client.expect_data(2);
@@ -251,8 +228,7 @@ fn a_reboot_with_the_same_port_starts_again() {
 
 #[test]
 fn the_queue_has_a_bound_and_is_silent_past_it() {
-    let (root, bytes) = Root::with_file(TWO_BLOCKS);
-    let server = Server::with(root.path(), &["-n", "1", "-q", "2"]);
+    let (_root, bytes, server) = serving(TWO_BLOCKS, &["-n", "1", "-q", "2"]);
     let mut first = running(server.address());
     let mut queue: Vec<Client> = (0..4).map(|_| waiting(server.address())).collect();
     after_a_miss(server.address());
@@ -273,13 +249,11 @@ fn the_queue_has_a_bound_and_is_silent_past_it() {
 /// milliseconds; that does not mean that it asks from another port after the next few.
 #[test]
 fn several_clients_behind_one_address_all_have_their_turn() {
-    let (root, bytes) = Root::with_file(TWO_BLOCKS);
-    let server = Server::with(root.path(), &["-n", "1"]);
+    let (_root, bytes, server) = serving(TWO_BLOCKS, &["-n", "1"]);
     let mut first = running(server.address());
     let mut queue: Vec<Client> = Vec::new();
     for _ in 0..4 {
-        let client = Client::new(server.address());
-        client.request(&Wish::octet("file"));
+        let client = Client::new(server.address()).asking(&Wish::octet("file"));
         after_a_miss(server.address());
         client.request(&Wish::octet("file"));
         after_a_miss(server.address());

@@ -4,19 +4,18 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::client::{Client, fetch, fetch_bytes};
+use crate::client::{Client, fetch, fetch_bytes, refusal_of};
 use crate::descriptors;
 use crate::download::{Download, Wish};
 use crate::faults::limit_address_space;
 use crate::machine::status;
 use crate::packet::Packet;
 use crate::root::{Root, assert_same, pattern};
-use crate::server::Server;
+use crate::server::{Server, serving};
 
 /// A client that has got the first block of `file`, and what it knows.
 fn halfway(server: &Server, wish: &Wish) -> (Client, Download) {
-    let mut client = Client::new(server.address());
-    client.request(wish);
+    let mut client = Client::new(server.address()).asking(wish);
     let mut download = Download::new(wish);
     while download.blocks == 0 {
         // Within a window only its last block is answered.
@@ -58,8 +57,7 @@ fn a_file_truncated_while_being_sent() {
 /// Within its last page a file that was cut short reads as zeros; that must not pass for the file.
 #[test]
 fn a_tail_of_zeros_where_a_file_was_cut_within_its_last_page() {
-    let (root, _) = Root::with_file(8_000);
-    let server = Server::start(root.path());
+    let (root, _, server) = serving(8_000, &[]);
     let (mut client, download) = halfway(&server, &Wish::octet("file"));
     let file = File::options().write(true).open(root.file("file"));
     file.unwrap().set_len(5_000).unwrap();
@@ -70,8 +68,7 @@ fn a_tail_of_zeros_where_a_file_was_cut_within_its_last_page() {
 /// Netascii is read and not mapped, but a file cut short is no more complete for that.
 #[test]
 fn a_netascii_file_truncated_while_being_sent() {
-    let (root, _) = Root::with_file(300_000);
-    let server = Server::start(root.path());
+    let (root, _, server) = serving(300_000, &[]);
     let (mut client, download) = halfway(&server, &Wish::netascii("file"));
     File::options()
         .write(true)
@@ -103,8 +100,7 @@ fn a_mixture_of_a_file_rewritten_in_place_while_being_sent() {
             netascii.clone(),
             windowed(netascii.clone()),
         ] {
-            let (root, _) = Root::with_file(length);
-            let server = Server::start(root.path());
+            let (root, _, server) = serving(length, &[]);
             must_not_be_mixed(&root, &server, &wish);
         }
     }
@@ -155,8 +151,7 @@ fn a_mixture_of_a_file_rewritten_under_a_client_that_is_held() {
         &["-n", "1", "--hold", "0", "--small-file", "0"],
     );
     let (mut slow, slow_download) = halfway(&server, &Wish::octet("slow"));
-    let mut held = Client::new(server.address());
-    held.request(&Wish::octet("file"));
+    let mut held = Client::new(server.address()).asking(&Wish::octet("file"));
     let first = held.expect_data(1);
     assert_same(&first, &fs::read(root.file("file")).unwrap()[..512]);
     rewrite(&root, "file", &pattern(1_100, 7));
@@ -174,8 +169,7 @@ fn a_mixture_of_a_file_rewritten_under_a_client_that_is_held() {
 /// A change of rights or names is none of the bytes.
 #[test]
 fn a_file_renamed_and_linked_while_being_sent() {
-    let (root, bytes) = Root::with_file(30_000);
-    let server = Server::start(root.path());
+    let (root, bytes, server) = serving(30_000, &[]);
     let (mut client, download) = halfway(&server, &Wish::octet("file"));
     fs::rename(root.file("file"), root.file("old")).unwrap();
     fs::hard_link(root.file("old"), root.file("older")).unwrap();
@@ -186,8 +180,7 @@ fn a_file_renamed_and_linked_while_being_sent() {
 /// Seen in other servers: a stale length when a file grew under another reader.
 #[test]
 fn a_stale_length_when_a_file_grew_under_another_reader() {
-    let (root, bytes) = Root::with_file(100_000);
-    let server = Server::start(root.path());
+    let (root, bytes, server) = serving(100_000, &[]);
     let wish = Wish::octet("file").option("tsize", 0);
     let (mut first, first_download) = halfway(&server, &wish);
 
@@ -209,8 +202,7 @@ fn a_stale_length_when_a_file_grew_under_another_reader() {
 
 #[test]
 fn a_file_replaced_while_being_sent() {
-    let (root, old) = Root::with_file(100_000);
-    let server = Server::start(root.path());
+    let (root, old, server) = serving(100_000, &[]);
     let (mut first, first_download) = halfway(&server, &Wish::octet("file"));
 
     let new = pattern(100_000, 5);
@@ -221,23 +213,18 @@ fn a_file_replaced_while_being_sent() {
 
 #[test]
 fn a_file_deleted_while_being_sent() {
-    let (root, bytes) = Root::with_file(100_000);
-    let server = Server::start(root.path());
+    let (root, bytes, server) = serving(100_000, &[]);
     let (mut first, first_download) = halfway(&server, &Wish::octet("file"));
 
     fs::remove_file(root.file("file")).unwrap();
-    assert_eq!(
-        fetch(server.address(), &Wish::octet("file")).unwrap_err().0,
-        1
-    );
+    assert_eq!(refusal_of(server.address(), "file"), 1);
     assert_same(&first.complete(first_download).unwrap().bytes, &bytes);
 }
 
 /// A mapping kept for others must not hide that the file was written anew in its place.
 #[test]
 fn a_file_rewritten_between_two_requests() {
-    let (root, old) = Root::with_file(10_000);
-    let server = Server::start(root.path());
+    let (root, old, server) = serving(10_000, &[]);
     assert_same(&fetch_bytes(server.address(), "file"), &old);
     let new = pattern(10_000, 77);
     root.write_bytes("file", &new);
@@ -246,11 +233,9 @@ fn a_file_rewritten_between_two_requests() {
 
 #[test]
 fn a_root_emptied_and_filled_again_under_the_server() {
-    let (root, _) = Root::with_file(10);
-    let server = Server::start(root.path());
+    let (root, _, server) = serving(10, &[]);
     fs::remove_file(root.file("file")).unwrap();
-    let mut client = Client::new(server.address());
-    client.request(&Wish::octet("file"));
+    let mut client = Client::new(server.address()).asking(&Wish::octet("file"));
     assert!(matches!(client.receive(), Packet::Error { code: 1, .. }));
     let bytes = root.write("file", 600);
     assert_same(&fetch_bytes(server.address(), "file"), &bytes);

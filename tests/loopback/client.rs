@@ -24,6 +24,13 @@ pub(crate) fn fetch(server: SocketAddr, wish: &Wish) -> Result<Download, (u16, S
     Client::new(server).fetch(wish)
 }
 
+/// The code of the ERROR that a file draws.
+#[track_caller]
+pub(crate) fn refusal_of(server: SocketAddr, name: impl AsRef<[u8]>) -> u16 {
+    let (code, _) = fetch(server, &Wish::octet(name)).expect_err("an ERROR");
+    code
+}
+
 /// Fetches a plain octet file without options.
 pub(crate) fn fetch_bytes(server: SocketAddr, name: impl AsRef<[u8]>) -> Vec<u8> {
     fetch(server, &Wish::octet(name)).expect("no ERROR").bytes
@@ -40,29 +47,22 @@ impl Client {
 
     /// A client with an address of its own.
     pub(crate) fn at(local: impl Into<IpAddr>, server: SocketAddr) -> Self {
-        let socket = UdpSocket::bind((local.into(), 0)).unwrap();
-        Self {
-            socket,
-            server,
-            expected: server.ip(),
-            tid: None,
-        }
+        Self::of(UdpSocket::bind((local.into(), 0)).unwrap(), server)
     }
 
     /// A client at a port of its choice, if that is free.
     pub(crate) fn on_port(port: u16, server: SocketAddr) -> Option<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
-        Some(Self {
-            socket,
-            server,
-            expected: server.ip(),
-            tid: None,
-        })
+        Some(Self::of(socket, server))
     }
 
     /// A client with an address that means something only together with its link.
     pub(crate) fn on_link(local: Ipv6Addr, scope: u32, server: SocketAddr) -> Self {
-        let socket = UdpSocket::bind(SocketAddrV6::new(local, 0, 0, scope)).unwrap();
+        let local = SocketAddrV6::new(local, 0, 0, scope);
+        Self::of(UdpSocket::bind(local).unwrap(), server)
+    }
+
+    fn of(socket: UdpSocket, server: SocketAddr) -> Self {
         Self {
             socket,
             server,
@@ -97,6 +97,12 @@ impl Client {
     /// What comes next may come from another port of the server.
     pub(crate) fn forget_tid(&mut self) {
         self.tid = None;
+    }
+
+    /// A client that has just sent its request.
+    pub(crate) fn asking(self, wish: &Wish) -> Self {
+        self.request(wish);
+        self
     }
 
     pub(crate) fn request(&self, wish: &Wish) {

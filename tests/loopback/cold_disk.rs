@@ -211,9 +211,8 @@ fn other_ways_to_serve_from_a_disk_that_hangs() {
             assert_eq!(major_faults(server.process()) - faults, 0, "{way:?}");
             let line = server.wait_for_log(&["disk/cold", "; "]);
             assert_eq!(way.is_held(), !line.contains("held 0.000 s"), "{line}");
-            let is_read = |line: &String| line.contains("read instead");
-            let is_read = server.log_lines().iter().any(is_read);
-            assert_eq!(is_read, way.is_read(), "{way:?}");
+            let lines = server.lines_with("read instead");
+            assert_eq!(!lines.is_empty(), way.is_read(), "{way:?}");
         }
     });
 }
@@ -261,8 +260,7 @@ fn sigterm_ends_the_server_while_the_disk_hangs() {
         disk.know(&["cold"]);
         disk.treat_block(COLD / 2, Treatment::Held);
         let wish = wish("disk/cold", 1400, 1);
-        let mut client = Client::new(server.address());
-        client.request(&wish);
+        let mut client = Client::new(server.address()).asking(&wish);
         let mut download = Download::new(&wish);
         while !disk.fuse.holds_reads() {
             let packet = client.receive();

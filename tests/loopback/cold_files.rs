@@ -9,14 +9,13 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use crate::client::fetch;
 use crate::download::Wish;
 use crate::machine::{major_faults, skipped};
-use crate::root::{Root, assert_same};
-use crate::server::Server;
+use crate::root::assert_same;
+use crate::server::serving;
 
 #[test]
 fn a_cold_file_costs_the_server_no_major_fault() {
     let length = 6_000_123;
-    let (root, bytes) = Root::with_file(length);
-    let server = Server::start(root.path());
+    let (root, bytes, server) = serving(length, &[]);
     // What the program itself needs is in memory from now on.
     let wish = Wish::octet("file").option("blksize", 1468);
     fetch(server.address(), &wish).unwrap();

@@ -17,7 +17,7 @@ use crate::download::Wish;
 use crate::machine::{has_ipv6, in_own_network, is_root, run};
 use crate::put::Put;
 use crate::root::{Root, assert_same, pattern};
-use crate::server::{PROGRAM, Server, program};
+use crate::server::{PROGRAM, Server, program, serving};
 
 const LINES: &str = include_str!("option_lines.txt");
 
@@ -364,12 +364,7 @@ fn what_is_ignored_is_named_in_one_warning() {
         Server::launch(command, 1)
     };
     let server = start("-L -a 127.0.0.1:0 -t 120 -T 9 -s");
-    let warnings = |server: &Server| {
-        let lines = server.log_lines().into_iter();
-        lines
-            .filter(|line| line.contains("ignored options"))
-            .collect::<Vec<_>>()
-    };
+    let warnings = |server: &Server| server.lines_with("ignored options");
     let expected = "WARN ignored options of tftpd-hpa: -t 120, -T 9; see in.tftpd(8)";
     assert_eq!(warnings(&server), [expected]);
     assert_same(&fetch_bytes(server.address(), "file"), &bytes);
@@ -417,8 +412,7 @@ fn without_p_only_what_others_may_read_is_served() {
 
 #[test]
 fn one_family_only() {
-    let (root, bytes) = Root::with_file(10);
-    let v4 = Server::with(root.path(), &["-4", "-a", ":0"]);
+    let (root, bytes, v4) = serving(10, &["-4", "-a", ":0"]);
     assert!(v4.address().is_ipv4() && v4.address().ip().is_unspecified());
     let port = v4.address().port();
     assert_same(&fetch_bytes(([127, 0, 0, 1], port).into(), "file"), &bytes);
@@ -442,13 +436,11 @@ fn one_family_only() {
 
 #[test]
 fn a_refused_option_is_granted_to_nobody() {
-    let (root, bytes) = Root::with_file(3_000);
-    let server = Server::with(root.path(), &["--refuse", "blksize"]);
+    let (_root, bytes, server) = serving(3_000, &["--refuse", "blksize"]);
     let wish = Wish::octet("file")
         .option("blksize", "1024")
         .option("tsize", "0");
-    let mut client = Client::new(server.address());
-    client.request(&wish);
+    let mut client = Client::new(server.address()).asking(&wish);
     client.expect_oack(&[("tsize", "3000")]);
     client.ack(0);
     assert_eq!(client.expect_data(1).len(), 512);

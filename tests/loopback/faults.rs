@@ -16,7 +16,7 @@ use crate::machine::{
     open_files, packets_without_route, raise_own_file_limit, run, skipped, status,
 };
 use crate::root::{Root, assert_same};
-use crate::server::{Mode, PROGRAM, Server, program};
+use crate::server::{Mode, PROGRAM, Server, program, serving};
 use crate::victim::{Victim, forger, go_halfway};
 
 // Limits.
@@ -28,8 +28,7 @@ fn out_of_local_ports() {
         return skipped("only ports that the system picks run out so");
     }
     in_own_network(|| {
-        let (root, bytes) = Root::with_file(5_000);
-        let mut server = Server::start(root.path());
+        let (_root, bytes, mut server) = serving(5_000, &[]);
         let before = open_files(server.process());
         let wish = Wish::octet("file");
         let clients: Vec<Client> = (0..6).map(|_| Client::new(server.address())).collect();
@@ -184,11 +183,8 @@ fn mappings_that_fail() {
             (files == before && mapped_files(&server, &root) == 0).then_some(())
         });
     }
-    let log = server.log_lines();
-    let told = log
-        .iter()
-        .filter(|line| line.contains("mapped into memory: read instead"));
-    let told = u64::try_from(told.count()).unwrap();
+    let told = server.lines_with("mapped into memory: read instead");
+    let told = u64::try_from(told.len()).unwrap();
     let most = 20 * (began_at.elapsed().as_secs() + 2);
     assert!(0 < told && told <= most, "{told} lines of {most}");
     assert!(server.is_running());

@@ -8,7 +8,7 @@ use crate::client::{Client, PATIENCE, fetch_bytes};
 use crate::download::Wish;
 use crate::machine::{at_the_other_end, has_program, in_own_network, lay_cable, run, skipped};
 use crate::root::{Root, assert_same};
-use crate::server::Server;
+use crate::server::{Server, serving};
 
 /// As on loopback, where the client's own system rejects what comes for a closed port: nothing distinguishes it from a firewall.
 #[test]
@@ -18,8 +18,7 @@ fn a_first_packet_that_is_rejected() {
         let server = Server::with(root.path(), &["-a", &format!("{host}:0")]);
         let wish = || Wish::octet("file");
         for wish in [wish(), wish().option("tsize", 0), Wish::netascii("file")] {
-            let gone = Client::new(server.address());
-            gone.request(&wish);
+            let gone = Client::new(server.address()).asking(&wish);
             is_warned_of(&server, host, gone, by);
         }
         assert_same(&fetch_bytes(server.address(), "file"), &bytes);
@@ -29,13 +28,10 @@ fn a_first_packet_that_is_rejected() {
 /// A client that had to wait for its first packet.
 #[test]
 fn a_first_packet_of_a_held_client_that_is_rejected() {
-    let (root, _) = Root::with_file(300_000);
-    let server = Server::with(root.path(), &["-n", "1", "--hold", "1"]);
-    let mut first = Client::new(server.address());
-    first.request(&Wish::octet("file"));
+    let (_root, _, server) = serving(300_000, &["-n", "1", "--hold", "1"]);
+    let mut first = Client::new(server.address()).asking(&Wish::octet("file"));
     first.expect_data(1);
-    let gone = Client::new(server.address());
-    gone.request(&Wish::octet("file"));
+    let gone = Client::new(server.address()).asking(&Wish::octet("file"));
     is_warned_of(&server, "127.0.0.1", gone, "127.0.0.1");
 }
 
@@ -53,10 +49,8 @@ fn is_warned_of(server: &Server, host: &str, gone: Client, by: &str) {
 /// A client that has acknowledged something and closes its port just goes, as machines that reset do.
 #[test]
 fn a_client_that_closes_its_port_later_is_no_warning() {
-    let (root, _) = Root::with_file(100_000);
-    let server = Server::start(root.path());
-    let mut gone = Client::new(server.address());
-    gone.request(&Wish::octet("file"));
+    let (_root, _, server) = serving(100_000, &[]);
+    let mut gone = Client::new(server.address()).asking(&Wish::octet("file"));
     gone.expect_data(1);
     gone.ack(1);
     gone.expect_data(2);

@@ -18,8 +18,8 @@ use crate::download::{Download, Wish};
 use crate::machine::{alone, eventually, is_root, is_stopped, skipped, status};
 use crate::memory::{RESIDENT_MAX, WAITING};
 use crate::packet;
-use crate::root::{Root, assert_same};
-use crate::server::Server;
+use crate::root::assert_same;
+use crate::server::serving;
 
 #[test]
 fn as_many_machines_as_the_queue_holds_ask_at_once_and_all_are_served() {
@@ -27,8 +27,7 @@ fn as_many_machines_as_the_queue_holds_ask_at_once_and_all_are_served() {
         return skipped("a receive buffer of that size needs root");
     }
     let _turn = alone();
-    let (root, bytes) = Root::with_file(600);
-    let server = Server::start(root.path());
+    let (_root, bytes, server) = serving(600, &[]);
     let wish = Wish::octet("file");
     let mut machines = Machines::new(server.address(), &wish);
 
@@ -42,8 +41,7 @@ fn as_many_machines_as_the_queue_holds_ask_at_once_and_all_are_served() {
     }
     server.signal(Signal::SIGCONT);
     // A miss is answered when all requests before it have been read.
-    let mut client = Client::new(server.address());
-    client.request(&Wish::octet("missing"));
+    let mut client = Client::new(server.address()).asking(&Wish::octet("missing"));
     client.expect_error(1);
     let resident = status(server.process(), "VmRSS");
     assert!(resident < RESIDENT_MAX, "{resident} KiB");
@@ -61,11 +59,8 @@ fn as_many_machines_as_the_queue_holds_ask_at_once_and_all_are_served() {
         "{WAITING} machines: VmRSS {resident} KiB with all in the queue, served in {:?}",
         began_at.elapsed()
     );
-    let full = server
-        .log_lines()
-        .into_iter()
-        .find(|line| line.contains("full"));
-    assert_eq!(full, None, "a request found the queue full");
+    let full = server.lines_with("full");
+    assert_eq!(full, [""; 0], "a request found the queue full");
 }
 
 /// Machines with addresses of their own, all behind one socket, so that no limit of descriptors bounds them.

@@ -203,8 +203,7 @@ fn the_next_instance_answers_what_came_meanwhile() {
     let (mut running, download) = halfway_at(address);
     first.signal(Signal::SIGTERM);
     first.wait_for_log(&["INFO stopping"]);
-    let mut late = Client::new(address);
-    late.request(&Wish::octet("file"));
+    let mut late = Client::new(address).asking(&Wish::octet("file"));
     // It is not in the background, and a transfer may finish.
     assert_same(&running.complete(download).unwrap().bytes, &bytes);
     assert_eq!(first.wait(AT_ONCE).code(), Some(0));
@@ -344,8 +343,7 @@ fn a_service_manager_hands_its_socket_over() {
         let mut child = command.spawn().unwrap();
         // It listens in its own time, and starts the server by the first request.
         let fetched = eventually("an answer", PATIENCE, || {
-            let mut probe = Client::new(address);
-            probe.request(&Wish::octet("missing"));
+            let mut probe = Client::new(address).asking(&Wish::octet("missing"));
             probe.receive_within(Duration::from_millis(100))
         });
         assert!(!fetched.is_empty());

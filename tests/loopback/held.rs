@@ -16,7 +16,7 @@ use crate::machine::{
 };
 use crate::packet;
 use crate::root::{Root, assert_same};
-use crate::server::{Mode, Server};
+use crate::server::{Mode, Server, serving};
 
 /// More than counts as small, and for a slow client more than a minute.
 const LENGTH: usize = 600 * 512 + 100;
@@ -38,8 +38,8 @@ impl Slow {
         let may_be_quick = Arc::new(AtomicBool::new(false));
         let is_quick = Arc::clone(&may_be_quick);
         let all = root.write("slow", 1200 * SLOW_BLKSIZE + 100);
-        let mut client = Client::new(server);
-        client.request(&Wish::octet("slow").option("blksize", SLOW_BLKSIZE));
+        let mut client =
+            Client::new(server).asking(&Wish::octet("slow").option("blksize", SLOW_BLKSIZE));
         client.expect_oack(&[("blksize", &SLOW_BLKSIZE.to_string())]);
         thread::sleep(PACE);
         client.ack(0);
@@ -89,8 +89,7 @@ struct Member {
 
 impl Member {
     fn ask(host: u8, server: SocketAddr, wish: &Wish) -> Self {
-        let client = Client::at(Ipv4Addr::new(127, 3, 0, host), server);
-        client.request(wish);
+        let client = Client::at(Ipv4Addr::new(127, 3, 0, host), server).asking(wish);
         Self {
             client,
             download: Download::new(wish),
@@ -249,10 +248,8 @@ impl Member {
 
 #[test]
 fn who_does_not_use_the_slot_loses_it_and_completes_later() {
-    let (root, bytes) = Root::with_file(LENGTH);
-    let server = Server::with(root.path(), &["-n", "1", "--hold", "never"]);
-    let mut stalled = Client::new(server.address());
-    stalled.request(&Wish::octet("file"));
+    let (_root, bytes, server) = serving(LENGTH, &["-n", "1", "--hold", "never"]);
+    let mut stalled = Client::new(server.address()).asking(&Wish::octet("file"));
     let mut got = Vec::new();
     for block in 1..=20 {
         got.extend(stalled.expect_data(block));
@@ -292,14 +289,11 @@ fn who_does_not_use_the_slot_loses_it_and_completes_later() {
 #[test]
 fn a_slot_that_the_client_stops_using_while_others_wait_is_taken_within_a_second_or_so() {
     let _turn = alone();
-    let (root, bytes) = Root::with_file(LENGTH);
-    let server = Server::with(root.path(), &["-n", "1", "--hold", "never"]);
-    let mut stalled = Client::new(server.address());
-    stalled.request(&Wish::octet("file"));
+    let (_root, bytes, server) = serving(LENGTH, &["-n", "1", "--hold", "never"]);
+    let mut stalled = Client::new(server.address()).asking(&Wish::octet("file"));
     stalled.expect_data(1);
     let wish = Wish::octet("file");
-    let mut other = Client::at(Ipv4Addr::new(127, 3, 2, 1), server.address());
-    other.request(&wish);
+    let mut other = Client::at(Ipv4Addr::new(127, 3, 2, 1), server.address()).asking(&wish);
     // Looked at now and not later: once the first one's answers are known to be quick, a few milliseconds
     // without one cost it the slot.
     other.expect_nothing_yet();
@@ -320,8 +314,7 @@ fn a_slot_that_the_client_stops_using_while_others_wait_is_taken_within_a_second
 
 #[test]
 fn with_hold_never_those_who_wait_hear_nothing() {
-    let (root, bytes) = Root::with_file(LENGTH);
-    let server = Server::with(root.path(), &["-n", "1", "--hold", "never"]);
+    let (root, bytes, server) = serving(LENGTH, &["-n", "1", "--hold", "never"]);
     let slow = Slow::start(&root, server.address());
     let wish = Wish::octet("file");
     let mut waiting: Vec<Client> = (1..=3)
@@ -347,8 +340,7 @@ fn with_hold_never_those_who_wait_hear_nothing() {
 fn a_machine_that_changes_its_port_while_it_is_held_has_one_transfer_in_the_end() {
     // A thousand others would keep it from answering in time.
     let _turn = alone();
-    let (root, bytes) = Root::with_file(LENGTH);
-    let server = Server::with(root.path(), &["-n", "1", "--hold", "1", "-vv"]);
+    let (root, bytes, server) = serving(LENGTH, &["-n", "1", "--hold", "1", "-vv"]);
     let slow = Slow::start(&root, server.address());
     let wish = Wish::octet("file");
     let port = || Client::at(Ipv4Addr::new(127, 3, 4, 1), server.address());
@@ -384,8 +376,8 @@ fn a_small_file_does_not_wait_behind_large_ones() {
     let small = root.write("small", 10_000);
     let server = Server::with(root.path(), &["-n", "2", "--hold", "never"]);
     let slow = Slow::start(&root, server.address());
-    let mut waiting = Client::at(Ipv4Addr::new(127, 3, 5, 1), server.address());
-    waiting.request(&Wish::octet("file"));
+    let mut waiting =
+        Client::at(Ipv4Addr::new(127, 3, 5, 1), server.address()).asking(&Wish::octet("file"));
     for _ in 0..5 {
         let download = fetch(server.address(), &Wish::octet("small")).unwrap();
         assert_same(&download.bytes, &small);
@@ -413,8 +405,7 @@ fn a_thousand_held(root: &Root, server: &Server) -> (Slow, Clients) {
 #[test]
 fn memory_and_descriptors_of_a_thousand_held() {
     let _turn = alone();
-    let (root, _) = Root::with_file(LENGTH);
-    let server = Server::with(root.path(), &["-n", "1", "--hold", "1"]);
+    let (root, _, server) = serving(LENGTH, &["-n", "1", "--hold", "1"]);
     fetch(server.address(), &Wish::octet("file")).unwrap();
     server.wait_for_log(&["complete"]);
     let files = open_files(server.process());
@@ -441,8 +432,7 @@ fn memory_and_descriptors_of_a_thousand_held() {
 #[test]
 fn a_thousand_held_take_next_to_no_processor_time() {
     let _turn = alone();
-    let (root, _) = Root::with_file(LENGTH);
-    let server = Server::with(root.path(), &["-n", "1", "--hold", "1"]);
+    let (root, _, server) = serving(LENGTH, &["-n", "1", "--hold", "1"]);
     let (_slow, mut clients) = a_thousand_held(&root, &server);
     let blocks = |clients: &Clients| {
         let blocks = clients

@@ -9,16 +9,14 @@ use nix::unistd::Pid;
 
 use crate::client::{PATIENCE, fetch_bytes};
 use crate::machine::{eventually, has_program, is_asleep, skipped, sleeps, status, threads};
-use crate::root::Root;
-use crate::server::Server;
+use crate::server::{Server, serving};
 
 /// What is measured is what happens in this time.
 const WHILE_IDLE: Duration = Duration::from_secs(10);
 
 #[test]
 fn an_idle_server_is_never_woken() {
-    let (root, _) = Root::with_file(5_000);
-    let fresh = Server::start(root.path());
+    let (root, _, fresh) = serving(5_000, &[]);
     let [stats, control] = ["stats", "control"].map(|name| root.beside(name));
     let [stats, control] = [&stats, &control].map(|path| path.to_str().unwrap());
     let used = Server::with(root.path(), &["--stats", stats, "--control", control]);
@@ -89,8 +87,7 @@ fn system_calls(server: &Server) -> Option<usize> {
 /// What is expected of a release is 4 MiB; tests run a larger build.
 #[test]
 fn an_idle_server_is_small() {
-    let (root, _) = Root::with_file(5_000);
-    let server = Server::start(root.path());
+    let (_root, _, server) = serving(5_000, &[]);
     let (all, own) = (
         status(server.process(), "VmRSS"),
         status(server.process(), "RssAnon"),

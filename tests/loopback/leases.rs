@@ -11,21 +11,19 @@ use crate::client::{Client, PATIENCE};
 use crate::download::{Download, Wish};
 use crate::machine::{eventually, skipped};
 use crate::packet;
-use crate::root::{Root, assert_same};
-use crate::server::Server;
+use crate::root::assert_same;
+use crate::server::serving;
 
 #[test]
 fn a_lease_that_is_given_back_while_a_client_asks() {
-    let (root, bytes) = Root::with_file(20_000);
-    let server = Server::start(root.path());
+    let (root, bytes, server) = serving(20_000, &[]);
     if Lease::take(&root.file("file")).is_none() {
         return skipped("no lease may be taken on a file here");
     }
     for wish in [Wish::octet("file"), Wish::octet("file").option("tsize", 0)] {
         // Not while the server has it open for the client before.
         let lease = eventually("a lease", PATIENCE, || Lease::take(&root.file("file")));
-        let mut client = Client::new(server.address());
-        client.request(&wish);
+        let mut client = Client::new(server.address()).asking(&wish);
         lease.wait_until_wanted();
         // A repeat changes nothing.
         client.request(&wish);
@@ -42,8 +40,7 @@ fn a_lease_that_is_given_back_while_a_client_asks() {
         let download = client.complete(download).unwrap();
         assert_same(&download.bytes, &bytes);
     }
-    let refused = |line: &String| line.contains("refused");
-    assert!(!server.log_lines().iter().any(refused));
+    assert_eq!(server.lines_with("refused"), [""; 0]);
 }
 
 /// A lease to write, given back with the value.

@@ -51,8 +51,7 @@ impl Mute {
         let child = child.unwrap();
         let mute = Mute { child, address };
         eventually("an answer", PATIENCE, || {
-            let mut probe = Client::new(address);
-            probe.request(&Wish::octet("missing"));
+            let mut probe = Client::new(address).asking(&Wish::octet("missing"));
             probe.receive_within(Duration::from_millis(100))
         });
         mute

@@ -12,17 +12,15 @@ use crate::client::{Client, fetch, fetch_bytes};
 use crate::download::{Download, Wish};
 use crate::machine::{is_root, skipped};
 use crate::root::{Root, assert_same};
-use crate::server::{PROGRAM, Server, listening_address, program};
+use crate::server::{PROGRAM, Server, listening_address, program, serving};
 
 #[test]
 fn one_line_for_a_transfer() {
-    let (root, _) = Root::with_file(42_430);
-    let server = Server::start(root.path());
+    let (_root, _, server) = serving(42_430, &[]);
     let wish = Wish::octet("/file")
         .option("blksize", 1408)
         .option("windowsize", 2);
-    let mut client = Client::new(server.address());
-    client.request(&wish);
+    let mut client = Client::new(server.address()).asking(&wish);
     client.complete(Download::new(&wish)).unwrap();
     let line = server.wait_for_log(&["complete"]);
     let start = format!(
@@ -42,11 +40,9 @@ fn one_line_for_a_transfer() {
 
 #[test]
 fn one_line_for_a_refusal() {
-    let (root, _) = Root::with_file(10);
-    let server = Server::start(root.path());
+    let (_root, _, server) = serving(10, &[]);
     for (name, why) in [("missing", "no such file"), ("../file", "")] {
-        let mut client = Client::new(server.address());
-        client.request(&Wish::octet(name));
+        let mut client = Client::new(server.address()).asking(&Wish::octet(name));
         client.receive();
         let line = server.wait_for_log(&[&format!(
             "127.0.0.1:{} \"{name}\": refused: {why}",
@@ -59,13 +55,10 @@ fn one_line_for_a_refusal() {
 /// With `-v`: what becomes of a request, and who sends what is none.
 #[test]
 fn one_line_as_a_request_is_taken_and_for_nonsense() {
-    let (root, _) = Root::with_file(100_000);
-    let server = Server::with(root.path(), &["-v", "-n", "1"]);
-    let mut first = Client::new(server.address());
-    first.request(&Wish::octet("file"));
+    let (_root, _, server) = serving(100_000, &["-v", "-n", "1"]);
+    let mut first = Client::new(server.address()).asking(&Wish::octet("file"));
     first.expect_data(1);
-    let second = Client::new(server.address());
-    second.request(&Wish::octet("/file"));
+    let second = Client::new(server.address()).asking(&Wish::octet("/file"));
     let third = Client::new(server.address());
     third.send_to_server(b"\0\x04\0\x01");
     for (client, words) in [
@@ -128,8 +121,7 @@ fn names_cannot_forge_lines() {
 /// Format characters, escape sequences and bytes that are no text, thousands of them: few lines, each harmless.
 #[test]
 fn a_flood_of_evil_names_writes_few_lines_and_none_is_interpreted() {
-    let (root, bytes) = Root::with_file(10);
-    let server = Server::start(root.path());
+    let (_root, bytes, server) = serving(10, &[]);
     let client = Client::new(server.address());
     let begin = std::time::Instant::now();
     for number in 0..3000_u32 {
@@ -210,31 +202,16 @@ fn every_line_is_json_on_demand() {
 
 #[test]
 fn more_words_on_demand() {
-    let (root, _) = Root::with_file(10);
-    let quiet = Server::start(root.path());
+    let (root, _, quiet) = serving(10, &[]);
     let loud = Server::with(root.path(), &["-v"]);
     let most = Server::with(root.path(), &["-vv"]);
     for server in [&quiet, &loud, &most] {
         fetch_bytes(server.address(), "file");
         server.wait_for_log(&["complete"]);
     }
-    assert!(
-        !quiet
-            .log_lines()
-            .iter()
-            .any(|line| line.starts_with("DEBUG")),
-        "{:?}",
-        quiet.log_lines()
-    );
+    assert_eq!(quiet.lines_with("DEBUG "), [""; 0]);
     for server in [&loud, &most] {
-        assert!(
-            server
-                .log_lines()
-                .iter()
-                .any(|line| line.starts_with("DEBUG")),
-            "{:?}",
-            server.log_lines()
-        );
+        assert_ne!(server.lines_with("DEBUG "), [""; 0]);
     }
 }
 
@@ -252,21 +229,9 @@ fn rust_log_is_heard_unless_overridden() {
         command
     };
     let debug = Server::launch(with("debug", &[]), 1);
-    assert!(
-        debug
-            .log_lines()
-            .iter()
-            .any(|line| line.starts_with("DEBUG")),
-        "{:?}",
-        debug.log_lines()
-    );
+    assert_ne!(debug.lines_with("DEBUG "), [""; 0]);
     let overridden = Server::launch(with("off", &["-v"]), 1);
-    assert!(
-        overridden
-            .log_lines()
-            .iter()
-            .any(|line| line.starts_with("DEBUG"))
-    );
+    assert_ne!(overridden.lines_with("DEBUG "), [""; 0]);
 }
 
 /// A server whose standard error is a pipe that takes 4096 bytes and that is read up to the line with the address.
@@ -353,8 +318,7 @@ fn a_standard_error_whose_reader_is_gone() {
 /// Nothing but records: whatever comes in, each line begins with a level.
 #[test]
 fn every_line_begins_with_its_level() {
-    let (root, _) = Root::with_file(600);
-    let mut server = Server::with(root.path(), &["-vv"]);
+    let (_root, _, mut server) = serving(600, &["-vv"]);
     fetch_bytes(server.address(), "file");
     fetch(server.address(), &Wish::octet("missing")).unwrap_err();
     server.signal(nix::sys::signal::Signal::SIGTERM);

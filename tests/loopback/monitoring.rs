@@ -22,7 +22,7 @@ use crate::download::{Download, Wish};
 use crate::machine::{eventually, in_own_mounts, is_asleep, is_root, skipped, sleeps};
 use crate::put::Put;
 use crate::root::{Root, assert_same};
-use crate::server::{PROGRAM, Server, program};
+use crate::server::{PROGRAM, Server, program, serving};
 use crate::uploads::writable;
 
 const DASHBOARD: &str = include_str!("../../scripts/grafana.json");
@@ -67,16 +67,13 @@ fn promtool() -> Option<PathBuf> {
 
 /// A server with one client that runs, halfway through its file, and one that waits.
 fn busy(options: &[&str]) -> (Root, Server, Client, Client) {
-    let (root, _) = Root::with_file(400_000);
-    let server = Server::with(
-        root.path(),
+    let (root, _, server) = serving(
+        400_000,
         &[&["-n", "1", "--hold", "never"], options].concat(),
     );
-    let mut first = Client::new(server.address());
-    first.request(&Wish::octet("file"));
+    let mut first = Client::new(server.address()).asking(&Wish::octet("file"));
     first.expect_data(1);
-    let second = Client::new(server.address());
-    second.request(&Wish::octet("/file"));
+    let second = Client::new(server.address()).asking(&Wish::octet("/file"));
     (root, server, first, second)
 }
 
@@ -88,9 +85,8 @@ pub(crate) struct Waiting {
 impl Waiting {
     pub(crate) fn new(server: &Server, count: u8) -> Waiting {
         let clients = (0..count).map(|number| {
-            let client = Client::at(Ipv4Addr::new(127, 0, 1, number), server.address());
-            client.request(&Wish::octet("file"));
-            client
+            Client::at(Ipv4Addr::new(127, 0, 1, number), server.address())
+                .asking(&Wish::octet("file"))
         });
         let clients: Vec<Client> = clients.collect();
         let (stop, stopped) = channel::<()>();
@@ -448,13 +444,7 @@ fn both_work_under_every_confinement() {
 /// The directory is removed, and comes back; the disk is full, and has room again: one warning each, one line when all is well.
 #[test]
 fn a_disk_that_is_full_or_gone_stops_statistics_only() {
-    let warnings = |server: &Server| {
-        let lines = server.log_lines();
-        lines
-            .iter()
-            .filter(|line| line.contains("goes on without it"))
-            .count()
-    };
+    let warnings = |server: &Server| server.lines_with("goes on without it").len();
     let (root, bytes) = Root::with_file(5_000);
     let missing = root.beside("missing/tftpd.prom");
     let server = Server::with(root.path(), &["--stats", missing.to_str().unwrap()]);
@@ -511,11 +501,7 @@ fn sigusr1_writes_all_of_it_to_the_log_within_bounds() {
         server.signal(Signal::SIGUSR1);
         let wanted =
             "now: 1 of 1 slots taken, 0 lent, 0 finishing, 31 pending, 0 held, oldest wait ";
-        server
-            .log_lines()
-            .iter()
-            .any(|line| line.contains(wanted))
-            .then_some(())
+        (!server.lines_with(wanted).is_empty()).then_some(())
     });
     let address = |client: &Client| format!("now: 127.0.0.1:{} \"file\": ", client.port());
     let line = server.wait_for_log(&[&address(&first), "running, "]);
@@ -537,13 +523,10 @@ fn sigusr1_writes_all_of_it_to_the_log_within_bounds() {
 
 #[test]
 fn a_storm_has_one_line_when_it_is_over() {
-    let (root, bytes) = Root::with_file(5_000);
-    let server = Server::with(root.path(), &["-n", "1"]);
+    let (_root, bytes, server) = serving(5_000, &["-n", "1"]);
     let wish = Wish::octet("file");
-    let mut first = Client::new(server.address());
-    first.request(&wish);
-    let mut second = Client::new(server.address());
-    second.request(&wish);
+    let mut first = Client::new(server.address()).asking(&wish);
+    let mut second = Client::new(server.address()).asking(&wish);
     first.complete(Download::new(&wish)).unwrap();
     let download = second.complete(Download::new(&wish)).unwrap();
     assert_same(&download.bytes, &bytes);
@@ -560,14 +543,7 @@ fn a_storm_has_one_line_when_it_is_over() {
         line.ends_with(" sends waited for the disk, 0 for the link"),
         "{line}"
     );
-    let overs = server.log_lines();
-    assert_eq!(
-        overs
-            .iter()
-            .filter(|line| line.contains("storm over"))
-            .count(),
-        1
-    );
+    assert_eq!(server.lines_with("storm over").len(), 1);
 }
 
 /// In the counters, on every page, on the screen, in the log and in the line after a storm.
@@ -606,8 +582,7 @@ fn uploads_are_seen_wherever_downloads_are() {
 
     // It makes no progress while this one waits, so it lends its slot.
     let wish = Wish::octet("file");
-    let mut waits = Client::new(server.address());
-    waits.request(&wish);
+    let mut waits = Client::new(server.address()).asking(&wish);
     waits.complete(Download::new(&wish)).unwrap();
     upload.finish().unwrap();
     let seen = eventually("both ends", PATIENCE, || {

@@ -12,12 +12,11 @@ use crate::download::Wish;
 use crate::machine::{is_root, run, skipped};
 use crate::packet;
 use crate::root::{Root, assert_same};
-use crate::server::{PROGRAM, Server, program};
+use crate::server::{PROGRAM, Server, program, serving};
 
 /// The code of the ERROR that answers the name, from the port that was asked.
 fn refused(server: &Server, name: impl AsRef<[u8]>) -> u16 {
-    let mut client = Client::new(server.address());
-    client.request(&Wish::octet(name));
+    let mut client = Client::new(server.address()).asking(&Wish::octet(name));
     let (code, message) = client
         .complete(crate::download::Download::new(&Wish::octet("")))
         .unwrap_err();
@@ -67,8 +66,7 @@ fn names_are_bytes_and_not_utf_8() {
 
 #[test]
 fn modes_in_any_case_and_no_others() {
-    let (root, bytes) = Root::with_file(600);
-    let server = Server::start(root.path());
+    let (_root, bytes, server) = serving(600, &[]);
     for mode in ["octet", "OCTET", "oCtEt"] {
         let download = fetch(
             server.address(),
@@ -120,8 +118,7 @@ fn names_that_lead_out_of_the_root() {
 
 #[test]
 fn names_that_are_empty_missing_or_too_long() {
-    let (root, _) = Root::with_file(10);
-    let server = Server::start(root.path());
+    let (_root, _, server) = serving(10, &[]);
     assert_eq!(refused(&server, ""), 1);
     assert_eq!(refused(&server, "missing"), 1);
     assert_eq!(refused(&server, "missing/file"), 1);
@@ -227,8 +224,7 @@ fn an_unreadable_file() {
 
 #[test]
 fn uploads_are_refused_and_leave_no_file() {
-    let (root, bytes) = Root::with_file(10);
-    let server = Server::start(root.path());
+    let (root, bytes, server) = serving(10, &[]);
     for name in ["new", "file"] {
         let mut client = Client::new(server.address());
         client.send_to_server(&packet::write_request(name.as_bytes(), "octet"));
@@ -242,8 +238,7 @@ fn uploads_are_refused_and_leave_no_file() {
 /// No answer to what is no request, so that two servers never talk to each other for ever.
 #[test]
 fn what_is_no_request_gets_no_answer() {
-    let (root, bytes) = Root::with_file(10);
-    let server = Server::start(root.path());
+    let (_root, bytes, server) = serving(10, &[]);
     let mut client = Client::new(server.address());
     let long = [&b"\0\x01file\0octet\0x\0"[..], &[b'y'; 2048], b"\0"].concat();
     for datagram in [
@@ -272,8 +267,7 @@ fn what_is_no_request_gets_no_answer() {
 /// Rubbish after the last option, seen from ROMs that send their whole buffer.
 #[test]
 fn rubbish_behind_a_request_does_not_fail_it() {
-    let (root, bytes) = Root::with_file(10);
-    let server = Server::start(root.path());
+    let (_root, bytes, server) = serving(10, &[]);
     for rubbish in [
         &b"\0"[..],
         b"\0\0\0\0",

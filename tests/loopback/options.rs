@@ -5,20 +5,18 @@ use crate::download::Wish;
 use crate::machine::{has_ipv6, in_own_network, run};
 use crate::packet;
 use crate::root::{Root, assert_same};
-use crate::server::Server;
+use crate::server::{Server, serving};
 
 #[test]
 fn granted_in_the_clients_order_and_spelling_and_nothing_else() {
-    let (root, _) = Root::with_file(700);
-    let server = Server::start(root.path());
+    let (_root, _, server) = serving(700, &[]);
     let wish = Wish::octet("file")
         .option("WindowSize", 4)
         .option("x-unknown", "yes")
         .option("TSIZE", 0)
         .option("timeout", 3)
         .option("blkSize", 1024);
-    let mut client = Client::new(server.address());
-    client.request(&wish);
+    let mut client = Client::new(server.address()).asking(&wish);
     client.expect_oack(&[
         ("WindowSize", "4"),
         ("TSIZE", "700"),
@@ -30,8 +28,7 @@ fn granted_in_the_clients_order_and_spelling_and_nothing_else() {
 
 #[test]
 fn unusable_options_are_left_out_and_never_an_error() {
-    let (root, bytes) = Root::with_file(700);
-    let server = Server::start(root.path());
+    let (_root, bytes, server) = serving(700, &[]);
     for (name, value) in [
         ("blksize", "7"),
         ("blksize", "512x"),
@@ -51,8 +48,7 @@ fn unusable_options_are_left_out_and_never_an_error() {
 
 #[test]
 fn the_operators_bounds_lower_what_is_granted() {
-    let (root, bytes) = Root::with_file(70_000);
-    let server = Server::with(root.path(), &["-B", "1000", "-W", "3"]);
+    let (_root, bytes, server) = serving(70_000, &["-B", "1000", "-W", "3"]);
     let wish = Wish::octet("file")
         .option("blksize", 65464)
         .option("windowsize", 65535);
@@ -66,8 +62,7 @@ fn the_operators_bounds_lower_what_is_granted() {
 
 #[test]
 fn without_bounds_the_defaults_hold() {
-    let (root, bytes) = Root::with_file(200_000);
-    let server = Server::start(root.path());
+    let (_root, bytes, server) = serving(200_000, &[]);
     // The loopback interface carries 65,536 bytes at once.
     let download = fetch(
         server.address(),

@@ -120,8 +120,7 @@ fn without_a_port_that_is_free_requests_wait() {
     let range = unused(1);
     let taken = UdpSocket::bind((Ipv4Addr::LOCALHOST, *range.start())).unwrap();
     let server = Server::with(root.path(), &["-R", &text(&range)]);
-    let client = Client::new(server.address());
-    client.request(&Wish::octet("file"));
+    let _client = Client::new(server.address()).asking(&Wish::octet("file"));
     server.wait_for_log(&["out of descriptors"]);
     drop(taken);
     let download = fetch(server.address(), &Wish::octet("file")).unwrap();

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::client::{Client, PATIENCE, fetch, fetch_bytes};
+use crate::client::{Client, PATIENCE, fetch, fetch_bytes, refusal_of};
 use crate::clients::Clients;
 use crate::download::{Download, Wish};
 use crate::machine::{field, has_ipv6, is_root, skipped, threads};
 use crate::packet::write_request;
 use crate::root::{Root, assert_same, text};
-use crate::server::{PROGRAM, Server, program};
+use crate::server::{PROGRAM, Server, program, serving};
 
 const NOBODY: u32 = 65534;
 
@@ -132,10 +132,7 @@ fn inherited_groups_are_given_up() {
         },
         1,
     );
-    assert_eq!(
-        fetch(server.address(), &Wish::octet("file")).unwrap_err().0,
-        2
-    );
+    assert_eq!(refusal_of(server.address(), "file"), 2);
     let server = Server::with(root.path(), &["-u", "nobody:4713"]);
     assert_same(&fetch_bytes(server.address(), "file"), &bytes);
 }
@@ -148,10 +145,7 @@ fn files_that_only_root_can_read_are_refused() {
     let (root, bytes) = Root::with_file(600);
     fs::set_permissions(root.file("file"), fs::Permissions::from_mode(0o600)).unwrap();
     let server = Server::start(root.path());
-    assert_eq!(
-        fetch(server.address(), &Wish::octet("file")).unwrap_err().0,
-        2
-    );
+    assert_eq!(refusal_of(server.address(), "file"), 2);
     // Root without capabilities is the owner still.
     let server = Server::with(root.path(), &["-u", "root"]);
     assert_same(&fetch_bytes(server.address(), "file"), &bytes);
@@ -168,21 +162,13 @@ fn a_root_that_the_user_cannot_search_is_told_at_start() {
     fs::set_permissions(root.path().parent().unwrap(), closed.clone()).unwrap();
     let server = Server::start(root.path());
     assert_same(&fetch_bytes(server.address(), "file"), &bytes);
-    assert!(
-        !server
-            .log_lines()
-            .iter()
-            .any(|line| line.starts_with("WARN"))
-    );
+    assert_eq!(server.lines_with("WARN "), [""; 0]);
 
     fs::set_permissions(root.path(), closed).unwrap();
     let server = Server::start(root.path());
     let path = root.path().to_str().unwrap();
     server.wait_for_log(&["WARN", path, "Permission denied"]);
-    assert_eq!(
-        fetch(server.address(), &Wish::octet("file")).unwrap_err().0,
-        2
-    );
+    assert_eq!(refusal_of(server.address(), "file"), 2);
     let (status, message) = ended(Command::new(PROGRAM).args(["-C", "-r", path]));
     assert_eq!(status, Some(1));
     assert!(
@@ -261,11 +247,7 @@ fn names_work_as_ever_when_the_root_is_changed() {
         assert_same(&fetch_bytes(server.address(), name), &inner);
     }
     for (name, code) in [("outside", 1), ("../secret", 2)] {
-        assert_eq!(
-            fetch(server.address(), &Wish::octet(name)).unwrap_err().0,
-            code,
-            "{name}"
-        );
+        assert_eq!(refusal_of(server.address(), name), code, "{name}");
     }
 }
 
@@ -279,8 +261,7 @@ fn the_root_is_changed_by_root_only() {
 
 #[test]
 fn the_sandbox_is_on_unless_it_is_turned_off() {
-    let (root, bytes) = Root::with_file(600);
-    let server = Server::start(root.path());
+    let (root, bytes, server) = serving(600, &[]);
     let line = server.wait_for_log(&["INFO", "sandbox: "]);
     let filtered = if line.contains("system calls") {
         "2"
@@ -362,11 +343,7 @@ fn walk_every_feature(root: &Root, mut command: Command) -> Server {
             ("../file", 2),
             ("lines/file", 1),
         ] {
-            assert_eq!(
-                fetch(address, &Wish::octet(name)).unwrap_err().0,
-                code,
-                "{name}"
-            );
+            assert_eq!(refusal_of(address, name), code, "{name}");
         }
         let mut upload = Client::new(address);
         upload.send_to_server(&write_request(b"file", "octet"));
@@ -392,8 +369,7 @@ fn walk_every_feature(root: &Root, mut command: Command) -> Server {
     assert_eq!(threads(server.process()).len(), 2);
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait(PATIENCE).code(), Some(0));
-    let log = server.log_lines();
-    assert!(!log.iter().any(|line| line.starts_with("ERROR")), "{log:?}");
+    assert_eq!(server.lines_with("ERROR "), [""; 0]);
     server
 }
 
@@ -401,8 +377,7 @@ fn walk_every_feature(root: &Root, mut command: Command) -> Server {
 fn cut_short(root: &Root, server: &Server) {
     root.write("cut", 300_000);
     let wish = Wish::octet("cut");
-    let mut client = Client::new(server.address());
-    client.request(&wish);
+    let mut client = Client::new(server.address()).asking(&wish);
     let mut download = Download::new(&wish);
     while download.blocks == 0 {
         let answer = download.on_packet(client.receive()).unwrap();
@@ -441,13 +416,11 @@ fn scarcity_is_survived_in_the_sandbox() {
     server.wait_for_log(&["WARN", "requests wait"]);
 
     // The process may not have so much memory, so it is not mapped, and nevertheless it is sent.
-    let mut client = Client::new(server.address());
-    client.request(&Wish::octet("large").option("tsize", 0));
+    let mut client = Client::new(server.address()).asking(&Wish::octet("large").option("tsize", 0));
     client.expect_oack(&[("tsize", "8589934592")]);
     client.ack(0);
     assert_eq!(client.expect_data(1), [0; 512]);
-    let mut other = Client::new(server.address());
-    other.request(&Wish::octet("file0"));
+    let mut other = Client::new(server.address()).asking(&Wish::octet("file0"));
     other.expect_data(1);
     assert!(is_mapped(&server, &root.file("file0")));
     assert!(!is_mapped(&server, &root.file("large")));

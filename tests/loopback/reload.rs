@@ -14,7 +14,7 @@ use crate::client::{Client, fetch, fetch_bytes};
 use crate::download::{Download, Wish};
 use crate::machine::is_root;
 use crate::root::{Root, assert_same};
-use crate::server::Server;
+use crate::server::{Server, serving};
 
 /// A file of rules in a directory of its own beside the root.
 struct RuleFile(PathBuf);
@@ -108,8 +108,8 @@ fn an_access_list_is_read_again_beside_the_options() {
         &["--access", list.path(), "--deny", "127.0.0.9"],
     );
     let asks = |last: u8| {
-        let mut client = Client::at(Ipv4Addr::new(127, 0, 0, last), server.address());
-        client.request(&Wish::octet("file"));
+        let mut client = Client::at(Ipv4Addr::new(127, 0, 0, last), server.address())
+            .asking(&Wish::octet("file"));
         // Who is served is asked for after who is not: the server works in order.
         let mut witness = Client::at(Ipv4Addr::new(127, 0, 0, 1), server.address());
         assert_same(&witness.fetch(&Wish::octet("file")).unwrap().bytes, &bytes);
@@ -135,12 +135,10 @@ fn what_runs_and_what_waits_is_untouched() {
         &["-m", map.path(), "-n", "1", "--hold", "never", "-v"],
     );
     let wish = Wish::octet("file");
-    let mut running = Client::new(server.address());
-    running.request(&wish);
+    let mut running = Client::new(server.address()).asking(&wish);
     let mut download = Download::new(&wish);
     let answer = download.on_packet(running.receive()).unwrap();
-    let mut waiting = Client::new(server.address());
-    waiting.request(&wish);
+    let mut waiting = Client::new(server.address()).asking(&wish);
     server.wait_for_log(&["queued, 1 waiting"]);
     map.rewrite("r ^file$ two\n");
     reload(&server);
@@ -263,8 +261,7 @@ fn a_map_in_a_general_directory_is_found_if_it_is_rewritten() {
 
 #[test]
 fn without_files_of_rules_the_signal_says_so_in_one_line() {
-    let (root, bytes) = Root::with_file(700);
-    let server = Server::start(root.path());
+    let (_root, bytes, server) = serving(700, &[]);
     assert_eq!(reload(&server), "INFO reloaded: no rule has changed");
     assert_same(&fetch_bytes(server.address(), "file"), &bytes);
 }

@@ -26,8 +26,7 @@ fn full_server(socket: &Path) -> (Root, Server, Client, Waiting) {
     let options = ["-n", "1", "--hold", "never", "--control"];
     let options = [&options[..], &[socket.to_str().unwrap()]].concat();
     let server = Server::with(root.path(), &options);
-    let mut client = Client::new(server.address());
-    client.request(&Wish::octet("file"));
+    let mut client = Client::new(server.address()).asking(&Wish::octet("file"));
     client.expect_data(1);
     let waiting = Waiting::new(&server, 40);
     eventually("all of them", PATIENCE, || {

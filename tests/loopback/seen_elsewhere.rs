@@ -7,21 +7,19 @@ use std::net::UdpSocket;
 use crate::client::{Client, fetch_bytes};
 use crate::download::{Download, Wish};
 use crate::packet::{self, Packet};
-use crate::root::{Root, assert_same};
-use crate::server::Server;
+use crate::root::assert_same;
+use crate::server::serving;
 
 /// The retransmission came from the buffer in which a stray packet had been received since. It also was sent once only,
 /// with the client left to itself.
 #[test]
 fn an_oack_retransmitted_with_bytes_of_a_stray_packet() {
-    let (root, bytes) = Root::with_file(2_000);
-    let server = Server::start(root.path());
+    let (_root, bytes, server) = serving(2_000, &[]);
     let wish = Wish::octet("file")
         .option("blksize", 1000)
         .option("tsize", 0)
         .option("windowsize", 2);
-    let mut client = Client::new(server.address());
-    client.request(&wish);
+    let mut client = Client::new(server.address()).asking(&wish);
     let oack = client.receive_datagram();
     let other = UdpSocket::bind("127.0.0.1:0").unwrap();
     for stray in [
@@ -45,13 +43,10 @@ fn an_oack_retransmitted_with_bytes_of_a_stray_packet() {
 /// Sent five times in all, since the client may be gone; the slot is free then.
 #[test]
 fn an_oack_never_sent_again_and_a_slot_never_freed() {
-    let (root, bytes) = Root::with_file(100);
-    let server = Server::with(root.path(), &["-n", "1"]);
+    let (_root, bytes, server) = serving(100, &["-n", "1"]);
     let wish = Wish::octet("file").option("tsize", 0);
-    let mut silent = Client::new(server.address());
-    silent.request(&wish);
-    let mut next = Client::new(server.address());
-    next.request(&Wish::octet("file"));
+    let mut silent = Client::new(server.address()).asking(&wish);
+    let mut next = Client::new(server.address()).asking(&Wish::octet("file"));
     for _ in 0..5 {
         silent.expect_oack(&[("tsize", "100")]);
     }
@@ -64,10 +59,8 @@ fn an_oack_never_sent_again_and_a_slot_never_freed() {
 /// Without options the first block was sent again as its header alone.
 #[test]
 fn data_1_retransmitted_as_a_runt() {
-    let (root, bytes) = Root::with_file(700);
-    let server = Server::start(root.path());
-    let mut client = Client::new(server.address());
-    client.request(&Wish::octet("file"));
+    let (_root, bytes, server) = serving(700, &[]);
+    let mut client = Client::new(server.address()).asking(&Wish::octet("file"));
     let first = client.receive_datagram();
     assert_eq!(client.receive_datagram(), first);
     assert_same(&first[4..], &bytes[..512]);
@@ -78,12 +71,10 @@ fn data_1_retransmitted_as_a_runt() {
 
 #[test]
 fn an_ack_from_the_future_that_skips_blocks() {
-    let (root, bytes) = Root::with_file(3_000);
-    let server = Server::start(root.path());
+    let (_root, bytes, server) = serving(3_000, &[]);
     for windowsize in [1, 4] {
         let wish = Wish::octet("file").option("windowsize", windowsize);
-        let mut client = Client::new(server.address());
-        client.request(&wish);
+        let mut client = Client::new(server.address()).asking(&wish);
         let mut download = Download::new(&wish);
         while !download.is_over() {
             let packet = client.receive();
@@ -106,8 +97,7 @@ fn an_ack_from_the_future_that_skips_blocks() {
 /// Each ACK twice doubled each DATA from there on: the sorcerer's apprentice.
 #[test]
 fn every_block_twice_because_of_one_ack_twice() {
-    let (root, bytes) = Root::with_file(20_000);
-    let server = Server::start(root.path());
+    let (_root, bytes, server) = serving(20_000, &[]);
     let mut client = Client::new(server.address());
     let wish = Wish::octet("file");
     client.request(&wish);
@@ -126,8 +116,7 @@ fn every_block_twice_because_of_one_ack_twice() {
 /// One lost packet too many in a long transfer, and it ended, however well it went between.
 #[test]
 fn a_retry_budget_per_transfer_instead_of_per_step() {
-    let (root, bytes) = Root::with_file(40 * 512);
-    let server = Server::start(root.path());
+    let (_root, bytes, server) = serving(40 * 512, &[]);
     let mut client = Client::new(server.address());
     let wish = Wish::octet("file");
     client.request(&wish);
@@ -153,10 +142,8 @@ fn a_retry_budget_per_transfer_instead_of_per_step() {
 /// Other ports of other hosts: what they send to the port of a transfer is not for it.
 #[test]
 fn another_port_cannot_end_a_transfer() {
-    let (root, bytes) = Root::with_file(5_000);
-    let server = Server::start(root.path());
-    let mut client = Client::new(server.address());
-    client.request(&Wish::octet("file"));
+    let (_root, bytes, server) = serving(5_000, &[]);
+    let mut client = Client::new(server.address()).asking(&Wish::octet("file"));
     let mut got = client.expect_data(1);
     let other = UdpSocket::bind("127.0.0.1:0").unwrap();
     for packet in [packet::error(0, "stop"), packet::ack(1), packet::ack(2)] {
@@ -175,11 +162,9 @@ fn another_port_cannot_end_a_transfer() {
 /// Several clients never send their last ACK; that is no failure, and it costs no slot.
 #[test]
 fn a_missing_last_ack_that_fails_the_transfer() {
-    let (root, bytes) = Root::with_file(300);
-    let server = Server::with(root.path(), &["-n", "1", "-t", "4"]);
+    let (_root, bytes, server) = serving(300, &["-n", "1", "-t", "4"]);
     let wish = Wish::octet("file").option("blksize", 200);
-    let mut client = Client::new(server.address());
-    client.request(&wish);
+    let mut client = Client::new(server.address()).asking(&wish);
     client.expect_oack(&[("blksize", "200")]);
     client.ack(0);
     client.expect_data(1);
@@ -201,20 +186,14 @@ fn a_missing_last_ack_that_fails_the_transfer() {
 /// A size probe of firmware ends with an ERROR of the client: a normal end, and nothing to log for everybody.
 #[test]
 fn a_size_probe_logged_as_a_failure() {
-    let (root, _) = Root::with_file(300);
-    let server = Server::start(root.path());
+    let (_root, _, server) = serving(300, &[]);
     for code in [0, 8] {
-        let mut client = Client::new(server.address());
-        client.request(&Wish::octet("file").option("tsize", 0));
+        let mut client =
+            Client::new(server.address()).asking(&Wish::octet("file").option("tsize", 0));
         client.expect_oack(&[("tsize", "300")]);
         client.send(&packet::error(code, "that is all"));
     }
     fetch_bytes(server.address(), "file");
     server.wait_for_log(&["\"file\": complete"]);
-    let log = server.log_lines();
-    assert_eq!(
-        log.iter().filter(|line| line.contains("\"file\"")).count(),
-        1,
-        "{log:?}"
-    );
+    assert_eq!(server.lines_with("\"file\"").len(), 1);
 }

@@ -4,15 +4,14 @@
 use crate::client::fetch;
 use crate::download::Wish;
 use crate::machine::{in_own_network, run};
-use crate::root::{Root, assert_same};
-use crate::server::Server;
+use crate::root::assert_same;
+use crate::server::{Server, serving};
 
 #[test]
 fn blocks_that_travel_in_fragments_leave_one_by_one() {
     in_own_network(|| {
         run("ip", "link set lo mtu 1500");
-        let (root, bytes) = Root::with_file(1_000_000);
-        let server = Server::with(root.path(), &["--no-mtu-clamp"]);
+        let (_root, bytes, server) = serving(1_000_000, &["--no-mtu-clamp"]);
         for (blksize, windowsize) in [(8192, 4), (1472, 16), (1468, 16), (1468, 64), (512, 64)] {
             fetch_window(&server, &bytes, blksize, windowsize);
         }
@@ -21,8 +20,7 @@ fn blocks_that_travel_in_fragments_leave_one_by_one() {
 
 #[test]
 fn windows_of_the_largest_blocks() {
-    let (root, bytes) = Root::with_file(3_000_000);
-    let server = Server::start(root.path());
+    let (_root, bytes, server) = serving(3_000_000, &[]);
     for blksize in [16_000, 32_000, 65_464] {
         fetch_window(&server, &bytes, blksize, 2);
     }

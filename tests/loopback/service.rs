@@ -154,8 +154,7 @@ fn the_status_is_told_once_a_second_while_it_changes() {
         fetched += 1;
     }
     let running = [halfway_at(server.address()), halfway_at(server.address())];
-    let waiting = Client::new(server.address());
-    waiting.request(&Wish::octet("file"));
+    let _waiting = Client::new(server.address()).asking(&Wish::octet("file"));
     let mut told = 1;
     while reader.next() != "STATUS=2 of 2 slots taken, 1 waiting" {
         told += 1;
@@ -263,8 +262,7 @@ fn lines_for_the_journal_begin_with_a_priority() {
         let mut child = command.stderr(log).spawn().unwrap();
         let missing = |name: &str| {
             eventually("an answer", PATIENCE, || {
-                let mut client = Client::new(address);
-                client.request(&Wish::octet(name));
+                let mut client = Client::new(address).asking(&Wish::octet(name));
                 client.receive_within(Duration::from_millis(100))
             })
         };
@@ -345,8 +343,7 @@ fn the_background_logs_to_syslog_and_finds_one_that_was_restarted() {
         // Nobody takes lines for a while.
         drop(syslog);
         let refused = || {
-            let mut client = Client::new(address);
-            client.request(&Wish::octet("missing"));
+            let mut client = Client::new(address).asking(&Wish::octet("missing"));
             client.expect_error(1);
             // The line follows the answer.
             eventually("rest", PATIENCE, || {
@@ -462,8 +459,7 @@ fn a_violation_is_told_to_syslog() {
             .args(["-b", "-a", &address.to_string(), "-P"]);
         command.arg(root.beside("pid")).arg(root.path());
         let server = Background::start(command, root.beside("pid"));
-        let client = Client::new(address);
-        client.request(&Wish::octet("file"));
+        let _client = Client::new(address).asking(&Wish::octet("file"));
         syslog.find("ERROR system call ");
         server.wait(AT_ONCE);
     });

@@ -12,7 +12,7 @@ use crate::client::{Client, PATIENCE, fetch_bytes};
 use crate::download::{Download, Wish};
 use crate::machine::{eventually, skipped};
 use crate::root::{Root, assert_same};
-use crate::server::{Mode, PROGRAM, Server, program};
+use crate::server::{Mode, PROGRAM, Server, program, serving};
 
 const AT_ONCE: Duration = Duration::from_secs(5);
 
@@ -22,8 +22,7 @@ fn halfway(server: &Server) -> (Client, Download) {
 
 pub(crate) fn halfway_at(server: SocketAddr) -> (Client, Download) {
     let wish = Wish::octet("file");
-    let mut client = Client::new(server);
-    client.request(&wish);
+    let mut client = Client::new(server).asking(&wish);
     let mut download = Download::new(&wish);
     while download.blocks < 3 {
         let answer = download.on_packet(client.receive()).unwrap();
@@ -50,13 +49,11 @@ fn running_transfers_finish_and_nobody_else_is_let_in() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut server = Server::with(root.path(), &["-n", "2"]);
         let mut running = [halfway(&server), halfway(&server)];
-        let mut waiting = Client::new(server.address());
-        waiting.request(&Wish::octet("file"));
+        let mut waiting = Client::new(server.address()).asking(&Wish::octet("file"));
         server.signal(signal);
         server.wait_for_signal_taken();
         server.wait_for_log(&["INFO stopping"]);
-        let mut late = Client::new(server.address());
-        late.request(&Wish::octet("file"));
+        let mut late = Client::new(server.address()).asking(&Wish::octet("file"));
         late.request(&Wish::octet("missing"));
 
         for (client, download) in &mut running {
@@ -67,14 +64,7 @@ fn running_transfers_finish_and_nobody_else_is_let_in() {
         for client in [&mut waiting, &mut late] {
             client.expect_nothing_yet();
         }
-        let log = server.log_lines();
-        assert_eq!(
-            log.iter()
-                .filter(|line| line.contains("\"file\": complete"))
-                .count(),
-            2,
-            "{log:?}"
-        );
+        assert_eq!(server.lines_with("\"file\": complete").len(), 2);
     }
 }
 
@@ -97,8 +87,7 @@ fn a_transfer_that_hangs_is_waited_for_no_longer_than_the_drain() {
 /// With the drain of the default; `-t` is 35.
 #[test]
 fn an_unresponsive_transfer_does_not_keep_the_next_instance_waiting() {
-    let (root, bytes) = Root::with_file(100_000);
-    let mut old = Server::start(root.path());
+    let (root, bytes, mut old) = serving(100_000, &[]);
     let address = old.address().to_string();
     let _hanging = halfway(&old);
     old.signal(Signal::SIGTERM);
@@ -115,15 +104,13 @@ fn requests_stay_unread_while_it_stops() {
     if Mode::wanted() == Mode::SinglePort {
         return skipped("a shared socket is read to the end");
     }
-    let (root, _) = Root::with_file(100_000);
-    let mut server = Server::start(root.path());
+    let (_root, _, mut server) = serving(100_000, &[]);
     let port = server.address().port();
     let (running, _) = halfway(&server);
     server.signal(Signal::SIGTERM);
     server.wait_for_log(&["INFO stopping"]);
     assert_eq!(unread_bytes(port), 0);
-    let mut late = Client::new(server.address());
-    late.request(&Wish::octet("file"));
+    let mut late = Client::new(server.address()).asking(&Wish::octet("file"));
     late.request(&Wish::octet("missing"));
     // The loop takes its turns all the same.
     running.ack(3);
@@ -170,8 +157,7 @@ fn a_start_that_waits_for_its_port_ends_when_told() {
 /// However alive the transfer is.
 #[test]
 fn a_transfer_that_goes_on_for_ever_is_waited_for_no_longer_than_the_drain() {
-    let (root, _) = Root::with_file(10_000_000);
-    let mut server = Server::with(root.path(), &["--drain", "2"]);
+    let (_root, _, mut server) = serving(10_000_000, &["--drain", "2"]);
     let (mut client, mut download) = halfway(&server);
     server.signal(Signal::SIGTERM);
     // A client that takes a block every 0.2 s would need hours.
@@ -210,8 +196,7 @@ fn a_second_signal_ends_it_at_once() {
 /// Some of them would end a program that does nothing about them; SIGUSR1 is what people try for statistics.
 #[test]
 fn signals_without_a_meaning_change_nothing() {
-    let (root, bytes) = Root::with_file(100_000);
-    let mut server = Server::start(root.path());
+    let (_root, bytes, mut server) = serving(100_000, &[]);
     let (mut client, download) = halfway(&server);
     let meaningless = [
         Signal::SIGHUP,
@@ -240,8 +225,7 @@ fn signals_without_a_meaning_change_nothing() {
 
 #[test]
 fn the_port_is_free_again_when_it_has_ended() {
-    let (root, bytes) = Root::with_file(600);
-    let mut server = Server::start(root.path());
+    let (root, bytes, mut server) = serving(600, &[]);
     let address = server.address().to_string();
     server.signal(Signal::SIGTERM);
     server.wait(AT_ONCE);
@@ -252,11 +236,9 @@ fn the_port_is_free_again_when_it_has_ended() {
 /// For a load balancer: probes are not answered from the signal on, and clients that were sent here are served for a while.
 #[test]
 fn a_lame_duck_serves_on_but_answers_no_probes() {
-    let (root, bytes) = Root::with_file(60_000);
-    let mut server = Server::with(root.path(), &["--lame-duck", "2", "--drain", "20"]);
+    let (_root, bytes, mut server) = serving(60_000, &["--lame-duck", "2", "--drain", "20"]);
     let probe = Wish::octet("file").option("x-probe", 1);
-    let mut prober = Client::new(server.address());
-    prober.request(&probe);
+    let mut prober = Client::new(server.address()).asking(&probe);
     prober.expect_oack(&[("x-probe", "1")]);
     let (mut running, download) = halfway(&server);
     server.signal(Signal::SIGTERM);
@@ -266,8 +248,7 @@ fn a_lame_duck_serves_on_but_answers_no_probes() {
     assert_same(&fetch_bytes(server.address(), "file"), &bytes);
     prober.expect_nothing_yet();
     server.wait_for_log(&["INFO stopping; 1 transfers have 20 s"]);
-    let mut late = Client::new(server.address());
-    late.request(&Wish::octet("file"));
+    let mut late = Client::new(server.address()).asking(&Wish::octet("file"));
     assert_same(&running.complete(download).unwrap().bytes, &bytes);
     assert_eq!(server.wait(PATIENCE).code(), Some(0));
     late.expect_nothing_yet();
@@ -275,8 +256,7 @@ fn a_lame_duck_serves_on_but_answers_no_probes() {
 
 #[test]
 fn a_second_signal_ends_a_lame_duck_at_once() {
-    let (root, _) = Root::with_file(60_000);
-    let mut server = Server::with(root.path(), &["--lame-duck", "600", "--drain", "600"]);
+    let (_root, _, mut server) = serving(60_000, &["--lame-duck", "600", "--drain", "600"]);
     let _running = halfway(&server);
     server.signal(Signal::SIGTERM);
     server.wait_for_log(&["lame duck: for 600 s"]);

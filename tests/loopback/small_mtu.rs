@@ -8,8 +8,8 @@ use std::thread;
 use crate::client::{Client, PATIENCE};
 use crate::download::{Download, Wish};
 use crate::machine::{at_the_other_end, has_program, in_own_network, lay_cable, run, skipped};
-use crate::root::{Root, assert_same};
-use crate::server::Server;
+use crate::root::assert_same;
+use crate::server::serving;
 
 /// The server's own link carries 1500 bytes, so the server cannot know. Who is silent twice is served the third time.
 #[test]
@@ -29,8 +29,7 @@ fn blocks_that_are_lost_as_fragments() {
         let address = ["address add 192.0.2.2/24 dev near"];
         // Its network is there as long as its socket.
         let _router = at_the_other_end("near", &address, || route_in_fragments(wanted, gives));
-        let (root, bytes) = Root::with_file(100_000);
-        let server = Server::with(root.path(), &["-a", "192.0.2.1:0", "-t", "4"]);
+        let (_root, bytes, server) = serving(100_000, &["-a", "192.0.2.1:0", "-t", "4"]);
         let client = || {
             asks.send(server.address()).unwrap();
             made.recv_timeout(PATIENCE).unwrap()

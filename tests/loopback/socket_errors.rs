@@ -13,8 +13,8 @@ use crate::machine::{
     alone, eventually, has_program, in_own_network, open_files, packets_without_route, run, skipped,
 };
 use crate::packet;
-use crate::root::{Root, assert_same};
-use crate::server::{Mode, Server};
+use crate::root::assert_same;
+use crate::server::{Mode, Server, serving};
 
 fn halfway(client: &mut Client, wish: &Wish) -> Download {
     client.request(wish);
@@ -29,16 +29,11 @@ fn halfway(client: &mut Client, wish: &Wish) -> Download {
 /// The ICMP messages that come back for its ERRORs and first blocks are none of the listening socket's business.
 #[test]
 fn hundreds_of_clients_that_are_gone_before_the_answer() {
-    let (root, bytes) = Root::with_file(5_000);
-    let mut server = Server::start(root.path());
+    let (_root, bytes, mut server) = serving(5_000, &[]);
     let before = open_files(server.process());
     for _ in 0..150 {
         for name in ["missing", "file"] {
-            drop({
-                let client = Client::new(server.address());
-                client.request(&Wish::octet(name));
-                client
-            });
+            drop(Client::new(server.address()).asking(&Wish::octet(name)));
         }
     }
     assert_same(&fetch_bytes(server.address(), "file"), &bytes);
@@ -55,8 +50,7 @@ fn a_firewall_that_forbids_sending() {
         if !has_program("nft", "--version") {
             return skipped("there is no nft");
         }
-        let (root, bytes) = Root::with_file(20_000);
-        let mut server = Server::start(root.path());
+        let (_root, bytes, mut server) = serving(20_000, &[]);
         let mut client = Client::new(server.address());
         let mut download = halfway(&mut client, &Wish::octet("file"));
 
@@ -96,8 +90,7 @@ fn a_firewall_that_forbids_sending() {
 fn a_route_that_is_gone_for_a_while() {
     in_own_network(|| {
         run("ip", "address add 192.0.2.7/32 dev lo");
-        let (root, bytes) = Root::with_file(20_000);
-        let mut server = Server::start(root.path());
+        let (_root, bytes, mut server) = serving(20_000, &[]);
         let port = server.address().port();
         let asked = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut client = Client::at(Ipv4Addr::new(192, 0, 2, 7), asked);
@@ -119,8 +112,7 @@ fn a_route_that_is_gone_for_a_while() {
 #[test]
 fn a_network_that_is_down_for_a_while() {
     in_own_network(|| {
-        let (root, bytes) = Root::with_file(20_000);
-        let mut server = Server::start(root.path());
+        let (_root, bytes, mut server) = serving(20_000, &[]);
         let mut client = Client::new(server.address());
         let download = halfway(&mut client, &Wish::octet("file"));
         run("ip", "link set lo down");
@@ -139,8 +131,7 @@ fn a_flood_at_the_listener_starves_no_transfer() {
         return skipped("what floods a shared socket delays all");
     }
     let _turn = alone();
-    let (root, bytes) = Root::with_file(1_000_000);
-    let mut server = Server::start(root.path());
+    let (_root, bytes, mut server) = serving(1_000_000, &[]);
     let wish = Wish::octet("file").option("blksize", 1408);
     let mut client = Client::new(server.address());
     let download = halfway(&mut client, &wish);
@@ -170,16 +161,11 @@ fn a_flood_at_the_listener_starves_no_transfer() {
     assert!(server.is_running());
     // And afterwards it is as before, once a request finds room in the receive buffer again.
     eventually("an answer after the flood", PATIENCE, || {
-        let mut probe = Client::new(server.address());
-        probe.request(&Wish::octet("missing"));
+        let mut probe = Client::new(server.address()).asking(&Wish::octet("missing"));
         probe.receive_within(Duration::from_millis(100)).map(drop)
     });
     assert_same(&fetch_bytes(server.address(), "file"), &bytes);
-    let warnings = server
-        .log_lines()
-        .iter()
-        .filter(|line| line.starts_with("WARN"))
-        .count();
+    let warnings = server.lines_with("WARN ").len();
     assert!(
         (1..2000).contains(&warnings),
         "{warnings} warnings for a flood of misses"
@@ -190,8 +176,7 @@ fn a_flood_at_the_listener_starves_no_transfer() {
 #[test]
 fn a_flood_of_one_client_starves_no_other() {
     let _turn = alone();
-    let (root, bytes) = Root::with_file(300_000);
-    let server = Server::start(root.path());
+    let (_root, bytes, server) = serving(300_000, &[]);
     let mut noisy = Client::new(server.address());
     let wish = Wish::octet("file");
     halfway(&mut noisy, &wish);
@@ -221,12 +206,10 @@ impl Drop for SetOnDrop<'_> {
 /// Old ACKs for ever are no progress: the slot comes free after the timeout, not never.
 #[test]
 fn a_client_that_repeats_an_old_ack_for_ever() {
-    let (root, bytes) = Root::with_file(20_000);
-    let server = Server::with(root.path(), &["-n", "1", "-t", "2"]);
+    let (_root, bytes, server) = serving(20_000, &["-n", "1", "-t", "2"]);
     let mut stuck = Client::new(server.address());
     halfway(&mut stuck, &Wish::octet("file"));
-    let mut next = Client::new(server.address());
-    next.request(&Wish::octet("file"));
+    let mut next = Client::new(server.address()).asking(&Wish::octet("file"));
     let first = (0..200).find_map(|_| {
         stuck.ack(1);
         stuck.ack(2);
@@ -238,8 +221,7 @@ fn a_client_that_repeats_an_old_ack_for_ever() {
 
 /// A client that has sent an ACK and, right behind it, an ERROR to a server that was stopped meanwhile.
 fn acknowledge_and_complain(server: &Server) -> Client {
-    let mut client = Client::new(server.address());
-    client.request(&Wish::octet("file"));
+    let mut client = Client::new(server.address()).asking(&Wish::octet("file"));
     client.expect_data(1);
     server.signal(Signal::SIGSTOP);
     client.ack(1);
@@ -251,8 +233,7 @@ fn acknowledge_and_complain(server: &Server) -> Client {
 /// the block that answers the ACK is given up.
 #[test]
 fn an_error_right_behind_an_ack_ends_the_transfer() {
-    let (root, _) = Root::with_file(5_000);
-    let server = Server::start(root.path());
+    let (_root, _, server) = serving(5_000, &[]);
     let before = open_files(server.process());
     let _client = acknowledge_and_complain(&server);
     server.signal(Signal::SIGCONT);
@@ -266,8 +247,7 @@ fn an_error_right_behind_an_ack_ends_the_transfer() {
 /// The client has closed its port when the server comes to read what it said before.
 #[test]
 fn an_error_counts_although_the_port_is_closed() {
-    let (root, _) = Root::with_file(5_000);
-    let server = Server::start(root.path());
+    let (_root, _, server) = serving(5_000, &[]);
     drop(acknowledge_and_complain(&server));
     server.signal(Signal::SIGCONT);
     server.wait_for_log(&["client error 3"]);
@@ -277,11 +257,9 @@ fn an_error_counts_although_the_port_is_closed() {
 /// window leaves.
 #[test]
 fn copies_of_an_ack_that_wait_with_it_repeat_no_window() {
-    let (root, bytes) = Root::with_file(20_000);
-    let server = Server::with(root.path(), &["-v"]);
+    let (_root, bytes, server) = serving(20_000, &["-v"]);
     let wish = Wish::octet("file").option("windowsize", 4);
-    let mut client = Client::new(server.address());
-    client.request(&wish);
+    let mut client = Client::new(server.address()).asking(&wish);
     let mut download = Download::new(&wish);
     while download.blocks < 8 {
         let answer = download.on_packet(client.receive());

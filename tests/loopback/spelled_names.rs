@@ -425,8 +425,7 @@ fn the_directory_of_a_client_may_be_named_by_its_hardware_address() {
             "198.51.100.7",
             "no hardware address: a relay or router is between",
         ]);
-        let lines = server.log_lines().into_iter();
-        assert_eq!(lines.filter(|line| line.contains("no hardware")).count(), 1);
+        assert_eq!(server.lines_with("no hardware").len(), 1);
         let server = Server::with(root.path(), &["-a", "192.0.2.1:0", "-m", &rules]);
         assert_same(&fetch_from(&server, [192, 0, 2, 7], "mapped"), &own);
     });
@@ -502,8 +501,7 @@ fn no_trick_leads_out_by_rules_case_roots_or_own_directories() {
     ] {
         let server = Server::with(root.path(), options);
         for name in &names {
-            let mut client = Client::new(server.address());
-            client.request(&Wish::octet(name));
+            let mut client = Client::new(server.address()).asking(&Wish::octet(name));
             let answer = client.receive();
             assert!(
                 matches!(answer, Packet::Error { code: 1 | 2, .. }),

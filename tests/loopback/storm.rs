@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::client::{Client, PATIENCE, fetch};
+use crate::client::{Client, PATIENCE, fetch, refusal_of};
 use crate::clients::{Clients, TURN_MAX};
 use crate::download::Wish;
 use crate::machine::{alone, eventually, field, open_files, raise_own_file_limit, status};
 use crate::root::{Root, assert_same};
-use crate::server::{Mode, Server};
+use crate::server::{Mode, Server, serving};
 
 /// What the allocator may keep of a storm, in KiB.
 const KEPT: u64 = 2 << 10;
@@ -19,8 +19,7 @@ const KEPT: u64 = 2 << 10;
 fn five_hundred_clients_at_once_through_32_slots() {
     let _turn = alone();
     raise_own_file_limit();
-    let (root, bytes) = Root::with_file(1_000_000);
-    let server = Server::with(root.path(), &["-n", "32"]);
+    let (_root, bytes, server) = serving(1_000_000, &["-n", "32"]);
     let wish = |number: usize| match number % 3 {
         0 => Wish::octet("file")
             .option("blksize", 8192)
@@ -73,18 +72,12 @@ fn five_hundred_clients_at_once_through_32_slots() {
 #[test]
 fn no_more_slots_than_asked_for() {
     let _turn = alone();
-    let (root, _) = Root::with_file(10_000);
-    let server = Server::with(root.path(), &["-n", "7"]);
+    let (_root, _, server) = serving(10_000, &["-n", "7"]);
     let mut clients = Clients::new(server.address());
     (0..30).for_each(|_| clients.add(Wish::octet("file")));
     clients.begin(7);
     // All have asked; their requests are dealt with before that of a miss.
-    assert_eq!(
-        fetch(server.address(), &Wish::octet("missing"))
-            .unwrap_err()
-            .0,
-        1
-    );
+    assert_eq!(refusal_of(server.address(), "missing"), 1);
     assert_eq!(clients.begun(), 7);
     clients.complete(PATIENCE);
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::client::{Client, PATIENCE, fetch, fetch_bytes};
+use crate::client::{Client, PATIENCE, fetch, fetch_bytes, refusal_of};
 use crate::download::{Download, Wish};
 use crate::faults::traced;
 use crate::machine::{eventually, in_own_mounts, is_root, skipped};
@@ -70,12 +70,7 @@ fn must_follow(
         swap(link, target);
         wait_for(&server, "file", bytes);
     }
-    assert!(
-        !server
-            .log_lines()
-            .iter()
-            .any(|line| line.starts_with("WARN"))
-    );
+    assert_eq!(server.lines_with("WARN "), [""; 0]);
 }
 
 /// MAAS swaps a link at each sync: its machines got the old release for ever, and after the next sync nothing.
@@ -192,14 +187,8 @@ fn a_swap_never_leads_out_of_the_directory_that_holds_the_link() {
         for (number, target) in ["../other", "/", ".."].into_iter().enumerate() {
             // What follows a good look is logged at once.
             swap(&current, target);
-            let told = |line: &str| {
-                line.contains("leads elsewhere now; the old directory is served: restart")
-            };
-            eventually("a warning", PATIENCE, || {
-                assert_same(&fetch_bytes(server.address(), "file"), &contents[0]);
-                let lines = server.log_lines();
-                (lines.iter().filter(|line| told(line)).count() > number).then_some(())
-            });
+            let words = "leads elsewhere now; the old directory is served: restart";
+            serves_old_until_warned(&server, &contents[0], words, number + 1);
             swap(&current, "v2");
             wait_for(&server, "file", &contents[1]);
             swap(&current, "v1");
@@ -227,12 +216,7 @@ fn absolute_names_and_links_follow_a_swap() {
         &contents[1],
     );
     assert_same(&fetch_bytes(server.address(), "link"), &contents[1]);
-    assert_eq!(
-        fetch(server.address(), &Wish::octet(name("v1/file")))
-            .unwrap_err()
-            .0,
-        1
-    );
+    assert_eq!(refusal_of(server.address(), name("v1/file")), 1);
 }
 
 #[test]
@@ -243,8 +227,7 @@ fn transfers_go_on_with_what_they_have_after_a_swap() {
     let current = root.file("current");
     symlink("v1", &current).unwrap();
     let server = Server::start(&current);
-    let mut running = Client::new(server.address());
-    running.request(&Wish::octet("file"));
+    let mut running = Client::new(server.address()).asking(&Wish::octet("file"));
     let mut download = Download::new(&Wish::octet("file"));
     let answer = download.on_packet(running.receive()).unwrap();
     running.send(&answer);
@@ -267,15 +250,8 @@ fn links_that_are_not_followed_are_named_at_the_start() {
     )]);
     assert_same(&fetch_bytes(server.address(), "file"), &contents[0]);
     swap(&link, root.file("v2"));
-    eventually("a warning", PATIENCE, || {
-        assert_same(&fetch_bytes(server.address(), "file"), &contents[0]);
-        let told = format!("WARN {path}: replaced or mounted over");
-        server
-            .log_lines()
-            .iter()
-            .any(|line| line.contains(&told))
-            .then_some(())
-    });
+    let told = format!("WARN {path}: replaced or mounted over");
+    serves_old_until_warned(&server, &contents[0], &told, 1);
     fs::remove_file(&link).unwrap();
 
     if !is_root() {
@@ -289,6 +265,17 @@ fn links_that_are_not_followed_are_named_at_the_start() {
     assert_same(&fetch_bytes(server.address(), "file"), &contents[0]);
 }
 
+/// Asks on, and hears what the old directory has, until so many warnings say why.
+#[track_caller]
+fn serves_old_until_warned(server: &Server, old: &[u8], words: &str, times: usize) {
+    eventually("a warning", PATIENCE, || {
+        assert_same(&fetch_bytes(server.address(), "file"), old);
+        let lines = server.lines_with(words);
+        let told = lines.iter().filter(|line| line.starts_with("WARN"));
+        (told.count() >= times).then_some(())
+    });
+}
+
 /// A directory in whose place another one is, or none.
 #[test]
 fn a_root_replaced_or_removed_is_logged_once_a_minute() {
@@ -298,35 +285,19 @@ fn a_root_replaced_or_removed_is_logged_once_a_minute() {
     let server = Server::start(&path);
     assert_same(&fetch_bytes(server.address(), "file"), &old);
     fs::rename(&path, root.file("old")).unwrap();
-    let count = |words: &str| {
-        server
-            .log_lines()
-            .iter()
-            .filter(|line| line.contains(words))
-            .count()
-    };
-    eventually("a warning", PATIENCE, || {
-        assert_same(&fetch_bytes(server.address(), "file"), &old);
-        (count(": removed; the old directory is served") > 0).then_some(())
-    });
+    serves_old_until_warned(&server, &old, ": removed; the old directory is served", 1);
     // For three looks more nothing is said.
     let until = Instant::now() + Duration::from_millis(3_100);
     while Instant::now() < until {
         assert_same(&fetch_bytes(server.address(), "file"), &old);
     }
-    assert_eq!(count(": removed;"), 1);
+    assert_eq!(server.lines_with(": removed;").len(), 1);
 
     let server = Server::start(&root.file("old"));
     assert_same(&fetch_bytes(server.address(), "file"), &old);
     fs::rename(root.file("old"), &path).unwrap();
     fs::create_dir(root.file("old")).unwrap();
-    eventually("a warning", PATIENCE, || {
-        assert_same(&fetch_bytes(server.address(), "file"), &old);
-        let lines = server.log_lines();
-        let told =
-            |line: &&String| line.starts_with("WARN") && line.contains("replaced or mounted over");
-        lines.iter().find(told).map(drop)
-    });
+    serves_old_until_warned(&server, &old, "replaced or mounted over", 1);
 }
 
 #[test]
@@ -338,14 +309,7 @@ fn a_root_that_was_mounted_over_is_logged() {
         let server = Server::start(&path);
         let no_flags = MsFlags::empty();
         mount(Some("test"), &path, Some("tmpfs"), no_flags, None::<&str>).unwrap();
-        eventually("a warning", PATIENCE, || {
-            assert_same(&fetch_bytes(server.address(), "file"), &old);
-            let lines = server.log_lines();
-            let told = |line: &&String| {
-                line.starts_with("WARN") && line.contains("replaced or mounted over")
-            };
-            lines.iter().find(told).map(drop)
-        });
+        serves_old_until_warned(&server, &old, "replaced or mounted over", 1);
         umount2(&path, MntFlags::MNT_DETACH).unwrap();
     });
 }
@@ -362,12 +326,7 @@ fn a_link_swapped_to_a_directory_that_is_closed() {
     let server = Server::start(&current);
     fs::set_permissions(root.file("v2"), fs::Permissions::from_mode(0o700)).unwrap();
     swap(&current, "v2");
-    eventually("a warning", PATIENCE, || {
-        assert_same(&fetch_bytes(server.address(), "file"), &contents[0]);
-        let lines = server.log_lines();
-        let told = |line: &&String| line.starts_with("WARN") && line.contains("may not read");
-        lines.iter().find(told).map(drop)
-    });
+    serves_old_until_warned(&server, &contents[0], "may not read", 1);
     fs::set_permissions(root.file("v2"), fs::Permissions::from_mode(0o755)).unwrap();
     wait_for(&server, "file", &contents[1]);
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
-use crate::client::{Client, fetch, fetch_bytes};
+use crate::client::{Client, fetch, fetch_bytes, refusal_of};
 use crate::download::{Download, Wish};
 use crate::packet;
 use crate::root::{Root, assert_same};
@@ -111,8 +111,7 @@ fn a_size_above_4_gib_fits_in_tsize() {
         .option("tsize", 0)
         .option("blksize", 16384);
 
-    let mut client = Client::new(server.address());
-    client.request(&wish);
+    let mut client = Client::new(server.address()).asking(&wish);
     client.expect_oack(&[("tsize", "5368709120"), ("blksize", "16384")]);
     client.ack(0);
     let mut got = Vec::new();
@@ -140,8 +139,7 @@ fn a_file_above_4_gib_arrives() {
         .option("blksize", 65464)
         .option("tsize", 0);
 
-    let mut client = Client::new(server.address());
-    client.request(&wish);
+    let mut client = Client::new(server.address()).asking(&wish);
     let mut download = Download::new(&wish);
     let mut before = 0;
     while !download.complete {
@@ -186,10 +184,5 @@ fn a_file_that_nobody_ever_read_before() {
     let bytes = root.write("deep/er/file", 5_000);
     assert_same(&fetch_bytes(server.address(), "deep/er/file"), &bytes);
     fs::remove_dir_all(root.file("deep")).unwrap();
-    assert_eq!(
-        fetch(server.address(), &Wish::octet("deep/er/file"))
-            .unwrap_err()
-            .0,
-        1
-    );
+    assert_eq!(refusal_of(server.address(), "deep/er/file"), 1);
 }

@@ -303,8 +303,7 @@ fn an_upload_to_a_slow_disk_does_not_slow_readers_down() {
 /// The times between two packets of a client that fetches a file.
 fn pauses(server: &Server, expected: &[u8]) -> Vec<Duration> {
     let wish = Wish::octet("near").option("blksize", 1428);
-    let mut client = Client::new(server.address());
-    client.request(&wish);
+    let mut client = Client::new(server.address()).asking(&wish);
     let mut download = Download::new(&wish);
     let mut pauses = Vec::new();
     let mut last_at = Instant::now();

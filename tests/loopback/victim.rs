@@ -10,7 +10,7 @@ use crate::download::{Download, Wish};
 use crate::machine::{eventually, open_files, skipped, status};
 use crate::packet::Packet;
 use crate::root::{Root, assert_same};
-use crate::server::Server;
+use crate::server::{Server, serving};
 
 pub(crate) struct Victim {
     pub(crate) root: Root,
@@ -28,8 +28,7 @@ impl Victim {
     }
 
     pub(crate) fn with(options: &[&str]) -> Victim {
-        let (root, bytes) = Root::with_file(5_000);
-        let server = Server::with(root.path(), options);
+        let (root, bytes, server) = serving(5_000, options);
         // What is made once for all is there after a few transfers.
         for _ in 0..3 {
             assert_same(&fetch_bytes(server.address(), "file"), &bytes);

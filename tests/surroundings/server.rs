@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 
 use super::PATIENCE;
 use super::machine::{eventually, pending_signals};
+use super::root::Root;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_tftpd");
 
@@ -57,6 +58,13 @@ impl Mode {
 struct Log {
     lines: Mutex<Vec<String>>,
     grown: Condvar,
+}
+
+/// A directory with one file, named `file`, what it holds, and a server of it with these options.
+pub(crate) fn serving(length: usize, options: &[&str]) -> (Root, Vec<u8>, Server) {
+    let (root, bytes) = Root::with_file(length);
+    let server = Server::with(root.path(), options);
+    (root, bytes, server)
 }
 
 /// The program with a quiet environment and nothing to read.
@@ -129,6 +137,13 @@ impl Server {
 
     pub(crate) fn log_lines(&self) -> Vec<String> {
         self.log.lines.lock().unwrap().clone()
+    }
+
+    /// The lines so far that hold these words.
+    pub(crate) fn lines_with(&self, words: &str) -> Vec<String> {
+        let mut lines = self.log_lines();
+        lines.retain(|line| line.contains(words));
+        lines
     }
 
     /// The first line of the log that holds all of these words.
