@@ -70,9 +70,7 @@ fn machines_behind_one_address_do_not_share_the_age_of_a_boot() {
         lab.ask(behind(1, 2), "large");
         lab.ask(client(7), "kernel");
         lab.pass(seconds(1));
-        for port in 3..54 {
-            lab.ask(behind(1, port), "kernel");
-        }
+        lab.ask_each((3..54).map(|port| behind(1, port)), "kernel");
         lab.settle(&[error(behind(1, 2), 0)]);
         assert!(lab.world.client_of(client(7)).is_some());
         assert_eq!(lab.server.running(), 1);
@@ -326,9 +324,7 @@ fn an_eighth_of_the_slots_is_kept_for_small_files() {
         }
         assert_eq!(lab.server.running(), bulk, "{max_transfers} slots");
         assert_eq!(lab.server.pending(), 40 - bulk);
-        for number in 100..140 {
-            lab.ask(machine(number), "small");
-        }
+        lab.ask_each((100..140).map(machine), "small");
         assert_eq!(lab.server.running(), max_transfers);
         assert_eq!(lab.server.pending(), 80 - max_transfers);
         for number in 100..100 + u32::try_from(kept).unwrap() {
@@ -395,9 +391,7 @@ fn small_is_what_the_operator_says() {
 #[test]
 fn a_small_file_is_served_while_kernels_wait_and_its_slot_is_for_small_files_again() {
     let mut lab = lab_with(slots(4));
-    for number in 0..10 {
-        lab.ask(machine(number), "kernel");
-    }
+    lab.ask_each((0..10).map(machine), "kernel");
     assert_eq!((lab.server.running(), lab.server.pending()), (3, 7));
     for number in 100..110 {
         let asked_at = lab.world.now;
@@ -448,9 +442,7 @@ fn small_files_may_have_any_slot_and_go_before_large_ones() {
 fn large_files_that_are_held_never_get_the_slots_of_small_ones() {
     let mut lab = lab_with(slots(2));
     let mut answering = Answering::from_now(&lab);
-    for number in 0..6 {
-        lab.ask(machine(number), "kernel");
-    }
+    lab.ask_each((0..6).map(machine), "kernel");
     let lives = |_| Some(millis(4));
     answering.live(&mut lab, seconds(8), lives);
     assert_eq!((lab.server.running(), lab.server.held()), (1, 5));

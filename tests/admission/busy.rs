@@ -45,9 +45,7 @@ fn whose_file_is_busy_stands_aside_for_those_behind_and_is_next_when_it_was_foun
     lab.world.busy.clear();
     lab.ask(client(1), "warm");
     lab.ask(client(2), "cold");
-    for number in 3..=6 {
-        lab.ask(client(number), "warm");
-    }
+    lab.ask_each((3..=6).map(client), "warm");
     lab.world.busy.insert(b"cold".to_vec());
     lab.settle(&[error(client(1), 0)]);
     assert_eq!(lab.world.served(), [1, 3].map(client));

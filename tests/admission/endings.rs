@@ -9,7 +9,7 @@ use ripple_tftpd::wire::Refusal;
 
 use crate::world::{
     Arrival, Lab, Packet, ack, assert_on_time, client, error, millis, request, request_datagram,
-    request_with, seconds, silent_fifo,
+    seconds, silent_fifo,
 };
 
 fn lab_with_patience(patience: Duration) -> Lab {
@@ -42,7 +42,7 @@ fn a_client_that_repeats_an_old_ack_for_ever_does_not_hold_its_slot() {
     for (options, first) in [(&[][..], 1), (&[("windowsize", "8")][..], 0)] {
         for every in [10, 150, 1000, 4000].map(millis) {
             let mut lab = lab_with_patience(seconds(20));
-            lab.settle(&[request_with(client(1), "large", "octet", options)]);
+            lab.ask_with(client(1), "large", options);
             lab.ack(client(1), first);
             lab.ack_last(client(1));
             let progress_at = lab.world.now;
@@ -79,7 +79,7 @@ fn retries_are_counted_for_each_step_and_not_for_the_whole_transfer() {
     // Every packet is lost twice.
     for options in [&[][..], &[("blksize", "600")]] {
         let mut lab = Lab::with_slots(1);
-        lab.settle(&[request_with(client(1), "medium", "octet", options)]);
+        lab.ask_with(client(1), "medium", options);
         while lab.world.ended.is_empty() && lab.world.now < Moment::START + seconds(200) {
             let sendings = lab.world.sendings_to(client(1));
             let last = sendings.last().expect("the first packet left").packet;
@@ -159,9 +159,7 @@ fn a_slow_client_that_makes_progress_is_never_given_up() {
 #[test]
 fn stopping_forgets_those_who_wait_and_lets_the_others_finish() {
     let mut lab = Lab::with_slots(2);
-    for number in 1..=4 {
-        lab.ask(client(number), "medium");
-    }
+    lab.ask_each((1..=4).map(client), "medium");
     lab.stop();
     lab.settle(&[]);
     assert!(!lab.server.is_stopped());
@@ -390,7 +388,7 @@ fn a_turn_that_comes_late_does_everything_that_was_due() {
     lab.ask(client(2), "large");
     lab.ask(client(3), "large");
     lab.oversleep(seconds(60));
-    lab.settle(&[request(client(4), "small")]);
+    lab.ask(client(4), "small");
     assert_eq!(lab.world.outcomes_of(client(1)), [Outcome::NoAnswer]);
     assert_eq!(lab.world.outcomes_of(client(2)), [Outcome::Expired]);
     assert_eq!(lab.world.outcomes_of(client(3)), [Outcome::Expired]);
@@ -417,12 +415,7 @@ fn a_large_file_is_served_whole_and_an_empty_one_as_one_empty_block() {
     lab.world.add_file("beyond the wrap", 66_000 * 8);
     lab.ask(client(1), "empty");
     let options = [("blksize", "8"), ("windowsize", "64")];
-    lab.settle(&[request_with(
-        client(2),
-        "beyond the wrap",
-        "octet",
-        &options,
-    )]);
+    lab.ask_with(client(2), "beyond the wrap", &options);
     lab.fetch_rest(client(1));
     lab.fetch_rest(client(2));
     assert_eq!(lab.world.packets_to(client(1)), [Packet::Data(1)]);

@@ -207,7 +207,7 @@ fn without_holding_those_who_wait_get_nothing_however_long() {
     };
     let (mut lab, mut answering) = lab_with_one_slow(limits);
     for _ in 0..20 {
-        lab.settle(&[request(client(2), "kernel")]);
+        lab.ask(client(2), "kernel");
         answering.live(&mut lab, seconds(5), only_first_lives);
     }
     assert_eq!(lab.world.packets_to(client(2)), []);
@@ -218,7 +218,7 @@ fn without_holding_those_who_wait_get_nothing_however_long() {
 #[test]
 fn one_block_an_interval_and_only_after_the_ack_of_the_one_before() {
     let (mut lab, mut answering) = lab_with_one_slow(slots(1));
-    lab.settle(&[request(client(2), "kernel")]);
+    lab.ask(client(2), "kernel");
     answering.live(&mut lab, seconds(60), all_live);
     let sendings = first_sendings(&lab, client(2));
     let blocks: Vec<u64> = sendings.iter().map(|&(block, _)| block).collect();
@@ -251,7 +251,7 @@ fn one_window_of_at_most_four_blocks_an_interval() {
     for (asked, granted) in [("2", 2), ("4", 4), ("64", 4)] {
         let (mut lab, mut answering) = lab_with_one_slow(slots(1));
         let options = [("windowsize", asked)];
-        lab.settle(&[request_with(client(2), "kernel", "octet", &options)]);
+        lab.ask_with(client(2), "kernel", &options);
         answering.live(&mut lab, seconds(40), all_live);
         let packets = lab.world.packets_to(client(2));
         assert_eq!(packets[0], Packet::Oack);
@@ -276,10 +276,10 @@ fn a_held_client_that_acknowledges_parts_of_windows_is_not_fed_faster() {
         ..slots(1)
     });
     let options = [("windowsize", "4")];
-    lab.settle(&[request_with(client(2), "kernel", "octet", &options)]);
+    lab.ask_with(client(2), "kernel", &options);
     answering.live(&mut lab, seconds(2) + TICK, only_first_lives);
     assert_eq!(lab.world.packets_to(client(2)), [Packet::Oack]);
-    lab.settle(&[ack(client(2), 0)]);
+    lab.ack(client(2), 0);
     let begin = lab.world.now;
     // Every 50 ms it acknowledges the first block that it has not acknowledged yet.
     let mut acknowledged = 0;
@@ -287,7 +287,7 @@ fn a_held_client_that_acknowledges_parts_of_windows_is_not_fed_faster() {
         answering.live(&mut lab, millis(50), only_first_lives);
         if first_sendings(&lab, client(2)).len() > acknowledged {
             acknowledged += 1;
-            lab.settle(&[ack(client(2), acknowledged as u64)]);
+            lab.ack(client(2), acknowledged as u64);
         }
     }
     let blocks = first_sendings(&lab, client(2)).len();
@@ -306,10 +306,8 @@ fn with_much_output_the_interval_is_a_second_and_with_little_it_is_stretched_to_
         });
         let mut answering = Answering::from_now(&lab);
         let options = [("blksize", "8192")];
-        lab.settle(&[request_with(client(1), "kernel", "octet", &options)]);
-        for number in 0..20 {
-            lab.ask(machine(number), "kernel");
-        }
+        lab.ask_with(client(1), "kernel", &options);
+        lab.ask_each((0..20).map(machine), "kernel");
         let lives = |peer| Some(if peer == client(1) { round_trip } else { QUICK });
         answering.live(&mut lab, seconds(30), lives);
         assert_eq!(lab.server.held(), 20);
@@ -337,11 +335,9 @@ fn all_held_together_take_no_more_than_their_share_of_the_output() {
         let mut lab = lab_with(limits);
         let mut answering = Answering::from_now(&lab);
         let options = [("blksize", "8192")];
-        lab.settle(&[request_with(client(1), "kernel", "octet", &options)]);
+        lab.ask_with(client(1), "kernel", &options);
         let held = 20 * u32::from(share);
-        for number in 0..held {
-            lab.ask(machine(number), "kernel");
-        }
+        lab.ask_each((0..held).map(machine), "kernel");
         // 580 kB a second go to the one who runs; one round of the held is 11 kB for each percent.
         let lives = |peer| Some(if peer == client(1) { millis(14) } else { QUICK });
         answering.live(&mut lab, seconds(8), lives);
@@ -428,7 +424,7 @@ fn held_clients_are_promoted_in_order_and_go_on_at_full_speed() {
 fn a_promoted_client_keeps_its_small_window_and_sends_it_at_every_ack() {
     let (mut lab, mut answering) = lab_with_one_slow(slots(1));
     let options = [("windowsize", "16")];
-    lab.settle(&[request_with(client(2), "kernel", "octet", &options)]);
+    lab.ask_with(client(2), "kernel", &options);
     answering.live(&mut lab, seconds(5), all_live);
     lab.settle(&[error(client(1), 0)]);
     let from = lab.world.sent.len();
@@ -449,7 +445,7 @@ fn a_small_file_that_was_trickled_whole_ends_complete_without_a_slot() {
             reclaim: false,
             ..slots(1)
         });
-        lab.settle(&[request_with(client(2), name, "octet", options)]);
+        lab.ask_with(client(2), name, options);
         lab.ask(client(3), "kernel");
         answering.live(&mut lab, seconds(30), all_live);
         assert_eq!(lab.world.outcomes_of(client(2)), [Outcome::Complete]);
@@ -490,7 +486,7 @@ fn a_held_client_that_stops_answering_gives_way_and_comes_back_in_its_old_place(
     let Some(Packet::Data(block)) = last else {
         panic!("{last:?}");
     };
-    lab.settle(&[ack(client(2), block)]);
+    lab.ack(client(2), block);
     assert!(
         runs(&mut lab, &mut answering, 3),
         "nobody loses a slot in use"
@@ -513,7 +509,7 @@ fn a_held_client_that_stops_answering_gives_way_and_comes_back_in_its_old_place(
 fn a_held_client_that_never_answered_is_given_up_as_any_other() {
     for (options, sendings) in [(&[][..], 3), (&[("blksize", "1024")], 5)] {
         let (mut lab, mut answering) = lab_with_one_slow(slots(1));
-        lab.settle(&[request_with(client(2), "kernel", "octet", options)]);
+        lab.ask_with(client(2), "kernel", options);
         answering.live(&mut lab, seconds(20), only_first_lives);
         assert_eq!(lab.world.packets_to(client(2)).len(), sendings);
         assert_eq!(lab.world.outcomes_of(client(2)), [Outcome::NoAnswer]);
@@ -571,7 +567,7 @@ fn a_repeated_request_draws_the_first_packet_again_if_that_is_a_tenth_of_a_secon
         assert!(packets.iter().all(|packet| *packet == packets[0]));
         // Once it has answered, a second transfer has its place.
         answering.live(&mut lab, millis(150), only_first_lives);
-        lab.settle(&[ack(client(2), u64::from(options.is_empty()))]);
+        lab.ack(client(2), u64::from(options.is_empty()));
         let before = sent(&lab);
         lab.settle(&[again]);
         lab.pass(millis(51));
@@ -579,7 +575,7 @@ fn a_repeated_request_draws_the_first_packet_again_if_that_is_a_tenth_of_a_secon
         assert!(sent_since.contains(&packets[0]), "{sent_since:?}");
         assert_eq!(lab.world.outcomes_of(client(2)), []);
         assert_eq!((lab.world.opens.len(), lab.world.open_now()), (3, 3));
-        lab.settle(&[ack(client(2), u64::from(options.is_empty()))]);
+        lab.ack(client(2), u64::from(options.is_empty()));
         assert_eq!(lab.world.outcomes_of(client(2)), [Outcome::Restarted]);
         assert_eq!(lab.world.open_now(), 2);
     }
@@ -613,7 +609,7 @@ fn a_new_port_of_a_machine_that_was_answered_in_vain_takes_its_place() {
     lab.settle(&[error(client(1), 0)]);
     assert_eq!((lab.server.running(), lab.server.held()), (1, 1));
     let from = lab.world.sent.len();
-    lab.settle(&[ack(rom(1003), 1)]);
+    lab.ack(rom(1003), 1);
     assert_eq!(lab.world.sent[from..].len(), 1, "block 2 at once");
     lab.settle(&[ack(rom(1003), 2), ack(rom(1003), 3), ack(rom(1003), 4)]);
     lab.fetch_rest(rom(1003));
@@ -739,9 +735,7 @@ fn stopping_ends_the_held_and_lets_the_running_finish() {
 #[test]
 fn a_held_client_that_closes_its_port_or_gives_up_is_gone_at_once() {
     let (mut lab, mut answering) = lab_with_one_slow(slots(1));
-    for number in 2..=4 {
-        lab.ask(client(number), "kernel");
-    }
+    lab.ask_each((2..=4).map(client), "kernel");
     answering.live(&mut lab, seconds(4), all_live);
     lab.settle(&[Arrival::PortClosed(client(2)), error(client(3), 0)]);
     assert_eq!(lab.world.outcomes_of(client(2)), [Outcome::PortClosed]);

@@ -8,9 +8,7 @@ use ripple_tftpd::transfer::Outcome;
 use ripple_tftpd::wire::Peer;
 
 use crate::held::{Answering, lab_with, slots};
-use crate::world::{
-    Arrival, Lab, Packet, Sent, TICK, ack, client, error, millis, request_with, seconds,
-};
+use crate::world::{Arrival, Lab, Packet, Sent, TICK, client, error, millis, seconds};
 
 /// Client 1 runs with this round trip and made its last progress now.
 fn running_until_now(limits: Limits, round_trip: Duration) -> (Lab, Answering) {
@@ -81,9 +79,7 @@ fn a_client_that_does_not_answer_the_first_packet_has_a_slot_for_a_second() {
     };
     let mut lab = lab_with(limits);
     let asked = [1, 2, 3].map(client);
-    for peer in asked {
-        lab.ask(peer, "kernel");
-    }
+    lab.ask_each(asked, "kernel");
     lab.pass(seconds(3));
     for (number, peer) in asked.into_iter().enumerate() {
         let expected = Moment::START + seconds(number as u64);
@@ -164,7 +160,7 @@ fn who_lost_its_slot_is_first_in_line_with_its_next_ack_and_goes_on_where_it_was
     let Some(Packet::Data(block)) = lab.world.last_packet_to(client(1)) else {
         panic!("it was sent data");
     };
-    lab.settle(&[ack(client(1), block)]);
+    lab.ack(client(1), block);
     // The slot is in use.
     let from = lab.world.now;
     answering.live(&mut lab, millis(100), second);
@@ -210,9 +206,9 @@ fn who_lost_its_slot_and_has_a_large_window_is_kept_alive_and_stays_in_line() {
     let mut answering = Answering::from_now(&lab);
     answering.windowsize = 64;
     let options = [("windowsize", "64")];
-    lab.settle(&[request_with(client(1), "kernel", "octet", &options)]);
+    lab.ask_with(client(1), "kernel", &options);
     answering.live(&mut lab, seconds(1), |_| Some(millis(10)));
-    lab.settle(&[request_with(client(2), "kernel", "octet", &options)]);
+    lab.ask_with(client(2), "kernel", &options);
     // Client 2 has the slot when client 1 was silent for a moment, and keeps it.
     let second = |peer| (peer == client(2)).then_some(millis(10));
     answering.live(&mut lab, millis(500), second);
@@ -280,9 +276,7 @@ fn steady_clients_that_are_near_keep_their_slots() {
 #[test]
 fn a_slot_does_not_lie_idle_for_a_lost_packet() {
     let (mut lab, mut answering) = running_until_now(slots(1), millis(1));
-    for number in 2..=3 {
-        lab.ask(client(number), "kernel");
-    }
+    lab.ask_each((2..=3).map(client), "kernel");
     let begin = lab.world.now;
     // Client 1 misses one block; the others are well.
     let others = |peer| (peer != client(1)).then_some(millis(1));
@@ -360,7 +354,7 @@ fn a_client_whose_socket_stays_full_loses_its_slot_and_goes_on_when_it_is_writab
     let Some(Packet::Data(block)) = lab.world.last_packet_to(client(1)) else {
         panic!("it was sent data");
     };
-    lab.settle(&[ack(client(1), block)]);
+    lab.ack(client(1), block);
     lab.ask(client(2), "kernel");
     let second = |peer| (peer == client(2)).then_some(millis(10));
     answering.live(&mut lab, seconds(2), second);
@@ -401,7 +395,7 @@ fn two_clients_that_stall_in_turn_share_one_slot_and_both_complete() {
     let mut answering = Answering::from_now(&lab);
     let options = [("windowsize", "4")];
     for number in 1..=2 {
-        lab.settle(&[request_with(client(number), "initrd", "octet", &options)]);
+        lab.ask_with(client(number), "initrd", &options);
     }
     for round in 0..400 {
         // Each lives for 50 ms and is silent for the next 50.

@@ -8,7 +8,7 @@ use ripple_tftpd::transfer::Outcome;
 use ripple_tftpd::wire::Peer;
 
 use crate::held::machine;
-use crate::world::{Lab, behind, client, error, millis, request_with, seconds, silent_fifo};
+use crate::world::{Lab, behind, client, error, millis, seconds, silent_fifo};
 
 /// The default of `-t`.
 const PATIENCE: Duration = Duration::from_secs(35);
@@ -27,7 +27,7 @@ fn lab() -> Lab {
 #[track_caller]
 fn begin_with(lab: &mut Lab, peer: Peer, options: &[(&str, &str)]) -> u16 {
     let oacks = lab.world.granted.len();
-    lab.settle(&[request_with(peer, "large", "octet", options)]);
+    lab.ask_with(peer, "large", options);
     let new = lab.world.granted[oacks..].to_vec();
     let &[(to, blksize)] = &*new else {
         panic!("one OACK, not {new:?}")
@@ -108,7 +108,7 @@ fn those_who_wait_get_small_blocks_too() {
     lose(&mut lab, v4(2));
     begin(&mut lab, client(2));
     for (port, within) in [(3, seconds(2)), (4, seconds(1))] {
-        lab.settle(&[request_with(v4(port), "large", "octet", LARGE)]);
+        lab.ask_with(v4(port), "large", LARGE);
         if port == 4 {
             lab.settle(&[error(client(2), 0), error(v4(3), 0)]);
         }
@@ -163,7 +163,7 @@ fn who_asks_again_does_not_count() {
     for _ in 0..4 {
         assert_eq!(begin(&mut lab, v4(1)), 1468);
         lab.pass(seconds(30));
-        lab.settle(&[request_with(v4(1), "large", "octet", LARGE)]);
+        lab.ask_with(v4(1), "large", LARGE);
         lab.pass(seconds(1));
         assert_eq!(lab.world.granted.last(), Some(&(v4(1), 1468)));
         lab.ack(v4(1), 0);
@@ -250,9 +250,7 @@ fn blocks_that_never_left_are_not_lost() {
 fn small_blocks_are_remembered_for_ten_minutes() {
     let pass_minutes = |lab: &mut Lab, minutes: u32| {
         for minute in 0..minutes {
-            for other in 0..5 {
-                lab.ask(machine(10 * minute + other), "missing");
-            }
+            lab.ask_each((0..5).map(|other| machine(10 * minute + other)), "missing");
             lab.pass(seconds(60));
         }
     };

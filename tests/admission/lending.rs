@@ -7,7 +7,7 @@ use ripple_tftpd::transfer::Outcome;
 use ripple_tftpd::wire::Peer;
 
 use crate::held::{Answering, lab_with, machine, slots};
-use crate::world::{Lab, Packet, ack, client, error, millis, request_with, seconds};
+use crate::world::{Lab, Packet, client, error, millis, seconds};
 
 /// One slot, which client 1 has with this round trip; client 2, next door, waits for it.
 fn far_and_near(round_trip: Duration) -> (Lab, Answering) {
@@ -90,15 +90,11 @@ fn of_those_far_away_no_more_go_on_without_a_slot_than_there_are_slots() {
         let is_near = [client(1), client(2), client(3)].contains(&peer);
         Some(millis(if is_near { 1 } else { 200 }))
     };
-    for number in 0..40 {
-        lab.ask(machine(1000 + number), "kernel");
-    }
+    lab.ask_each((0..40).map(|number| machine(1000 + number)), "kernel");
     answering.live(&mut lab, seconds(10), lives);
     assert_eq!((lab.server.running(), lab.server.held()), (3, 33));
     // Those next door stand before all of them.
-    for number in 1..=3 {
-        lab.ask(client(number), "kernel");
-    }
+    lab.ask_each((1..=3).map(client), "kernel");
     answering.live(&mut lab, seconds(10), lives);
     for number in 1..=3 {
         let near = blocks_of(&lab, client(number));
@@ -106,9 +102,7 @@ fn of_those_far_away_no_more_go_on_without_a_slot_than_there_are_slots() {
     }
     assert_eq!((lab.server.running(), lab.server.held()), (3, 36));
     // Nor do small files get them a slot sooner.
-    for number in 0..8 {
-        lab.ask(machine(2000 + number), "medium");
-    }
+    lab.ask_each((0..8).map(|number| machine(2000 + number)), "medium");
     answering.live(&mut lab, seconds(10), lives);
     lab.ask(client(4), "medium");
     assert_eq!(lab.server.pending(), 0);
@@ -132,12 +126,12 @@ fn what_counts_is_the_bytes_that_a_slot_brings() {
             per_client: 1,
             ..slots(1)
         });
-        lab.settle(&[request_with(client(1), "kernel", "octet", options)]);
-        lab.settle(&[ack(client(1), 0)]);
+        lab.ask_with(client(1), "kernel", options);
+        lab.ack(client(1), 0);
         // It acknowledges one block, the first of its window, every 40 ms.
         for block in 1..50 {
             lab.pass(millis(40));
-            lab.settle(&[ack(client(1), block)]);
+            lab.ack(client(1), block);
         }
         lab.ask(client(2), "kernel");
         let mut answering = Answering::from_now(&lab);
@@ -191,8 +185,8 @@ fn odd_clients_lower_nobody_elses_window_for_long() {
     for (odd, silence) in [(1, Duration::ZERO), (1, seconds(30)), (6, seconds(30))] {
         let mut lab = lab_with(slots(32));
         for number in 1..=odd {
-            lab.settle(&[request_with(client(number), "kernel", "octet", &options)]);
-            lab.settle(&[ack(client(number), 0)]);
+            lab.ask_with(client(number), "kernel", &options);
+            lab.ack(client(number), 0);
         }
         // They lose all of each window but for a few blocks, for two seconds.
         let mut block = 0;
@@ -200,7 +194,7 @@ fn odd_clients_lower_nobody_elses_window_for_long() {
             lab.pass(millis(25));
             block += 1 + round % 7 * 5;
             for number in 1..=odd {
-                lab.settle(&[ack(client(number), block)]);
+                lab.ack(client(number), block);
             }
         }
         for number in 1..=odd {
@@ -209,8 +203,8 @@ fn odd_clients_lower_nobody_elses_window_for_long() {
         lab.pass(silence);
         for number in 101..=108 {
             let peer = machine(number);
-            lab.settle(&[request_with(peer, "kernel", "octet", &options)]);
-            lab.settle(&[ack(peer, 0)]);
+            lab.ask_with(peer, "kernel", &options);
+            lab.ack(peer, 0);
             let blocks = blocks_of(&lab, peer);
             assert_eq!(blocks, 64, "after {odd} and {silence:?}");
         }

@@ -8,7 +8,7 @@ use ripple_tftpd::transfer::Outcome;
 use ripple_tftpd::wire::{Mode, Peer, Refusal};
 
 use crate::world::{
-    Lab, Packet, ack, assert_on_time, client, error, millis, older, request, request_with, seconds,
+    Lab, Packet, assert_on_time, client, error, millis, older, request, request_with, seconds,
 };
 
 const ONE: u8 = 1;
@@ -34,9 +34,7 @@ const PROGRESS: [Progress; 4] = [
 fn lab_with_client(slots: usize, progress: Progress) -> Lab {
     let mut lab = Lab::with_slots(slots);
     if progress == Progress::Pending {
-        for number in (200..).take(slots) {
-            lab.ask(client(number), "large");
-        }
+        lab.ask_each((200..).take(slots).map(client), "large");
     }
     lab.ask(client(ONE), "medium");
     match progress {
@@ -176,7 +174,7 @@ fn an_unanswered_first_packet_is_sent_again_and_then_given_up() {
         let mut lab = Lab::with_slots(1);
         lab.pass(millis(123));
         let begin = lab.world.now;
-        lab.settle(&[request_with(client(1), "medium", "octet", options)]);
+        lab.ask_with(client(1), "medium", options);
         lab.pass(seconds(given_up - 2));
         lab.ask(client(2), "small");
         lab.pass(seconds(1));
@@ -328,9 +326,7 @@ fn those_who_begin_anew_are_bounded() {
         lab.ask(client(number), "medium");
         lab.ack(client(number), 1);
     }
-    for number in 1..=70 {
-        lab.ask(client(number), "medium");
-    }
+    lab.ask_each((1..=70).map(client), "medium");
     lab.pass(ANSWER_MAX);
     assert_eq!((lab.server.running(), lab.world.opens.len()), (70, 140));
     assert!(lab.world.open_now() <= 70 + 100);
@@ -345,9 +341,7 @@ fn those_who_begin_anew_are_bounded() {
         lab.ack(client(number), 1);
     }
     assert_eq!((lab.server.running(), lab.server.pending()), (70, 0));
-    for number in [101, 102] {
-        lab.ask(client(number), "large");
-    }
+    lab.ask_each([101, 102].map(client), "large");
     lab.pass(ANSWER_MAX);
     for number in [101, 102] {
         assert_eq!(lab.world.outcomes_of(client(number)), []);
@@ -412,7 +406,7 @@ fn a_held_client_that_asks_anew_keeps_its_place() {
             lab.pass(seconds(4));
             let packets = lab.world.packets_to(client(ONE));
             assert!(packets.contains(&Packet::Data(2)), "{packets:?}");
-            lab.settle(&[ack(older(client(ONE)), 2)]);
+            lab.ack(older(client(ONE)), 2);
             assert_eq!(lab.world.outcomes_of(client(ONE)), [Outcome::Duplicate]);
         } else {
             lab.ack(client(ONE), 1);

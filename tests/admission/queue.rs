@@ -63,7 +63,7 @@ fn a_raspberry_pi_goes_before_those_who_can_be_kept_alive() {
         (5, [("tsize", "0"), ("blksize", "1468")]),
         (6, [("tsize", "0"), ("blksize", "1024")]),
     ] {
-        lab.settle(&[request_with(client(number), "large", "octet", &options)]);
+        lab.ask_with(client(number), "large", &options);
     }
     let mut served = vec![client(1)];
     for next in [3, 6, 2, 4, 5] {
@@ -96,9 +96,7 @@ fn five_equal_requests_start_one_transfer() {
         assert_eq!((stats.requests, stats.repeats), (1, 4));
 
         // The same for one that has to wait.
-        for other in 2..=3 {
-            lab.ask(client(other), "large");
-        }
+        lab.ask_each((2..=3).map(client), "large");
         lab.settle(&vec![request(client(9), "medium"); 5]);
         for other in 1..=3 {
             lab.settle(&[error(client(other), 0)]);
@@ -119,15 +117,14 @@ fn repeats_keep_their_place() {
             lab.ack(peer, 1);
         }
         let waiting = [11, 12, 13, 14].map(client);
-        for peer in waiting {
-            lab.ask(peer, "large");
-        }
+        lab.ask_each(waiting, "large");
         // Those behind ask often, the first of them not at all.
         for _ in 0..3 {
             lab.pass(seconds(2));
-            for peer in [waiting[3], waiting[2], waiting[3], waiting[1], waiting[3]] {
-                lab.ask(peer, "large");
-            }
+            lab.ask_each(
+                [waiting[3], waiting[2], waiting[3], waiting[1], waiting[3]],
+                "large",
+            );
         }
         assert_eq!(lab.server.pending(), 4);
         assert_eq!(lab.server.stats().repeats, 15);
@@ -179,9 +176,10 @@ fn misses_and_faults_are_answered_at_once_while_the_server_is_full() {
         });
         lab.world.add_fault("directory", Refusal::NotAFile);
         lab.world.add_fault("secret", Refusal::NoAccess);
-        for number in 1..=slots + 2 {
-            lab.ask(client(u8::try_from(number).unwrap()), "large");
-        }
+        lab.ask_each(
+            (1..=slots + 2).map(|number| client(u8::try_from(number).unwrap())),
+            "large",
+        );
         assert_eq!((lab.server.running(), lab.server.pending()), (slots, 2));
         let sent_before = lab.world.sent.len();
         let long = "x".repeat(1025);
@@ -341,9 +339,7 @@ fn the_silent_are_never_admitted() {
             lab.ask(peer, "large");
             lab.ack(peer, 1);
         }
-        for number in 10..20 {
-            lab.ask(client(number), "large");
-        }
+        lab.ask_each((10..20).map(client), "large");
         for _ in 0..11 {
             lab.pass(seconds(1));
             lab.ask(client(17), "large");
@@ -380,9 +376,7 @@ fn past_its_bound_the_queue_drops_in_silence_and_lets_in_a_later_repeat() {
         max_pending: 3,
         ..silent_fifo()
     });
-    for number in 1..=6 {
-        lab.ask(client(number), "large");
-    }
+    lab.ask_each((1..=6).map(client), "large");
     assert_eq!(lab.server.pending(), 3);
     assert_eq!(lab.server.stats().queue_full, 2);
     assert_eq!(lab.world.queue_full, [5, 6].map(client));
@@ -437,12 +431,7 @@ fn the_time_spent_waiting_is_reported() {
 fn a_waiting_client_that_changes_its_wishes_keeps_its_place_and_gets_the_new_ones() {
     let mut lab = Lab::with_slots(1);
     lab.ask(client(1), "large");
-    lab.settle(&[request_with(
-        client(2),
-        "small",
-        "octet",
-        &[("blksize", "1024")],
-    )]);
+    lab.ask_with(client(2), "small", &[("blksize", "1024")]);
     lab.ask(client(3), "small");
     lab.pass(seconds(1));
     lab.settle(&[request_with(
@@ -476,9 +465,7 @@ fn a_rom_that_changes_its_port_with_every_repeat_keeps_its_place() {
         for port in 3001..=3010 {
             lab.pass(seconds(3));
             lab.ask(behind(50, port), "large");
-            for number in [100, 101] {
-                lab.ask(client(number), "large");
-            }
+            lab.ask_each([100, 101].map(client), "large");
             assert_eq!(lab.server.pending(), 3, "port {port}");
             for &peer in &running {
                 lab.ack_last(peer);

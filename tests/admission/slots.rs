@@ -6,7 +6,7 @@ use ripple_tftpd::transfer::Outcome;
 use ripple_tftpd::wire::{Peer, Refusal};
 
 use crate::world::{
-    Arrival, Lab, Packet, ack, client, error, millis, request, request_with, seconds, silent_fifo,
+    Arrival, Lab, Packet, ack, client, error, millis, request, seconds, silent_fifo,
 };
 
 /// One slot, which client 1 holds, and client 2 waits.
@@ -133,7 +133,7 @@ fn a_slot_is_given_on_when_only_the_last_ack_is_missing() {
 fn a_slot_is_kept_until_only_the_last_block_is_missing() {
     let mut lab = Lab::with_slots(1);
     let options = [("windowsize", "4")];
-    lab.settle(&[request_with(client(1), "medium", "octet", &options)]);
+    lab.ask_with(client(1), "medium", &options);
     lab.ask(client(2), "small");
     lab.ack(client(1), 0);
     assert_eq!(
@@ -346,7 +346,7 @@ fn a_full_socket_waits_until_it_is_writable_and_loses_nothing() {
     let mut lab = Lab::with_slots(2);
     let options = [("windowsize", "8")];
     lab.world.room.insert(client(1), 4);
-    lab.settle(&[request_with(client(1), "large", "octet", &options)]);
+    lab.ask_with(client(1), "large", &options);
     lab.ask(client(2), "medium");
     lab.ack(client(1), 0);
     let first_part = [
@@ -381,7 +381,7 @@ fn large_windows_leave_in_bursts_in_turn() {
     let options = [("windowsize", "100")];
     let peers = [1, 2, 3].map(client);
     for peer in peers {
-        lab.settle(&[request_with(peer, "large", "octet", &options)]);
+        lab.ask_with(peer, "large", &options);
     }
     let sent_before = lab.world.sent.len();
     lab.turn(&peers.map(|peer| ack(peer, 0)));
@@ -517,7 +517,7 @@ fn an_ack_counts_though_the_same_turn_brought_a_reason_to_send_its_block_again()
     // A whole window was sent and acknowledged, and the ACK before it was repeated.
     let mut lab = Lab::with_slots(1);
     let options = [("windowsize", "8")];
-    lab.settle(&[request_with(client(1), "large", "octet", &options)]);
+    lab.ask_with(client(1), "large", &options);
     lab.ack(client(1), 0);
     lab.ack(client(1), 8);
     lab.pass(millis(150));
@@ -531,7 +531,7 @@ fn an_ack_counts_though_the_same_turn_brought_a_reason_to_send_its_block_again()
 fn nothing_but_one_packet_leaves_before_the_first_ack() {
     let mut lab = Lab::with_slots(1);
     let options = [("windowsize", "64")];
-    lab.settle(&[request_with(client(1), "large", "octet", &options)]);
+    lab.ask_with(client(1), "large", &options);
     assert_eq!(lab.world.packets_to(client(1)), [Packet::Oack]);
     // An ACK guessed from elsewhere draws nothing.
     for block in [1, 2, 63, 64, 65_535] {

@@ -12,8 +12,7 @@ use ripple_tftpd::wire::Peer;
 
 use crate::held::{Answering, lab_with, machine, slots};
 use crate::world::{
-    Arrival, Ended, Lab, Packet, ack, behind, client, error, millis, request, request_with,
-    seconds, silent_fifo,
+    Arrival, Ended, Lab, Packet, behind, client, error, millis, request, seconds, silent_fifo,
 };
 
 // One address.
@@ -31,9 +30,7 @@ fn one_address_runs_so_many_and_the_others_of_it_hold_nobody_up() {
     for most in [1, 2, 8] {
         let mut lab = Lab::new(per_client(12, most));
         let port = |number: usize| behind(1, 1000 + u16::try_from(number).unwrap());
-        for number in 0..most + 3 {
-            lab.ask(port(number), "medium");
-        }
+        lab.ask_each((0..most + 3).map(port), "medium");
         assert_eq!((lab.server.running(), lab.server.pending()), (most, 3));
         lab.ask(client(2), "medium");
         assert_eq!(lab.world.served().last(), Some(&client(2)), "passed over");
@@ -71,9 +68,7 @@ fn so_many_requests_of_one_address_wait_and_more_are_dropped_in_silence() {
         ..per_client(1, 1)
     });
     lab.ask(client(9), "large");
-    for port in 1..=5 {
-        lab.ask(behind(1, port), "small");
-    }
+    lab.ask_each((1..=5).map(|port| behind(1, port)), "small");
     assert_eq!(lab.server.pending(), 3);
     assert_eq!(lab.server.stats().client_full, 2);
     assert_eq!(lab.server.stats().dropped(), 2);
@@ -166,7 +161,7 @@ fn a_forged_request_draws_a_few_small_packets_and_no_more() {
     ];
     for (options, packet, sendings) in cases {
         let mut lab = Lab::new(Limits::default());
-        lab.settle(&[request_with(client(1), "large", "octet", options)]);
+        lab.ask_with(client(1), "large", options);
         lab.pass(seconds(120));
         let packets = lab.world.packets_to(client(1));
         assert_eq!(packets, vec![packet; sendings.into()]);
@@ -340,9 +335,7 @@ fn unvalidated_clients_never_have_all_slots_for_any_file() {
             lab.ask(machine(number), "small");
             lab.fetch_rest(machine(number));
         }
-        for number in 0..100 {
-            lab.ask(forged(1, number), file);
-        }
+        lab.ask_each((0..100).map(|number| forged(1, number)), file);
         assert_eq!(lab.server.running(), 20, "twelve are for validated ones");
         // A third of the rest is for their small files.
         for number in 0..12 {
@@ -378,9 +371,7 @@ fn in_a_full_queue_the_silent_give_way_to_new_requests() {
     });
     let mut answering = Answering::from_now(&lab);
     lab.ask(client(1), "large");
-    for number in 2..=5 {
-        lab.ask(client(number), "large");
-    }
+    lab.ask_each((2..=5).map(client), "large");
     let answers = [1, 3].map(client);
     answering.live(&mut lab, millis(2900), |peer| {
         answers.contains(&peer).then_some(millis(4))
@@ -391,9 +382,7 @@ fn in_a_full_queue_the_silent_give_way_to_new_requests() {
     answering.live(&mut lab, millis(600), |peer| {
         answers.contains(&peer).then_some(millis(4))
     });
-    for number in 6..=8 {
-        lab.ask(client(number), "small");
-    }
+    lab.ask_each((6..=8).map(client), "small");
     for number in [2, 4, 5] {
         let outcomes = lab.world.outcomes_of(client(number));
         assert_eq!(outcomes, [Outcome::Evicted]);
@@ -411,9 +400,7 @@ fn a_full_queue_has_room_for_a_network_that_does_not_fill_it() {
     });
     lab.ask(client(1), "large");
     lab.ack(client(1), 1);
-    for number in 0..150 {
-        lab.ask(forged(1, number), "small");
-    }
+    lab.ask_each((0..150).map(|number| forged(1, number)), "small");
     assert_eq!(
         (lab.server.pending(), lab.world.queue_full.len()),
         (100, 50)
@@ -541,12 +528,12 @@ fn what_an_unvalidated_client_is_sent_is_forgiven_when_it_answers() {
         };
         lab.deliver(&request(peer, "small"));
         lab.settle(&[]);
-        lab.settle(&[ack(peer, 1)]);
+        lab.ack(peer, 1);
     }
     assert_eq!(lab.server.stats().completed, 10_000);
     for number in 0..5_000 {
         let peer = in_one_64(number);
-        lab.settle(&[request_with(peer, "small", "octet", &[("tsize", "0")])]);
+        lab.ask_with(peer, "small", &[("tsize", "0")]);
         lab.settle(&[error(peer, 8)]);
     }
     assert_eq!(lab.server.stats().cancelled, 5000, "size probes, too");

@@ -279,6 +279,17 @@ impl Lab {
         self.settle(&[request(peer, name)]);
     }
 
+    /// One after the other.
+    pub(crate) fn ask_each(&mut self, peers: impl IntoIterator<Item = Peer>, name: &str) {
+        for peer in peers {
+            self.ask(peer, name);
+        }
+    }
+
+    pub(crate) fn ask_with(&mut self, peer: Peer, name: &str, options: &[(&str, &str)]) {
+        self.settle(&[request_with(peer, name, "octet", options)]);
+    }
+
     /// A request that was sent to everybody.
     pub(crate) fn ask_everybody(&mut self, peer: Peer, datagram: &[u8]) {
         let everybody = Local {

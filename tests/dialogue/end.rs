@@ -25,11 +25,7 @@ fn the_last_ack_completes() {
 #[test]
 fn a_missing_last_ack_is_a_success_with_a_footnote_after_6_sendings() {
     let mut talk = last_block_sent();
-    talk.due(0.202).sends(2..=2);
-    talk.due(2.202).sends(2..=2);
-    talk.due(6.202).sends(2..=2);
-    talk.due(12.202).sends(2..=2);
-    talk.due(20.202).sends(2..=2);
+    talk.repeats(2..=2, &[0.202, 2.202, 6.202, 12.202, 20.202]);
     talk.due(30.202).ends(Outcome::CompleteUnconfirmed);
     assert_eq!(talk.transfer.acknowledged_bytes(), 1024);
     assert_eq!(talk.transfer.length(), Some(1500));
@@ -38,8 +34,7 @@ fn a_missing_last_ack_is_a_success_with_a_footnote_after_6_sendings() {
 #[test]
 fn a_last_ack_may_be_late() {
     let mut talk = last_block_sent();
-    talk.due(0.202).sends(2..=2);
-    talk.due(2.202).sends(2..=2);
+    talk.repeats(2..=2, &[0.202, 2.202]);
     talk.at(6.201_999).ack(2).ends(Outcome::Complete);
 }
 
@@ -47,8 +42,7 @@ fn a_last_ack_may_be_late() {
 #[test]
 fn a_client_may_ask_for_a_lost_last_block_after_5_s() {
     let mut talk = last_block_sent();
-    talk.due(0.202).sends(2..=2);
-    talk.due(2.202).sends(2..=2);
+    talk.repeats(2..=2, &[0.202, 2.202]);
     talk.at(5.002).ack(1).sends(2..=2);
     talk.at(5.003).ack(2).ends(Outcome::Complete);
 }
@@ -60,11 +54,12 @@ fn a_last_window_that_nobody_acknowledges_is_no_success() {
     talk.sends(1..=4);
     talk.at(0.002).ack(4).sends(5..=7);
     assert!(!talk.transfer.is_unconfirmed());
-    for again in [
-        0.202, 0.602, 1.402, 3.002, 6.202, 11.202, 16.202, 21.202, 26.202, 31.202,
-    ] {
-        talk.due(again).sends(5..=7);
-    }
+    talk.repeats(
+        5..=7,
+        &[
+            0.202, 0.602, 1.402, 3.002, 6.202, 11.202, 16.202, 21.202, 26.202, 31.202,
+        ],
+    );
     talk.due(35.002).ends(Outcome::TimedOut);
 }
 
@@ -73,17 +68,12 @@ fn progress_within_the_last_window_begins_the_count_anew() {
     let mut talk = Talk::under_way("windowsize 4", 512 * 6 + 1);
     talk.sends(1..=4);
     talk.at(0.002).ack(4).sends(5..=7);
-    talk.due(0.202).sends(5..=7);
-    talk.due(0.602).sends(5..=7);
+    talk.repeats(5..=7, &[0.202, 0.602]);
     talk.at(1.0).ack(5).sends(6..=7);
     talk.due(1.2).sends(6..=7);
     talk.at(1.5).ack(6).sends(7..=7);
     assert!(talk.transfer.is_unconfirmed());
-    talk.due(1.7).sends(7..=7);
-    talk.due(3.7).sends(7..=7);
-    talk.due(7.7).sends(7..=7);
-    talk.due(13.7).sends(7..=7);
-    talk.due(21.7).sends(7..=7);
+    talk.repeats(7..=7, &[1.7, 3.7, 7.7, 13.7, 21.7]);
     talk.due(31.7).ends(Outcome::CompleteUnconfirmed);
 }
 
@@ -93,15 +83,9 @@ fn progress_within_the_last_window_begins_the_count_anew() {
 fn timeouts_before_the_last_block_do_not_count() {
     let mut talk = Talk::under_way("blksize 1024", 1500);
     talk.sends(1..=1);
-    talk.due(0.201).sends(1..=1);
-    talk.due(0.601).sends(1..=1);
-    talk.due(1.401).sends(1..=1);
+    talk.repeats(1..=1, &[0.201, 0.601, 1.401]);
     talk.at(2.0).ack(1).sends(2..=2);
-    talk.due(2.2).sends(2..=2);
-    talk.due(4.2).sends(2..=2);
-    talk.due(8.2).sends(2..=2);
-    talk.due(14.2).sends(2..=2);
-    talk.due(22.2).sends(2..=2);
+    talk.repeats(2..=2, &[2.2, 4.2, 8.2, 14.2, 22.2]);
     talk.due(32.2).ends(Outcome::CompleteUnconfirmed);
 }
 
@@ -110,11 +94,7 @@ fn an_empty_file_has_a_last_block_too() {
     let mut talk = Talk::under_way("blksize 1024", 0);
     talk.sends(1..=1);
     assert!(talk.transfer.is_unconfirmed());
-    talk.due(0.201).sends(1..=1);
-    talk.due(2.201).sends(1..=1);
-    talk.due(6.201).sends(1..=1);
-    talk.due(12.201).sends(1..=1);
-    talk.due(20.201).sends(1..=1);
+    talk.repeats(1..=1, &[0.201, 2.201, 6.201, 12.201, 20.201]);
     talk.due(30.201).ends(Outcome::CompleteUnconfirmed);
 }
 
@@ -126,11 +106,7 @@ fn the_end_of_netascii_is_known_when_it_was_sent() {
     assert!(!talk.transfer.is_unconfirmed());
     talk.at(0.002).ack(1).sends(2..=2);
     assert!(talk.transfer.is_unconfirmed());
-    talk.due(0.202).sends(2..=2);
-    talk.due(2.202).sends(2..=2);
-    talk.due(6.202).sends(2..=2);
-    talk.due(12.202).sends(2..=2);
-    talk.due(20.202).sends(2..=2);
+    talk.repeats(2..=2, &[0.202, 2.202, 6.202, 12.202, 20.202]);
     talk.due(30.202).ends(Outcome::CompleteUnconfirmed);
 }
 

@@ -6,8 +6,7 @@ use crate::talk::Talk;
 
 #[test]
 fn an_oack_is_answered_by_ack_0_and_data_follows() {
-    let mut talk = Talk::new("blksize 1024, tsize 0", 2000);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("blksize 1024, tsize 0", 2000);
     assert!(!talk.transfer.is_answered());
     talk.at(0.002).ack(0).sends(1..=1);
     assert!(talk.transfer.is_answered());
@@ -34,8 +33,7 @@ fn unusable_options_alone_make_no_oack() {
 
 #[test]
 fn a_lost_oack_is_sent_again_after_1_s_then_2_s() {
-    let mut talk = Talk::new("blksize 1024", 600);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("blksize 1024", 600);
     talk.due(1.0).sends_oack();
     talk.due(3.0).sends_oack();
     talk.at(6.9).ack(0).sends(1..=1);
@@ -45,8 +43,7 @@ fn a_lost_oack_is_sent_again_after_1_s_then_2_s() {
 
 #[test]
 fn an_oack_that_nobody_answers_is_given_up_after_5_sendings() {
-    let mut talk = Talk::new("blksize 1024", 600);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("blksize 1024", 600);
     for second in [1.0, 3.0, 7.0, 12.0] {
         talk.due(second).sends_oack();
     }
@@ -58,8 +55,7 @@ fn an_oack_that_nobody_answers_is_given_up_after_5_sendings() {
 fn a_lost_first_data_is_sent_again_after_1_s_then_2_s() {
     let mut talk = Talk::new("", 600);
     talk.at(0.0).begins().sends(1..=1);
-    talk.due(1.0).sends(1..=1);
-    talk.due(3.0).sends(1..=1);
+    talk.repeats(1..=1, &[1.0, 3.0]);
     talk.at(5.0).ack(1).sends(2..=2);
     talk.at(5.01).ack(2).ends(Outcome::Complete);
 }
@@ -68,8 +64,7 @@ fn a_lost_first_data_is_sent_again_after_1_s_then_2_s() {
 fn a_first_data_that_nobody_answers_is_given_up_after_3_sendings() {
     let mut talk = Talk::new("", 600);
     talk.at(0.0).begins().sends(1..=1);
-    talk.due(1.0).sends(1..=1);
-    talk.due(3.0).sends(1..=1);
+    talk.repeats(1..=1, &[1.0, 3.0]);
     talk.due(7.0).ends(Outcome::NoAnswer);
 }
 
@@ -80,16 +75,14 @@ fn a_file_of_one_block_that_nobody_answers_is_no_success() {
     let mut talk = Talk::new("", 10);
     talk.at(0.0).begins().sends(1..=1);
     assert!(!talk.transfer.is_unconfirmed());
-    talk.due(1.0).sends(1..=1);
-    talk.due(3.0).sends(1..=1);
+    talk.repeats(1..=1, &[1.0, 3.0]);
     talk.due(7.0).ends(Outcome::NoAnswer);
 }
 
 /// A forged request draws little: one packet a sending, whatever window it asks for.
 #[test]
 fn one_packet_is_all_before_the_first_ack() {
-    let mut talk = Talk::new("windowsize 64", 1 << 20);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("windowsize 64", 1 << 20);
     for second in [1.0, 3.0, 7.0, 12.0] {
         talk.due(second).sends_oack();
     }
@@ -97,15 +90,13 @@ fn one_packet_is_all_before_the_first_ack() {
 
     let mut talk = Talk::new("", 1 << 20);
     talk.at(0.0).begins().sends(1..=1);
-    talk.due(1.0).sends(1..=1);
-    talk.due(3.0).sends(1..=1);
+    talk.repeats(1..=1, &[1.0, 3.0]);
     talk.due(7.0).ends(Outcome::NoAnswer);
 }
 
 #[test]
 fn only_ack_0_answers_an_oack() {
-    let mut talk = Talk::new("windowsize 4", 1 << 20);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("windowsize 4", 1 << 20);
     for block in 1..=u16::MAX {
         talk.at(0.5).ack(block).nothing();
     }
@@ -139,8 +130,7 @@ fn an_ack_before_anything_was_sent_means_nothing() {
 /// Firmware repeats a request within 5-9 ms.
 #[test]
 fn a_request_repeated_within_100_ms_draws_the_first_packet_once_that_is_as_old() {
-    let mut talk = Talk::new("blksize 1024", 600);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("blksize 1024", 600);
     talk.at(0.005).asks_again().nothing();
     talk.at(0.009).asks_again().nothing();
     talk.at(0.099_999).asks_again().nothing();
@@ -154,8 +144,7 @@ fn a_request_repeated_within_100_ms_draws_the_first_packet_once_that_is_as_old()
 
 #[test]
 fn a_request_repeated_within_100_ms_draws_nothing_once_it_is_answered() {
-    let mut talk = Talk::new("blksize 1024", 600);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("blksize 1024", 600);
     talk.at(0.005).asks_again().nothing();
     talk.at(0.01).ack(0).sends(1..=1).waits_until(0.21);
     talk.at(0.02).ack(1).ends(Outcome::Complete);
@@ -165,8 +154,7 @@ fn a_request_repeated_within_100_ms_draws_nothing_once_it_is_answered() {
 /// What the client asked for leaves by itself, and what the timer repeats leaves at its own time.
 #[test]
 fn a_wish_and_the_timer_are_one_sending() {
-    let mut talk = Talk::new("blksize 1024", 600);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("blksize 1024", 600);
     talk.due(1.0).sends_oack();
     talk.at(1.05).asks_again().nothing();
     talk.due(1.1).sends_oack().waits_until(3.0);
@@ -177,8 +165,7 @@ fn a_wish_and_the_timer_are_one_sending() {
 
 #[test]
 fn a_request_repeated_after_100_ms_draws_the_first_packet_again() {
-    let mut talk = Talk::new("blksize 1024", 600);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("blksize 1024", 600);
     talk.at(0.1).asks_again().sends_oack();
     talk.at(0.199_999).asks_again().nothing();
     talk.due(0.2).sends_oack();
@@ -195,8 +182,7 @@ fn a_request_repeated_after_100_ms_draws_the_first_packet_again() {
 /// A client that cannot hear us must not keep its slot by asking.
 #[test]
 fn repeated_requests_do_not_prolong_the_handshake() {
-    let mut talk = Talk::new("blksize 1024", 600);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("blksize 1024", 600);
     talk.at(0.9).asks_again().sends_oack();
     talk.due(1.0).sends_oack();
     talk.at(2.9).asks_again().sends_oack();
@@ -222,8 +208,7 @@ fn a_request_repeated_after_the_first_ack_draws_nothing() {
 /// The handshake has its own schedule: 1 s, then 2 s, and so on. An agreed `timeout` is its upper bound.
 #[test]
 fn a_long_agreed_timeout_does_not_slow_the_handshake() {
-    let mut talk = Talk::new("timeout 255", 600);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("timeout 255", 600);
     for second in [1.0, 3.0, 7.0, 15.0] {
         talk.due(second).sends_oack();
     }
@@ -240,8 +225,7 @@ fn the_operators_patience_ends_a_handshake_too() {
 
 #[test]
 fn the_handshake_measures_the_round_trip() {
-    let mut talk = Talk::new("blksize 1024", 5000);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("blksize 1024", 5000);
     // SRTT 0.4 s, RTTVAR 0.2 s: RTO 1.2 s.
     talk.at(0.4).ack(0).sends(1..=1);
     talk.due(1.6).sends(1..=1);
@@ -250,15 +234,13 @@ fn the_handshake_measures_the_round_trip() {
 /// Karn's rule: the ACK may belong to either OACK.
 #[test]
 fn a_repeated_oack_measures_nothing() {
-    let mut talk = Talk::new("blksize 1024", 5000);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("blksize 1024", 5000);
     talk.due(1.0).sends_oack();
     talk.at(1.01).ack(0).sends(1..=1);
     // Nothing was measured and the doubling is undone: the initial RTO of 1 s.
     talk.due(2.01).sends(1..=1);
 
-    let mut talk = Talk::new("blksize 1024", 5000);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("blksize 1024", 5000);
     talk.at(0.5).asks_again().sends_oack();
     talk.at(0.51).ack(0).sends(1..=1);
     talk.due(1.51).sends(1..=1);

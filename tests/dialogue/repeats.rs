@@ -38,8 +38,7 @@ fn in_lockstep_a_repeated_ack_draws_what_is_100_ms_old() {
 
 #[test]
 fn in_lockstep_a_repeated_ack_draws_what_is_two_round_trips_old() {
-    let mut talk = Talk::new("blksize 1024", 1 << 20);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("blksize 1024", 1 << 20);
     talk.at(0.4).ack(0).sends(1..=1);
     talk.at(0.8).ack(1).sends(2..=2);
     talk.at(1.599_999).ack(1).nothing();
@@ -76,15 +75,13 @@ fn a_sending_at_the_clients_wish_restarts_the_timer_but_doubles_nothing() {
     let mut talk = Talk::under_way("blksize 1024", 1 << 20);
     talk.sends(1..=1);
     talk.at(0.111).ack(0).sends(1..=1);
-    talk.due(0.311).sends(1..=1);
-    talk.due(0.711).sends(1..=1);
+    talk.repeats(1..=1, &[0.311, 0.711]);
 }
 
 /// Karn's rule holds for these too.
 #[test]
 fn a_sending_at_the_clients_wish_measures_nothing() {
-    let mut talk = Talk::new("blksize 1024", 1 << 20);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("blksize 1024", 1 << 20);
     talk.at(0.4).ack(0).sends(1..=1);
     talk.at(1.2).ack(0).sends(1..=1);
     talk.at(1.200_001).ack(1).sends(2..=2);
@@ -105,8 +102,7 @@ fn an_ack_repeated_while_nothing_is_out_draws_nothing() {
 /// RFC 7440 section 4: it means "start again after this block".
 #[test]
 fn in_a_window_a_repeated_ack_begins_the_window_again_once_per_round_trip() {
-    let mut talk = Talk::new("windowsize 4", 1 << 20);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("windowsize 4", 1 << 20);
     talk.at(0.01).ack(0).sends(1..=4);
     talk.at(0.02).ack(4).sends(5..=8);
     // 5 is lost. edk2 sends one ACK for each of 6, 7 and 8.
@@ -123,8 +119,7 @@ fn in_a_window_a_repeated_ack_begins_the_window_again_once_per_round_trip() {
 /// After a gap was told by an ACK within the window, the other ACKs of the same gap mean nothing new.
 #[test]
 fn the_acks_that_follow_a_gap_are_one_wish() {
-    let mut talk = Talk::new("windowsize 8", 1 << 20);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("windowsize 8", 1 << 20);
     talk.at(0.01).ack(0).sends(1..=8);
     talk.at(0.02).ack(3).sends(4..=11);
     talk.at(0.020_1).ack(3).nothing();

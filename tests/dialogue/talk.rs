@@ -80,11 +80,17 @@ impl Talk {
         }
     }
 
+    /// A transfer that has just sent its OACK.
+    pub(crate) fn begun(options: &str, length: u64) -> Talk {
+        let mut talk = Talk::new(options, length);
+        talk.at(0.0).begins().sends_oack();
+        talk
+    }
+
     /// A transfer with an answered OACK after a round trip of 1 ms: block 1 has just been sent at 0.001,
     /// and the RTO is 200 ms.
     pub(crate) fn under_way(options: &str, length: u64) -> Talk {
-        let mut talk = Talk::new(options, length);
-        talk.at(0.0).begins().sends_oack();
+        let mut talk = Talk::begun(options, length);
         talk.at(0.001).ack(0);
         talk
     }
@@ -117,6 +123,13 @@ impl Talk {
         self.now = moment(seconds);
         let step = self.transfer.on_deadline(self.now);
         self.take(step)
+    }
+
+    /// At each of these deadlines, and not between them, the same blocks leave.
+    pub(crate) fn repeats(&mut self, blocks: RangeInclusive<u64>, deadlines: &[f64]) {
+        for &seconds in deadlines {
+            self.due(seconds).sends(blocks.clone());
+        }
     }
 
     /// Nothing more is sent, and the deadline is at `seconds`.

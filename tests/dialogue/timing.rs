@@ -14,8 +14,7 @@ fn the_rto_is_1_s_before_anything_was_measured() {
 
 #[test]
 fn the_rto_is_never_below_200_ms() {
-    let mut talk = Talk::new("blksize 1024", 1 << 20);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("blksize 1024", 1 << 20);
     talk.at(0.000_1).ack(0).sends(1..=1).waits_until(0.200_1);
     talk.at(0.000_2).ack(1).sends(2..=2).waits_until(0.200_2);
 }
@@ -71,8 +70,7 @@ fn a_client_that_was_busy_keeps_its_200_ms() {
 /// RFC 6298 section 2.2 and 2.3.
 #[test]
 fn the_rto_follows_the_round_trips() {
-    let mut talk = Talk::new("blksize 1024", 1 << 20);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("blksize 1024", 1 << 20);
     // First 0.4 s: SRTT 0.4, RTTVAR 0.2.
     talk.at(0.4).ack(0).sends(1..=1).waits_until(0.4 + 1.2);
     // Then 0.2 s: RTTVAR 3/4 x 0.2 + 1/4 x 0.2 = 0.2, SRTT 7/8 x 0.4 + 1/8 x 0.2 = 0.375.
@@ -86,8 +84,7 @@ fn the_rto_follows_the_round_trips() {
 
 #[test]
 fn a_round_trip_of_nothing_is_one_too() {
-    let mut talk = Talk::new("blksize 1024", 1 << 20);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("blksize 1024", 1 << 20);
     talk.at(0.0).ack(0).sends(1..=1).waits_until(0.2);
     talk.at(0.0).ack(1).sends(2..=2).waits_until(0.2);
 }
@@ -96,16 +93,12 @@ fn a_round_trip_of_nothing_is_one_too() {
 fn silence_doubles_the_rto_up_to_5_s_and_ends_after_35() {
     let mut talk = Talk::under_way("blksize 1024", 1 << 20);
     talk.sends(1..=1);
-    talk.due(0.201).sends(1..=1);
-    talk.due(0.601).sends(1..=1);
-    talk.due(1.401).sends(1..=1);
-    talk.due(3.001).sends(1..=1);
-    talk.due(6.201).sends(1..=1);
-    talk.due(11.201).sends(1..=1);
-    talk.due(16.201).sends(1..=1);
-    talk.due(21.201).sends(1..=1);
-    talk.due(26.201).sends(1..=1);
-    talk.due(31.201).sends(1..=1);
+    talk.repeats(
+        1..=1,
+        &[
+            0.201, 0.601, 1.401, 3.001, 6.201, 11.201, 16.201, 21.201, 26.201, 31.201,
+        ],
+    );
     talk.due(35.001).ends(Outcome::TimedOut);
     assert_eq!(talk.transfer.retransmissions(), 10);
     assert_eq!(talk.transfer.acknowledged_bytes(), 0);
@@ -115,32 +108,20 @@ fn silence_doubles_the_rto_up_to_5_s_and_ends_after_35() {
 fn a_short_agreed_timeout_bounds_the_rto() {
     let mut talk = Talk::under_way("timeout 2", 1 << 20);
     talk.sends(1..=1);
-    talk.due(0.201).sends(1..=1);
-    talk.due(0.601).sends(1..=1);
-    talk.due(1.401).sends(1..=1);
-    talk.due(3.001).sends(1..=1);
-    talk.due(5.001).sends(1..=1);
-    talk.due(7.001).sends(1..=1);
+    talk.repeats(1..=1, &[0.201, 0.601, 1.401, 3.001, 5.001, 7.001]);
 }
 
 #[test]
 fn a_long_agreed_timeout_lets_the_rto_grow_past_5_s() {
     let mut talk = Talk::under_way("timeout 20", 1 << 20);
     talk.sends(1..=1);
-    talk.due(0.201).sends(1..=1);
-    talk.due(0.601).sends(1..=1);
-    talk.due(1.401).sends(1..=1);
-    talk.due(3.001).sends(1..=1);
-    talk.due(6.201).sends(1..=1);
-    talk.due(12.601).sends(1..=1);
-    talk.due(25.401).sends(1..=1);
+    talk.repeats(1..=1, &[0.201, 0.601, 1.401, 3.001, 6.201, 12.601, 25.401]);
     talk.due(35.001).ends(Outcome::TimedOut);
 }
 
 #[test]
 fn a_slow_path_does_not_lift_the_rto_past_its_bound() {
-    let mut talk = Talk::new("blksize 1024", 1 << 20);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("blksize 1024", 1 << 20);
     talk.due(1.0).sends_oack();
     talk.at(2.9).ack(0).sends(1..=1);
     // The first block takes 0.9 s, the second 2.6 s: 1.1125 + 4 x 0.7625 = 4.1625 s.
@@ -154,18 +135,15 @@ fn a_slow_path_does_not_lift_the_rto_past_its_bound() {
 fn progress_undoes_the_doubling() {
     let mut talk = Talk::under_way("blksize 1024", 1 << 20);
     talk.sends(1..=1);
-    talk.due(0.201).sends(1..=1);
-    talk.due(0.601).sends(1..=1);
+    talk.repeats(1..=1, &[0.201, 0.601]);
     talk.at(1.0).ack(1).sends(2..=2);
-    talk.due(1.2).sends(2..=2);
-    talk.due(1.6).sends(2..=2);
+    talk.repeats(2..=2, &[1.2, 1.6]);
 }
 
 /// Karn's rule: an ACK of something sent twice tells nothing about the round trip.
 #[test]
 fn a_repeated_block_measures_nothing() {
-    let mut talk = Talk::new("blksize 1024", 1 << 20);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("blksize 1024", 1 << 20);
     talk.at(0.4).ack(0).sends(1..=1);
     talk.due(1.6).sends(1..=1);
     talk.at(1.600_001).ack(1).sends(2..=2);
@@ -204,11 +182,12 @@ fn patience_begins_anew_with_each_block() {
 fn a_client_that_comes_back_after_34_s_is_still_served() {
     let mut talk = Talk::under_way("blksize 1024", 1 << 20);
     talk.sends(1..=1);
-    for due in [
-        0.201, 0.601, 1.401, 3.001, 6.201, 11.201, 16.201, 21.201, 26.201, 31.201,
-    ] {
-        talk.due(due).sends(1..=1);
-    }
+    talk.repeats(
+        1..=1,
+        &[
+            0.201, 0.601, 1.401, 3.001, 6.201, 11.201, 16.201, 21.201, 26.201, 31.201,
+        ],
+    );
     talk.at(34.0).ack(1).sends(2..=2);
     talk.at(34.001).ack(2).sends(3..=3);
 }
@@ -218,8 +197,7 @@ fn the_operators_patience_decides() {
     let mut talk = Talk::with_patience("blksize 1024", 1 << 20, 1.0);
     talk.at(0.0).begins().sends_oack();
     talk.at(0.001).ack(0).sends(1..=1);
-    talk.due(0.201).sends(1..=1);
-    talk.due(0.601).sends(1..=1);
+    talk.repeats(1..=1, &[0.201, 0.601]);
     talk.due(1.001).ends(Outcome::TimedOut);
 }
 

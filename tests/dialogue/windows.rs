@@ -58,8 +58,7 @@ fn a_lost_window_is_sent_again_after_the_rto() {
     let mut talk = Talk::under_way("windowsize 4", 1 << 20);
     talk.sends(1..=4);
     talk.at(0.002).ack(4).sends(5..=8);
-    talk.due(0.202).sends(5..=8);
-    talk.due(0.602).sends(5..=8);
+    talk.repeats(5..=8, &[0.202, 0.602]);
     talk.at(0.8).ack(8).sends(9..=12).waits_until(1.0);
 }
 
@@ -77,8 +76,7 @@ fn old_and_future_acks_are_ignored_in_a_window() {
 /// A window leaves in bursts; what has not left yet cannot have arrived.
 #[test]
 fn an_ack_of_what_has_not_left_yet_is_ignored() {
-    let mut talk = Talk::new("windowsize 4", 1 << 20);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("windowsize 4", 1 << 20);
     talk.at(0.001).socket_takes(2).ack(0).sends(1..=2);
     talk.at(0.002).ack(3).nothing();
     talk.at(0.002).ack(4).nothing();
@@ -88,8 +86,7 @@ fn an_ack_of_what_has_not_left_yet_is_ignored() {
 
 #[test]
 fn the_timer_runs_from_the_last_packet_of_a_window() {
-    let mut talk = Talk::new("windowsize 4", 1 << 20);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("windowsize 4", 1 << 20);
     talk.at(0.001).socket_takes(2).ack(0).sends(1..=2);
     talk.at(0.2).socket_is_writable().sends(3..=4);
     talk.due(0.4).sends(1..=4);
@@ -98,8 +95,7 @@ fn the_timer_runs_from_the_last_packet_of_a_window() {
 /// The round trip is that of a whole window: from its first packet to the ACK of its last.
 #[test]
 fn a_window_measures_its_round_trip_from_its_first_packet() {
-    let mut talk = Talk::new("windowsize 4", 1 << 20);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("windowsize 4", 1 << 20);
     talk.due(1.0).sends_oack();
     talk.at(1.1).socket_takes(2).ack(0).sends(1..=2);
     talk.at(1.2).socket_is_writable().sends(3..=4);
@@ -109,8 +105,7 @@ fn a_window_measures_its_round_trip_from_its_first_packet() {
 
 #[test]
 fn a_gap_measures_nothing() {
-    let mut talk = Talk::new("windowsize 4", 1 << 20);
-    talk.at(0.0).begins().sends_oack();
+    let mut talk = Talk::begun("windowsize 4", 1 << 20);
     talk.at(0.4).ack(0).sends(1..=4);
     talk.at(0.41).ack(2).sends(3..=6).waits_until(0.41 + 1.2);
     // The window holds blocks that were sent twice.
