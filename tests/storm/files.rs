@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::rehearsal::{json, read, rehearse};
+use crate::rehearsal::{json, read, rehearse, serving, verify};
 use crate::surroundings::root::Root;
 use crate::surroundings::server::Server;
 
@@ -86,19 +86,17 @@ fn the_usual_boot_asks_for_the_usual_files() {
     root.write("debian/amd64/linux", 9_000);
     root.write("debian/amd64/initrd.gz", 12_000);
     let server = Server::start(root.path());
-    let run = rehearse(
+    let run = verify(
+        &root,
         &server,
         "--chain usual --clients 3 --mix ipxe --arrival 0s",
-        &["--verify", &root.at("")],
     );
     assert_eq!(run.must_be_well().row("booted"), "3");
 }
 
 #[test]
 fn the_results_are_json() {
-    let root = Root::new();
-    root.write("kernel", 5_000);
-    let server = Server::start(root.path());
+    let (root, server) = serving(&[("kernel", 5_000)]);
     let run = rehearse(
         &server,
         "kernel --clients 10 --arrival 0s --mix edk2",
@@ -120,9 +118,7 @@ fn the_results_are_json() {
 
 #[test]
 fn the_picture_is_well_formed() {
-    let root = Root::new();
-    root.write("a<b&c", 5_000);
-    let server = Server::start(root.path());
+    let (root, server) = serving(&[("a<b&c", 5_000)]);
     for (file, clients) in [("a<b&c", "7"), ("a<b&c", "200"), ("missing", "3")] {
         rehearse(
             &server,

@@ -2,14 +2,11 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::net::UdpSocket;
 use std::process::Stdio;
 
 use nix::pty::{OpenptyResult, Winsize, openpty};
 
-use crate::rehearsal::{Rehearsal, program};
-use crate::surroundings::root::Root;
-use crate::surroundings::server::Server;
+use crate::rehearsal::{Rehearsal, program, serving, silent, words};
 
 /// What is written to the terminal, and what comes of the run.
 fn at_a_terminal(arguments: &[&str]) -> (String, Rehearsal) {
@@ -41,15 +38,7 @@ fn at_a_terminal(arguments: &[&str]) -> (String, Rehearsal) {
 
 /// Three machines that ask there.
 fn machines(address: &str) -> Vec<&str> {
-    let line = "kernel --clients 3 --mix pxelinux --arrival 0s";
-    std::iter::once(address).chain(line.split(' ')).collect()
-}
-
-/// A server that never answers.
-fn silent() -> (UdpSocket, String) {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = socket.local_addr().unwrap().to_string();
-    (socket, address)
+    words(address, "kernel --clients 3 --mix pxelinux --arrival 0s")
 }
 
 #[test]
@@ -70,9 +59,7 @@ fn a_terminal_shows_how_many_wait_and_is_wiped_in_the_end() {
 /// The last look is at those who have booted, before the bar goes.
 #[test]
 fn a_terminal_shows_how_many_have_booted() {
-    let root = Root::new();
-    root.write("kernel", 20_000);
-    let server = Server::start(root.path());
+    let (_root, server) = serving(&[("kernel", 20_000)]);
     let address = server.address().to_string();
     let (shown, run) = at_a_terminal(&machines(&address));
     assert_eq!(run.status, Some(0), "{run:?}");

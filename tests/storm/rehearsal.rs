@@ -1,6 +1,7 @@
 //! Rehearsals against a server, and what they say.
 
 use std::fs;
+use std::net::UdpSocket;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -8,14 +9,39 @@ use serde_json::Value;
 use crate::surroundings::root::Root;
 use crate::surroundings::server::Server;
 
+/// A server of these files with these lengths.
+pub(crate) fn serving(files: &[(&str, usize)]) -> (Root, Server) {
+    let root = Root::new();
+    for (name, length) in files {
+        root.write(name, *length);
+    }
+    let server = Server::start(root.path());
+    (root, server)
+}
+
+/// A socket that hears and never answers, and its address.
+pub(crate) fn silent() -> (UdpSocket, String) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    (socket, address)
+}
+
+/// As [`rehearse`], with every byte compared.
+pub(crate) fn verify(root: &Root, server: &Server, line: &str) -> Rehearsal {
+    rehearse(server, line, &["--verify", &root.at("")])
+}
+
 /// A rehearsal against a server, of the arguments in `line` and those in `more`.
 pub(crate) fn rehearse(server: &Server, line: &str, more: &[&str]) -> Rehearsal {
     let address = server.address().to_string();
-    let words: Vec<&str> = std::iter::once(address.as_str())
+    Rehearsal::run(&[&words(&address, line)[..], more].concat())
+}
+
+/// A server and the arguments in `line`.
+pub(crate) fn words<'a>(address: &'a str, line: &'a str) -> Vec<&'a str> {
+    std::iter::once(address)
         .chain(line.split_whitespace())
-        .chain(more.iter().copied())
-        .collect();
-    Rehearsal::run(&words)
+        .collect()
 }
 
 /// What a run of tftp-storm has said.

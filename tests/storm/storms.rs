@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::rehearsal::{Rehearsal, json, program, read, rehearse};
+use crate::rehearsal::{Rehearsal, json, program, read, rehearse, serving, silent, verify, words};
 use crate::surroundings::PATIENCE;
 use crate::surroundings::root::Root;
 use crate::surroundings::server::Server;
@@ -59,10 +59,7 @@ fn the_servers_own_view_stands_beside_that_of_the_machines() {
 
 #[test]
 fn all_kinds_boot_with_every_byte() {
-    let root = Root::new();
-    root.write("kernel", 300_000);
-    root.write("initrd", 70_001);
-    let server = Server::start(root.path());
+    let (root, server) = serving(&[("kernel", 300_000), ("initrd", 70_001)]);
     // These begin anew from the port of the last transfer.
     let mix = format!("{EVERYBODY},freebsd-loader,netbsd-loader,tftp-hpa-session");
     let run = rehearse(
@@ -97,9 +94,10 @@ fn machines_that_ask_during_a_restart_boot() {
     old.signal(Signal::SIGTERM);
     // The Nortel 1110 waits for 2 s.
     let patient = EVERYBODY.replace("nortel-1110,", "");
-    let words = [&address, "kernel", "--clients", "19", "--mix", &patient];
-    let more = ["--arrival", "0s", "--verify", &root.at("")];
-    let machines = program(&[&words[..], &more].concat()).spawn().unwrap();
+    let line = format!("kernel --clients 19 --mix {patient} --arrival 0s");
+    let verified = ["--verify", &root.at("")];
+    let words = [&words(&address, &line)[..], &verified].concat();
+    let machines = program(&words).spawn().unwrap();
     assert!(old.wait(PATIENCE).success());
     let _new = Server::with(root.path(), &["-a", &address]);
     let run = Rehearsal::of(machines.wait_with_output().unwrap());
@@ -115,14 +113,8 @@ fn a_thousand_machines_boot() {
         eprintln!("skipped: a storm of 1,000 machines needs more than {hard} descriptors");
         return;
     }
-    let root = Root::new();
-    root.write("kernel", 20_000);
-    let server = Server::start(root.path());
-    let run = rehearse(
-        &server,
-        "kernel --clients 1000 --arrival 0s",
-        &["--verify", &root.at("")],
-    );
+    let (root, server) = serving(&[("kernel", 20_000)]);
+    let run = verify(&root, &server, "kernel --clients 1000 --arrival 0s");
     run.must_be_well();
     assert_eq!(run.row("booted"), "1000");
 }
@@ -146,26 +138,22 @@ fn a_file_may_have_another_name_than_the_one_that_is_asked_for() {
 
 #[test]
 fn machines_that_share_an_address_boot() {
-    let root = Root::new();
-    root.write("kernel", 20_000);
-    let server = Server::start(root.path());
-    let run = rehearse(
+    let (root, server) = serving(&[("kernel", 20_000)]);
+    let run = verify(
+        &root,
         &server,
         "kernel --clients 50 --mix lpxelinux --arrival 0s --from 127.9.9.9",
-        &["--verify", &root.at("")],
     );
     run.must_be_well();
 }
 
 #[test]
 fn loss_is_made_up_for() {
-    let root = Root::new();
-    root.write("kernel", 100_000);
-    let server = Server::start(root.path());
-    let run = rehearse(
+    let (root, server) = serving(&[("kernel", 100_000)]);
+    let run = verify(
+        &root,
         &server,
         "kernel --clients 20 --mix ipxe --arrival 0s --loss 1%",
-        &["--verify", &root.at("")],
     );
     run.must_be_well();
     assert!(run.row("lost").contains("datagrams on purpose"), "{run:?}");
@@ -173,9 +161,7 @@ fn loss_is_made_up_for() {
 
 #[test]
 fn equal_seeds_give_equal_plans() {
-    let root = Root::new();
-    root.write("kernel", 5_000);
-    let server = Server::start(root.path());
+    let (root, server) = serving(&[("kernel", 5_000)]);
     let plan = |seed: &str| -> Vec<Value> {
         let run = rehearse(
             &server,
@@ -202,9 +188,7 @@ fn equal_seeds_give_equal_plans() {
 
 #[test]
 fn the_server_process_is_measured() {
-    let root = Root::new();
-    root.write("kernel", 5_000);
-    let server = Server::start(root.path());
+    let (root, server) = serving(&[("kernel", 5_000)]);
     let run = rehearse(
         &server,
         "kernel --clients 4 --arrival 0s",
@@ -226,20 +210,9 @@ fn the_server_process_is_measured() {
 
 #[test]
 fn a_silent_server_fails_everybody() {
-    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = silent.local_addr().unwrap().to_string();
-    let run = Rehearsal::run(&[
-        &address,
-        "kernel",
-        "--clients",
-        "3",
-        "--mix",
-        "tftpy=1,ipxe=2",
-        "--arrival",
-        "0s",
-        "--limit",
-        "500ms",
-    ]);
+    let (_silent, address) = silent();
+    let line = "kernel --clients 3 --mix tftpy=1,ipxe=2 --arrival 0s --limit 500ms";
+    let run = Rehearsal::run(&words(&address, line));
     assert_eq!(run.status, Some(1), "{run:?}");
     assert_eq!(run.row("unfinished"), "3");
     assert_eq!(run.row("first data"), "-");
@@ -248,40 +221,18 @@ fn a_silent_server_fails_everybody() {
 #[test]
 fn a_closed_port_is_noticed_by_who_listens_for_it() {
     // The port was free a moment ago, and stays ours in the kernel's choice for a while.
-    let address = UdpSocket::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let run = Rehearsal::run(&[
-        &address.to_string(),
-        "kernel",
-        "--clients",
-        "3",
-        "--mix",
-        "edk2",
-        "--arrival",
-        "0s",
-    ]);
+    let (_, address) = silent();
+    let line = "kernel --clients 3 --mix edk2 --arrival 0s";
+    let run = Rehearsal::run(&words(&address, line));
     assert_eq!(run.status, Some(1));
     assert_eq!(run.row("failed"), "3: server port unreachable 3");
 }
 
 #[test]
 fn an_interrupt_tells_what_there_is() {
-    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = silent.local_addr().unwrap().to_string();
-    let child = program(&[
-        &address,
-        "kernel",
-        "--clients",
-        "1",
-        "--mix",
-        "pxelinux",
-        "--arrival",
-        "0s",
-    ])
-    .spawn()
-    .unwrap();
+    let (silent, address) = silent();
+    let line = "kernel --clients 1 --mix pxelinux --arrival 0s";
+    let child = program(&words(&address, line)).spawn().unwrap();
     // Its first request shows that it is under way.
     silent.recv_from(&mut [0; 600]).unwrap();
     let process = Pid::from_raw(child.id().try_into().unwrap());

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::thread;
 
-use crate::rehearsal::Rehearsal;
+use crate::rehearsal::{Rehearsal, words};
 use crate::surroundings::root::Root;
 use crate::surroundings::server::Server;
 
@@ -47,10 +47,7 @@ fn server_that_keeps(directory: Option<PathBuf>) -> String {
 fn switches(address: &str, directory: &Root) -> Rehearsal {
     let verified = directory.at("");
     let line = "sw --upload switch --clients 5 --size 1100 --arrival 0.1s --verify";
-    let mut words = vec![address];
-    words.extend(line.split(' '));
-    words.push(&verified);
-    Rehearsal::run(&words)
+    Rehearsal::run(&[words(address, line), vec![&verified]].concat())
 }
 
 #[test]
