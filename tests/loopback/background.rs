@@ -45,7 +45,7 @@ impl Background {
 
     /// On an address of its own.
     #[track_caller]
-    fn with(root: &Root, options: &[&str]) -> (Background, SocketAddr) {
+    pub(crate) fn with(root: &Root, options: &[&str]) -> (Background, SocketAddr) {
         let address = own_address();
         let command = in_background(root, address, options);
         (Background::start(command, root.beside("pid")), address)
@@ -86,7 +86,7 @@ pub(crate) fn own_address() -> SocketAddr {
     free.local_addr().unwrap()
 }
 
-fn in_background(root: &Root, address: SocketAddr, options: &[&str]) -> Command {
+pub(crate) fn in_background(root: &Root, address: SocketAddr, options: &[&str]) -> Command {
     let mut command = program(PROGRAM);
     command.args(["-b", "-a", &address.to_string(), "-P"]);
     command.arg(root.beside("pid")).arg("-r").arg(root.path());

@@ -15,14 +15,8 @@ use crate::server::{Server, serving};
 
 /// A client that has got the first block of `file`, and what it knows.
 fn halfway(server: &Server, wish: &Wish) -> (Client, Download) {
-    let mut client = Client::new(server.address()).asking(wish);
-    let mut download = Download::new(wish);
-    while download.blocks == 0 {
-        // Within a window only its last block is answered.
-        if let Some(answer) = download.on_packet(client.receive()) {
-            client.send(&answer);
-        }
-    }
+    let mut client = Client::new(server.address());
+    let download = client.begin(wish, 1);
     (client, download)
 }
 

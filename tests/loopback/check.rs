@@ -18,7 +18,7 @@ use nix::unistd::{geteuid, mkfifo};
 use crate::client::PATIENCE;
 use crate::machine::{eventually, in_own_mounts, is_root, skipped};
 use crate::root::Root;
-use crate::server::{PROGRAM, program};
+use crate::server::{PROGRAM, in_tftpd, program};
 
 /// The program that looks at a tree as a user who is not root.
 fn check(root: &Root) -> Command {
@@ -226,9 +226,7 @@ fn what_others_may_not_read_is_told_where_it_would_be_refused() {
         command.args(["-u", own]);
     }
     assert_eq!(findings(command), [""; 0]);
-    let link = root.beside("in.tftpd");
-    symlink(PROGRAM, &link).unwrap();
-    let mut command = program(link);
+    let mut command = program(in_tftpd(&root));
     command.arg("--check").arg(root.path());
     if is_root() {
         command.args(["-u", own]);

@@ -115,6 +115,19 @@ impl Client {
         self.complete(Download::new(wish))
     }
 
+    /// Asks for a file and takes part until this number of blocks has come.
+    pub(crate) fn begin(&mut self, wish: &Wish, blocks: u64) -> Download {
+        self.request(wish);
+        let mut download = Download::new(wish);
+        while download.blocks < blocks {
+            // Within a window only its last block is answered.
+            if let Some(answer) = download.on_packet(self.receive()) {
+                self.send(&answer);
+            }
+        }
+        download
+    }
+
     /// To the port that everybody knows.
     pub(crate) fn send_to_server(&self, datagram: &[u8]) {
         assert_eq!(

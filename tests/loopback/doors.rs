@@ -5,7 +5,6 @@ use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use ripple_tftpd::cli::{self, Program};
@@ -17,7 +16,7 @@ use crate::download::Wish;
 use crate::machine::{has_ipv6, in_own_network, is_root, run};
 use crate::put::Put;
 use crate::root::{Root, assert_same, pattern};
-use crate::server::{PROGRAM, Server, program, serving};
+use crate::server::{PROGRAM, Server, in_tftpd, program, serving};
 
 const LINES: &str = include_str!("option_lines.txt");
 
@@ -97,39 +96,11 @@ const MAPPED: [(&[u8], &str); 6] = [
     (b"mine", "127.0.0.1-7F000001"),
 ];
 
-/// What a line does not name.
-fn lacking(line: &Line) -> Option<&'static str> {
-    let has = |names: &[&str]| {
-        let is_named = |word: &String| names.contains(&word.as_str());
-        line.options.iter().any(is_named)
-    };
-    let needs: [(&[&str], &str); 0] = [];
-    // The first on the line is the one that is complained of.
-    let place = |names: &[&str]| {
-        let is_named = |word: &String| names.contains(&word.as_str());
-        line.options.iter().position(is_named)
-    };
-    let needed = needs.into_iter().filter(|(names, _)| has(names));
-    let has_directory = line
-        .options
-        .iter()
-        .any(|word| word.starts_with('/') && !word.ends_with("map") && !word.ends_with("pid"));
-    needed
-        .min_by_key(|(names, _)| place(names))
-        .map(|(_, what)| what)
-        .or((!has_directory).then_some(A_DIRECTORY))
-}
-
 /// Without one, tftpd-hpa serves every file of the machine.
-const A_DIRECTORY: &str = "a directory";
-
-/// The program under the name that packages link to it.
-fn in_tftpd(root: &Root) -> PathBuf {
-    let link = root.beside("in.tftpd");
-    if !link.is_symlink() {
-        symlink(PROGRAM, &link).unwrap();
-    }
-    link
+fn has_directory(line: &Line) -> bool {
+    let is_directory =
+        |word: &String| word.starts_with('/') && !word.ends_with("map") && !word.ends_with("pid");
+    line.options.iter().any(is_directory)
 }
 
 fn output(mut command: Command) -> Output {
@@ -142,7 +113,6 @@ fn every_public_line_passes_a_check_or_says_what_it_lacks() {
     let (root, _) = Root::with_file(10);
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let mut passed = (0, 0);
-    let mut lacks = Vec::new();
     for line in lines(&root) {
         let mut command = program(in_tftpd(&root));
         command.arg("--check").args(&line.options);
@@ -160,40 +130,28 @@ fn every_public_line_passes_a_check_or_says_what_it_lacks() {
             |line: &&str| line.ends_with("needless here: this server does so by itself");
         let others = warned.lines().filter(|line| !is_needless(line));
         assert_eq!(others.count(), usize::from(has_few_ports), "{warned}");
-        match lacking(&line) {
-            Some(what) => {
-                assert_eq!(output.status.code(), Some(2), "{:?}: {told}", line.options);
-                let expected = match what {
-                    A_DIRECTORY => told == "in.tftpd: the directory to serve is missing\n",
-                    _ => {
-                        let end = format!("this server does not have {what}\n");
-                        told.starts_with("in.tftpd: --") && told.ends_with(&end)
-                    }
-                };
-                assert!(expected, "{told}");
-                assert_eq!(told.lines().count(), 1, "{told}");
-                lacks.push(what);
-            }
-            None if !is_root() && told.contains("only root may become another user") => {
-                passed = (passed.0 + 1, passed.1 + line.sites);
-            }
-            None => {
-                assert_eq!(
-                    (output.status.code(), &*told),
-                    (Some(0), ""),
-                    "{:?}",
-                    line.options
-                );
-                passed = (passed.0 + 1, passed.1 + line.sites);
-            }
+        let is_another_user = told.contains("only root may become another user");
+        let expected = match has_directory(&line) {
+            false => (Some(2), "in.tftpd: the directory to serve is missing\n"),
+            true if !is_root() && is_another_user => (output.status.code(), &*told),
+            true => (Some(0), ""),
+        };
+        assert_eq!(
+            (output.status.code(), &*told),
+            expected,
+            "{:?}",
+            line.options
+        );
+        if has_directory(&line) {
+            passed = (passed.0 + 1, passed.1 + line.sites);
         }
     }
+    assert_eq!(lines(&root).len(), 59);
     assert_eq!(
         passed,
         (58, 78),
         "lines, and the configurations that have them"
     );
-    assert_eq!(lacks, [A_DIRECTORY]);
 }
 
 /// Each of the 58 lines is started as it stands, on port 69, and serves a file, and by its map another name: 30 of them from the
@@ -206,7 +164,7 @@ fn every_line_that_lacks_nothing_serves_a_file() {
         fs::set_permissions(root.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let mut in_the_background = 0;
         let mut with_uploads = [0; 3];
-        for line in lines(&root).iter().filter(|line| lacking(line).is_none()) {
+        for line in lines(&root).iter().filter(|line| has_directory(line)) {
             let mut command = program(in_tftpd(&root));
             command.args(&line.options);
             let is_named = |names: &[&str]| {
@@ -306,7 +264,7 @@ fn an_explained_line_means_the_same_to_a_shell() {
     let (root, _) = Root::with_file(10);
     let mut lines: Vec<Vec<OsString>> = lines(&root)
         .into_iter()
-        .filter(|line| lacking(line).is_none())
+        .filter(has_directory)
         .map(|line| line.options.into_iter().map(OsString::from).collect())
         .collect();
     assert_eq!(lines.len(), 58);

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 
 use crate::client::{Client, PATIENCE, fetch, fetch_bytes, refusal_of};
 use crate::clients::Clients;
-use crate::download::{Download, Wish};
+use crate::download::Wish;
 use crate::machine::{field, has_ipv6, is_root, skipped, threads};
 use crate::packet::write_request;
 use crate::root::{Root, assert_same, text};
@@ -125,13 +125,8 @@ fn inherited_groups_are_given_up() {
     let Ok(_) = Command::new("setpriv").arg("--version").output() else {
         return skipped("there is no setpriv");
     };
-    let server = Server::launch(
-        {
-            command.arg(root.path());
-            command
-        },
-        1,
-    );
+    command.arg(root.path());
+    let server = Server::launch(command, 1);
     assert_eq!(refusal_of(server.address(), "file"), 2);
     let server = Server::with(root.path(), &["-u", "nobody:4713"]);
     assert_same(&fetch_bytes(server.address(), "file"), &bytes);
@@ -376,13 +371,8 @@ fn walk_every_feature(root: &Root, mut command: Command) -> Server {
 /// A file that shrinks while it is sent.
 fn cut_short(root: &Root, server: &Server) {
     root.write("cut", 300_000);
-    let wish = Wish::octet("cut");
-    let mut client = Client::new(server.address()).asking(&wish);
-    let mut download = Download::new(&wish);
-    while download.blocks == 0 {
-        let answer = download.on_packet(client.receive()).unwrap();
-        client.send(&answer);
-    }
+    let mut client = Client::new(server.address());
+    let download = client.begin(&Wish::octet("cut"), 1);
     let cut = fs::File::options()
         .write(true)
         .open(root.file("cut"))

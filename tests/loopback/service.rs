@@ -13,12 +13,12 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, SFlag, fstat, makedev, mknod};
 use nix::time::{ClockId, clock_gettime};
 
-use crate::background::{Background, assert_confined, assert_idle, own_address};
+use crate::background::{Background, assert_confined, assert_idle, in_background, own_address};
 use crate::client::{Client, PATIENCE, fetch_bytes};
 use crate::download::Wish;
 use crate::machine::{eventually, in_own_mounts, is_asleep, is_root};
 use crate::root::{Root, assert_same};
-use crate::server::{PROGRAM, Server, program};
+use crate::server::{PROGRAM, Server, in_tftpd, program};
 use crate::signals::halfway_at;
 
 const AT_ONCE: Duration = Duration::from_secs(5);
@@ -209,19 +209,12 @@ fn it_does_not_leave_a_service_manager() {
         output.stderr.starts_with(b"tftpd: -b: not where"),
         "{output:?}"
     );
-    let link = root.beside("in.tftpd");
-    std::os::unix::fs::symlink(PROGRAM, &link).unwrap();
-    let mut command = program(link);
+    let mut command = program(in_tftpd(&root));
     command
         .env("NOTIFY_SOCKET", &path)
-        .args(["-l", "-s", "-a", "127.0.0.1:0"]);
-    let server = Server::launch(
-        {
-            command.arg(root.path());
-            command
-        },
-        1,
-    );
+        .args(["-l", "-s", "-a", "127.0.0.1:0"])
+        .arg(root.path());
+    let server = Server::launch(command, 1);
     server.wait_for_log(&["WARN", "-l"]);
     assert_eq!(reader.next(), "READY=1");
     assert_same(&fetch_bytes(server.address(), "file"), &bytes);
@@ -329,11 +322,7 @@ fn the_background_logs_to_syslog_and_finds_one_that_was_restarted() {
     in_own_devices(|| {
         let (root, bytes) = Root::with_file(700);
         let syslog = Reader::at(Path::new("/dev/log"));
-        let address = own_address();
-        let mut command = program(PROGRAM);
-        command.args(["-b", "-a", &address.to_string(), "-P"]);
-        command.arg(root.beside("pid")).arg(root.path());
-        let server = Background::start(command, root.beside("pid"));
+        let (server, address) = Background::with(&root, &[]);
         let line = syslog.find("listening on ");
         assert_is_of_syslog(&line, 24 + 6, "tftpd", server.number(), "INFO");
         assert_confined(server.number());
@@ -417,8 +406,7 @@ fn a_server_whose_streams_are_a_socket_logs_to_syslog() {
     in_own_devices(|| {
         let (root, bytes) = Root::with_file(700);
         let syslog = Reader::at(Path::new("/dev/log"));
-        let link = root.beside("in.tftpd");
-        std::os::unix::fs::symlink(PROGRAM, &link).unwrap();
+        let link = in_tftpd(&root);
         let start = |options: &[&str]| {
             let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
             let address = socket.local_addr().unwrap();
@@ -453,11 +441,8 @@ fn a_violation_is_told_to_syslog() {
         };
         let syslog = Reader::at(Path::new("/dev/log"));
         let address = own_address();
-        let mut command = program(PROGRAM);
-        command
-            .env("LD_PRELOAD", library)
-            .args(["-b", "-a", &address.to_string(), "-P"]);
-        command.arg(root.beside("pid")).arg(root.path());
+        let mut command = in_background(&root, address, &[]);
+        command.env("LD_PRELOAD", library);
         let server = Background::start(command, root.beside("pid"));
         let _client = Client::new(address).asking(&Wish::octet("file"));
         syslog.find("ERROR system call ");
@@ -485,11 +470,7 @@ fn syslog_in_a_root_of_its_own() {
     in_own_devices(|| {
         let (root, bytes) = Root::with_file(700);
         let syslog = Reader::at(Path::new("/dev/log"));
-        let address = own_address();
-        let mut command = program(PROGRAM);
-        command.args(["-b", "--chroot", "-a", &address.to_string(), "-P"]);
-        command.arg(root.beside("pid")).arg(root.path());
-        let server = Background::start(command, root.beside("pid"));
+        let (server, address) = Background::with(&root, &["--chroot"]);
         assert_same(&fetch_bytes(address, "file"), &bytes);
         syslog.find("\"file\": complete");
         drop(syslog);

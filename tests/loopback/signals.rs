@@ -21,13 +21,8 @@ fn halfway(server: &Server) -> (Client, Download) {
 }
 
 pub(crate) fn halfway_at(server: SocketAddr) -> (Client, Download) {
-    let wish = Wish::octet("file");
-    let mut client = Client::new(server).asking(&wish);
-    let mut download = Download::new(&wish);
-    while download.blocks < 3 {
-        let answer = download.on_packet(client.receive()).unwrap();
-        client.send(&answer);
-    }
+    let mut client = Client::new(server);
+    let download = client.begin(&Wish::octet("file"), 3);
     (client, download)
 }
 

@@ -16,16 +16,6 @@ use crate::packet;
 use crate::root::assert_same;
 use crate::server::{Mode, Server, serving};
 
-fn halfway(client: &mut Client, wish: &Wish) -> Download {
-    client.request(wish);
-    let mut download = Download::new(wish);
-    while download.blocks < 3 {
-        let answer = download.on_packet(client.receive()).unwrap();
-        client.send(&answer);
-    }
-    download
-}
-
 /// The ICMP messages that come back for its ERRORs and first blocks are none of the listening socket's business.
 #[test]
 fn hundreds_of_clients_that_are_gone_before_the_answer() {
@@ -52,7 +42,7 @@ fn a_firewall_that_forbids_sending() {
         }
         let (_root, bytes, mut server) = serving(20_000, &[]);
         let mut client = Client::new(server.address());
-        let mut download = halfway(&mut client, &Wish::octet("file"));
+        let mut download = client.begin(&Wish::octet("file"), 3);
 
         run("nft", "add table inet wall");
         run(
@@ -94,7 +84,7 @@ fn a_route_that_is_gone_for_a_while() {
         let port = server.address().port();
         let asked = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let mut client = Client::at(Ipv4Addr::new(192, 0, 2, 7), asked);
-        let download = halfway(&mut client, &Wish::octet("file"));
+        let download = client.begin(&Wish::octet("file"), 3);
 
         let before = packets_without_route();
         run("ip", "address del 192.0.2.7/32 dev lo");
@@ -114,7 +104,7 @@ fn a_network_that_is_down_for_a_while() {
     in_own_network(|| {
         let (_root, bytes, mut server) = serving(20_000, &[]);
         let mut client = Client::new(server.address());
-        let download = halfway(&mut client, &Wish::octet("file"));
+        let download = client.begin(&Wish::octet("file"), 3);
         run("ip", "link set lo down");
         assert!(server.is_running());
         run("ip", "link set lo up");
@@ -134,7 +124,7 @@ fn a_flood_at_the_listener_starves_no_transfer() {
     let (_root, bytes, mut server) = serving(1_000_000, &[]);
     let wish = Wish::octet("file").option("blksize", 1408);
     let mut client = Client::new(server.address());
-    let download = halfway(&mut client, &wish);
+    let download = client.begin(&wish, 3);
     let (over, count) = (AtomicBool::new(false), AtomicU32::new(0));
     let fetched = thread::scope(|scope| {
         let flood = |datagram: Vec<u8>| {
@@ -179,7 +169,7 @@ fn a_flood_of_one_client_starves_no_other() {
     let (_root, bytes, server) = serving(300_000, &[]);
     let mut noisy = Client::new(server.address());
     let wish = Wish::octet("file");
-    halfway(&mut noisy, &wish);
+    noisy.begin(&wish, 3);
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let _end = SetOnDrop(&over);
@@ -189,7 +179,7 @@ fn a_flood_of_one_client_starves_no_other() {
             }
         });
         let mut client = Client::new(server.address());
-        let download = halfway(&mut client, &wish);
+        let download = client.begin(&wish, 3);
         assert_same(&client.complete(download).unwrap().bytes, &bytes);
     });
 }
@@ -208,7 +198,7 @@ impl Drop for SetOnDrop<'_> {
 fn a_client_that_repeats_an_old_ack_for_ever() {
     let (_root, bytes, server) = serving(20_000, &["-n", "1", "-t", "2"]);
     let mut stuck = Client::new(server.address());
-    halfway(&mut stuck, &Wish::octet("file"));
+    stuck.begin(&Wish::octet("file"), 3);
     let mut next = Client::new(server.address()).asking(&Wish::octet("file"));
     let first = (0..200).find_map(|_| {
         stuck.ack(1);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::client::{Client, PATIENCE, fetch, fetch_bytes, refusal_of};
-use crate::download::{Download, Wish};
+use crate::download::Wish;
 use crate::faults::traced;
 use crate::machine::{eventually, in_own_mounts, is_root, skipped};
 use crate::put::Put;
@@ -227,10 +227,8 @@ fn transfers_go_on_with_what_they_have_after_a_swap() {
     let current = root.file("current");
     symlink("v1", &current).unwrap();
     let server = Server::start(&current);
-    let mut running = Client::new(server.address()).asking(&Wish::octet("file"));
-    let mut download = Download::new(&Wish::octet("file"));
-    let answer = download.on_packet(running.receive()).unwrap();
-    running.send(&answer);
+    let mut running = Client::new(server.address());
+    let download = running.begin(&Wish::octet("file"), 1);
     swap(&current, "v2");
     wait_for(&server, "file", &new);
     fs::remove_dir_all(root.file("v1")).unwrap();

@@ -101,12 +101,7 @@ impl Victim {
 }
 
 pub(crate) fn go_halfway(mut client: Client, wish: &Wish) -> (Client, Download) {
-    client.request(wish);
-    let mut download = Download::new(wish);
-    while download.blocks < 2 {
-        let answer = download.on_packet(client.receive()).unwrap();
-        client.send(&answer);
-    }
+    let download = client.begin(wish, 2);
     (client, download)
 }
 

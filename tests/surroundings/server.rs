@@ -3,7 +3,8 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -65,6 +66,15 @@ pub(crate) fn serving(length: usize, options: &[&str]) -> (Root, Vec<u8>, Server
     let (root, bytes) = Root::with_file(length);
     let server = Server::with(root.path(), options);
     (root, bytes, server)
+}
+
+/// The program under the name that packages link to it.
+pub(crate) fn in_tftpd(root: &Root) -> PathBuf {
+    let link = root.beside("in.tftpd");
+    if !link.is_symlink() {
+        symlink(PROGRAM, &link).unwrap();
+    }
+    link
 }
 
 /// The program with a quiet environment and nothing to read.
