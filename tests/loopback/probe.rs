@@ -38,6 +38,10 @@ fn a_probe_says_whether_a_server_serves() {
         let address = server.address();
         expect(address, &[], 0, "answers, after ");
         expect(address, &["file"], 0, "serves, after ");
+        let (_, text) = probe(address, &["file"]);
+        let time = text.split("after ").last().unwrap();
+        let (whole, tenth) = time.strip_suffix(" ms\n").unwrap().split_once('.').unwrap();
+        assert!(whole.parse::<u32>().is_ok() && tenth.parse::<u8>().is_ok_and(|it| it < 10));
         expect(address, &["missing"], 1, "ERROR 1 no such file");
         expect(address, &["../x"], 1, "ERROR 2 ");
         drop(server);
