@@ -202,6 +202,17 @@ fn a_name_that_grows_past_its_bound_is_refused() {
     assert_eq!(mapped(&doubling, "a"), refused);
 }
 
+/// A rule that rewrites nothing is not to blame for a name that came too long: it is refused as any such name is.
+#[test]
+fn a_name_that_came_too_long_is_left_to_rules_that_cut_or_refuse_it() {
+    let long = "a".repeat(1025);
+    for rules in ["e a", "s b\ne .", "j a x\n:x", "~e b", "r b c"] {
+        assert_eq!(mapped(rules, &long), long, "{rules}");
+    }
+    assert_eq!(mapped("j a x\n:x\nr a+ b", &long), "b");
+    assert_eq!(mapped("a a too\\ long", &long), "refused: too long");
+}
+
 /// Work is bounded in all, whatever a rule does: these are the worst known, on the longest name.
 #[test]
 fn no_rule_goes_on_for_ever() {

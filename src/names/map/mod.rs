@@ -306,7 +306,7 @@ impl Run<'_> {
 
     fn rewrite(&mut self, rule: &Rule, groups: &Groups) -> Result<(), Mapped> {
         match rule.rewrites {
-            None => {}
+            None => return Ok(()),
             Some(Rewrite::Once) => drop(self.replace(rule, groups, 0, true)),
             Some(Rewrite::UntilNoMatch) => {
                 self.replace(rule, groups, 0, true);
