@@ -10,7 +10,7 @@ use std::{io, mem};
 use super::fetch::{Errand, Fetch, Fetched};
 use super::mapping::Mapped;
 use super::nowait::read_without_waiting;
-use super::original::Original;
+use super::opened::Opened;
 use crate::moment::Moment;
 use crate::wire::netascii;
 
@@ -60,7 +60,7 @@ impl Content {
     pub fn length(&self) -> Option<u64> {
         match self {
             Content::Mapped(mapped) => Some(mapped.length()),
-            Content::Read(content) => (!content.is_text).then_some(content.original.version.size),
+            Content::Read(content) => (!content.is_text).then_some(content.opened.version.size),
         }
     }
 
@@ -75,7 +75,7 @@ impl Content {
 /// A file that is read into a buffer, at once where it is in memory, else by the helper.
 #[derive(Debug)]
 pub struct Buffered {
-    original: Original,
+    opened: Arc<Opened>,
     /// It is translated to netascii.
     is_text: bool,
     /// How many bytes of the file were read.
@@ -89,9 +89,9 @@ pub struct Buffered {
 }
 
 impl Buffered {
-    pub(super) fn new(original: Original, is_text: bool) -> Buffered {
+    pub(super) fn new(opened: Arc<Opened>, is_text: bool) -> Buffered {
         Buffered {
-            original,
+            opened,
             is_text,
             read: 0,
             stream: VecDeque::new(),
@@ -103,12 +103,12 @@ impl Buffered {
 
     fn prepare(&mut self, end: u64, oldest: u64) -> io::Result<()> {
         self.forget_before(oldest);
-        let length = self.original.version.size;
+        let length = self.opened.version.size;
         while self.end() < end && self.read < length {
             self.read_some(end - self.end())?;
         }
         match self.read == length && self.end() <= end {
-            true => self.original.must_be_unchanged(),
+            true => self.opened.must_be_unchanged(),
             false => Ok(()),
         }
     }
@@ -166,20 +166,20 @@ impl Buffered {
 
     /// Reads the piece if all of it is in memory; else the helper has to.
     fn read_now(&mut self, wanted: u64) -> io::Result<usize> {
-        let length = wanted.min(self.original.version.size - self.read);
+        let length = wanted.min(self.opened.version.size - self.read);
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let room = self
             .piece
             .try_reserve(length.saturating_sub(self.piece.len()));
         room.map_err(|_| io::ErrorKind::WouldBlock)?;
         self.piece.resize(length, 0);
-        match read_without_waiting(&self.original.file, self.read, &mut self.piece) {
+        match read_without_waiting(&self.opened, self.read, &mut self.piece) {
             Ok(Some(count)) if count == length || count == 0 => return Ok(count),
             // Not in memory, or not all of it; or this file system does not know.
             Ok(_) | Err(_) => {}
         }
         self.errand = Errand::Wanted(Fetch {
-            file: Arc::clone(&self.original.file),
+            file: Arc::clone(&self.opened),
             offset: self.read,
             length,
             buffer: mem::take(&mut self.piece),

@@ -4,7 +4,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::{io, mem};
 
-use super::handle::Handle;
+use super::opened::Opened;
 use crate::moment::Moment;
 
 /// What becomes of the reading of a piece.
@@ -24,7 +24,7 @@ pub(super) enum Errand {
 /// A piece of a file that is to be read.
 #[derive(Debug)]
 pub struct Fetch {
-    pub(super) file: Arc<Handle>,
+    pub(super) file: Arc<Opened>,
     pub(super) offset: u64,
     pub(super) length: usize,
     /// Where the bytes go, as long as the piece; empty where they only have to be in memory.
@@ -80,8 +80,8 @@ impl Fetch {
                 Err(error) => break Err(error),
             }
         };
-        if self.file.is_remote() {
-            // Its state is asked for here, so the loop need not (see `original`).
+        if self.file.closer.is_some() {
+            // Its state is asked for here, so the loop need not (see `opened`).
             let _ = self.file.metadata();
         }
         Fetched {

@@ -1,7 +1,6 @@
 //! The served directories: names to open files, and one mapping for all transfers of a file.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -14,11 +13,8 @@ use nix::errno::Errno;
 use super::beneath;
 use super::content::{Buffered, Content};
 use super::devices::LocalDevice;
-use super::handle::Handle;
 use super::mapping::{Mapped, Mapping, reads_are_counted};
-use super::nowait::Look;
-pub use super::original::Opened;
-use super::original::Original;
+pub use super::opened::Opened;
 use super::place::{self, Writable, WriteRules, Writing};
 pub use super::places::{Places, Unavailable};
 use super::places::{first_of, regular, unavailable};
@@ -42,11 +38,11 @@ pub struct Files {
     /// for nobody there.
     local_devices: Vec<LocalDevice>,
     /// What the helper has found, or what is known of directories says, for those who asked.
-    known: Option<(FileNameBuf, Result<Opened, Unavailable>)>,
+    known: Option<(FileNameBuf, Result<Arc<Opened>, Unavailable>)>,
     /// What directories hold, as far as somebody has looked.
     listings: Listings,
     /// What was found last, for the client that is about to open it.
-    found: Option<(FileNameBuf, Opened)>,
+    found: Option<(FileNameBuf, Arc<Opened>)>,
     mappings: HashMap<Version, Weak<Mapping>>,
     /// Mappings are looked through when there are more than this.
     mappings_kept: usize,
@@ -228,7 +224,7 @@ impl Files {
     pub fn find(&mut self, name: FileName<'_>) -> Result<u64, Unavailable> {
         self.found = None;
         let opened = self.open_now(name)?;
-        let size = opened.original.version.size;
+        let size = opened.version.size;
         self.found = Some((name.to_owned(), opened));
         Ok(size)
     }
@@ -247,10 +243,10 @@ impl Files {
             Some((_, opened)) => opened,
             None => self.open_now(name)?,
         };
-        let size = opened.original.version.size;
+        let size = opened.version.size;
         let content = match self.mapping(opened, as_text) {
             Ok(mapping) => Content::Mapped(Mapped::new(mapping)),
-            Err(original) => Content::Read(Box::new(Buffered::new(original, as_text))),
+            Err(opened) => Content::Read(Box::new(Buffered::new(opened, as_text))),
         };
         Ok((content, size))
     }
@@ -270,7 +266,7 @@ impl Files {
     }
 
     /// What is known of a name, until [`Files::forget_found`].
-    pub fn keep_found(&mut self, name: FileNameBuf, opened: Result<Opened, Unavailable>) {
+    pub fn keep_found(&mut self, name: FileNameBuf, opened: Result<Arc<Opened>, Unavailable>) {
         if let Ok(opened) = &opened {
             self.remember_local(opened.local_device);
         }
@@ -284,30 +280,21 @@ impl Files {
     }
 
     /// Opens a file without waiting for any disk.
-    pub(super) fn open_now(&self, name: FileName<'_>) -> Result<Opened, Unavailable> {
+    pub(super) fn open_now(&self, name: FileName<'_>) -> Result<Arc<Opened>, Unavailable> {
         match &self.known {
             Some((known, opened)) if known.as_name() == name => opened.clone(),
             _ => first_of(&self.roots, |root| self.open_beneath(root, name)),
         }
     }
 
-    fn open_beneath(&self, root: &Root, name: FileName<'_>) -> Result<Opened, Unavailable> {
+    fn open_beneath(&self, root: &Root, name: FileName<'_>) -> Result<Arc<Opened>, Unavailable> {
         let is_local = root.local_device.is_some();
         let (directory, devices) = (&root.tree.directory, &self.local_devices);
         match beneath::open_cached(directory, is_local, devices, name.as_bytes()) {
             Ok(file) => {
                 let (file, state) = regular(file, self.public_only)?;
-                let (file, version) = (File::from(file), state.version());
                 let local_device = self.local_device(state.device());
-                Ok(Opened {
-                    bytes: None,
-                    look: Look::of(&file, local_device),
-                    original: Original {
-                        file: Arc::new(Handle::local(file)),
-                        version,
-                    },
-                    local_device,
-                })
+                Ok(Arc::new(Opened::new(file, &state, local_device)))
             }
             Err(Errno::EAGAIN) => Err(Unavailable::Unknown),
             Err(error) => Err(unavailable(error)),
@@ -316,17 +303,17 @@ impl Files {
 
     /// The mapping of a file, shared with other transfers of it; the file itself where it is empty, to be translated or
     /// cannot be mapped.
-    fn mapping(&mut self, opened: Opened, as_text: bool) -> Result<Rc<Mapping>, Original> {
-        let version = opened.original.version;
+    fn mapping(&mut self, opened: Arc<Opened>, as_text: bool) -> Result<Rc<Mapping>, Arc<Opened>> {
+        let version = opened.version;
         if version.size == 0 || as_text {
-            return Err(opened.original);
+            return Err(opened);
         }
         if let Some(shared) = self.mappings.get(&version).and_then(Weak::upgrade) {
             return Ok(shared);
         }
         self.forget_unused();
         if self.mappings.len() >= self.mappings_max {
-            return Err(opened.original);
+            return Err(opened);
         }
         let mapping = Rc::new(Mapping::new(opened, self.reads_counted)?);
         self.mappings.insert(version, Rc::downgrade(&mapping));
@@ -356,7 +343,7 @@ const MAPPINGS_MAX: usize = 32_768;
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
 
     use super::*;
     use crate::moment::Moment;
@@ -400,9 +387,9 @@ mod tests {
         let mut files = Files::new(std::slice::from_ref(&directory), false).expect("a root");
         let mapped = open(&mut files, "file", false);
         let read = File::open(directory.join("file")).expect("a file");
-        let version = State::of(&read).expect("a state").version();
-        let file = Arc::new(Handle::local(read));
-        let read = Buffered::new(Original { file, version }, false);
+        let state = State::of(&read).expect("a state");
+        let read = Opened::new(read.into(), &state, None);
+        let read = Buffered::new(Arc::new(read), false);
         let mut netascii = VecDequeBytes::default();
         crate::wire::netascii::translate(&text, &mut netascii);
         for blksize in [8, 511, 512, 10_000, 65464] {

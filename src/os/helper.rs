@@ -10,8 +10,8 @@ use std::sync::Arc;
 use mio::Waker;
 
 use super::fetch::{Fetch, Fetched, SCRATCH};
-use super::files::{Opened, Places, Unavailable};
-use super::handle::Closer;
+use super::files::{Places, Unavailable};
+use super::opened::{Closer, Opened};
 use super::place::{Place, Writable};
 use super::resolve::{Answer, Question, Resolve};
 use super::root::{Root, Seen};
@@ -47,7 +47,7 @@ pub enum Job {
 #[derive(Debug)]
 pub enum Done {
     /// The file, and what it is.
-    Opened(FileNameBuf, Result<Opened, Unavailable>),
+    Opened(FileNameBuf, Result<Arc<Opened>, Unavailable>),
     /// What was read.
     Read(usize, u32, Fetched),
     /// Where an upload of this name may go.
@@ -72,9 +72,9 @@ impl Helper {
     /// Where no thread may be started.
     pub fn start(waker: Arc<Waker>, listings: Listings) -> io::Result<Helper> {
         Helper::spawn("disk", JOBS_MAX, waker, move |desk, tasks| {
-            let closer = Closer::new(move |file| {
+            let closer = Closer(Arc::new(move |file| {
                 let _ = tasks.send(Job::Close(file));
-            });
+            }));
             let mut scratch = vec![0; SCRATCH].into_boxed_slice();
             while let Ok(job) = desk.todo.recv() {
                 desk.reply(match job {

@@ -13,7 +13,6 @@
 //! tmpfs has nothing to wait for.
 
 use std::cell::Cell;
-use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
@@ -26,15 +25,15 @@ use nix::sys::resource::{UsageWho, getrusage};
 
 use super::fetch::{Errand, Fetch};
 use super::nowait::{LOOK_MAX, Look, PAGE_MIN, is_in_memory, look_without_waiting};
-use super::original::{Opened, Original};
+use super::opened::Opened;
 use crate::moment::Moment;
 
 /// A read-only mapping of a whole file that is not empty.
 #[derive(Debug)]
 pub(super) struct Mapping {
-    /// Given up before the file: the last reference to that may only be its handle's, which knows who closes it.
+    /// Given up before the file, whose closing may be another's.
     bytes: Arc<Mmap>,
-    original: Original,
+    opened: Arc<Opened>,
     look: Cell<Look>,
     /// Parts of the file that were in memory lately, each at its number modulo the length of this.
     seen: Box<[Cell<Seen>]>,
@@ -49,15 +48,15 @@ struct Seen {
     at: Moment,
 }
 
-/// Maps the first `length` bytes of a file, at least one. NFS may ask its server before it does.
+/// Maps a file. NFS may ask its server before it does.
 ///
 /// # Errors
 /// As mmap(2).
-pub(super) fn map(file: &File, length: u64) -> io::Result<Arc<Mmap>> {
-    let length = usize::try_from(length).map_err(io::Error::other)?;
+pub(super) fn map(opened: &Opened) -> io::Result<Arc<Mmap>> {
+    let length = usize::try_from(opened.version.size).map_err(io::Error::other)?;
     // SAFETY: the file may change or shrink at any time. The bytes are handed to the kernel, which
     // copes with that, and never read here: `Mapped` gives out slices only to `Content::bytes`.
-    let bytes = unsafe { MmapOptions::new().len(length).map(file) };
+    let bytes = unsafe { MmapOptions::new().len(length).map(&**opened) };
     bytes.map(Arc::new)
 }
 
@@ -67,14 +66,8 @@ impl Mapping {
     /// # Errors
     /// Where the file system, the address space or the number of mappings forbids it, or too little would
     /// be left of the last two; then the file is handed back.
-    pub(super) fn new(opened: Opened, reads_counted: bool) -> Result<Mapping, Original> {
-        let Opened {
-            bytes,
-            original,
-            look,
-            ..
-        } = opened;
-        match bytes.map_or_else(|| map(&original.file, original.version.size), Ok) {
+    pub(super) fn new(opened: Arc<Opened>, reads_counted: bool) -> Result<Mapping, Arc<Opened>> {
+        match opened.bytes.clone().map_or_else(|| map(&opened), Ok) {
             Ok(bytes) if has_reserve() => {
                 let length = bytes.len();
                 // What is read is for us to say: the usual advice is read_ahead_kb around each fault, 8 MB on many
@@ -89,13 +82,13 @@ impl Mapping {
                 let places = length.div_ceil(PART).min(PARTS_SEEN_MAX);
                 Ok(Mapping {
                     bytes,
-                    original,
-                    look: Cell::new(look),
+                    look: Cell::new(opened.look),
+                    opened,
                     seen: vec![nothing; places].into(),
                     is_cold: Cell::new(!reads_counted),
                 })
             }
-            Ok(_) | Err(_) => Err(original),
+            Ok(_) | Err(_) => Err(opened),
         }
     }
 
@@ -104,7 +97,7 @@ impl Mapping {
     fn resident(&self, begin: usize, end: usize) -> usize {
         let wanted = (end - begin).min(PART);
         if self.look.get().is_by_read() {
-            match look_without_waiting(&self.original.file, begin as u64, wanted) {
+            match look_without_waiting(&self.opened, begin as u64, wanted) {
                 // Behind the end of a file that was cut there is nothing to wait for.
                 Ok(Some(count)) if count % PAGE_MIN != 0 || count == 0 => return wanted,
                 Ok(count) => return count.unwrap_or(0),
@@ -133,7 +126,7 @@ impl Mapping {
             return false;
         }
         let (first, last) = (begin / PAGE_MIN, (end - 1) / PAGE_MIN);
-        let is_there = |page: usize| is_in_memory(&self.original.file, (page * PAGE_MIN) as u64);
+        let is_there = |page: usize| is_in_memory(&self.opened, (page * PAGE_MIN) as u64);
         match is_there(last).and_then(|is_last| Ok(is_last && (first == last || is_there(first)?)))
         {
             Ok(true) => return true,
@@ -218,7 +211,7 @@ impl Mapped {
         }
         self.absent_since = None;
         if end == length {
-            self.mapping.original.must_be_unchanged()?;
+            self.mapping.opened.must_be_unchanged()?;
         }
         Ok(())
     }
@@ -232,7 +225,7 @@ impl Mapped {
             let begin = self.seen.end & !(PAGE_MIN - 1);
             let end = (begin + PART).min(self.mapping.bytes.len());
             self.errand = Errand::Wanted(Fetch {
-                file: Arc::clone(&self.mapping.original.file),
+                file: Arc::clone(&self.mapping.opened),
                 offset: begin as u64,
                 length: end - begin,
                 buffer: Vec::new(),

@@ -1,6 +1,5 @@
 //! Where files are looked for, and what it is to have opened one. The helper opens here, however long that takes.
 
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -10,10 +9,8 @@ use nix::sys::stat::Mode;
 
 use super::beneath::{self, Tree};
 use super::devices::LocalDevice;
-use super::handle::{Closer, Handle};
 use super::mapping;
-use super::nowait::Look;
-use super::original::{Opened, Original};
+use super::opened::{Closer, Opened};
 use super::state::State;
 use crate::name::FileName;
 use crate::wire::Refusal;
@@ -42,7 +39,11 @@ pub enum Unavailable {
 impl Places {
     /// Opens the file, however long that takes, and asks for its beginning. Unless it lies in this machine, `closer`
     /// closes it.
-    pub(super) fn open(&self, name: FileName<'_>, closer: &Closer) -> Result<Opened, Unavailable> {
+    pub(super) fn open(
+        &self,
+        name: FileName<'_>,
+        closer: &Closer,
+    ) -> Result<Arc<Opened>, Unavailable> {
         let (file, state) = first_of(0..self.trees.len(), |at| {
             let file = beneath::open(&self.trees, at, name.as_bytes());
             regular(file.map_err(unavailable)?, self.public_only)
@@ -51,20 +52,12 @@ impl Places {
         let advice = PosixFadviseAdvice::POSIX_FADV_WILLNEED;
         let _ = posix_fadvise(&file, 0, BEGINNING, advice);
         let local_device = LocalDevice::of(&file);
-        let (file, version) = (File::from(file), state.version());
-        let look = Look::of(&file, local_device);
-        let is_remote = local_device.is_none() && version.size > 0;
-        let bytes = is_remote.then(|| mapping::map(&file, version.size).ok());
-        let file = Arc::new(match local_device {
-            Some(_) => Handle::local(file),
-            None => Handle::remote(file, closer),
-        });
-        Ok(Opened {
-            bytes: bytes.flatten(),
-            original: Original { file, version },
-            look,
-            local_device,
-        })
+        let mut opened = Opened::new(file, &state, local_device);
+        if local_device.is_none() {
+            opened.closer = Some(closer.clone());
+            opened.bytes = mapping::map(&opened).ok();
+        }
+        Ok(Arc::new(opened))
     }
 }
 

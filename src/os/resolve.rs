@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::beneath;
-use super::files::{Files, Opened, Places, Unavailable};
-use super::handle::Closer;
+use super::files::{Files, Places, Unavailable};
+use super::opened::{Closer, Opened};
 use super::place::{Place, Writable};
 use super::spelling::{Listings, NotKnown};
 use crate::name::{FileName, FileNameBuf};
@@ -47,7 +47,7 @@ pub type Answer = (Resolved, Option<(FileNameBuf, Found)>);
 #[derive(Debug)]
 pub enum Found {
     /// A file that is to be read.
-    File(Result<Opened, Unavailable>),
+    File(Result<Arc<Opened>, Unavailable>),
     /// A place for one that is to be written.
     Place(Result<Place, Refusal>),
 }
@@ -67,7 +67,7 @@ impl Question {
 impl Resolve {
     /// Answers for an operator, and hands each rule of the map that acts to `acted`.
     pub fn answer_now(&self, acted: &mut dyn FnMut(Traced<'_>)) -> Answer {
-        self.answer(&Listings::default(), &Closer::new(drop), acted)
+        self.answer(&Listings::default(), &Closer(Arc::new(drop)), acted)
     }
 
     /// Answers, however long that takes. Each rule of the map that acts is handed to `acted`.
@@ -110,7 +110,7 @@ struct Disk<'d> {
     closer: &'d Closer,
     acted: &'d mut dyn FnMut(Traced<'_>),
     /// The file that was opened last.
-    opened: Option<(FileNameBuf, Result<Opened, Unavailable>)>,
+    opened: Option<(FileNameBuf, Result<Arc<Opened>, Unavailable>)>,
 }
 
 impl Disk<'_> {
@@ -166,7 +166,7 @@ impl Look for Disk<'_> {
 }
 
 /// Whether a file is there, be it one that may be read or not; `None` if that is not known now.
-fn is_there(opened: &Result<Opened, Unavailable>) -> Option<bool> {
+fn is_there(opened: &Result<Arc<Opened>, Unavailable>) -> Option<bool> {
     match opened {
         Ok(_) => Some(true),
         Err(Unavailable::Refused(Refusal::NotFound | Refusal::NotAFile | Refusal::NameTooLong)) => {
