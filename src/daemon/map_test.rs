@@ -9,7 +9,7 @@ use super::rules::Rereading;
 use super::text::escaped;
 use super::{Failure, trying};
 use crate::config::Settings;
-use crate::names::map::Traced;
+use crate::names::map::Acted;
 use crate::names::{Names, Resolved};
 use crate::os::files::{Files, Unavailable};
 use crate::os::resolve::{Found, Question, Resolve};
@@ -48,8 +48,8 @@ fn tried(files: &Files, names: &Arc<Names>, trial: &[u8]) -> String {
         places: files.places(),
         writable: None,
     };
-    let (resolved, there) = resolve.answer_now(&mut |traced: Traced<'_>| {
-        text += &format!("  line {}: \"{}\"\n", traced.line, escaped(traced.name));
+    let (resolved, there) = resolve.answer_now(&mut |acted: Acted<'_>| {
+        text += &format!("  line {}: \"{}\"\n", acted.line, escaped(acted.name));
     });
     let there = match there {
         // Where no directory is named nothing is there.

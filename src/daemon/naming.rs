@@ -74,7 +74,7 @@ impl Naming {
             _ => {
                 let is_write = question.is_write;
                 let (asked, glance) = (question.asked(), &mut Glance { files, is_write });
-                self.names.resolve(asked, glance)
+                self.names.resolve(asked, glance, &mut |_| {})
             }
         };
         (question, resolved)

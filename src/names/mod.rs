@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use crate::name::{FileName, FileNameBuf, NAME_MAX, RootPrefixes};
 use crate::wire::Refusal;
-use map::{Asked, Map, Mapped, Traced, Witness};
+use map::{Acted, Asked, Map, Mapped};
 
 /// How the name of a file is made of what a client asks for.
 #[derive(Clone, Debug, Default)]
@@ -43,8 +43,6 @@ pub trait Look {
     fn has_directory(&mut self, name: FileName<'_>) -> Option<bool>;
     /// The name as it is spelled there; the same where nothing is found.
     fn spell(&mut self, name: FileName<'_>) -> Option<FileNameBuf>;
-    /// A rule of the map acted.
-    fn acted(&mut self, _traced: Traced<'_>) {}
 }
 
 /// What a requested name comes to.
@@ -100,7 +98,7 @@ impl Names {
             })
         };
         let changes = SAMPLES.iter().filter_map(|&sample| {
-            match alone.apply(asked(sample), &mut NothingOpens) {
+            match alone.apply(asked(sample), &mut |_| Some(false)) {
                 Mapped::Name(name) if name == sample => None,
                 Mapped::Name(name) => Some(cleaned(&name) == cleaned(sample)),
                 Mapped::Refused(_) | Mapped::Unknown => Some(false),
@@ -110,8 +108,13 @@ impl Names {
         !changes.is_empty() && !changes.contains(&false)
     }
 
-    /// The file that is meant.
-    pub fn resolve(&self, asked: Asked<'_>, look: &mut impl Look) -> Resolved {
+    /// The file that is meant. `trace` is shown each rule of the map that acts.
+    pub fn resolve(
+        &self,
+        asked: Asked<'_>,
+        look: &mut impl Look,
+        trace: &mut dyn FnMut(Acted<'_>),
+    ) -> Resolved {
         let own = match self.directory_of(asked) {
             None => None,
             Some(directory) => match look.has_directory(directory.as_name()) {
@@ -123,9 +126,16 @@ impl Names {
             names: self,
             own: own.as_ref(),
         };
+        let mut witness = |acted: Acted<'_>| {
+            trace(acted);
+            match acted.asks_if_it_opens {
+                true => place.opens(acted.name, look),
+                false => Some(false),
+            }
+        };
         let mapped = match &self.map {
             None => Cow::Borrowed(asked.name),
-            Some(map) => match map.apply(asked, &mut Sight { place, look }) {
+            Some(map) => match map.apply(asked, &mut witness) {
                 Mapped::Name(name) => Cow::Owned(name),
                 Mapped::Refused(text) => return Resolved::Forbidden(text),
                 Mapped::Unknown => return Resolved::Unknown,
@@ -206,6 +216,20 @@ impl Place<'_> {
         }
     }
 
+    /// Whether a name that rules have made could be opened.
+    fn opens(self, name: &[u8], look: &mut impl Look) -> Option<bool> {
+        let mut buffer = [0; NAME_MAX];
+        let cleaned = self.clean(name, &mut buffer);
+        let Some(placed) = cleaned.ok().and_then(|name| self.put(name)) else {
+            return Some(false);
+        };
+        let spelled = match self.names.ignores_case {
+            true => look.spell(placed.as_name())?,
+            false => placed,
+        };
+        look.opens(spelled.as_name())
+    }
+
     /// The name in the directory of the client; `None` if it is too long.
     fn put(self, name: FileName<'_>) -> Option<FileNameBuf> {
         match self.own {
@@ -237,42 +261,6 @@ const SAMPLES: &[&[u8]] = &[
     b"EFI/BOOT/X.EFI",
     b"//a//b",
 ];
-
-/// For rules that are looked at alone.
-struct NothingOpens;
-
-impl Witness for NothingOpens {
-    fn opens(&mut self, _: &[u8]) -> Option<bool> {
-        Some(false)
-    }
-}
-
-/// What the rules of a map see of the file system.
-struct Sight<'s, L> {
-    place: Place<'s>,
-    look: &'s mut L,
-}
-
-impl<L: Look> Witness for Sight<'_, L> {
-    fn opens(&mut self, name: &[u8]) -> Option<bool> {
-        let mut buffer = [0; NAME_MAX];
-        let Ok(name) = self.place.clean(name, &mut buffer) else {
-            return Some(false);
-        };
-        let Some(placed) = self.place.put(name) else {
-            return Some(false);
-        };
-        let spelled = match self.place.names.ignores_case {
-            true => self.look.spell(placed.as_name())?,
-            false => placed,
-        };
-        self.look.opens(spelled.as_name())
-    }
-
-    fn acted(&mut self, traced: Traced<'_>) {
-        self.look.acted(traced);
-    }
-}
 
 fn without_slashes(name: &[u8]) -> &[u8] {
     let begin = name.iter().position(|&byte| byte != b'/');

@@ -10,7 +10,7 @@ use super::place::{Place, Writable};
 use super::spelling::{Listings, NotKnown};
 use crate::name::{FileName, FileNameBuf};
 use crate::names::hardware::HardwareAddress;
-use crate::names::map::{Asked, Traced};
+use crate::names::map::{Acted, Asked};
 use crate::names::{Look, Names, Resolved};
 use crate::wire::Refusal;
 
@@ -65,27 +65,26 @@ impl Question {
 }
 
 impl Resolve {
-    /// Answers for an operator, and hands each rule of the map that acts to `acted`.
-    pub fn answer_now(&self, acted: &mut dyn FnMut(Traced<'_>)) -> Answer {
-        self.answer(&Listings::default(), &Closer(Arc::new(drop)), acted)
+    /// Answers for an operator, and shows each rule of the map that acts to `trace`.
+    pub fn answer_now(&self, trace: &mut dyn FnMut(Acted<'_>)) -> Answer {
+        self.answer(&Listings::default(), &Closer(Arc::new(drop)), trace)
     }
 
-    /// Answers, however long that takes. Each rule of the map that acts is handed to `acted`.
+    /// Answers, however long that takes. Each rule of the map that acts is shown to `trace`.
     pub(super) fn answer(
         &self,
         listings: &Listings,
         closer: &Closer,
-        acted: &mut dyn FnMut(Traced<'_>),
+        trace: &mut dyn FnMut(Acted<'_>),
     ) -> Answer {
         let mut disk = Disk {
             asked: self,
             listings,
             closer,
-            acted,
             opened: None,
         };
         let asked = self.question.asked();
-        let resolved = self.names.resolve(asked, &mut disk);
+        let resolved = self.names.resolve(asked, &mut disk, trace);
         let found = match &resolved {
             Resolved::Name(name) if asked.is_write => self.writable.as_ref().map(|writable| {
                 let place = writable.place(name.as_name());
@@ -108,7 +107,6 @@ struct Disk<'d> {
     asked: &'d Resolve,
     listings: &'d Listings,
     closer: &'d Closer,
-    acted: &'d mut dyn FnMut(Traced<'_>),
     /// The file that was opened last.
     opened: Option<(FileNameBuf, Result<Arc<Opened>, Unavailable>)>,
 }
@@ -158,10 +156,6 @@ impl Look for Disk<'_> {
             self.opened = opened.or(self.opened.take());
         }
         Some(found.unwrap_or_else(|| name.to_owned()))
-    }
-
-    fn acted(&mut self, traced: Traced<'_>) {
-        (self.acted)(traced);
     }
 }
 

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use ripple_tftpd::names::hardware::HardwareAddress;
-use ripple_tftpd::names::map::{Asked, Dialect, Map, Mapped, STEPS_MAX, Traced, Witness};
+use ripple_tftpd::names::map::{Acted, Asked, Dialect, Map, Mapped, STEPS_MAX};
 
-use super::{Nothing, asked, result};
+use super::{asked, result};
 
 fn mapped(rules: &str, name: &str) -> String {
     result(rules, asked(name.as_bytes(), "192.0.2.169", false))
@@ -108,34 +108,19 @@ fn reads_and_writes_and_families_have_rules_of_their_own() {
     }
 }
 
-/// Names that open, and the steps that were told.
-struct Known {
-    opens: Vec<(&'static [u8], Option<bool>)>,
-    told: Vec<(usize, Vec<u8>)>,
-}
-
-impl Witness for Known {
-    fn opens(&mut self, name: &[u8]) -> Option<bool> {
-        let known = self.opens.iter().find(|(known, _)| *known == name);
-        known.map_or(Some(false), |(_, opens)| *opens)
-    }
-
-    fn acted(&mut self, traced: Traced<'_>) {
-        self.told.push((traced.line, traced.name.to_vec()));
-    }
-}
-
 #[test]
 fn a_name_that_opens_ends_the_rules_and_another_is_taken_back() {
     let map = read("\nrE ^ one/\nrE ^ two/\nr ^ three/").unwrap();
     let apply = |opens: Vec<(&'static [u8], Option<bool>)>| {
-        let mut known = Known {
-            opens,
-            told: Vec::new(),
-        };
+        let mut told = Vec::new();
         let asked = asked(b"f", "192.0.2.1", false);
-        let mapped = map.apply(asked, &mut known);
-        (mapped, known.told)
+        let mapped = map.apply(asked, &mut |acted: Acted<'_>| {
+            told.push((acted.line, acted.name.to_vec()));
+            let mut known = opens.iter().filter(|_| acted.asks_if_it_opens);
+            let known = known.find(|(known, _)| *known == acted.name);
+            known.map_or(Some(false), |(_, opens)| *opens)
+        });
+        (mapped, told)
     };
     let name = |name: &[u8]| Mapped::Name(name.to_vec());
     let told = |lines: &[(usize, &[u8])]| -> Vec<(usize, Vec<u8>)> {
@@ -158,7 +143,7 @@ fn the_hardware_address_is_ours_alone() {
             hardware,
             ..asked(b"f", "192.0.2.1", false)
         };
-        map.apply(asked, &mut Nothing)
+        map.apply(asked, &mut |_| Some(false))
     };
     let address = Some(HardwareAddress([0xdc, 0xa6, 0x32, 1, 2, 3]));
     let name = |name: &[u8]| Mapped::Name(name.to_vec());

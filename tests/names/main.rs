@@ -16,16 +16,7 @@ mod language;
 #[allow(unsafe_code, reason = "regcomp(3) is called directly")]
 mod reference;
 
-use ripple_tftpd::names::map::{Asked, Dialect, Map, Mapped, STEPS_MAX, Witness};
-
-/// No name can be opened.
-struct Nothing;
-
-impl Witness for Nothing {
-    fn opens(&mut self, _: &[u8]) -> Option<bool> {
-        Some(false)
-    }
-}
+use ripple_tftpd::names::map::{Asked, Dialect, Map, Mapped, STEPS_MAX};
 
 fn asked<'n>(name: &'n [u8], client: &str, is_write: bool) -> Asked<'n> {
     Asked {
@@ -41,7 +32,8 @@ fn result(file: &str, asked: Asked<'_>) -> String {
     let Ok(map) = Map::read(file.as_bytes(), STEPS_MAX, Dialect::InTftpd) else {
         return "file rejected".into();
     };
-    match map.apply(asked, &mut Nothing) {
+    // No name can be opened.
+    match map.apply(asked, &mut |_| Some(false)) {
         Mapped::Name(name) => name.iter().copied().map(char::from).collect(),
         Mapped::Refused(text) => format!("refused: {}", text.escape_ascii()),
         Mapped::Unknown => unreachable!("all is known"),

@@ -110,22 +110,19 @@ pub enum Dialect {
     InTftpd,
 }
 
-/// What is told about each rule that acted.
+/// A rule that acted.
 #[derive(Clone, Copy, Debug)]
-pub struct Traced<'a> {
+pub struct Acted<'a> {
     /// The line of the rule, from 1 on.
     pub line: usize,
     /// The name as the rule left it.
     pub name: &'a [u8],
+    /// What comes next depends on whether this name could be opened for the request (`E`).
+    pub asks_if_it_opens: bool,
 }
 
-/// What the world knows and is asked for.
-pub trait Witness {
-    /// Whether `name` could be opened for this request; `None` if that is not known.
-    fn opens(&mut self, name: &[u8]) -> Option<bool>;
-    /// A rule acted.
-    fn acted(&mut self, _traced: Traced<'_>) {}
-}
+/// Is shown each rule that acts. Returns whether its name opens, if that is asked; `None` if it is not known.
+pub type Witness<'w> = dyn FnMut(Acted<'_>) -> Option<bool> + 'w;
 
 impl Map {
     /// Reads the rules of a file; `steps_max`: see [`STEPS_MAX`].
@@ -170,7 +167,7 @@ impl Map {
     }
 
     /// Applies the rules to a name.
-    pub fn apply(&self, asked: Asked<'_>, witness: &mut impl Witness) -> Mapped {
+    pub fn apply(&self, asked: Asked<'_>, witness: &mut Witness<'_>) -> Mapped {
         self.run(asked, Some(witness))
     }
 
@@ -184,7 +181,7 @@ impl Map {
     }
 
     /// Without a witness nothing is rewritten.
-    fn run<'r>(&'r self, asked: Asked<'r>, witness: Option<&'r mut dyn Witness>) -> Mapped {
+    fn run(&self, asked: Asked<'_>, witness: Option<&mut Witness<'_>>) -> Mapped {
         let mut run = Run {
             map: self,
             asked,
@@ -222,16 +219,16 @@ impl AppliesTo {
 }
 
 /// A name on its way through the rules. An error is the end of the way, whatever it leads to.
-struct Run<'r> {
+struct Run<'r, 'w> {
     map: &'r Map,
     asked: Asked<'r>,
     steps: u32,
     search: Scratch,
     name: Vec<u8>,
-    witness: Option<&'r mut dyn Witness>,
+    witness: Option<&'r mut Witness<'w>>,
 }
 
-impl Run<'_> {
+impl Run<'_, '_> {
     fn count(&mut self) -> Result<(), Mapped> {
         self.steps += 1;
         let goes_on = self.steps <= self.map.steps_max && self.search.work <= WORK_MAX;
@@ -260,19 +257,18 @@ impl Run<'_> {
         if self.witness.is_some() {
             self.rewrite(rule, &groups)?;
         }
-        let mut opens = None;
+        let mut opens = false;
         if let Some(witness) = &mut self.witness {
-            witness.acted(Traced {
+            let acted = Acted {
                 line: rule.line,
                 name: &self.name,
-            });
-            if rule.then == Then::EndIfOpens {
-                opens = Some(witness.opens(&self.name).ok_or(Mapped::Unknown)?);
-            }
+                asks_if_it_opens: rule.then == Then::EndIfOpens,
+            };
+            opens = witness(acted).ok_or(Mapped::Unknown)?;
         }
         match rule.then {
             Then::GoOn => Ok(None),
-            Then::EndIfOpens if opens != Some(true) => {
+            Then::EndIfOpens if !opens => {
                 self.name = before;
                 Ok(None)
             }

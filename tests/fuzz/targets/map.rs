@@ -7,17 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use libfuzzer_sys::fuzz_target;
 use ripple_tftpd::name::NAME_MAX;
 use ripple_tftpd::names::hardware::HardwareAddress;
-use ripple_tftpd::names::map::{Asked, Dialect, Map, Mapped, STEPS_MAX, Witness};
-
-/// Opens what is as long as an even number.
-struct Even;
-
-impl Witness for Even {
-    fn opens(&mut self, name: &[u8]) -> Option<bool> {
-        assert!(name.len() <= NAME_MAX);
-        Some(name.len().is_multiple_of(2))
-    }
-}
+use ripple_tftpd::names::map::{Acted, Asked, Dialect, Map, Mapped, STEPS_MAX};
 
 fuzz_target!(|input: &[u8]| {
     let [choices, at, rest @ ..] = input else {
@@ -41,7 +31,11 @@ fuzz_target!(|input: &[u8]| {
         hardware: (choices & 4 == 0).then_some(HardwareAddress([1, 2, 3, 4, 5, 6])),
         is_write: choices & 8 == 0,
     };
-    let mapped = map.apply(asked, &mut Even);
+    // What is as long as an even number opens.
+    let mapped = map.apply(asked, &mut |acted: Acted<'_>| {
+        assert!(acted.name.len() <= NAME_MAX);
+        Some(acted.name.len().is_multiple_of(2))
+    });
     match &mapped {
         Mapped::Name(name) => assert!(name.len() <= NAME_MAX),
         Mapped::Refused(text) => assert!(!text.is_empty() && text.len() <= NAME_MAX),
