@@ -16,9 +16,9 @@ use crate::config::{Ports, Settings};
 use crate::moment::Moment;
 use crate::os::clock::Clock;
 use crate::os::directory::may_make_files;
-use crate::os::files::Files;
+use crate::os::files::{Answer, Files, Unserved};
 use crate::os::privileges::acts_as;
-use crate::os::walk::{Answer, Bounds, Seen, Unserved};
+use crate::os::walk::{Bounds, Seen};
 
 /// Checks whether the directory could be served by the user who would serve it, and what in it could not. Gives up what
 /// the server would. Returns lines for the operator.
@@ -68,9 +68,11 @@ fn report(files: &Files, user: &str) -> io::Result<String> {
 fn below(files: &Files, number: usize, user: &str, progress: &mut Progress) -> io::Result<String> {
     let mut findings = Findings::default();
     let mut walk = files.walk(number, BOUNDS)?;
+    let places = files.places();
     while let Some(seen) = walk.step() {
         progress.count();
-        if let Some((kind, what)) = judge(&seen, user) {
+        let answer = || places.answer(number, walk.path());
+        if let Some((kind, what)) = judge(&seen, answer, user) {
             findings[kind as usize].push(format!("\"{}\"{what}", escaped(walk.path())));
         }
         if let Seen::Directory = seen {
@@ -135,18 +137,18 @@ enum Kind {
 /// Lines of each kind.
 type Findings = [Vec<String>; Kind::CaseOnly as usize + 1];
 
-/// Returns what follows the path; `None` where all is well.
-fn judge(seen: &Seen, user: &str) -> Option<(Kind, String)> {
+/// Returns what follows the path; `None` where all is well. `answer`: what a request for it draws.
+fn judge(seen: &Seen, answer: impl Fn() -> Answer, user: &str) -> Option<(Kind, String)> {
     Some(match seen {
         Seen::Directory => return None,
-        Seen::File(answer) => return judge_answer(answer, "", user),
-        Seen::Link { target, leads } => {
+        Seen::File => return judge_answer(answer(), "", user),
+        Seen::Link(target) => {
             let begins = match target.first() {
                 Some(b'/') => " (an absolute link begins at the directory served)",
                 _ => "",
             };
             let target = format!(" -> \"{}\"", escaped(target));
-            let (kind, what) = judge_answer(leads, &target, user)?;
+            let (kind, what) = judge_answer(answer(), &target, user)?;
             match kind {
                 Kind::LeadsNowhere => (kind, what + begins),
                 _ => (kind, what),
@@ -172,7 +174,7 @@ fn judge(seen: &Seen, user: &str) -> Option<(Kind, String)> {
 }
 
 /// `target` is written behind the path.
-fn judge_answer(answer: &Answer, target: &str, user: &str) -> Option<(Kind, String)> {
+fn judge_answer(answer: Answer, target: &str, user: &str) -> Option<(Kind, String)> {
     let Err(unserved) = answer else { return None };
     let (kind, why) = match unserved {
         Unserved::NotPublic => (Kind::NotPublic, "not readable by others (o+r)".into()),
@@ -188,7 +190,7 @@ fn judge_answer(answer: &Answer, target: &str, user: &str) -> Option<(Kind, Stri
             Errno::EXDEV => (Kind::LeadsOut, "leads out of the directory served".into()),
             Errno::ENOENT | Errno::ENOTDIR => (Kind::LeadsNowhere, "leads nowhere".into()),
             Errno::ELOOP => (Kind::LeadsNowhere, "leads round in a circle".into()),
-            error => (Kind::Failed, io::Error::from(*error).to_string()),
+            error => (Kind::Failed, io::Error::from(error).to_string()),
         },
     };
     Some((kind, format!("{target}: {why}")))

@@ -15,8 +15,8 @@ use super::content::{Buffered, Content};
 use super::devices::LocalDevice;
 use super::mapping::{Mapped, Mapping, reads_are_counted};
 pub use super::opened::Opened;
-use super::place::{self, Writable, WriteRules, Writing};
-pub use super::places::{Places, Unavailable};
+use super::place::{self, Writable, WriteRules};
+pub use super::places::{Answer, Places, Unavailable, Unserved};
 use super::places::{first_of, regular, unavailable};
 pub use super::root::{Astray, Root, Seen};
 use super::spelling::{Listings, NotKnown};
@@ -31,7 +31,7 @@ pub struct Files {
     /// Searched in this order.
     roots: Vec<Root>,
     /// What may be written, and where, beneath the first root; `None` if nothing may be.
-    writing: Option<Arc<Writing>>,
+    writable: Option<Writable>,
     /// Only files that others may read (o+r) are opened.
     public_only: bool,
     /// The devices below the roots that are known to be disks of this machine: opening a file whose name is cached waits
@@ -61,7 +61,7 @@ impl Files {
     pub fn new(roots: &[PathBuf], public_only: bool) -> Result<Files, (&Path, io::Error)> {
         let mut files = Files {
             roots: Vec::new(),
-            writing: None,
+            writable: None,
             public_only,
             local_devices: Vec::new(),
             known: None,
@@ -88,6 +88,9 @@ impl Files {
     /// Serves this directory from now on in the place of the one with this number. What is open stays open.
     pub fn change_root(&mut self, number: usize, root: Root) {
         self.remember_local(root.local_device);
+        if let Some(writable) = self.writable.as_mut().filter(|_| number == 0) {
+            writable.root = root.tree.clone();
+        }
         self.roots[number] = root;
     }
 
@@ -119,12 +122,17 @@ impl Files {
         rules: WriteRules,
         directories: &'p [PathBuf],
     ) -> Result<(), (&'p Path, io::Error)> {
+        let root = self.roots[0].tree.clone();
         let open = |path: &'p PathBuf| {
-            let found = place::directory_beneath(&self.roots[0].tree, path.as_os_str().as_bytes());
+            let found = place::directory_beneath(&root, path.as_os_str().as_bytes());
             found.map_err(|error| (&**path, error.into()))
         };
         let directories = directories.iter().map(open).collect::<Result<_, _>>()?;
-        self.writing = Some(Arc::new(Writing { rules, directories }));
+        self.writable = Some(Writable {
+            root,
+            rules,
+            directories,
+        });
         Ok(())
     }
 
@@ -132,8 +140,8 @@ impl Files {
     /// operator has named directories.
     pub fn ever_writable(&self) -> Vec<BorrowedFd<'_>> {
         let mut directories = self.writable_directories();
-        if let Some(writing) = &self.writing
-            && writing.directories.is_empty()
+        if let Some(writable) = &self.writable
+            && writable.directories.is_empty()
         {
             let holder = self.roots[0].holder();
             directories.extend(holder.map(|(directory, _)| directory));
@@ -143,11 +151,11 @@ impl Files {
 
     /// Beneath these clients may write.
     pub fn writable_directories(&self) -> Vec<BorrowedFd<'_>> {
-        match &self.writing {
+        match &self.writable {
             None => Vec::new(),
-            Some(writing) if writing.directories.is_empty() => vec![self.roots[0].directory()],
-            Some(writing) => {
-                let directories = writing.directories.iter();
+            Some(writable) if writable.directories.is_empty() => vec![self.roots[0].directory()],
+            Some(writable) => {
+                let directories = writable.directories.iter();
                 directories.map(|(it, _)| it.as_fd()).collect()
             }
         }
@@ -161,15 +169,12 @@ impl Files {
         let directories = self.writable_directories();
         let owned = directories.iter().map(BorrowedFd::try_clone_to_owned);
         let owned = owned.collect::<io::Result<Vec<_>>>()?;
-        Ok(self.writing.is_some().then(|| Sweep::new(owned)))
+        Ok(self.writable.is_some().then(|| Sweep::new(owned)))
     }
 
     /// What the helper needs to look where uploads may go; `None` if nothing may be written.
     pub fn writable(&self) -> Option<Writable> {
-        Some(Writable {
-            root: self.roots[0].tree.clone(),
-            writing: Arc::clone(self.writing.as_ref()?),
-        })
+        self.writable.clone()
     }
 
     /// What the helper needs to open files.
@@ -185,7 +190,8 @@ impl Files {
     /// # Errors
     /// Where descriptors ran out.
     pub fn walk(&self, number: usize, bounds: Bounds) -> io::Result<Walk> {
-        Walk::new(self.places(), number, bounds)
+        let directory = self.roots[number].directory().try_clone_to_owned()?;
+        Ok(Walk::new(directory, bounds))
     }
 
     /// Whether there is such a directory in any of the roots, if memory says so.

@@ -30,19 +30,13 @@ pub struct WriteRules {
     pub umask: u32,
 }
 
-/// What it takes to look where uploads may go.
-#[derive(Debug)]
+/// What it takes to look where uploads may go: the rules, and where they hold.
+#[derive(Clone, Debug)]
 pub struct Writable {
     pub(super) root: Tree,
-    pub(super) writing: Arc<Writing>,
-}
-
-/// The rules, and where they hold.
-#[derive(Debug)]
-pub(super) struct Writing {
-    pub rules: WriteRules,
+    pub(super) rules: WriteRules,
     /// Directories beneath which files may be written; none: beneath the root.
-    pub directories: Vec<(OwnedFd, Identity)>,
+    pub(super) directories: Arc<[(OwnedFd, Identity)]>,
 }
 
 /// Where an upload may go.
@@ -81,12 +75,16 @@ impl Place {
 impl Writable {
     /// Where an upload of this name may go, however long it takes to look.
     pub(super) fn place(&self, name: FileName<'_>) -> Result<Place, Refusal> {
-        let Writing { rules, directories } = &*self.writing;
+        let Writable {
+            root,
+            rules,
+            directories,
+        } = self;
         let is_meant = |state: &State| {
             let identity = state.identity();
             directories.is_empty() || directories.iter().any(|(_, it)| *it == identity)
         };
-        let entry = beneath::find_entry(&self.root, name.as_bytes(), is_meant);
+        let entry = beneath::find_entry(root, name.as_bytes(), is_meant);
         let entry = entry.map_err(unfindable)?;
         if !entry.is_within {
             return Err(Refusal::NoUploadsHere);

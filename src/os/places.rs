@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, SFlag};
 
 use super::beneath::{self, Tree};
 use super::devices::LocalDevice;
 use super::mapping;
 use super::opened::{Closer, Opened};
 use super::state::State;
-use crate::name::FileName;
+use crate::name::{FileName, NAME_MAX, RootPrefixes};
 use crate::wire::Refusal;
 
 /// Where files are looked for: in each tree in turn. Links may lead from one to another.
@@ -59,6 +59,39 @@ impl Places {
         }
         Ok(Arc::new(opened))
     }
+
+    /// What a request draws for a path below the tree with number `at`.
+    pub fn answer(&self, at: usize, path: &[u8]) -> Answer {
+        let mut buffer = [0; NAME_MAX];
+        let name = FileName::new(path, &RootPrefixes::default(), &mut buffer);
+        if !name.is_ok_and(|name| name.as_bytes() == path) {
+            return Err(Unserved::Unnameable);
+        }
+        let file = beneath::open(&self.trees, at, path);
+        let state = file.and_then(|file| State::of(&file));
+        let state = state.map_err(Unserved::Failed)?;
+        let is_public = state.mode() & Mode::S_IROTH.bits() != 0;
+        match state.kind() {
+            SFlag::S_IFREG if self.public_only && !is_public => Err(Unserved::NotPublic),
+            SFlag::S_IFREG => Ok(()),
+            SFlag::S_IFDIR => Err(Unserved::Failed(Errno::EISDIR)),
+            _ => Err(Unserved::Failed(Errno::ENXIO)),
+        }
+    }
+}
+
+/// What a request for a path draws: the file, or a refusal.
+pub type Answer = Result<(), Unserved>;
+
+/// Why nothing is served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unserved {
+    /// Others may not read it.
+    NotPublic,
+    /// There is no such request: a name is cleaned before it is looked up, or it is too long.
+    Unnameable,
+    /// It cannot be opened, or is no regular file.
+    Failed(Errno),
 }
 
 /// What is found in the first place that has a file of that name.

@@ -1,26 +1,22 @@
 //! Unfinished uploads that an earlier process left behind: found and removed after the start.
 //!
 //! Removed is what has a temporary name, belongs to this user, is a regular file and was not written to for so long that
-//! no server can still be at it. Each step looks at one directory, so that uploads need not wait for the end.
+//! no server can still be at it. Each step looks at one name, so that uploads need not wait for the end.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use nix::dir::Type;
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 use super::clock::unix_time;
-use super::directory::{enter, entries};
 use super::state::State;
+use super::walk::{Bounds, Seen, Walk};
 use crate::name::UNFINISHED;
 
 /// A walk that goes on with each `step`.
 #[derive(Debug)]
 pub struct Sweep {
-    /// Directories, each with those in it that were not entered yet.
-    levels: Vec<(OwnedFd, Vec<Vec<u8>>)>,
-    /// Names that may still be read.
-    names_left: usize,
+    walks: Vec<Walk>,
     /// Files that were removed.
     pub(super) removed: u64,
 }
@@ -28,52 +24,32 @@ pub struct Sweep {
 impl Sweep {
     /// A walk past everything beneath these directories.
     pub(super) fn new(directories: Vec<OwnedFd>) -> Sweep {
-        let levels = directories.into_iter();
+        let walks = directories.into_iter().map(|it| Walk::new(it, BOUNDS));
         Sweep {
-            levels: levels.map(|it| (it, vec![b".".to_vec()])).collect(),
-            names_left: NAMES_MAX,
+            walks: walks.collect(),
             removed: 0,
         }
     }
 
-    /// Goes on to the next directory; returns false at the end.
+    /// Goes on to the next name, and removes what is stale; returns false at the end.
     pub(super) fn step(&mut self) -> bool {
-        let Some((above, names)) = self.levels.last_mut() else {
+        let Some(walk) = self.walks.last_mut() else {
             return false;
         };
-        let Some(name) = names.pop() else {
-            self.levels.pop();
-            return true;
-        };
-        if let Ok(directory) = enter(above, &name)
-            && self.levels.len() < DEPTH_MAX
-        {
-            let inside = self.look(&directory);
-            self.levels.push((directory, inside));
+        match walk.step() {
+            None => drop(self.walks.pop()),
+            Some(Seen::File) => {
+                let file = walk.file();
+                if let Some((directory, name)) = file.filter(|(_, name)| is_temporary(name))
+                    && is_stale(&directory, name)
+                {
+                    let flags = UnlinkatFlags::NoRemoveDir;
+                    self.removed += u64::from(unlinkat(directory, name, flags).is_ok());
+                }
+            }
+            Some(_) => {}
         }
         true
-    }
-
-    /// Removes what is stale, and returns the directories in this one.
-    fn look(&mut self, directory: &OwnedFd) -> Vec<Vec<u8>> {
-        let Ok(entries) = entries(directory) else {
-            return Vec::new();
-        };
-        let mut inside = Vec::new();
-        for entry in entries.map_while(Result::ok) {
-            if self.names_left == 0 {
-                break;
-            }
-            self.names_left -= 1;
-            let name = entry.file_name().to_bytes();
-            if is_temporary(name) && is_stale(&directory, name) {
-                let flags = UnlinkatFlags::NoRemoveDir;
-                self.removed += u64::from(unlinkat(directory, name, flags).is_ok());
-            } else if matches!(entry.file_type(), Some(Type::Directory) | None) {
-                inside.push(name.to_vec());
-            }
-        }
-        inside
     }
 }
 
@@ -100,6 +76,7 @@ fn is_stale(directory: &impl AsFd, name: &[u8]) -> bool {
 pub(super) const STALE_AFTER: Duration = Duration::from_secs(7200);
 
 /// As many as --check reads.
-const NAMES_MAX: usize = 100_000;
-/// Directories held open.
-const DEPTH_MAX: usize = 64;
+const BOUNDS: Bounds = Bounds {
+    names: 100_000,
+    depth: 64,
+};

@@ -1,30 +1,23 @@
-//! A walk past everything below the served directory, as who we are: what is there, and what a request for it draws.
+//! A walk past everything below a directory, as who we are.
 //!
-//! It goes by descriptors and follows no link on its way. A link is resolved as a request resolves it, by `beneath`.
-//! Of what is neither a directory nor a regular file nothing is opened.
+//! It goes by descriptors and follows no link on its way. Nothing but directories is opened.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::vec;
 
 use nix::errno::Errno;
 use nix::fcntl::readlinkat;
-use nix::sys::stat::{Mode, SFlag};
+use nix::sys::stat::SFlag;
 
-use super::beneath;
 use super::directory::{enter, entries, may_search};
-use super::places::Places;
 use super::spelling::by_letters;
 use super::state::State;
-use crate::name::{FileName, NAME_MAX, RootPrefixes};
 
 /// A walk that goes on with each [`Walk::step`].
 #[derive(Debug)]
 pub struct Walk {
-    /// All that is served, and which tree of it this goes through.
-    places: Places,
-    at: usize,
     bounds: Bounds,
     /// Directories, each entered from the one before.
     levels: Vec<Level>,
@@ -65,14 +58,9 @@ pub enum Seen {
     /// A directory below more others than the walk enters.
     TooDeep,
     /// A regular file.
-    File(Answer),
-    /// A symbolic link.
-    Link {
-        /// What is written in it.
-        target: Vec<u8>,
-        /// What it leads to.
-        leads: Answer,
-    },
+    File,
+    /// A symbolic link, with what is written in it.
+    Link(Vec<u8>),
     /// A FIFO.
     Fifo,
     /// A socket.
@@ -83,38 +71,20 @@ pub enum Seen {
     Failed(io::Error),
 }
 
-/// What a request for a path draws: the file, or a refusal.
-pub type Answer = Result<(), Unserved>;
-
-/// Why nothing is served.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unserved {
-    /// Others may not read it.
-    NotPublic,
-    /// There is no such request: a name is cleaned before it is looked up, or it is too long.
-    Unnameable,
-    /// It cannot be opened, or is no regular file.
-    Failed(Errno),
-}
-
 impl Walk {
-    /// # Errors
-    /// Where descriptors ran out.
-    pub(super) fn new(places: Places, at: usize, bounds: Bounds) -> io::Result<Walk> {
+    pub(super) fn new(directory: OwnedFd, bounds: Bounds) -> Walk {
         let first = Level {
-            directory: places.trees[at].directory.try_clone()?,
+            directory,
             left: vec![ROOT.to_vec()].into_iter(),
             path_length: 0,
         };
-        Ok(Walk {
-            places,
-            at,
+        Walk {
             bounds,
             levels: vec![first],
             path: Vec::new(),
             names_read: 0,
             is_cut_short: false,
-        })
+        }
     }
 
     /// Goes on to the next path, which begins with the root itself; `None` at the end.
@@ -156,17 +126,24 @@ impl Walk {
         self.is_cut_short
     }
 
+    /// The directory of what was seen last, unless that is one that was entered, and its name there.
+    pub(super) fn file(&self) -> Option<(BorrowedFd<'_>, &[u8])> {
+        let level = self.levels.last()?;
+        let name = &self.path[level.path_length..];
+        Some((
+            level.directory.as_fd(),
+            name.strip_prefix(b"/").unwrap_or(name),
+        ))
+    }
+
     fn look(&mut self, name: &[u8]) -> nix::Result<Seen> {
         let Some(here) = self.levels.last().map(|level| level.directory.as_fd()) else {
             return Err(Errno::ENOENT);
         };
         Ok(match State::at(&here, name)?.kind() {
             SFlag::S_IFDIR => self.enter(name),
-            SFlag::S_IFREG => Seen::File(self.answer()),
-            SFlag::S_IFLNK => Seen::Link {
-                target: readlinkat(here, name)?.into_vec(),
-                leads: self.answer(),
-            },
+            SFlag::S_IFREG => Seen::File,
+            SFlag::S_IFLNK => Seen::Link(readlinkat(here, name)?.into_vec()),
             SFlag::S_IFIFO => Seen::Fifo,
             SFlag::S_IFSOCK => Seen::Socket,
             _ => Seen::Device,
@@ -220,25 +197,6 @@ impl Walk {
         names.sort_unstable_by(|one, other| by_letters(one, other));
         Ok(names)
     }
-
-    /// What a request for the path draws.
-    fn answer(&self) -> Answer {
-        let mut buffer = [0; NAME_MAX];
-        let name = FileName::new(&self.path, &RootPrefixes::default(), &mut buffer);
-        if !name.is_ok_and(|name| name.as_bytes() == self.path) {
-            return Err(Unserved::Unnameable);
-        }
-        let file = beneath::open(&self.places.trees, self.at, &self.path);
-        let state = file.and_then(|file| State::of(&file));
-        let state = state.map_err(Unserved::Failed)?;
-        let is_public = state.mode() & Mode::S_IROTH.bits() != 0;
-        match state.kind() {
-            SFlag::S_IFREG if self.places.public_only && !is_public => Err(Unserved::NotPublic),
-            SFlag::S_IFREG => Ok(()),
-            SFlag::S_IFDIR => Err(Unserved::Failed(Errno::EISDIR)),
-            _ => Err(Unserved::Failed(Errno::ENXIO)),
-        }
-    }
 }
 
 /// The name of the root in itself.
@@ -251,6 +209,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::os::places::{Places, Unserved};
     use crate::os::root::Root;
 
     struct Tree(PathBuf);
@@ -265,12 +224,8 @@ mod tests {
 
         /// All paths, each with what was seen there, and whether the walk was cut short.
         fn walk(&self, bounds: Bounds) -> (Vec<(String, Seen)>, bool) {
-            let root = Root::open(&self.0).expect("a root");
-            let places = Places {
-                trees: vec![root.tree],
-                public_only: false,
-            };
-            let mut walk = Walk::new(places, 0, bounds).expect("a walk");
+            let directory = fs::File::open(&self.0).expect("a directory");
+            let mut walk = Walk::new(directory.into(), bounds);
             let mut seen = Vec::new();
             while let Some(what) = walk.step() {
                 let path = String::from_utf8(walk.path().to_vec()).expect("text");
@@ -341,12 +296,14 @@ mod tests {
             symlink(target, tree.0.join(name)).expect("a link");
         }
         let (seen, _) = tree.walk(WIDE);
+        let places = Places {
+            trees: vec![Root::open(&tree.0).expect("a root").tree],
+            public_only: false,
+        };
         let leads: Vec<_> = seen
             .iter()
-            .filter_map(|(path, seen)| match seen {
-                Seen::Link { leads, .. } => Some((&path[..], leads)),
-                _ => None,
-            })
+            .filter(|(_, seen)| matches!(seen, Seen::Link(_)))
+            .map(|(path, _)| (&path[..], places.answer(0, path.as_bytes())))
             .collect();
         assert_eq!(seen.len(), 2 + 4);
         assert!(

@@ -6,9 +6,9 @@
 use ripple_tftpd::names::map::{Dialect, Map, Mapped, STEPS_MAX};
 use ripple_tftpd::names::regex::{Regex, Scratch};
 
+use super::asked;
 use super::choices::{Choices, Seeded};
 use super::reference::{self, Expression, Found, Rule};
-use super::asked;
 
 const EXPRESSIONS: u64 = 100_000;
 const MAPS: u64 = 100_000;
