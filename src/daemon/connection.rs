@@ -162,19 +162,14 @@ impl Connection {
         size: u16,
     ) -> Result<u16, SendError> {
         let all = u16::try_from(packets.len()).unwrap_or(u16::MAX);
-        if let (Way::Own(socket), [_, _, ..]) = (&self.way, packets) {
-            if self.segments.get() {
-                match socket.send_segments(packets, size) {
-                    // None of them left, and none of this client's will so.
-                    Err(error) if is_unsegmentable(&error) => self.segments.set(false),
-                    result => return sent(result).map(|()| all),
-                }
+        if let (Way::Own(socket), [_, _, ..]) = (&self.way, packets)
+            && self.segments.get()
+        {
+            match socket.send_segments(packets, size) {
+                // None of them left, and none of this client's will so.
+                Err(error) if is_unsegmentable(&error) => self.segments.set(false),
+                result => return sent(result).map(|()| all),
             }
-            return match socket.send_each(packets) {
-                Ok(count) => Ok(u16::try_from(count).unwrap_or(all)),
-                // The first one was lost, and the others have not been tried.
-                Err(error) => sent(Err(error)).map(|()| 1),
-            };
         }
         let mut left = 0;
         for packet in packets {

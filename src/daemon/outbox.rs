@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind, IoSlice};
 use nix::errno::Errno;
 
 use super::connection::{Connection, Way};
-use crate::os::departures::{Departures, MESSAGES_MAX, PACKETS_MAX};
+use crate::os::departures::{Departures, MESSAGES_MAX, Message, PACKETS_MAX};
 use crate::os::listener::Listener;
 use crate::os::socket::is_unsegmentable;
 use crate::transfer::{Blocks, Departed};
@@ -105,26 +105,28 @@ impl Outbox {
         connections: &[Option<Connection>],
     ) -> io::Result<usize> {
         self.plan(connections);
-        let mut departing = self.departures.begin();
-        let mut headers = self.headers.iter();
-        for &(client, blocks) in &self.messages {
+        let mut headers = &self.headers[..];
+        let messages = self.messages.iter().map(|&(client, blocks)| {
             let connection = connections[client].as_ref().expect(IS_OPEN);
             let Way::Shared(local) = &connection.way else {
                 unreachable!("others send by themselves");
             };
             let packet = usize::from(blocks.blksize) + DataHeader::LENGTH;
-            let size = u16::try_from(packet).ok().filter(|_| blocks.count > 1);
-            let to = listener.reachable(connection.peer.into());
-            let from = (local.address, local.interface);
+            let (own, rest) = headers.split_at(blocks.count.into());
+            headers = rest;
             let numbers = blocks.first..blocks.first + u64::from(blocks.count);
             let content = connection.content();
-            let datagrams = numbers.zip(&mut headers).map(|(number, header)| {
-                let [front, back] = content.bytes(blocks.offset(number), blocks.blksize);
-                [&header.0[..], front, back].map(IoSlice::new)
-            });
-            departing.add(to, from, size, datagrams);
-        }
-        departing.send(listener)
+            Message {
+                to: listener.reachable(connection.peer.into()),
+                from: (local.address, local.interface),
+                size: u16::try_from(packet).ok().filter(|_| blocks.count > 1),
+                datagrams: numbers.zip(own).map(move |(number, header)| {
+                    let [front, back] = content.bytes(blocks.offset(number), blocks.blksize);
+                    [&header.0[..], front, back].map(IoSlice::new)
+                }),
+            }
+        });
+        self.departures.send(listener, messages)
     }
 
     /// A run is one message if the kernel cuts it into packets.

@@ -14,7 +14,8 @@ use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use super::control;
 use super::socket::socket_address;
 
-/// Buffers for some datagrams at once.
+/// Buffers for some datagrams at once; none by default.
+#[derive(Debug, Default)]
 pub struct Batch {
     slots: Box<[Slot]>,
     headers: Box<[libc::mmsghdr]>,
@@ -25,6 +26,7 @@ pub struct Batch {
     used: usize,
 }
 
+#[derive(Debug)]
 struct Slot {
     vector: libc::iovec,
     from: libc::sockaddr_storage,
@@ -32,6 +34,7 @@ struct Slot {
 }
 
 /// Aligned as cmsghdr wants it.
+#[derive(Debug)]
 #[repr(C, align(8))]
 struct ControlBuffer([u8; control::ROOM]);
 
@@ -74,12 +77,7 @@ impl Batch {
         batch
     }
 
-    /// How many datagrams one call takes at most.
-    pub fn capacity(&self) -> usize {
-        self.slots.len()
-    }
-
-    /// Receives what is there without waiting. Fewer than [`Batch::capacity`] means that the socket was
+    /// Receives what is there without waiting. Fewer than it has room for means that the socket was
     /// found empty.
     ///
     /// # Errors
@@ -126,19 +124,6 @@ impl Batch {
     }
 }
 
-impl Default for Batch {
-    /// Without any buffer: what is left behind where one is taken.
-    fn default() -> Batch {
-        Batch::new(0, 1)
-    }
-}
-
-impl std::fmt::Debug for Batch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Batch of {} x {} bytes", self.capacity(), self.each)
-    }
-}
-
 /// What one call received.
 #[derive(Debug)]
 pub struct Arrived<'a> {
@@ -149,7 +134,7 @@ pub struct Arrived<'a> {
 impl Arrived<'_> {
     /// As many as the batch can hold: there may be more.
     pub fn is_full(&self) -> bool {
-        self.count == self.batch.capacity()
+        self.count == self.batch.slots.len()
     }
 
     /// Each, in the order of arrival.

@@ -2,7 +2,6 @@
 //! nobody else's packets get in.
 
 use std::io::{self, IoSlice};
-use std::mem;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
@@ -141,26 +140,6 @@ impl ClientSocket {
             .with_control(control.as_bytes());
         SockRef::from(&self.socket).sendmsg(&message, 0).map(drop)
     }
-
-    /// Sends datagrams one after the other with one call, at most [`DATAGRAMS_MAX`], and returns how many left.
-    ///
-    /// # Errors
-    /// As [`ClientSocket::send`], where the first did not leave.
-    pub fn send_each(&self, datagrams: &[Pieces<'_>]) -> io::Result<usize> {
-        // SAFETY: it is plain data of the C library, for which zeroes are a valid value.
-        let mut headers: [libc::mmsghdr; DATAGRAMS_MAX] = unsafe { mem::zeroed() };
-        let mut count = 0;
-        for (header, pieces) in headers.iter_mut().zip(datagrams) {
-            header.msg_hdr.msg_iov = pieces.as_ptr().cast_mut().cast();
-            header.msg_hdr.msg_iovlen = pieces.len() as _;
-            count += 1;
-        }
-        // SAFETY: each of the first `count` headers points at three `IoSlice`, which have the layout of
-        // iovec, and the call only reads them and what they borrow.
-        let sent =
-            unsafe { libc::sendmmsg(self.socket.as_raw_fd(), headers.as_mut_ptr(), count, 0) };
-        usize::try_from(sent).map_err(|_| io::Error::last_os_error())
-    }
 }
 
 impl AsFd for ClientSocket {
@@ -247,7 +226,7 @@ pub fn is_unsegmentable(error: &io::Error) -> bool {
     super::is_one_of(error, &refusals)
 }
 
-/// Datagrams that one call may send: what a kernel cuts out of one buffer.
+/// Datagrams that a kernel cuts out of one buffer.
 pub const DATAGRAMS_MAX: usize = 64;
 
 /// More than arrive between two system calls.
