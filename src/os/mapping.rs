@@ -6,7 +6,7 @@
 //! that does not wait (see `nowait`). Such a read begins to fetch the page that it does not find, and then proves nothing
 //! about those around it: only pages that were asked for are looked at, and each of them. Only where the kernel counts
 //! what a thread reads (/proc/PID/io), and no page of the file had to be read when it was asked for, the first and the
-//! last page of a part stand for all. What one transfer saw holds for all others, for a moment.
+//! last page of a part stand for all.
 //!
 //! Where the file system knows no such reads (NFS, FUSE), the helper reads before each part is sent: there, to ask for
 //! pages may wait, too. It also reads what does not come within a second, and so finds out what cannot be read at all.
@@ -35,17 +35,8 @@ pub(super) struct Mapping {
     bytes: Arc<Mmap>,
     opened: Arc<Opened>,
     look: Cell<Look>,
-    /// Parts of the file that were in memory lately, each at its number modulo the length of this.
-    seen: Box<[Cell<Seen>]>,
     /// Some of it had to be read since it was mapped, or that is not known: pages may be missing anywhere.
     is_cold: Cell<bool>,
-}
-
-/// A part of a file that was seen in memory.
-#[derive(Clone, Copy, Debug)]
-struct Seen {
-    part: usize,
-    at: Moment,
 }
 
 /// Maps a file. NFS may ask its server before it does.
@@ -75,16 +66,10 @@ impl Mapping {
                 if length > PAGE_MIN {
                     let _ = bytes.advise(Advice::Random);
                 }
-                let nothing = Cell::new(Seen {
-                    part: usize::MAX,
-                    at: Moment::START,
-                });
-                let places = length.div_ceil(PART).min(PARTS_SEEN_MAX);
                 Ok(Mapping {
                     bytes,
                     look: Cell::new(opened.look),
                     opened,
-                    seen: vec![nothing; places].into(),
                     is_cold: Cell::new(!reads_counted),
                 })
             }
@@ -96,7 +81,7 @@ impl Mapping {
     /// is known; looks no further than to `end`, and than one part.
     fn resident(&self, begin: usize, end: usize) -> usize {
         let wanted = (end - begin).min(PART);
-        if self.look.get().is_by_read() {
+        if self.look.get() == Look::Read {
             match look_without_waiting(&self.opened, begin as u64, wanted) {
                 // Behind the end of a file that was cut there is nothing to wait for.
                 Ok(Some(count)) if count % PAGE_MIN != 0 || count == 0 => return wanted,
@@ -105,7 +90,7 @@ impl Mapping {
             }
         }
         match self.look.get() {
-            Look::Read | Look::Memory | Look::Helper => 0,
+            Look::Read | Look::Helper => 0,
             Look::Never => wanted,
         }
     }
@@ -113,10 +98,12 @@ impl Mapping {
     /// This file system knows no reads that do not wait, nor does it count what is read.
     fn look_otherwise(&self) {
         self.is_cold.set(true);
-        self.look.set(match self.look.get() {
-            Look::Memory | Look::Never => Look::Never,
-            Look::Read | Look::Helper => Look::Helper,
-        });
+        let device = self.opened.local_device;
+        self.look
+            .set(match device.is_some_and(|device| device.is_memory) {
+                true => Look::Never,
+                false => Look::Helper,
+            });
     }
 
     /// Whether all from `begin` to `end` is in memory, as its first and its last page say, where no page is missing in
@@ -145,23 +132,6 @@ impl Mapping {
             .advise_range(Advice::WillNeed, begin, end - begin);
         if before.is_some_and(|before| bytes_read() != before) {
             self.is_cold.set(true);
-        }
-    }
-
-    /// When all of a part was seen in memory, if that was a moment ago.
-    fn seen_at(&self, now: Moment, part: usize) -> Option<Moment> {
-        let seen = self.seen[part % self.seen.len()].get();
-        (seen.part == part && now < seen.at + SEEN_FOR).then_some(seen.at)
-    }
-
-    /// Takes note that the bytes of a range were in memory.
-    fn note_seen(&self, at: Moment, range: &Range<usize>) {
-        let end = match range.end == self.bytes.len() {
-            true => range.end.div_ceil(PART),
-            false => range.end / PART,
-        };
-        for part in range.start.div_ceil(PART)..end {
-            self.seen[part % self.seen.len()].set(Seen { part, at });
         }
     }
 }
@@ -275,47 +245,35 @@ impl Mapped {
             self.seen_at = now;
             self.asked_to = page;
         }
-        self.ask_to(now, end + PART);
-        let is_news_from = (self.seen.end / PART * PART).max(self.seen.start);
+        self.ask_to(end + PART);
         while self.seen.end < end {
             let page = self.seen.end & !(PAGE_MIN - 1);
-            let part = page / PART;
-            let part_end = ((part + 1) * PART).min(self.mapping.bytes.len());
+            let part_end = ((page / PART + 1) * PART).min(self.mapping.bytes.len());
             // All that was asked for was there then.
             let warm_end = self.asked_to.max(part_end);
-            let found = if let Some(at) = self.mapping.seen_at(now, part) {
-                self.seen_at = self.seen_at.min(at);
-                part_end
-            } else if self.mapping.is_warm(page, warm_end) {
-                warm_end
-            } else {
-                page + self.mapping.resident(page, part_end)
+            let found = match self.mapping.is_warm(page, warm_end) {
+                true => warm_end,
+                false => page + self.mapping.resident(page, part_end),
             };
             if found <= self.seen.end {
                 return false;
             }
             self.seen.end = found;
         }
-        self.mapping
-            .note_seen(self.seen_at, &(is_news_from..self.seen.end));
         true
     }
 
     /// Asks in order for all before `end` that was not asked for lately, and for the rest of that part.
-    fn ask_to(&mut self, now: Moment, end: usize) {
+    fn ask_to(&mut self, end: usize) {
         let length = self.mapping.bytes.len();
         // A single page comes by itself.
         while length > PAGE_MIN
-            && self.mapping.look.get().is_by_read()
+            && self.mapping.look.get() == Look::Read
             && self.asked_to < end.min(length)
         {
-            let part = self.asked_to / PART;
-            let is_seen = self.mapping.seen_at(now, part).is_some();
-            let parts = if is_seen { 1 } else { self.parts_at_once() };
-            let to = ((part + parts) * PART).min(length);
-            if !is_seen {
-                self.mapping.will_need(self.asked_to, to);
-            }
+            let parts = self.asked_to / PART + self.parts_at_once();
+            let to = (parts * PART).min(length);
+            self.mapping.will_need(self.asked_to, to);
             self.asked_to = to;
         }
     }
@@ -360,9 +318,6 @@ const PARTS_AT_ONCE: usize = 4;
 
 /// Pages that were in memory may be taken away where memory is short.
 const SEEN_FOR: Duration = Duration::from_millis(100);
-
-/// Parts of one file that are remembered: as many transfers of it as usually run at once, and more.
-const PARTS_SEEN_MAX: usize = 64;
 
 /// More than a full server has taken with the default bounds. It is only asked for, never touched.
 const RESERVE: usize = 32 << 20;

@@ -13,11 +13,9 @@ use super::devices::LocalDevice;
 pub(super) enum Look {
     /// By a read that does not wait.
     Read,
-    /// So, too; or all of it is, for it has no disk.
-    Memory,
     /// It does not: the helper reads what will be needed.
     Helper,
-    /// It need not.
+    /// All of it is: it has no disk.
     Never,
 }
 
@@ -25,15 +23,9 @@ impl Look {
     /// How the file system of an open file does. It may wait for a server.
     pub(super) fn of(file: &File, local_device: Option<LocalDevice>) -> Look {
         match local_device {
-            Some(device) if device.is_memory => Look::Memory,
-            Some(_) => Look::Read,
             None if is_in_memory(file, 0).is_err() => Look::Helper,
-            None => Look::Read,
+            Some(_) | None => Look::Read,
         }
-    }
-
-    pub(super) fn is_by_read(self) -> bool {
-        matches!(self, Look::Read | Look::Memory)
     }
 }
 
