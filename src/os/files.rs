@@ -19,7 +19,7 @@ use super::place::{self, Writable, WriteRules};
 pub use super::places::{Answer, Places, Unavailable, Unserved};
 use super::places::{first_of, regular, unavailable};
 pub use super::root::{Astray, Root, Seen};
-use super::spelling::{Listings, NotKnown};
+use super::spelling::{Listings, NotKnown, Reach};
 use super::state::{DeviceNumber, Version};
 use super::sweep::Sweep;
 use super::walk::{Bounds, Walk};
@@ -218,8 +218,8 @@ impl Files {
         is_it: impl FnMut(FileName<'_>) -> Result<bool, NotKnown>,
     ) -> Result<Option<FileNameBuf>, NotKnown> {
         let is_local = |number| self.local_device(number).is_some();
-        let Places { trees, .. } = self.places();
-        self.listings.spell_now(&trees, name, is_local, is_it)
+        let (reach, Places { trees, .. }) = (Reach::Memory(&is_local), self.places());
+        Ok(self.listings.spell(&reach, &trees, name, is_it)?.there)
     }
 
     /// Looks whether a file could be opened now, and returns its size in bytes. It is kept for the client that opens it

@@ -16,7 +16,7 @@ use super::place::{Place, Writable};
 use super::resolve::{Answer, Question, Resolve};
 use super::root::{Root, Seen};
 use super::rule_file::{RuleFiles, Texts};
-use super::spelling::Listings;
+use super::spelling::{Listings, Reach};
 use super::worker::Worker;
 use crate::name::{FileName, FileNameBuf};
 use crate::wire::{Peer, Refusal};
@@ -94,9 +94,10 @@ impl Helper {
                         Done::Resolved(Box::new((resolve.question, answer)))
                     }
                     Job::OtherCase(peer, places, name) => {
-                        let is_it = |path: FileName<'_>| places.open(path, &closer).is_ok();
-                        let other = listings.spell(&places.trees, name.as_name(), false, is_it);
-                        Done::OtherCase(peer, name, other)
+                        let is_it = |path: FileName<'_>| Ok(places.open(path, &closer).is_ok());
+                        let trees = &places.trees;
+                        let spelled = listings.spell(&Reach::Disk, trees, name.as_name(), is_it);
+                        Done::OtherCase(peer, name, spelled.ok().and_then(|it| it.there))
                     }
                     Job::Reread(files) => Done::Reread(files.read()),
                     Job::Look(number, root) => Done::Looked(number, root.look()),

@@ -7,7 +7,7 @@ use super::beneath;
 use super::files::{Files, Places, Unavailable};
 use super::opened::{Closer, Opened};
 use super::place::{Place, Writable};
-use super::spelling::{Listings, NotKnown};
+use super::spelling::{Listings, NotKnown, Reach};
 use crate::name::{FileName, FileNameBuf};
 use crate::names::hardware::HardwareAddress;
 use crate::names::map::{Acted, Asked};
@@ -143,15 +143,19 @@ impl Look for Disk<'_> {
             return Some(name.to_owned());
         }
         let (places, closer) = (&self.asked.places, self.closer);
-        let may_be_new = self.asked.question.is_write;
         let mut opened = None;
         let is_it = |path: FileName<'_>| {
             let file = places.open(path, closer);
             let is_it = is_there(&file).unwrap_or(true);
             opened = Some((path.to_owned(), file));
-            is_it
+            Ok(is_it)
         };
-        let found = self.listings.spell(&places.trees, name, may_be_new, is_it);
+        let spelled = self
+            .listings
+            .spell(&Reach::Disk, &places.trees, name, is_it);
+        let spelled = spelled.ok()?;
+        let new = spelled.new.filter(|_| self.asked.question.is_write);
+        let found = spelled.there.or(new);
         if found.is_some() {
             self.opened = opened.or(self.opened.take());
         }

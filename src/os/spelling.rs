@@ -30,14 +30,24 @@ struct Kept {
 }
 
 /// What may be looked at.
-enum Reach<'s> {
+pub(super) enum Reach<'s> {
     /// Everything, however long that takes.
     Disk,
-    /// What is remembered of directories, on the devices for which this holds.
+    /// What is remembered of directories, on the devices for which this holds; nothing is waited for.
     Memory(&'s dyn Fn(DeviceNumber) -> bool),
 }
 
+/// Names that are spelled as asked but for the case.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Spelled {
+    /// Of what is there.
+    pub there: Option<FileNameBuf>,
+    /// The first of which only the last component is missing.
+    pub new: Option<FileNameBuf>,
+}
+
 /// What is remembered does not say.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct NotKnown;
 
 /// What a directory holds: names that differ in case only stand together, in the order of their bytes.
@@ -66,44 +76,18 @@ struct Search<'s, F> {
 }
 
 impl Listings {
-    /// The spelling of `name` beneath one of `trees` for which `is_it` holds; for a file that is to be made, one of which all but the
-    /// last component is there. `None` if there is neither.
-    pub(super) fn spell(
-        &self,
-        trees: &[Tree],
-        name: FileName<'_>,
-        may_be_new: bool,
-        mut is_it: impl FnMut(FileName<'_>) -> bool,
-    ) -> Option<FileNameBuf> {
-        let is_it = |path: FileName<'_>| Ok(is_it(path));
-        let (spelled, new) = self.search(trees, name, &Reach::Disk, is_it).ok()?;
-        spelled.or(new.filter(|_| may_be_new))
-    }
-
-    /// The spelling of `name` for which `is_it` holds, `None` if there is none, without waiting for anything. Nothing is
-    /// known of other devices than those for which `is_local` holds.
+    /// The spelling of `name` beneath one of `trees` for which `is_it` holds.
     ///
     /// # Errors
-    /// [`NotKnown`] where a directory was not read yet or has changed since, or `is_it` does not know.
-    pub(super) fn spell_now(
+    /// [`NotKnown`], from memory alone, where a directory was not read yet or has changed since, or `is_it` does not
+    /// know.
+    pub(super) fn spell(
         &self,
-        trees: &[Tree],
-        name: FileName<'_>,
-        is_local: impl Fn(DeviceNumber) -> bool,
-        is_it: impl FnMut(FileName<'_>) -> Result<bool, NotKnown>,
-    ) -> Result<Option<FileNameBuf>, NotKnown> {
-        let (spelled, _) = self.search(trees, name, &Reach::Memory(&is_local), is_it)?;
-        Ok(spelled)
-    }
-
-    /// Returns the file, and the first path of which only the last component is missing.
-    fn search(
-        &self,
-        trees: &[Tree],
-        name: FileName<'_>,
         reach: &Reach<'_>,
+        trees: &[Tree],
+        name: FileName<'_>,
         is_it: impl FnMut(FileName<'_>) -> Result<bool, NotKnown>,
-    ) -> Result<(Option<FileNameBuf>, Option<FileNameBuf>), NotKnown> {
+    ) -> Result<Spelled, NotKnown> {
         let mut search = Search {
             listings: self,
             reach,
@@ -115,17 +99,16 @@ impl Listings {
             path: Vec::new(),
             new: None,
         };
-        if search.components.len() > DEPTH_MAX {
-            return Ok((None, None));
-        }
-        let mut spelled = None;
-        while spelled.is_none() && search.at < trees.len() {
+        let mut there = None;
+        let is_shallow = search.components.len() <= DEPTH_MAX;
+        while is_shallow && there.is_none() && search.at < trees.len() {
             if search.enter(0)? {
-                spelled = safe(&search.path);
+                there = safe(&search.path);
             }
             search.at += 1;
         }
-        Ok((spelled, search.new.and_then(|path| safe(&path))))
+        let new = search.new.and_then(|path| safe(&path));
+        Ok(Spelled { there, new })
     }
 }
 
@@ -342,14 +325,19 @@ mod tests {
             tree.0.join(name).is_file()
         };
         let on_disk = |name: &str| {
-            let found = listings.spell(&trees, safe(name.as_bytes())?.as_name(), false, is_file);
-            found.map(text)
+            let (name, is_it) = (safe(name.as_bytes())?, |name: FileName<'_>| {
+                Ok(is_file(name))
+            });
+            let found = listings.spell(&Reach::Disk, &trees, name.as_name(), is_it);
+            found.ok()?.there.map(text)
         };
         let now = |name: &str| {
             let name = safe(name.as_bytes()).expect("a safe name");
             let is_it = |name: FileName<'_>| Ok(is_file(name));
-            let found = listings.spell_now(&trees, name.as_name(), |_| true, is_it);
-            found.map(|found| found.map(text)).map_err(|NotKnown| ())
+            let found = listings.spell(&Reach::Memory(&|_| true), &trees, name.as_name(), is_it);
+            found
+                .map(|found| found.there.map(text))
+                .map_err(|NotKnown| ())
         };
         // Within a tick of the clock nothing is remembered.
         assert_eq!(
@@ -369,11 +357,15 @@ mod tests {
         }
         // Nothing is known of the disks of others.
         let name = safe(b"none").expect("a safe name");
-        let elsewhere = listings.spell_now(&trees, name.as_name(), |_| false, |_| Ok(true));
+        let elsewhere = listings.spell(&Reach::Memory(&|_| false), &trees, name.as_name(), |_| {
+            Ok(true)
+        });
         assert!(elsewhere.is_err());
         // What is asked whether a file is there may not know.
         let name = safe(b"boot/fonts/a.ttf").expect("a safe name");
-        let unknown = listings.spell_now(&trees, name.as_name(), |_| true, |_| Err(NotKnown));
+        let unknown = listings.spell(&Reach::Memory(&|_| true), &trees, name.as_name(), |_| {
+            Err(NotKnown)
+        });
         assert!(unknown.is_err());
         fs::write(here("Boot/Fonts/b.TTF"), "").expect("a file");
         assert_eq!(now("boot/fonts/b.ttf"), Err(()));
