@@ -46,10 +46,8 @@ enum Step {
     /// A byte for which this holds, then the next step.
     Set(Arc<[bool; 256]>),
     Anchor(Anchor),
-    /// On, so far ahead.
-    Jump(usize),
-    /// Back by this many steps.
-    Back(usize),
+    /// On, so far ahead or back.
+    Jump(isize),
     /// On to the next step, or else so far ahead.
     Split(usize),
     /// As [`Step::Split`], before each round of a repetition.

@@ -48,12 +48,6 @@ struct Parser<'p> {
     depth: u32,
 }
 
-/// What a list in brackets holds.
-enum Element {
-    Byte(u8),
-    Class(Vec<u8>),
-}
-
 impl<'p> Parser<'p> {
     fn rest(&self) -> &'p [u8] {
         &self.pattern[self.at..]
@@ -185,18 +179,13 @@ impl<'p> Parser<'p> {
 
     /// Reads `*`, `+`, `?` or a count in braces: the least and the most.
     fn count(&mut self) -> Result<Option<(usize, Option<usize>)>, BadRegex> {
-        let count = match self.rest().first() {
-            Some(b'*') => (0, None),
-            Some(b'+') => (1, None),
-            Some(b'?') => (0, Some(1)),
-            Some(b'{') => {
-                self.at += 1;
-                return self.braces().map(Some);
-            }
-            _ => return Ok(None),
-        };
-        self.at += 1;
-        Ok(Some(count))
+        Ok(Some(match () {
+            () if self.takes(b'*') => (0, None),
+            () if self.takes(b'+') => (1, None),
+            () if self.takes(b'?') => (0, Some(1)),
+            () if self.takes(b'{') => self.braces()?,
+            () => return Ok(None),
+        }))
     }
 
     fn braces(&mut self) -> Result<(usize, Option<usize>), BadRegex> {
@@ -233,24 +222,16 @@ impl<'p> Parser<'p> {
         let mut holds = [false; 256];
         let mut is_first = true;
         while is_first || !self.takes(b']') {
-            let element = self.element(is_first)?;
+            let element = self.element(is_first, &mut holds)?;
             is_first = false;
-            let low = match element {
-                Element::Class(bytes) => {
-                    bytes
-                        .iter()
-                        .for_each(|&byte| holds[usize::from(byte)] = true);
-                    continue;
-                }
-                Element::Byte(low) => low,
-            };
+            let Some(low) = element else { continue };
             let high = match self.rest() {
                 [b'-', b'-', b'-', ..] | [b'-', b']', ..] => low,
                 [b'-', ..] => {
                     self.at += 1;
-                    match self.element(true)? {
-                        Element::Byte(high) => high,
-                        Element::Class(_) => return self.bad("a range to a class"),
+                    match self.element(true, &mut holds)? {
+                        Some(high) => high,
+                        None => return self.bad("a range to a class"),
                     }
                 }
                 _ => low,
@@ -265,40 +246,53 @@ impl<'p> Parser<'p> {
         }))
     }
 
-    fn element(&mut self, may_be_hyphen: bool) -> Result<Element, BadRegex> {
+    /// Reads a byte of a list. A class of them, for which it returns `None`, it adds to what the list `holds`.
+    fn element(
+        &mut self,
+        may_be_hyphen: bool,
+        holds: &mut [bool; 256],
+    ) -> Result<Option<u8>, BadRegex> {
         match *self.rest() {
             [] => self.bad("a [ without its ]"),
             [b'[', kind @ (b':' | b'=' | b'.'), ..] => {
                 self.at += 2;
-                self.named(kind)
+                self.named(kind, holds)
             }
             [b'-', b'-', b'-', ..] => {
                 self.at += 3;
-                Ok(Element::Byte(b'-'))
+                Ok(Some(b'-'))
             }
             [b'-', next, ..] if !may_be_hyphen && next != b']' => {
                 self.bad("a - that begins no range: put it first or last")
             }
             [byte, ..] => {
                 self.at += 1;
-                Ok(Element::Byte(self.folded(byte)))
+                Ok(Some(self.folded(byte)))
             }
         }
     }
 
     /// `[:class:]`, `[=c=]` or `[.c.]`, of which the beginning is read.
-    fn named(&mut self, kind: u8) -> Result<Element, BadRegex> {
+    fn named(&mut self, kind: u8, holds: &mut [bool; 256]) -> Result<Option<u8>, BadRegex> {
         let rest = self.rest();
         let Some(length) = rest.windows(2).position(|two| two == [kind, b']']) else {
             return self.bad("a [ without its ]");
         };
         let element = match (kind, &rest[..length]) {
-            (b':', name) => match class(name, self.ignores_case) {
-                Some(test) => Element::Class((0..=u8::MAX).filter(test).collect()),
-                None => return self.bad("no such class of characters"),
-            },
-            (b'=', &[byte]) => Element::Class(vec![self.folded(byte)]),
-            (_, &[byte]) => Element::Byte(self.folded(byte)),
+            (b':', name) => {
+                let Some(test) = class(name, self.ignores_case) else {
+                    return self.bad("no such class of characters");
+                };
+                (0..=u8::MAX)
+                    .zip(holds)
+                    .for_each(|(byte, holds)| *holds |= test(&byte));
+                None
+            }
+            (b'=', &[byte]) => {
+                holds[usize::from(self.folded(byte))] = true;
+                None
+            }
+            (_, &[byte]) => Some(self.folded(byte)),
             _ => return self.bad("no such character"),
         };
         self.at += length + 2;
@@ -318,7 +312,7 @@ impl<'p> Parser<'p> {
 fn either(first: Vec<Step>, second: Vec<Step>) -> Vec<Step> {
     let mut steps = vec![Step::Split(first.len() + 2)];
     steps.extend(first);
-    steps.push(Step::Jump(second.len() + 1));
+    steps.push(Step::Jump((second.len() + 1).cast_signed()));
     steps.extend(second);
     steps
 }
@@ -346,7 +340,7 @@ fn repeated(piece: Vec<Step>, least: usize, most: Option<usize>) -> Vec<Step> {
             let length = optional.len();
             steps.push(Step::Loop(length + 2));
             steps.extend(optional);
-            steps.push(Step::Back(length + 1));
+            steps.push(Step::Jump(-(length + 1).cast_signed()));
         }
         Some(most) if most > least => {
             let mut rounds = either(optional, Vec::new());

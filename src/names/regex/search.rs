@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Anchor, Group, Step};
+use super::{Anchor, Step};
 
 /// Where the whole match was found, and each group that a replacement can name.
 pub type Groups = [Option<Range<usize>>; 10];
@@ -14,17 +14,10 @@ pub struct Scratch {
     tried: Vec<u64>,
     /// Ways that were not taken yet: a step, the place in the text, and the marks before.
     turns: Vec<(usize, usize, usize)>,
-    /// The parentheses on the way.
-    marks: Vec<(Mark, usize)>,
+    /// The parentheses on the way: their steps, and their places in the text.
+    marks: Vec<(usize, usize)>,
     /// Steps that were taken so far.
     pub work: u64,
-}
-
-/// A parenthesis.
-#[derive(Clone, Copy, Debug)]
-enum Mark {
-    Open(u8),
-    Close(Group),
 }
 
 pub(super) fn find(
@@ -48,7 +41,7 @@ pub(super) fn find(
         search.forget(scratch);
         search.follow(found.start, found.end, scratch);
     }
-    Some(groups(found, &scratch.marks))
+    Some(search.groups(found, &scratch.marks))
 }
 
 struct Search<'s> {
@@ -119,18 +112,13 @@ impl Search<'_> {
                     }
                     Step::Anchor(anchor) if self.holds(*anchor, at) => step + 1,
                     Step::Byte(_) | Step::Set(_) | Step::Anchor(_) => break,
-                    Step::Jump(ahead) => step + ahead,
-                    Step::Back(back) => step - back,
+                    Step::Jump(distance) => step.wrapping_add_signed(*distance),
                     Step::Split(ahead) | Step::Loop(ahead) => {
                         turns.push((step + ahead, at, marks.len()));
                         step + 1
                     }
-                    Step::Open(number) => {
-                        marks.push((Mark::Open(*number), at));
-                        step + 1
-                    }
-                    Step::Close(group) => {
-                        marks.push((Mark::Close(*group), at));
+                    Step::Open(_) | Step::Close(_) => {
+                        marks.push((step, at));
                         step + 1
                     }
                 };
@@ -158,37 +146,30 @@ impl Search<'_> {
             Anchor::NotWordBoundary => before == behind,
         }
     }
-}
 
-/// What the groups are at the end of a way, as glibc has it: a round of a repeated group that took nothing changes
-/// nothing, unless it is the first.
-fn groups(found: Range<usize>, marks: &[(Mark, usize)]) -> Groups {
-    let mut groups = Groups::default();
-    let mut before = Groups::default();
-    for &(mark, at) in marks {
-        match mark {
-            Mark::Open(number) => {
-                if let Some(group) = groups.get_mut(usize::from(number)) {
-                    *group = Some(at..at);
-                }
-            }
-            Mark::Close(Group {
-                number,
-                is_optional,
-            }) => {
-                let place = usize::from(number);
-                let Some(Some(open)) = groups.get_mut(place) else {
-                    continue;
-                };
+    /// What the groups are at the end of a way, as glibc has it: a round of a repeated group that took nothing changes
+    /// nothing, unless it is the first.
+    fn groups(&self, found: Range<usize>, marks: &[(usize, usize)]) -> Groups {
+        let mut groups = Groups::default();
+        let mut before = Groups::default();
+        for &(step, at) in marks {
+            let step = &self.steps[step];
+            if let Step::Open(number) = step
+                && let Some(group) = groups.get_mut(usize::from(*number))
+            {
+                *group = Some(at..at);
+            } else if let Step::Close(group) = step
+                && let Some(Some(open)) = groups.get_mut(usize::from(group.number))
+            {
                 open.end = at;
                 if open.start < at {
                     before = groups.clone();
-                } else if is_optional && before[place].is_some() {
+                } else if group.is_optional && before[usize::from(group.number)].is_some() {
                     groups = before.clone();
                 }
             }
         }
+        groups[0] = Some(found);
+        groups
     }
-    groups[0] = Some(found);
-    groups
 }
