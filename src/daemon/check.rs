@@ -166,9 +166,7 @@ fn judge(seen: &Seen, answer: impl Fn() -> Answer, user: &str) -> Option<(Kind, 
             let what = format!(": below {} other directories: not looked at", BOUNDS.depth);
             (Kind::TooDeep, what)
         }
-        Seen::Fifo => (Kind::NotAFile, ": a FIFO, which is not served".into()),
-        Seen::Socket => (Kind::NotAFile, ": a socket, which is not served".into()),
-        Seen::Device => (Kind::NotAFile, ": a device, which is not served".into()),
+        Seen::Special(what) => (Kind::NotAFile, format!(": a {what}, which is not served")),
         Seen::Failed(error) => (Kind::Failed, format!(": {error}")),
     })
 }

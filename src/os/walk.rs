@@ -61,12 +61,8 @@ pub enum Seen {
     File,
     /// A symbolic link, with what is written in it.
     Link(Vec<u8>),
-    /// A FIFO.
-    Fifo,
-    /// A socket.
-    Socket,
-    /// A device.
-    Device,
+    /// Something else: what it is.
+    Special(&'static str),
     /// Something that cannot be looked at.
     Failed(io::Error),
 }
@@ -144,9 +140,9 @@ impl Walk {
             SFlag::S_IFDIR => self.enter(name),
             SFlag::S_IFREG => Seen::File,
             SFlag::S_IFLNK => Seen::Link(readlinkat(here, name)?.into_vec()),
-            SFlag::S_IFIFO => Seen::Fifo,
-            SFlag::S_IFSOCK => Seen::Socket,
-            _ => Seen::Device,
+            SFlag::S_IFIFO => Seen::Special("FIFO"),
+            SFlag::S_IFSOCK => Seen::Special("socket"),
+            _ => Seen::Special("device"),
         })
     }
 
