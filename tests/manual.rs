@@ -1,10 +1,12 @@
 //! The options in the manual page and in `--help` are those of the option table, with the same names,
 //! values and defaults, in the same order.
-//!
-//! What describes the options here is each time the same pair: the names as the operator would type
-//! them, and the default as it is written.
 
 use ripple_tftpd::cli::{self, Flag, OPTIONS};
+
+#[path = "surroundings/manual.rs"]
+mod page;
+
+use page::{Described, of_help, of_manual, section};
 
 const MANUAL: &str = include_str!("../man/tftpd.8");
 const UNIT: &str = include_str!("../scripts/tftpd.service");
@@ -17,9 +19,6 @@ const WORDS: [&str; 3] = [
     include_str!("../src/daemon/words.rs"),
     include_str!("../src/wire/mod.rs"),
 ];
-
-/// `-n, --max-transfers N` and `32`.
-type Described = (String, Option<String>);
 
 #[test]
 fn the_manual_describes_every_option() {
@@ -166,53 +165,4 @@ fn the_unit_waits_for_what_it_serves_and_begins_again_for_ever() {
         let line = format!("\n{key}{}\n", value(key));
         assert!(manual.contains(&line), "{line} in the manual");
     }
-}
-
-/// In mdoc an option is `.It Fl n , Fl -max-transfers Ar N`; its default ends its text, on a line of
-/// its own: `Default: 32.`
-fn of_manual(manual: &str) -> Vec<Described> {
-    let options = section(manual, "DESCRIPTION");
-    let items = options.split("\n.It ").skip(1);
-    items
-        .map(|item| {
-            let (title, text) = item.split_once('\n').unwrap_or((item, ""));
-            let names = title
-                .replace("Fl ", "-")
-                .replace(" , ", ", ")
-                .replace("Ar ", "");
-            let default = text
-                .lines()
-                .find_map(|line| line.strip_prefix("Default: "))
-                .map(|default| default.strip_suffix('.').unwrap_or(default).to_owned());
-            (names, default)
-        })
-        .collect()
-}
-
-/// A section of the manual, without its title.
-fn section<'a>(manual: &'a str, title: &str) -> &'a str {
-    let start = manual
-        .split_once(&format!("\n.Sh {title}\n"))
-        .expect("the manual has this section")
-        .1;
-    start
-        .split_once("\n.Sh ")
-        .map_or(start, |(section, _)| section)
-}
-
-/// `  -n, --max-transfers N   hard cap on transfers (default: 32)`
-fn of_help(help: &str) -> Vec<Described> {
-    let lines = help
-        .lines()
-        .map(str::trim)
-        .filter(|line| line.starts_with('-'));
-    lines
-        .map(|line| {
-            let (names, text) = line.split_once("  ").expect("an option has a text");
-            let default = text
-                .split_once("(default: ")
-                .map(|(_, default)| default.strip_suffix(')').unwrap_or(default).to_owned());
-            (names.to_owned(), default)
-        })
-        .collect()
 }

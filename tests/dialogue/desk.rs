@@ -282,6 +282,12 @@ impl Desk {
         self
     }
 
+    /// The upload from port 2000 has come to its end, and the file is whole.
+    pub(crate) fn received(&mut self, name: &str, size: usize, blksize: usize) -> &mut Desk {
+        self.ended(2000, Outcome::Complete, size as u64)
+            .has_file(name, size, blksize)
+    }
+
     pub(crate) fn has_no_file(&mut self, name: &str) -> &mut Desk {
         assert!(!self.lab.world.uploaded.contains_key(name.as_bytes()));
         self

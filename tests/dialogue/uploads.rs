@@ -29,10 +29,7 @@ fn a_file_comes_in_lockstep_and_its_last_ack_follows_the_disk() {
     desk.at(0.002).block(2000, 2, 512).ack(2000, 2);
     desk.at(0.003).block(2000, 3, 100);
     desk.at(0.02).nothing().has_no_file("dump");
-    desk.at(0.04)
-        .ack(2000, 3)
-        .ended(2000, Outcome::Complete, 1124)
-        .has_file("dump", 1124, 512);
+    desk.at(0.04).ack(2000, 3).received("dump", 1124, 512);
 }
 
 #[test]
@@ -40,16 +37,14 @@ fn a_length_that_is_a_multiple_of_the_block_ends_with_an_empty_block() {
     let mut desk = under_way("");
     desk.at(0.001).block(2000, 1, 512).ack(2000, 1);
     desk.at(0.002).block(2000, 2, 0).ack(2000, 2);
-    desk.ended(2000, Outcome::Complete, 512)
-        .has_file("dump", 512, 512);
+    desk.received("dump", 512, 512);
 }
 
 #[test]
 fn an_empty_file_is_one_empty_block() {
     let mut desk = under_way("");
     desk.at(0.001).block(2000, 1, 0).ack(2000, 1);
-    desk.ended(2000, Outcome::Complete, 0)
-        .has_file("dump", 0, 512);
+    desk.received("dump", 0, 512);
 }
 
 #[test]
@@ -83,8 +78,7 @@ fn a_window_is_acknowledged_when_it_is_complete() {
     desk.at(0.002).block(2000, 4, 512).ack(2000, 4);
     desk.at(0.003).block(2000, 5, 512).nothing();
     desk.at(0.003).block(2000, 6, 10).ack(2000, 6);
-    desk.ended(2000, Outcome::Complete, 2570)
-        .has_file("dump", 2570, 512);
+    desk.received("dump", 2570, 512);
 }
 
 #[test]
@@ -102,8 +96,7 @@ fn a_gap_draws_one_ack_for_each_sending_of_the_window() {
     desk.at(0.003).block(2000, 4, 512).nothing();
     desk.at(0.003).block(2000, 5, 512).ack(2000, 5);
     desk.at(0.004).block(2000, 6, 10).ack(2000, 6);
-    desk.ended(2000, Outcome::Complete, 2570)
-        .has_file("dump", 2570, 512);
+    desk.received("dump", 2570, 512);
 }
 
 /// Two blocks that overtook each other must not make the client send everything twice from then on.
@@ -148,8 +141,7 @@ fn in_lockstep_a_repeated_block_draws_its_ack_each_time_and_an_older_one_nothing
     desk.at(0.005).block(2000, 4, 512).nothing();
     desk.at(0.005).block(2000, 0, 512).nothing();
     desk.at(0.006).block(2000, 3, 7).ack(2000, 3);
-    desk.ended(2000, Outcome::Complete, 1031)
-        .has_file("dump", 1031, 512);
+    desk.received("dump", 1031, 512);
 }
 
 #[test]
@@ -297,10 +289,7 @@ fn while_the_disk_works_a_repeated_last_block_draws_nothing_and_keeps_the_client
     for second in (5..60).step_by(5) {
         desk.at(f64::from(second)).block(2000, 1, 5).nothing();
     }
-    desk.at(60.1)
-        .ack(2000, 1)
-        .ended(2000, Outcome::Complete, 5)
-        .has_file("dump", 5, 512);
+    desk.at(60.1).ack(2000, 1).received("dump", 5, 512);
 }
 
 #[test]
@@ -339,8 +328,7 @@ fn an_ack_waits_for_room_and_what_is_repeated_meanwhile_draws_nothing() {
     desk.at(30.0).block(2000, 1, 512).nothing();
     desk.at(40.0).has_room(2000).ack(2000, 1);
     desk.at(40.1).block(2000, 2, 1).ack(2000, 2);
-    desk.ended(2000, Outcome::Complete, 513)
-        .has_file("dump", 513, 512);
+    desk.received("dump", 513, 512);
 }
 
 #[test]
@@ -387,8 +375,7 @@ fn an_equal_request_of_a_client_that_sends_begins_anew() {
         .ended(2000, Outcome::Restarted, 512)
         .ack(2000, 0);
     desk.at(3.2).block(2000, 1, 7).ack(2000, 1);
-    desk.ended(2000, Outcome::Complete, 7)
-        .has_file("dump", 7, 512);
+    desk.received("dump", 7, 512);
 }
 
 /// An OACK in the middle makes U-Boot leave a block out.
@@ -401,8 +388,7 @@ fn a_copy_of_the_request_does_not_disturb_a_client_that_goes_on() {
         .nothing();
     desk.at(0.003).block(2000, 2, 1024).ack(2000, 2);
     desk.at(1.0).block(2000, 3, 9).ack(2000, 3);
-    desk.ended(2000, Outcome::Complete, 2057)
-        .has_file("dump", 2057, 1024);
+    desk.received("dump", 2057, 1024);
 }
 
 #[test]
@@ -412,8 +398,7 @@ fn the_same_file_can_be_sent_again_at_once_from_the_same_port() {
     desk.ended(2000, Outcome::Complete, 5);
     desk.at(0.002).writes(2000, "dump", "").ack(2000, 0);
     desk.serves(1, 1).at(0.003).block(2000, 1, 6).ack(2000, 1);
-    desk.ended(2000, Outcome::Complete, 6)
-        .has_file("dump", 6, 512);
+    desk.received("dump", 6, 512);
     // And another one, and read back.
     desk.at(0.004).writes(2000, "other", "").ack(2000, 0);
     desk.at(0.005).block(2000, 1, 6).ack(2000, 1);
@@ -477,8 +462,7 @@ fn a_request_alone_keeps_nobody_from_a_name() {
     desk.error_of(other, Refusal::BeingWritten)
         .ended(4000, refused, 0);
     desk.at(0.003).block(2000, 2, 1).ack(2000, 2);
-    desk.ended(2000, Outcome::Complete, 513)
-        .has_file("dump", 513, 512);
+    desk.received("dump", 513, 512);
 }
 
 /// A Cisco router repeats its request from another port.

@@ -7,6 +7,8 @@
     reason = "a test ends where something unexpected happens"
 )]
 
+#[path = "../surroundings/manual.rs"]
+mod page;
 mod rehearsal;
 #[path = "../surroundings/mod.rs"]
 mod surroundings;

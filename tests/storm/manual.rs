@@ -1,6 +1,7 @@
 //! The options in the manual page are those of `--help`, with the same names, values and defaults, in the
 //! same order.
 
+use crate::page::{Described, of_help, of_manual, section};
 use crate::rehearsal::Rehearsal;
 
 const MANUAL: &str = include_str!("../../man/tftp-storm.1");
@@ -19,12 +20,9 @@ fn the_page_shows_what_was_measured() {
     assert!(README.contains("(bench.svg)"));
 }
 
-/// `--clients N` and `500`.
-type Described = (String, Option<String>);
-
 #[test]
 fn the_manual_describes_every_option() {
-    let help = of_help();
+    let help = help();
     assert!(help.len() > 10, "{help:?}");
     assert_eq!(of_manual(MANUAL), help);
 }
@@ -32,7 +30,7 @@ fn the_manual_describes_every_option() {
 #[test]
 fn the_synopsis_names_every_option() {
     let synopsis = section(MANUAL, "SYNOPSIS");
-    for (names, _) in of_help() {
+    for (names, _) in help() {
         let long = names.split("--").nth(1).unwrap();
         let long = long.split(' ').next().unwrap();
         // The two that only print have letters, and are known by them.
@@ -55,47 +53,10 @@ fn a_difference_is_found() {
         (".It Fl -retry\n", ""),
     ] {
         assert!(MANUAL.contains(old), "the manual has no {old}");
-        assert_ne!(of_manual(&MANUAL.replace(old, new)), of_help(), "{old}");
+        assert_ne!(of_manual(&MANUAL.replace(old, new)), help(), "{old}");
     }
 }
 
-/// `  --clients N    how many machines boot (default: 500)`
-fn of_help() -> Vec<Described> {
-    let run = Rehearsal::run(&["--help"]);
-    let lines = run.must_be_well().table.lines().map(str::trim);
-    let options = lines.filter(|line| line.starts_with('-'));
-    options
-        .map(|line| {
-            let (names, text) = line.split_once("  ").unwrap();
-            let default = text.split_once("(default: ");
-            let default = default.map(|(_, default)| default.trim_end_matches(')').to_owned());
-            (names.to_owned(), default)
-        })
-        .collect()
-}
-
-/// `.It Fl h , Fl -help` or `.It Fl -pid Ar PID`; the default ends the text, on a line of its own.
-fn of_manual(manual: &str) -> Vec<Described> {
-    let items = section(manual, "DESCRIPTION").split("\n.It ").skip(1);
-    items
-        .map(|item| {
-            let (title, text) = item.split_once('\n').unwrap_or((item, ""));
-            let names = title
-                .replace("Fl ", "-")
-                .replace(" , ", ", ")
-                .replace("Ar ", "");
-            let default = text.lines().find_map(|line| line.strip_prefix("Default: "));
-            let default =
-                default.map(|default| default.strip_suffix('.').unwrap_or(default).to_owned());
-            (names, default)
-        })
-        .collect()
-}
-
-/// A section of the manual, without its title.
-fn section<'a>(manual: &'a str, title: &str) -> &'a str {
-    let (_, start) = manual.split_once(&format!("\n.Sh {title}\n")).unwrap();
-    start
-        .split_once("\n.Sh ")
-        .map_or(start, |(section, _)| section)
+fn help() -> Vec<Described> {
+    of_help(&Rehearsal::run(&["--help"]).must_be_well().table)
 }
