@@ -18,7 +18,7 @@ use crate::os::clock::Clock;
 use crate::os::directory::may_make_files;
 use crate::os::files::{Answer, Files, Unserved};
 use crate::os::privileges::acts_as;
-use crate::os::walk::{Bounds, Seen};
+use crate::os::walk::{Bounds, Seen, Walk};
 
 /// Checks whether the directory could be served by the user who would serve it, and what in it could not. Gives up what
 /// the server would. Returns lines for the operator.
@@ -67,7 +67,8 @@ fn report(files: &Files, user: &str) -> io::Result<String> {
 /// What there is to know below one root.
 fn below(files: &Files, number: usize, user: &str, progress: &mut Progress) -> io::Result<String> {
     let mut findings = Findings::default();
-    let mut walk = files.walk(number, BOUNDS)?;
+    let directory = files.roots()[number].directory();
+    let mut walk = Walk::new(directory.try_clone_to_owned()?, BOUNDS);
     let places = files.places();
     while let Some(seen) = walk.step() {
         progress.count();

@@ -171,7 +171,7 @@ fn start_threads(
 ) -> Result<(Helper, Option<Writer>, Option<Publisher>), Error> {
     let waker = Arc::new(poll.waker()?);
     let publisher = stats.map(|target| Publisher::start(target, Arc::clone(&waker)));
-    let helper = Helper::start(Arc::clone(&waker), files.listings())?;
+    let helper = Helper::start(Arc::clone(&waker), files.listings.clone())?;
     let sweep = files.sweep()?;
     let writer = sweep.map(|sweep| Writer::start(waker, sweep)).transpose()?;
     Ok((helper, writer, publisher.transpose()?))

@@ -131,15 +131,8 @@ impl Io for World {
         else {
             return Incoming::Nothing;
         };
-        let received = match is_unheard {
-            true => socket.receive(buffer),
-            false => {
-                let reply = socket.receive_from_peer(buffer);
-                reply.map(|reply| (reply, (*peer).into()))
-            }
-        };
-        match received {
-            // Between bind and connect anybody's packet may have come in.
+        match socket.receive(buffer) {
+            // Between bind and connect anybody's packet may have come in, before all that comes from the peer.
             Ok((_, from)) if *is_unheard && Peer::from(from) != *peer => Incoming::Noise,
             Ok((reply, _)) => {
                 *is_unheard = false;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::moment::Moment;
 use crate::name::FileNameBuf;
-use crate::os::resolve::Question;
+use crate::names::map::Question;
 use crate::server::{Awaited, Local};
 use crate::wire::Peer;
 

@@ -9,10 +9,10 @@ use super::rules::Rereading;
 use super::text::escaped;
 use super::{Failure, trying};
 use crate::config::Settings;
-use crate::names::map::Acted;
+use crate::names::map::{Acted, Question};
 use crate::names::{Names, Resolved};
 use crate::os::files::{Files, Unavailable};
-use crate::os::resolve::{Found, Question, Resolve};
+use crate::os::resolve::{Found, Resolve};
 
 /// Shows what the map makes of the names that `settings` hold, in lines for the operator.
 ///

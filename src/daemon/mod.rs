@@ -302,7 +302,7 @@ impl Daemon {
                 let connection = world.connection(client);
                 if let Some(open) = connection.filter(|open| open.serial == serial) {
                     if let Some(content) = &mut open.content {
-                        content.fetched(now, Some(fetched));
+                        content.errand().end(now, Some(fetched));
                     }
                     self.server.on_writable(client);
                 }

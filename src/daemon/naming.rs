@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::events::LogEvent;
 use super::log::Log;
 use crate::moment::Moment;
+use crate::names::map::Question;
 use crate::names::{Names, Resolved};
 use crate::os::files::Files;
 use crate::os::neighbours::{Neighbour, Neighbours};
-use crate::os::resolve::{Glance, Question, Resolve};
+use crate::os::resolve::{Glance, Resolve};
 use crate::wire::{Direction, Peer, Request};
 
 /// How names are made, and what is known of those under way.

@@ -195,7 +195,7 @@ fn log_roots_and_rules(
     }
     let alone = rereading.files.iter().filter(|file| file.is_alone());
     for file in alone.filter(|_| settings.sandbox) {
-        log.write(now, &LogEvent::RulesAlone(file.path()));
+        log.write(now, &LogEvent::RulesAlone(&file.path));
     }
 }
 

@@ -123,7 +123,7 @@ fn understood(
     if let (Some(file), Some(text)) = (&files.access, &texts.access) {
         let read = access.read(text);
         let read = read.map_err(|why| Error::new(ErrorKind::InvalidData, why));
-        trying(file.path().display(), read)?;
+        trying(file.path.display(), read)?;
     }
     Ok((texts, access))
 }

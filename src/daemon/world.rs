@@ -215,11 +215,11 @@ impl World {
             SendError::Absent => {
                 self.metrics.traffic.disk_waits += 1;
                 if let Some(content) = &mut connection.content
-                    && let Some(fetch) = content.take_fetch()
+                    && let Some(fetch) = content.errand().take_fetch()
                 {
                     let job = Job::Read(client, connection.serial, fetch);
                     if self.helper.ask(job).is_err() {
-                        content.fetched(self.now, None);
+                        content.errand().end(self.now, None);
                     }
                 }
             }

@@ -6,8 +6,6 @@
 //! any other.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::slice;
-use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
@@ -16,8 +14,7 @@ use nix::sys::stat::Mode;
 use super::devices::LocalDevice;
 use super::directory::TO_SEARCH;
 use super::state::State;
-pub(super) use super::traversal::Tree;
-use super::traversal::{Foreign, Traversal};
+use super::traversal::{Foreign, Traversal, Tree};
 
 /// Opens `path`, which has no empty component, no `.` and no `..`, for reading beneath the tree with number `at`. Links
 /// may lead to the others.
@@ -29,9 +26,6 @@ pub(super) fn open(trees: &[Tree], at: usize, path: &[u8]) -> nix::Result<OwnedF
 }
 
 /// Opens the directory `path`, which may be empty, to look names up in it.
-///
-/// # Errors
-/// As [`open`].
 pub(super) fn open_directory(trees: &[Tree], at: usize, path: &[u8]) -> nix::Result<OwnedFd> {
     open_as(trees, at, or_here(path), TO_SEARCH)
 }
@@ -89,9 +83,6 @@ pub(super) fn open_cached(
 }
 
 /// Opens the directory `path`, which may be empty, to look at it, if nothing but memory has to be looked at.
-///
-/// # Errors
-/// As [`open_cached`].
 pub(super) fn open_directory_cached(root: &impl AsFd, path: &[u8]) -> nix::Result<OwnedFd> {
     openat2_cached(root, or_here(path), TO_SEARCH, ResolveFlag::empty())
 }
@@ -122,58 +113,6 @@ fn or_here(path: &[u8]) -> &[u8] {
     if path.is_empty() { b"." } else { path }
 }
 
-/// Finds the directory `path` beneath a tree, and its path without links. It can be searched, not listed.
-///
-/// # Errors
-/// `EXDEV` where a link leads out of the root, else as open(2).
-pub(super) fn find_directory(tree: &Tree, path: &[u8]) -> nix::Result<(OwnedFd, Vec<u8>)> {
-    let mut walk = Traversal::new(slice::from_ref(tree), 0);
-    if let Some(last) = walk.go(path, Foreign::Refused)? {
-        walk.enter(last)?;
-    }
-    let path = walk.path();
-    let (_, directory) = walk.directories.pop().ok_or(Errno::EXDEV)?;
-    Ok((directory, path))
-}
-
-/// Where a file is or would be.
-#[derive(Debug)]
-pub(super) struct Entry {
-    /// The directory that holds it, which can be searched, not listed.
-    pub directory: Arc<OwnedFd>,
-    /// Its name there.
-    pub name: Vec<u8>,
-    /// It lies in one of the directories that were meant, or below.
-    pub is_within: bool,
-}
-
-/// Finds what `path` names beneath `root`, which need not be there; a link leads to its target. `is_meant` is asked of
-/// each directory on the way.
-///
-/// # Errors
-/// `EXDEV` where a link leads out of the root, else as open(2).
-pub(super) fn find_entry(
-    root: &Tree,
-    path: &[u8],
-    is_meant: impl Fn(&State) -> bool,
-) -> nix::Result<Entry> {
-    let mut walk = Traversal::new(slice::from_ref(root), 0);
-    let name = walk.go(path, Foreign::FromRoot)?.ok_or(Errno::EISDIR)?;
-    let mut is_within = is_meant(&State::of(&root.directory)?);
-    for (_, directory) in &walk.directories {
-        is_within = is_within || is_meant(&State::of(directory)?);
-    }
-    let directory = match walk.directories.pop() {
-        Some((_, directory)) => Arc::new(directory),
-        None => Arc::clone(&root.directory),
-    };
-    Ok(Entry {
-        directory,
-        name,
-        is_within,
-    })
-}
-
 const BENEATH: ResolveFlag = ResolveFlag::RESOLVE_BENEATH.union(ResolveFlag::RESOLVE_NO_MAGICLINKS);
 
 /// A FIFO must not hang us, and a terminal not become ours.
@@ -184,6 +123,7 @@ const READING: OFlag = OFlag::O_RDONLY
 
 /// How often a lookup is tried again when names change underneath it.
 const RACES_MAX: usize = 4;
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -191,6 +131,7 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::symlink;
     use std::path::{Path, PathBuf};
+    use std::sync::Arc;
 
     use super::*;
 
@@ -306,38 +247,6 @@ mod tests {
         directory.link("/endless/more", "growing");
         for endless in ["endless", "growing"] {
             assert_eq!(directory.walk(endless), Err(Errno::ELOOP), "{endless}");
-        }
-    }
-
-    #[test]
-    fn a_directory_is_found_with_its_path_without_links() {
-        let directory = Directory::new("find");
-        directory.link("a/b", "current");
-        directory.link(directory.0.join("root/current"), "stable");
-        directory.link("..", "up");
-        directory.link("/a", "foreign");
-        let tree = directory.tree();
-        let find = |path: &str| {
-            let found = find_directory(&tree, path.as_bytes());
-            found.map(|(_, path)| String::from_utf8(path).expect("a path"))
-        };
-        for (path, found) in [
-            ("a", "a"),
-            ("current", "a/b"),
-            ("stable", "a/b"),
-            ("stable/..", "a"),
-        ] {
-            assert_eq!(find(path).as_deref(), Ok(found), "{path}");
-        }
-        let cases = [
-            ("up", Errno::EXDEV),
-            ("foreign", Errno::EXDEV),
-            ("a/..", Errno::EXDEV),
-            ("a/b/file", Errno::ENOTDIR),
-            ("none", Errno::ENOENT),
-        ];
-        for (path, error) in cases {
-            assert_eq!(find(path), Err(error), "{path}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::{io, mem};
 
-use super::fetch::{Errand, Fetch, Fetched};
+use super::fetch::{Errand, Fetch};
 use super::mapping::Mapped;
 use super::nowait::read_without_waiting;
 use super::opened::Opened;
@@ -46,16 +46,6 @@ impl Content {
         }
     }
 
-    /// What the helper is to read before [`Content::prepare`] can succeed, where it was not asked yet.
-    pub fn take_fetch(&mut self) -> Option<Fetch> {
-        self.errand().take_fetch()
-    }
-
-    /// The helper has read what was taken, or was not asked.
-    pub fn fetched(&mut self, now: Moment, fetched: Option<Fetched>) {
-        self.errand().end(now, fetched);
-    }
-
     /// Bytes in all, where they are known before they are sent.
     pub fn length(&self) -> Option<u64> {
         match self {
@@ -64,7 +54,8 @@ impl Content {
         }
     }
 
-    fn errand(&mut self) -> &mut Errand {
+    /// What the helper is to read before [`Content::prepare`] can succeed.
+    pub fn errand(&mut self) -> &mut Errand {
         match self {
             Content::Mapped(mapped) => &mut mapped.errand,
             Content::Read(content) => &mut content.errand,

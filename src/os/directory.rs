@@ -18,6 +18,9 @@ pub(super) const TO_LIST: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_DIRECTORY)
     .union(OFlag::O_CLOEXEC);
 
+/// What it takes to make files in one.
+pub(super) const MAKING: AccessFlags = AccessFlags::W_OK.union(AccessFlags::X_OK);
+
 /// Opens a directory in another, over no link.
 pub(super) fn enter(directory: &impl AsFd, name: &[u8]) -> nix::Result<OwnedFd> {
     let flags = TO_SEARCH | OFlag::O_NOFOLLOW;
@@ -25,23 +28,21 @@ pub(super) fn enter(directory: &impl AsFd, name: &[u8]) -> nix::Result<OwnedFd> 
 }
 
 /// Whether this process, as who it is now, can open files by name in a directory.
-///
-/// # Errors
-/// Why not.
 pub fn may_search(directory: &impl AsFd) -> io::Result<()> {
     enter(directory, b".")?;
     Ok(())
 }
 
 /// Whether this process, as who it is now, can make files in a directory.
-///
-/// # Errors
-/// Why not.
 pub fn may_make_files(directory: &impl AsFd) -> io::Result<()> {
-    // Without flags the kernel asks for the real user, who is the effective one by now.
-    let how = AccessFlags::W_OK | AccessFlags::X_OK;
-    faccessat(directory, ".", how, AtFlags::empty())?;
+    may(directory, b".", MAKING)?;
     Ok(())
+}
+
+/// Whether this process, as who it is now, has these rights to what is called so in a directory.
+pub(super) fn may(directory: &impl AsFd, name: &[u8], rights: AccessFlags) -> nix::Result<()> {
+    // Without flags the kernel asks for the real user, who is the effective one by now.
+    faccessat(directory, name, rights, AtFlags::empty())
 }
 
 /// What is in a directory, but for itself and the one above.

@@ -9,7 +9,7 @@ use crate::moment::Moment;
 
 /// What becomes of the reading of a piece.
 #[derive(Debug, Default)]
-pub(super) enum Errand {
+pub enum Errand {
     /// Nothing is to be read.
     #[default]
     None,
@@ -42,7 +42,7 @@ pub struct Fetched {
 
 impl Errand {
     /// What the helper is to be asked, if it was not yet.
-    pub(super) fn take_fetch(&mut self) -> Option<Fetch> {
+    pub fn take_fetch(&mut self) -> Option<Fetch> {
         match mem::replace(self, Errand::UnderWay) {
             Errand::Wanted(fetch) => Some(fetch),
             other => {
@@ -53,7 +53,7 @@ impl Errand {
     }
 
     /// The helper has read it, or was not asked.
-    pub(super) fn end(&mut self, now: Moment, fetched: Option<Fetched>) {
+    pub fn end(&mut self, now: Moment, fetched: Option<Fetched>) {
         *self = fetched.map_or(Errand::None, |fetched| Errand::Done(fetched, now));
     }
 }

@@ -19,10 +19,9 @@ use super::place::{self, Writable, WriteRules};
 pub use super::places::{Answer, Places, Unavailable, Unserved};
 use super::places::{first_of, regular, unavailable};
 pub use super::root::{Astray, Root, Seen};
-use super::spelling::{Listings, NotKnown, Reach};
+pub use super::spelling::Listings;
 use super::state::{DeviceNumber, Version};
 use super::sweep::Sweep;
-use super::walk::{Bounds, Walk};
 use crate::name::{FileName, FileNameBuf, RootPrefixes};
 
 /// The directories that are served.
@@ -39,8 +38,8 @@ pub struct Files {
     local_devices: Vec<LocalDevice>,
     /// What the helper has found, or what is known of directories says, for those who asked.
     known: Option<(FileNameBuf, Result<Arc<Opened>, Unavailable>)>,
-    /// What directories hold, as far as somebody has looked.
-    listings: Listings,
+    /// What directories hold, as far as somebody has looked: for the helper to learn, and the loop to know.
+    pub listings: Listings,
     /// What was found last, for the client that is about to open it.
     found: Option<(FileNameBuf, Arc<Opened>)>,
     mappings: HashMap<Version, Weak<Mapping>>,
@@ -162,9 +161,6 @@ impl Files {
     }
 
     /// A walk that removes what an earlier process did not finish; `None` if nothing may be written.
-    ///
-    /// # Errors
-    /// Where descriptors ran out.
     pub fn sweep(&self) -> io::Result<Option<Sweep>> {
         let directories = self.writable_directories();
         let owned = directories.iter().map(BorrowedFd::try_clone_to_owned);
@@ -185,48 +181,8 @@ impl Files {
         }
     }
 
-    /// A walk past everything below a root.
-    ///
-    /// # Errors
-    /// Where descriptors ran out.
-    pub fn walk(&self, number: usize, bounds: Bounds) -> io::Result<Walk> {
-        let directory = self.roots[number].directory().try_clone_to_owned()?;
-        Ok(Walk::new(directory, bounds))
-    }
-
-    /// Whether there is such a directory in any of the roots, if memory says so.
-    pub fn has_directory_now(&self, name: FileName<'_>) -> Option<bool> {
-        for root in &self.roots {
-            match beneath::open_directory_cached(&root.directory(), name.as_bytes()) {
-                Ok(_) => return Some(true),
-                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
-                Err(_) => return None,
-            }
-        }
-        Some(false)
-    }
-
-    /// What the helper is to learn about directories, and the loop to know.
-    pub fn listings(&self) -> Listings {
-        self.listings.clone()
-    }
-
-    /// The spelling of a name for which `is_it` holds, `None` if there is none, if memory says so.
-    pub(super) fn spell_now(
-        &self,
-        name: FileName<'_>,
-        is_it: impl FnMut(FileName<'_>) -> Result<bool, NotKnown>,
-    ) -> Result<Option<FileNameBuf>, NotKnown> {
-        let is_local = |number| self.local_device(number).is_some();
-        let (reach, Places { trees, .. }) = (Reach::Memory(&is_local), self.places());
-        Ok(self.listings.spell(&reach, &trees, name, is_it)?.there)
-    }
-
     /// Looks whether a file could be opened now, and returns its size in bytes. It is kept for the client that opens it
     /// next, until [`Files::forget_found`].
-    ///
-    /// # Errors
-    /// As [`Files::open`].
     pub fn find(&mut self, name: FileName<'_>) -> Result<u64, Unavailable> {
         self.found = None;
         let opened = self.open_now(name)?;
@@ -236,9 +192,6 @@ impl Files {
     }
 
     /// Opens a file to be sent as it is, or, with `as_text`, as netascii; returns its size in bytes.
-    ///
-    /// # Errors
-    /// [`Unavailable`].
     pub fn open(
         &mut self,
         name: FileName<'_>,
@@ -257,7 +210,7 @@ impl Files {
         Ok((content, size))
     }
 
-    fn local_device(&self, number: DeviceNumber) -> Option<LocalDevice> {
+    pub(super) fn local_device(&self, number: DeviceNumber) -> Option<LocalDevice> {
         let mut devices = self.local_devices.iter();
         devices.find(|device| device.number == number).copied()
     }

@@ -13,12 +13,13 @@ use super::fetch::{Fetch, Fetched, SCRATCH};
 use super::files::{Places, Unavailable};
 use super::opened::{Closer, Opened};
 use super::place::{Place, Writable};
-use super::resolve::{Answer, Question, Resolve};
+use super::resolve::{Answer, Resolve};
 use super::root::{Root, Seen};
 use super::rule_file::{RuleFiles, Texts};
 use super::spelling::{Listings, Reach};
 use super::worker::Worker;
 use crate::name::{FileName, FileNameBuf};
+use crate::names::map::Question;
 use crate::wire::{Peer, Refusal};
 
 /// What the helper is asked to do.
@@ -67,9 +68,6 @@ pub type Helper = Worker<Job, Done>;
 
 impl Helper {
     /// Starts the thread. What it learns about directories it leaves in `listings`.
-    ///
-    /// # Errors
-    /// Where no thread may be started.
     pub fn start(waker: Arc<Waker>, listings: Listings) -> io::Result<Helper> {
         Helper::spawn("disk", JOBS_MAX, waker, move |desk, tasks| {
             let closer = Closer(Arc::new(move |file| {

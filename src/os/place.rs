@@ -2,18 +2,19 @@
 //!
 //! Nothing is written here. It may wait for a disk, so the helper does it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::slice;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::AtFlags;
 use nix::sys::stat::Mode;
 use nix::sys::statvfs::fstatvfs;
-use nix::unistd::{AccessFlags, faccessat, geteuid};
+use nix::unistd::{AccessFlags, geteuid};
 
-use super::beneath::{self, Entry, Tree};
+use super::beneath;
+use super::directory::{MAKING, may};
 use super::state::{Identity, State};
+use super::traversal::{Foreign, Traversal, Tree};
 use crate::name::FileName;
 use crate::wire::Refusal;
 
@@ -84,14 +85,22 @@ impl Writable {
             let identity = state.identity();
             directories.is_empty() || directories.iter().any(|(_, it)| *it == identity)
         };
-        let entry = beneath::find_entry(root, name.as_bytes(), is_meant);
-        let entry = entry.map_err(unfindable)?;
-        if !entry.is_within {
+        // A link leads to its target, which need not be there.
+        let mut walk = Traversal::new(slice::from_ref(root), 0);
+        let last = walk.go(name.as_bytes(), Foreign::FromRoot);
+        let name = last.map_err(unfindable)?.ok_or(Refusal::NotAFile)?;
+        let entered = walk.directories.iter().map(|(_, directory)| directory);
+        let mut is_within = false;
+        for directory in entered.chain([&*root.directory]) {
+            is_within |= is_meant(&State::of(directory).map_err(unfindable)?);
+        }
+        if !is_within {
             return Err(Refusal::NoUploadsHere);
         }
-        let Entry {
-            directory, name, ..
-        } = entry;
+        let directory = match walk.directories.pop() {
+            Some((_, directory)) => Arc::new(directory),
+            None => Arc::clone(&root.directory),
+        };
         let how = how(&directory, &name, rules)?;
         let room = room(&directory, how)?;
         Ok(Place {
@@ -124,7 +133,7 @@ fn how(directory: &OwnedFd, name: &[u8], rules: &WriteRules) -> Result<How, Refu
     let state = match State::at(directory, name) {
         Err(Errno::ENOENT) if !rules.creates => return Err(Refusal::NotFound),
         Err(Errno::ENOENT) => {
-            may_write(directory, b".", AccessFlags::W_OK | AccessFlags::X_OK)?;
+            may(directory, b".", MAKING).map_err(refusal)?;
             let mode = Mode::from_bits_truncate(FILE_MODE & !rules.umask);
             let replaces = false;
             return Ok(How::Renamed { mode, replaces });
@@ -141,10 +150,9 @@ fn how(directory: &OwnedFd, name: &[u8], rules: &WriteRules) -> Result<How, Refu
     if (rules.public_only || geteuid().is_root()) && !is_public {
         return Err(Refusal::NotPublicForWriting);
     }
-    may_write(directory, name, AccessFlags::W_OK)?;
-    let may_rename = may_write(directory, b".", AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
-        && !is_protected(directory, &state);
-    Ok(match may_rename {
+    may(directory, name, AccessFlags::W_OK).map_err(refusal)?;
+    let may_rename = may(directory, b".", MAKING).is_ok();
+    Ok(match may_rename && !is_protected(directory, &state) {
         true => How::Renamed {
             mode: Mode::from_bits_truncate(state.mode() & FILE_MODE),
             replaces: true,
@@ -181,11 +189,6 @@ fn room(directory: &OwnedFd, how: How) -> Result<u64, Refusal> {
         // What the file gives back when it is emptied is not known.
         How::InPlace => Ok(u64::MAX),
     }
-}
-
-fn may_write(directory: &impl AsFd, name: &[u8], how: AccessFlags) -> Result<(), Refusal> {
-    // Without flags the kernel asks for the real user, who is the effective one.
-    faccessat(directory, name, how, AtFlags::empty()).map_err(refusal)
 }
 
 /// Why there is no such place.

@@ -7,11 +7,12 @@ use nix::errno::Errno;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::sys::stat::{Mode, SFlag};
 
-use super::beneath::{self, Tree};
+use super::beneath;
 use super::devices::LocalDevice;
 use super::mapping;
 use super::opened::{Closer, Opened};
 use super::state::State;
+use super::traversal::Tree;
 use crate::name::{FileName, NAME_MAX, RootPrefixes};
 use crate::wire::Refusal;
 

@@ -22,7 +22,7 @@ pub struct Batch {
     buffers: Box<[u8]>,
     /// Bytes of one buffer.
     each: usize,
-    /// How many headers have the lengths of what was received, not those of their buffers.
+    /// How many datagrams were received last: their headers have their lengths, not those of the buffers.
     used: usize,
 }
 
@@ -82,7 +82,7 @@ impl Batch {
     ///
     /// # Errors
     /// `WouldBlock` where nothing is there, or an error that the socket had pending.
-    pub fn receive(&mut self, socket: &impl AsFd) -> io::Result<Arrived<'_>> {
+    pub fn receive(&mut self, socket: &impl AsFd) -> io::Result<&Batch> {
         for header in &mut self.headers[..self.used] {
             header.msg_hdr.msg_namelen = length_of::<libc::sockaddr_storage>();
             header.msg_hdr.msg_controllen = control::ROOM as _;
@@ -100,9 +100,18 @@ impl Batch {
                 ptr::null_mut(),
             )
         };
-        let count = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
-        self.used = count;
-        Ok(Arrived { batch: self, count })
+        self.used = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+        Ok(self)
+    }
+
+    /// The last call has received as many as there is room for: there may be more.
+    pub fn is_full(&self) -> bool {
+        self.used == self.slots.len()
+    }
+
+    /// Each that the last call received, in the order of arrival.
+    pub fn iter(&self) -> impl Iterator<Item = Received<'_>> + '_ {
+        (0..self.used).map(|index| self.datagram(index))
     }
 
     fn datagram(&self, index: usize) -> Received<'_> {
@@ -121,25 +130,6 @@ impl Batch {
             from: address_in(&slot.from, header.msg_hdr.msg_namelen),
             control: &slot.control.0[..control_length.min(control::ROOM)],
         }
-    }
-}
-
-/// What one call received.
-#[derive(Debug)]
-pub struct Arrived<'a> {
-    batch: &'a Batch,
-    count: usize,
-}
-
-impl Arrived<'_> {
-    /// As many as the batch can hold: there may be more.
-    pub fn is_full(&self) -> bool {
-        self.count == self.batch.slots.len()
-    }
-
-    /// Each, in the order of arrival.
-    pub fn iter(&self) -> impl Iterator<Item = Received<'_>> + '_ {
-        (0..self.count).map(|index| self.batch.datagram(index))
     }
 }
 

@@ -1,7 +1,8 @@
 //! What names come to, as the file system has them: at once, as far as memory knows, or by the helper.
 
-use std::net::IpAddr;
 use std::sync::Arc;
+
+use nix::errno::Errno;
 
 use super::beneath;
 use super::files::{Files, Places, Unavailable};
@@ -9,23 +10,9 @@ use super::opened::{Closer, Opened};
 use super::place::{Place, Writable};
 use super::spelling::{Listings, NotKnown, Reach};
 use crate::name::{FileName, FileNameBuf};
-use crate::names::hardware::HardwareAddress;
-use crate::names::map::{Acted, Asked};
+use crate::names::map::{Acted, Question};
 use crate::names::{Look, Names, Resolved};
 use crate::wire::Refusal;
-
-/// A request, as far as its name goes.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Question {
-    /// The name as it stands in the packet.
-    pub name: Box<[u8]>,
-    /// Who asks.
-    pub client: IpAddr,
-    /// The hardware address of who asks, if it is known.
-    pub hardware: Option<HardwareAddress>,
-    /// It is a write request.
-    pub is_write: bool,
-}
 
 /// A question that the helper is to answer.
 #[derive(Debug)]
@@ -50,18 +37,6 @@ pub enum Found {
     File(Result<Arc<Opened>, Unavailable>),
     /// A place for one that is to be written.
     Place(Result<Place, Refusal>),
-}
-
-impl Question {
-    /// The same, borrowed.
-    pub fn asked(&self) -> Asked<'_> {
-        Asked {
-            name: &self.name,
-            client: self.client,
-            hardware: self.hardware,
-            is_write: self.is_write,
-        }
-    }
 }
 
 impl Resolve {
@@ -196,7 +171,14 @@ impl Look for Glance<'_> {
     }
 
     fn has_directory(&mut self, name: FileName<'_>) -> Option<bool> {
-        self.files.has_directory_now(name)
+        for root in self.files.roots() {
+            match beneath::open_directory_cached(&root.directory(), name.as_bytes()) {
+                Ok(_) => return Some(true),
+                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+                Err(_) => return None,
+            }
+        }
+        Some(false)
     }
 
     fn spell(&mut self, name: FileName<'_>) -> Option<FileNameBuf> {
@@ -209,7 +191,13 @@ impl Look for Glance<'_> {
             return None;
         }
         let is_it = |path: FileName<'_>| is_there(&self.files.open_now(path)).ok_or(NotKnown);
-        let spelled = self.files.spell_now(name, is_it).ok()?;
+        let is_local = |number| self.files.local_device(number).is_some();
+        let (reach, places) = (Reach::Memory(&is_local), self.files.places());
+        let spelled = self
+            .files
+            .listings
+            .spell(&reach, &places.trees, name, is_it);
+        let spelled = spelled.ok()?.there;
         if spelled.is_none() && known.is_none() {
             let missing = Err(Unavailable::Refused(Refusal::NotFound));
             self.files.keep_found(name.to_owned(), missing);

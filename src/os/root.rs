@@ -16,11 +16,10 @@ use nix::errno::Errno;
 use nix::fcntl::open;
 use nix::sys::stat::Mode;
 
-use super::beneath::{self, Tree};
 use super::devices::LocalDevice;
 use super::directory::{TO_LIST, TO_SEARCH, may_search};
 use super::state::{Identity, State};
-use super::traversal::{Foreign, Traversal};
+use super::traversal::{Foreign, Traversal, Tree};
 
 /// The directory that is served.
 #[derive(Clone, Debug)]
@@ -176,7 +175,12 @@ impl Root {
 impl Link {
     /// The directory that the link leads to, and its path without links.
     fn follow(&self) -> nix::Result<(OwnedFd, Identity, Vec<u8>)> {
-        let (directory, path) = beneath::find_directory(&self.holder, &self.rest)?;
+        let mut walk = Traversal::new(slice::from_ref(&self.holder), 0);
+        if let Some(last) = walk.go(&self.rest, Foreign::Refused)? {
+            walk.enter(last)?;
+        }
+        let path = walk.path();
+        let (_, directory) = walk.directories.pop().ok_or(Errno::EXDEV)?;
         let identity = State::of(&directory)?.identity();
         let real = [&name_of(self.holder.real_path())[..], &path].join(&b'/');
         Ok((directory, identity, real))
@@ -274,6 +278,9 @@ const PARENTS_OF_GENERAL: &[&str] = &[
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -301,5 +308,48 @@ mod tests {
         ] {
             assert!(!is_general(Path::new(own)), "{own}");
         }
+    }
+
+    #[test]
+    fn a_link_is_followed_to_a_directory_and_its_path_without_links() {
+        let name = format!("tftpd-root-{}", std::process::id());
+        let above = std::env::temp_dir().join(name);
+        let here = above.join("root");
+        fs::create_dir_all(here.join("a/b")).expect("directories");
+        fs::write(here.join("a/b/file"), "").expect("a file");
+        for (target, name) in [
+            ("a/b", "current"),
+            (here.join("current").to_str().expect("text"), "stable"),
+            ("..", "up"),
+            ("/a", "foreign"),
+        ] {
+            symlink(target, here.join(name)).expect("a link");
+        }
+        let holder = Root::open(&here).expect("a root").tree;
+        let real = name_of(holder.real_path());
+        let follow = |rest: &str| {
+            let (holder, rest) = (holder.clone(), rest.as_bytes().to_vec());
+            let (_, _, path) = Link { holder, rest }.follow()?;
+            let inner = path.strip_prefix(&[&real[..], b"/"].concat()[..]);
+            Ok(String::from_utf8(inner.expect("below").to_vec()).expect("a path"))
+        };
+        for (rest, found) in [
+            ("a", Ok("a")),
+            ("current", Ok("a/b")),
+            ("stable", Ok("a/b")),
+            ("stable/..", Ok("a")),
+            ("up", Err(Errno::EXDEV)),
+            ("foreign", Err(Errno::EXDEV)),
+            ("a/..", Err(Errno::EXDEV)),
+            ("a/b/file", Err(Errno::ENOTDIR)),
+            ("none", Err(Errno::ENOENT)),
+        ] {
+            assert_eq!(
+                follow(rest).as_deref(),
+                found.as_ref().map(|it| *it),
+                "{rest}"
+            );
+        }
+        fs::remove_dir_all(&above).expect("clean up");
     }
 }

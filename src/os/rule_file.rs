@@ -65,7 +65,8 @@ impl RuleFiles {
 /// Such a file.
 #[derive(Debug)]
 pub struct RuleFile {
-    path: PathBuf,
+    /// As the operator gave it.
+    pub path: PathBuf,
     place: Target,
     /// Where its directory is not open to the sandbox: the file that was there at the start.
     alone: Option<OwnedFd>,
@@ -85,11 +86,6 @@ impl RuleFile {
             place,
             alone,
         })
-    }
-
-    /// As the operator gave it.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Only a file that is rewritten, not one that is replaced, can be read again in the sandbox.

@@ -23,9 +23,6 @@ use super::publish::FILE_MODE;
 /// each file is opened by openat(2), whose flags the filter can see. With `writes` files can be made, written, renamed
 /// and removed as uploads are; one file is replaced by another in the directory `replaces_in`, which the filter knows by
 /// its number.
-///
-/// # Errors
-/// Where the kernel refuses the filter.
 pub fn confine(opens_beneath: bool, writes: bool, replaces_in: Option<RawFd>) -> io::Result<usize> {
     let handler = SigHandler::SigAction(on_violation);
     let action = SigAction::new(handler, SaFlags::SA_SIGINFO, SigSet::all());
@@ -39,7 +36,11 @@ pub fn confine(opens_beneath: bool, writes: bool, replaces_in: Option<RawFd>) ->
             return Ok(0);
         }
     }
-    let mut rules = rules(writes).map_err(unusable)?;
+    let mut rules = Rules::new();
+    add(&mut rules, CALLS)?;
+    if writes {
+        add(&mut rules, WRITING_CALLS)?;
+    }
     if let Some(directory) = replaces_in {
         let at = |argument| is(argument, directory);
         let replace = [at(0), (2, WRITING.unsigned_abs().into(), REPLACING)];
@@ -51,7 +52,7 @@ pub fn confine(opens_beneath: bool, writes: bool, replaces_in: Option<RawFd>) ->
             (libc::SYS_renameat, &rename),
             (libc::SYS_renameat2, &rename),
         ];
-        add(&mut rules, &calls).map_err(unusable)?;
+        add(&mut rules, &calls)?;
     }
     let count = rules.len();
     let applied = apply(rules, SeccompAction::Trap, SeccompAction::Allow)?;
@@ -83,29 +84,17 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS))
 }
 
-fn rules(writes: bool) -> Result<Rules, BackendError> {
-    let (writing, writing_with_arguments) = match writes {
-        true => (WRITING_CALLS, WRITING_CALLS_WITH_ARGUMENTS),
-        false => (&[][..], &[][..]),
-    };
-    let mut rules = Rules::new();
-    for &call in CALLS.iter().chain(writing) {
-        rules.insert(call, Vec::new());
-    }
-    add(&mut rules, CALLS_WITH_ARGUMENTS)?;
-    add(&mut rules, writing_with_arguments)?;
-    Ok(rules)
-}
-
-fn add(rules: &mut Rules, calls: &[(c_long, &[Condition])]) -> Result<(), BackendError> {
+fn add(rules: &mut Rules, calls: &[(c_long, &[Condition])]) -> io::Result<()> {
     for &(call, conditions) in calls {
-        let mut all = Vec::new();
-        for &(argument, mask, value) in conditions {
+        let all = conditions.iter().map(|&(argument, mask, value)| {
             let compare = SeccompCmpOp::MaskedEq(mask);
-            let length = SeccompCmpArgLen::Dword;
-            all.push(SeccompCondition::new(argument, length, compare, value)?);
+            SeccompCondition::new(argument, SeccompCmpArgLen::Dword, compare, value)
+        });
+        let all = all.collect::<Result<Vec<_>, _>>().map_err(unusable)?;
+        let of_call = rules.entry(call).or_default();
+        if !all.is_empty() {
+            of_call.push(SeccompRule::new(all).map_err(unusable)?);
         }
-        rules.entry(call).or_default().push(SeccompRule::new(all)?);
     }
     Ok(())
 }
@@ -117,72 +106,69 @@ const ARCHITECTURE: TargetArch = TargetArch::aarch64;
 #[cfg(target_arch = "riscv64")]
 const ARCHITECTURE: TargetArch = TargetArch::riscv64;
 
-/// Calls that are allowed with any arguments.
-const CALLS: &[c_long] = &[
-    // The loop.
-    libc::SYS_epoll_ctl,
-    libc::SYS_epoll_pwait,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_epoll_wait,
-    libc::SYS_timerfd_settime,
-    libc::SYS_clock_gettime,
-    libc::SYS_restart_syscall,
-    // What the loop and its helper wait for each other with; a queue that both use at once makes one give way.
-    libc::SYS_futex,
-    libc::SYS_sched_yield,
-    // Sockets; all there ever are speak UDP.
-    libc::SYS_bind,
-    libc::SYS_connect,
-    libc::SYS_getsockopt,
-    libc::SYS_recvfrom,
-    libc::SYS_recvmmsg,
-    libc::SYS_recvmsg,
-    // Of the control socket, which was made before.
-    libc::SYS_accept4,
-    libc::SYS_sendto,
-    libc::SYS_sendmmsg,
-    libc::SYS_sendmsg,
-    // Files. What openat2 opens is bound by Landlock, see `confine`.
-    libc::SYS_close,
-    libc::SYS_fadvise64,
-    libc::SYS_fstat,
-    libc::SYS_fstatfs,
-    libc::SYS_newfstatat,
-    libc::SYS_statx,
-    libc::SYS_openat2,
-    libc::SYS_readlinkat,
-    // Directories, for names in another case.
-    libc::SYS_getdents64,
-    libc::SYS_lseek,
-    libc::SYS_pread64,
-    libc::SYS_preadv2,
-    libc::SYS_read,
-    // The log.
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_poll,
-    libc::SYS_ppoll,
-    libc::SYS_write,
-    // Memory.
-    libc::SYS_brk,
-    libc::SYS_getrusage,
-    libc::SYS_madvise,
-    libc::SYS_mremap,
-    libc::SYS_munmap,
-    // The runtime: seeds of hash maps, the end of the process, and that of a faulty one.
-    libc::SYS_getrandom,
-    libc::SYS_exit_group,
-    libc::SYS_sigaltstack,
-    libc::SYS_rt_sigprocmask,
-    libc::SYS_rt_sigreturn,
-    libc::SYS_getpid,
-    libc::SYS_gettid,
-];
-
 /// An argument by its number, the bits of it that count, and what these have to be.
 type Condition = (u8, u64, u64);
 
-/// Calls that are allowed with some arguments: those that meet all conditions of one line.
-const CALLS_WITH_ARGUMENTS: &[(c_long, &[Condition])] = &[
+/// Calls that are allowed with some arguments: those that meet all conditions of one line, or any where there are none.
+const CALLS: &[(c_long, &[Condition])] = &[
+    // The loop.
+    (libc::SYS_epoll_ctl, &[]),
+    (libc::SYS_epoll_pwait, &[]),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_epoll_wait, &[]),
+    (libc::SYS_timerfd_settime, &[]),
+    (libc::SYS_clock_gettime, &[]),
+    (libc::SYS_restart_syscall, &[]),
+    // What the loop and its helper wait for each other with; a queue that both use at once makes one give way.
+    (libc::SYS_futex, &[]),
+    (libc::SYS_sched_yield, &[]),
+    // Sockets; all there ever are speak UDP.
+    (libc::SYS_bind, &[]),
+    (libc::SYS_connect, &[]),
+    (libc::SYS_getsockopt, &[]),
+    (libc::SYS_recvfrom, &[]),
+    (libc::SYS_recvmmsg, &[]),
+    (libc::SYS_recvmsg, &[]),
+    // Of the control socket, which was made before.
+    (libc::SYS_accept4, &[]),
+    (libc::SYS_sendto, &[]),
+    (libc::SYS_sendmmsg, &[]),
+    (libc::SYS_sendmsg, &[]),
+    // Files. What openat2 opens is bound by Landlock, see `confine`.
+    (libc::SYS_close, &[]),
+    (libc::SYS_fadvise64, &[]),
+    (libc::SYS_fstat, &[]),
+    (libc::SYS_fstatfs, &[]),
+    (libc::SYS_newfstatat, &[]),
+    (libc::SYS_statx, &[]),
+    (libc::SYS_openat2, &[]),
+    (libc::SYS_readlinkat, &[]),
+    // Directories, for names in another case.
+    (libc::SYS_getdents64, &[]),
+    (libc::SYS_lseek, &[]),
+    (libc::SYS_pread64, &[]),
+    (libc::SYS_preadv2, &[]),
+    (libc::SYS_read, &[]),
+    // The log.
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_poll, &[]),
+    (libc::SYS_ppoll, &[]),
+    (libc::SYS_write, &[]),
+    // Memory.
+    (libc::SYS_brk, &[]),
+    (libc::SYS_getrusage, &[]),
+    (libc::SYS_madvise, &[]),
+    (libc::SYS_mremap, &[]),
+    (libc::SYS_munmap, &[]),
+    // The runtime: seeds of hash maps, the end of the process, and that of a faulty one.
+    (libc::SYS_getrandom, &[]),
+    (libc::SYS_exit_group, &[]),
+    (libc::SYS_sigaltstack, &[]),
+    (libc::SYS_rt_sigprocmask, &[]),
+    (libc::SYS_rt_sigreturn, &[]),
+    (libc::SYS_getpid, &[]),
+    (libc::SYS_gettid, &[]),
+    // Calls that could do more.
     (
         libc::SYS_socket,
         &[is(0, libc::AF_INET), DATAGRAMS, is(2, libc::IPPROTO_UDP)],
@@ -215,16 +201,12 @@ const CALLS_WITH_ARGUMENTS: &[(c_long, &[Condition])] = &[
 ];
 
 /// What uploads need beside that. No mode of a file is ever changed.
-const WRITING_CALLS: &[c_long] = &[
-    libc::SYS_faccessat,
-    libc::SYS_faccessat2,
-    libc::SYS_fsync,
-    libc::SYS_geteuid,
-    libc::SYS_sync_file_range,
-];
-
-/// Of those calls that could do more.
-const WRITING_CALLS_WITH_ARGUMENTS: &[(c_long, &[Condition])] = &[
+const WRITING_CALLS: &[(c_long, &[Condition])] = &[
+    (libc::SYS_faccessat, &[]),
+    (libc::SYS_faccessat2, &[]),
+    (libc::SYS_fsync, &[]),
+    (libc::SYS_geteuid, &[]),
+    (libc::SYS_sync_file_range, &[]),
     // A file that is there is opened to be written to, and nothing else happens to it.
     (
         libc::SYS_openat,

@@ -88,9 +88,6 @@ impl ClientSocket {
 
     /// Bytes that one datagram carries to the client, whose address this is, without being cut into
     /// fragments.
-    ///
-    /// # Errors
-    /// Where the route is gone.
     pub fn payload_max(&self, peer: IpAddr) -> io::Result<u16> {
         let payload = match peer {
             IpAddr::V4(_) => getsockopt(&self.socket, sockopt::IpMtu)? - IPV4_HEADERS,
@@ -107,16 +104,6 @@ impl ClientSocket {
     pub fn receive<'b>(&self, buffer: &'b mut [u8]) -> io::Result<(&'b [u8], SocketAddr)> {
         let (length, from) = self.socket.recv_from(buffer)?;
         Ok((&buffer[..length], from))
-    }
-
-    /// As [`ClientSocket::receive`], where only the peer's can be there: what came before the socket was connected is
-    /// older than all that comes from the peer.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn receive_from_peer<'b>(&self, buffer: &'b mut [u8]) -> io::Result<&'b [u8]> {
-        let length = self.socket.recv(buffer)?;
-        Ok(&buffer[..length])
     }
 
     /// Sends one datagram that is gathered from `pieces`.

@@ -12,10 +12,11 @@ use std::sync::{Arc, Mutex};
 
 use nix::errno::Errno;
 
-use super::beneath::{self, Tree};
+use super::beneath;
 use super::clock::unix_time;
 use super::directory::entries;
 use super::state::{DeviceNumber, Identity, State, Version};
+use super::traversal::Tree;
 use crate::name::{FileName, FileNameBuf, NAME_MAX, RootPrefixes};
 
 /// What directories hold, for all threads. No thread holds the lock while it waits for anything.

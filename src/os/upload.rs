@@ -45,9 +45,6 @@ impl Upload {
     }
 
     /// Writes the bytes that come next.
-    ///
-    /// # Errors
-    /// As write(2), and where the file cannot be made.
     pub(super) fn append(&mut self, bytes: &[u8]) -> nix::Result<()> {
         self.file()?.write_all(bytes).map_err(errno)?;
         self.written += bytes.len() as u64;
@@ -69,9 +66,6 @@ impl Upload {
     }
 
     /// Puts the file in its place when its bytes are on the disk. Its name is there after [`Upload::sync_directory`].
-    ///
-    /// # Errors
-    /// As fsync(2) and rename(2).
     pub(super) fn finish(&mut self) -> nix::Result<()> {
         fsync(self.file()?)?;
         if let How::Renamed { replaces, .. } = self.place.how
@@ -97,17 +91,11 @@ impl Upload {
     }
 
     /// The directory of the file, to know those that have the same.
-    ///
-    /// # Errors
-    /// As fstat(2).
     pub(super) fn directory(&self) -> nix::Result<Identity> {
         State::of(&self.place.directory).map(|state| state.identity())
     }
 
     /// Puts the names of the directory on the disk.
-    ///
-    /// # Errors
-    /// As fsync(2).
     pub(super) fn sync_directory(&mut self) -> nix::Result<()> {
         match openat(&self.place.directory, ".", TO_LIST, Mode::empty()) {
             Ok(directory) => match fsync(directory) {

@@ -68,7 +68,8 @@ pub enum Seen {
 }
 
 impl Walk {
-    pub(super) fn new(directory: OwnedFd, bounds: Bounds) -> Walk {
+    /// A walk past everything below this directory.
+    pub fn new(directory: OwnedFd, bounds: Bounds) -> Walk {
         let first = Level {
             directory,
             left: vec![ROOT.to_vec()].into_iter(),

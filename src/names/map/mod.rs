@@ -77,11 +77,11 @@ enum Then {
     Jump,
 }
 
-/// A request, as the rules see it.
-#[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+/// A request, as far as its name goes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Question<N = Box<[u8]>> {
     /// The name as it stands in the packet.
-    pub name: &'a [u8],
+    pub name: N,
     /// Who asks.
     pub client: IpAddr,
     /// The hardware address of who asks, if it is known.
@@ -89,6 +89,9 @@ pub struct Asked<'a> {
     /// It is a write request.
     pub is_write: bool,
 }
+
+/// A request, as the rules see it.
+pub type Asked<'a> = Question<&'a [u8]>;
 
 /// What the rules made of a name.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -201,6 +204,18 @@ impl Map {
             }
         }
         Mapped::Name(run.name)
+    }
+}
+
+impl Question {
+    /// The same, borrowed.
+    pub fn asked(&self) -> Asked<'_> {
+        Asked {
+            name: &self.name,
+            client: self.client,
+            hardware: self.hardware,
+            is_write: self.is_write,
+        }
     }
 }
 
