@@ -12,7 +12,7 @@ use crate::config::PORT;
 use crate::moment::Moment;
 use crate::os::receive::{Batch, Received};
 use crate::server::{Heard, Local};
-use crate::wire::{Malformed, Peer};
+use crate::wire::{self, Malformed, Peer};
 
 impl Daemon {
     /// Hands requests to the server, a bounded number from each listening socket. While the server stops they stay
@@ -110,7 +110,11 @@ impl Daemon {
             listener,
             is_everybody: asked.is_everybody,
         };
-        if must_wait && let Some(awaited) = world.lookups.await_for(None, Sought::Roots, |_| true) {
+        // What is no request takes no place of one.
+        if must_wait
+            && wire::Request::parse(datagram).is_ok()
+            && let Some(awaited) = world.lookups.await_for(None, Sought::Roots, |_| true)
+        {
             let request = Request {
                 peer,
                 local,
@@ -158,7 +162,7 @@ impl Daemon {
                 world.lookups.add(awaited, request);
             }
             // It counts for nothing, and what the client asked before for as much as ever.
-            Heard::Busy(None) => {}
+            Heard::Busy(None) | Heard::NoRequest => {}
             Heard::Judged => world.lookups.forget(peer),
         }
     }

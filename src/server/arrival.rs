@@ -24,7 +24,7 @@ impl Server {
             Ok(request) => request,
             Err(malformed) => {
                 self.drop_malformed(io, peer, malformed);
-                return Heard::Judged;
+                return Heard::NoRequest;
             }
         };
         self.hear_out(now, io, peer);

@@ -75,6 +75,8 @@ pub enum OpenError {
 pub enum Heard {
     /// It was answered or dropped, or it waits.
     Judged,
+    /// It was none, or a probe: what its client asked for before counts as much as ever.
+    NoRequest,
     /// Its file is busy and it is forgotten. If the world awaits something, it can be handed in again then.
     Busy(Option<Awaited>),
 }

@@ -67,7 +67,7 @@ impl Server {
             || !self.queue.has_first_packet(now, host)
         {
             self.stats.withheld += 1;
-            return Heard::Judged;
+            return Heard::NoRequest;
         }
         let mut buffer = [0; NAME_MAX];
         let found = match fault_of(request, local) {
@@ -84,13 +84,13 @@ impl Server {
             }
             Err(OpenError::Refused(refusal)) => {
                 if !self.send_refusal(now, io, peer, local, refusal) {
-                    return Heard::Judged;
+                    return Heard::NoRequest;
                 }
             }
             Err(OpenError::Busy(awaited)) => return Heard::Busy(awaited),
-            Err(OpenError::Exhausted | OpenError::Unreachable) => return Heard::Judged,
+            Err(OpenError::Exhausted | OpenError::Unreachable) => return Heard::NoRequest,
         }
         self.stats.probes += 1;
-        Heard::Judged
+        Heard::NoRequest
     }
 }

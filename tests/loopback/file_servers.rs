@@ -57,6 +57,38 @@ fn a_request_behind_one_that_waits_is_judged_once() {
     });
 }
 
+/// A late ACK or nonsense from a client whose request waits for its name: the request is answered all the same.
+#[test]
+fn what_is_no_request_ends_none_that_waits() {
+    in_own_mounts(|| {
+        let root = Root::new();
+        let near = root.write("near", 5_000);
+        let Some(disk) = mounted(&root, "disk", 5_000) else {
+            return;
+        };
+        disk.have_nothing_remembered();
+        for options in [&["--single-port"][..], &[]] {
+            println!("{options:?}");
+            let server = Server::with(root.path(), options);
+            let _end = disk.answering_at_the_end();
+            disk.hang();
+            let mut client = Client::new(server.address());
+            client.request(&Wish::octet("disk/file"));
+            disk.wait_for_held(|_| true);
+            let probe = packet::read_request(b"near", "octet", &[("x-probe", "1")]);
+            for datagram in [&packet::ack(7)[..], b"", b"\0\x01near", &probe] {
+                client.send_to_server(datagram);
+            }
+            client.expect_oack(&[("x-probe", "1")]);
+            // Behind them: they were read.
+            assert_same(&fetch_bytes(server.address(), "near"), &near);
+            disk.answer();
+            client.forget_tid();
+            client.expect_data(1);
+        }
+    });
+}
+
 /// The operator learns that a file server does not answer, once, and that it does again.
 #[test]
 fn a_file_server_that_does_not_answer_is_in_the_log() {

@@ -59,6 +59,24 @@ fn every_transfer_comes_from_the_port_that_was_asked() {
     }
 }
 
+/// The first request lets the server look where its root leads, and waits for that: what the client said before, and comes
+/// behind it, does not take its place.
+#[test]
+fn what_is_no_request_takes_no_place_of_one() {
+    let root = Root::new();
+    let bytes = root.write("file", 5_000);
+    let server = start(&root, &[]);
+    server.signal(Signal::SIGSTOP);
+    eventually("a server that is stopped", PATIENCE, || {
+        is_stopped(server.process()).then_some(())
+    });
+    let mut client = Client::new(server.address()).asking(&Wish::octet("file"));
+    client.send_to_server(&packet::ack(7));
+    client.send_to_server(b"nonsense");
+    server.signal(Signal::SIGCONT);
+    assert_same(&client.expect_data(1), &bytes[..512]);
+}
+
 /// More packets than one call sends, for clients that are told apart by their addresses and ports.
 #[test]
 fn many_clients_with_windows_get_the_right_bytes() {
