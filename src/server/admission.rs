@@ -54,9 +54,9 @@ impl Server {
 
     /// A slot is free for a large file, or for a small one.
     pub(super) fn has_slot(&self, is_large: bool) -> bool {
-        let large = self.limits.large_slots().min(self.congestion.max_running());
+        let large = || self.limits.large_slots().min(self.congestion.max_running());
         self.count.running < self.limits.max_transfers
-            && (!is_large || self.count.running_large < large)
+            && (!is_large || self.count.running_large < large())
     }
 
     pub(super) fn is_paused(&self, now: Moment) -> bool {

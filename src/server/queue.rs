@@ -222,30 +222,33 @@ impl Queue {
 
     /// Changes what is known of a host, and with it which of its clients is shown.
     fn change<T>(&mut self, host: Host, change: impl FnOnce(&mut HostRecord) -> T) -> T {
-        if let Some((place, _)) = self.first_of(host) {
-            self.change_line_of(host, |line| line.remove(place));
-        }
+        let before = self.shown(host);
         let changed = change(self.host(host));
-        if let Some((place, client)) = self.first_of(host) {
-            self.change_line_of(host, |line| line.insert(place, client));
+        let after = self.shown(host);
+        if before != after {
+            if let Some((is_validated, place, _)) = before {
+                self.change_line(host, is_validated, |line| line.remove(place));
+            }
+            if let Some((is_validated, place, client)) = after {
+                self.change_line(host, is_validated, |line| line.insert(place, client));
+            }
         }
         changed
     }
 
-    /// Who stands first in the line of a host, if it may have one more slot.
-    fn first_of(&self, host: Host) -> Option<(Place, usize)> {
+    /// Who stands first in the line of a host, if it may have one more slot, and whether it shows that one as validated.
+    fn shown(&self, host: Host) -> Option<(bool, Place, usize)> {
         let record = self.hosts.get(host)?;
         let first = record.first_queued()?;
-        (!self.is_full(host, record)).then_some((first.place, first.client))
+        let is_shown = !self.is_full(host, record);
+        is_shown.then_some((record.is_validated, first.place, first.client))
     }
 
     /// Changes the line in which the first of a host stands.
-    fn change_line_of(&mut self, host: Host, change: impl FnOnce(&mut Line)) {
-        match self.is_validated(host) {
+    fn change_line(&mut self, host: Host, is_validated: bool, change: impl FnOnce(&mut Line)) {
+        match is_validated {
             true => change(&mut self.validated),
-            false => {
-                self.change_network(network_of(host), |network| change(&mut network.firsts));
-            }
+            false => self.change_network(network_of(host), |it| change(&mut it.firsts)),
         }
     }
 
