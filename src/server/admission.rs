@@ -199,33 +199,7 @@ impl Server {
             served.transfer.was_kept_waiting(now);
         }
         let timeouts = served.transfer.timing().timeouts();
-        match client.stage {
-            // Others may have its slot.
-            Stage::Running { .. }
-                if self.limits.reclaim && client.idle_at().is_some_and(|at| at <= now) =>
-            {
-                let idle = Stage::Running { is_idle: true };
-                self.change(now, id, |client| client.stage = idle);
-            }
-            // No longer slow, but silent.
-            Stage::Lent if timeouts > 0 => {
-                self.change(now, id, |client| client.stage = Stage::silent(now));
-            }
-            // One that does not answer gives way until it does.
-            Stage::Held {
-                trickle_at,
-                in_line: true,
-            } if timeouts > 0 => {
-                self.change(now, id, |client| client.stage = Stage::silent(trickle_at));
-            }
-            Stage::Pending(_)
-            | Stage::Held { .. }
-            | Stage::Running { .. }
-            | Stage::Lent
-            | Stage::Finishing
-            | Stage::Dallying
-            | Stage::Overtaken { .. } => {}
-        }
+        self.give_way(now, id, timeouts);
         match outcome {
             Some(outcome) => self.conclude(now, io, id, outcome),
             None => self.schedule(now, id),
@@ -233,6 +207,33 @@ impl Server {
     }
 
     // Slots taken back and given back.
+
+    /// A client that made no progress leaves its slot to others, and its turn if it has not answered for so many `timeouts`.
+    fn give_way(&mut self, now: Moment, id: usize, timeouts: u8) {
+        let client = &self.clients[id];
+        let stage = match client.stage {
+            Stage::Running { .. } => {
+                let idle_at = client.idle_at().filter(|_| self.limits.reclaim);
+                let is_idle = idle_at.is_some_and(|at| at <= now);
+                is_idle.then_some(Stage::Running { is_idle: true })
+            }
+            // No longer slow, but silent.
+            Stage::Lent => (timeouts > 0).then(|| Stage::silent(now)),
+            // Until it answers.
+            Stage::Held {
+                trickle_at,
+                in_line: true,
+            } => (timeouts > 0).then(|| Stage::silent(trickle_at)),
+            Stage::Pending(_)
+            | Stage::Held { in_line: false, .. }
+            | Stage::Finishing
+            | Stage::Dallying
+            | Stage::Overtaken { .. } => None,
+        };
+        if let Some(stage) = stage {
+            self.change(now, id, |client| client.stage = stage);
+        }
+    }
 
     /// The client that has been idle longest becomes held: retransmission goes on, and with its next ACK it stands
     /// in line again, by its boot before those who came later. If it is far away it goes on without a slot, as
@@ -334,7 +335,7 @@ impl Server {
     }
 
     /// Everything was sent: there is no need of a slot or a place, if not too many have neither.
-    pub(super) fn finish(&mut self, now: Moment, id: usize) {
+    pub(super) fn release_slot(&mut self, now: Moment, id: usize) {
         if self.may_finish_one_more() {
             self.change(now, id, |client| client.stage = Stage::Finishing);
         }

@@ -299,7 +299,7 @@ impl Server {
         match client.stage {
             // A transfer that only waits for its last ACK needs no slot. One that never had an ACK keeps it: a
             // forged request must not get more than a slot's worth of sockets.
-            Stage::Held { .. } | Stage::Running { .. } if is_all_sent => self.finish(now, id),
+            Stage::Held { .. } | Stage::Running { .. } if is_all_sent => self.release_slot(now, id),
             // The window left whole: the next one has time.
             Stage::Held { trickle_at, .. }
                 if trickle_at <= now && transfer.datagrams(1).is_none() =>

@@ -80,7 +80,7 @@ impl Server {
                 self.clients[id].stage,
                 Stage::Held { .. } | Stage::Running { .. }
             ) {
-                self.finish(now, id);
+                self.release_slot(now, id);
             }
             io.finish(id);
         }
