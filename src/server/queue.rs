@@ -257,12 +257,16 @@ impl Queue {
         let Some(record) = self.networks.get_mut(network) else {
             return;
         };
-        if let Some((place, _)) = record.first() {
-            self.unvalidated.remove(place);
-        }
+        let before = record.first();
         change(record);
-        if let Some((place, client)) = record.first() {
-            self.unvalidated.insert(place, client);
+        let after = record.first();
+        if before != after {
+            if let Some((place, _)) = before {
+                self.unvalidated.remove(place);
+            }
+            if let Some((place, client)) = after {
+                self.unvalidated.insert(place, client);
+            }
         }
         self.crowded.retain(|&other| other != network);
         if record.waiting > self.limits.network_part() {
