@@ -10,6 +10,14 @@ init=''    # its systemd, as a process here
 keeper=''  # who started that, and ends with it
 scratch='' # in memory
 
+# must_be_static BINARY   the trees, images and units that it is tried in have no libraries for it
+must_be_static() {
+    if [[ ! -x $1 ]] || readelf --program-headers "$1" 2> /dev/null | grep --quiet INTERP; then
+        printf '%s: %s is not what scripts/build-static makes\n' "${0##*/}" "$1" >&2
+        exit 2
+    fi
+}
+
 # machine_of_its_own SCRIPT ARGUMENTS...   if that is possible here, calls the script's function outside, which has the
 # network, and starts SCRIPT again, in namespaces; returns there only
 machine_of_its_own() {
