@@ -5,7 +5,7 @@
 //! Landlock and the filter of system calls need none, and forbid what comes before them.
 
 use std::io::{Error, ErrorKind};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -138,7 +138,7 @@ pub(super) fn enter_sandbox(
     if settings.uploads.are_on() {
         process::bar_execution_of_new_files();
     }
-    let replaced = stats.as_ref().map(Target::directory);
+    let replaced = stats.as_ref().map(|target| target.directory.as_fd());
     let mut writable = files.ever_writable();
     writable.extend(replaced);
     let rules: Vec<_> = rule_files.iter().map(RuleFile::descriptor).collect();

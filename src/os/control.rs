@@ -25,13 +25,13 @@ pub struct Destination {
 /// Returns where a datagram was sent to, if the messages say so.
 pub(super) fn destination(mut messages: &[u8]) -> Option<Destination> {
     let mut found = None;
-    while let Some(message) = Message::first(messages) {
-        match (message.level, message.kind) {
-            (libc::IPPROTO_IP, libc::IP_PKTINFO) => return in_pktinfo(message.data),
-            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => found = in6_pktinfo(message.data),
+    while let Some((level, kind, data, rest)) = first(messages) {
+        match (level, kind) {
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => return in_pktinfo(data),
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => found = in6_pktinfo(data),
             _ => {}
         }
-        messages = messages.get(aligned(message.length)..).unwrap_or_default();
+        messages = rest;
     }
     found
 }
@@ -115,27 +115,14 @@ impl Outgoing {
     }
 }
 
-struct Message<'a> {
-    /// With its header.
-    length: usize,
-    level: i32,
-    kind: i32,
-    data: &'a [u8],
-}
-
-impl<'a> Message<'a> {
-    fn first(messages: &'a [u8]) -> Option<Message<'a>> {
-        let length = usize::from_ne_bytes(messages.get(..WORD)?.try_into().ok()?);
-        let level = i32::from_ne_bytes(messages.get(WORD..WORD + 4)?.try_into().ok()?);
-        let kind = i32::from_ne_bytes(messages.get(WORD + 4..HEADER)?.try_into().ok()?);
-        let data = messages.get(HEADER..length)?;
-        Some(Message {
-            length,
-            level,
-            kind,
-            data,
-        })
-    }
+/// The level, the type and the data of the first message, and what stands behind it.
+fn first(messages: &[u8]) -> Option<(i32, i32, &[u8], &[u8])> {
+    let length = usize::from_ne_bytes(messages.get(..WORD)?.try_into().ok()?);
+    let level = i32::from_ne_bytes(messages.get(WORD..WORD + 4)?.try_into().ok()?);
+    let kind = i32::from_ne_bytes(messages.get(WORD + 4..HEADER)?.try_into().ok()?);
+    let data = messages.get(HEADER..length)?;
+    let rest = messages.get(aligned(length)..).unwrap_or_default();
+    Some((level, kind, data, rest))
 }
 
 /// The kernel's `size_t`.
@@ -190,13 +177,13 @@ mod tests {
         for text in ["192.0.2.7", "2001:db8::7"] {
             let address: IpAddr = text.parse().expect("an address");
             let mut message = Outgoing::from(address, 0);
-            let first = message.as_bytes().len();
             message.add_segments(516);
             let read = destination(message.as_bytes()).expect("the destination is there");
             assert_eq!(read.address, address);
-            let second = Message::first(&message.as_bytes()[first..]).expect("there is one");
-            let (kind, data) = (second.kind, second.data);
-            assert_eq!((kind, data), (libc::UDP_SEGMENT, &516u16.to_ne_bytes()[..]));
+            let (.., rest) = first(message.as_bytes()).expect("there is one");
+            let (level, kind, data, _) = first(rest).expect("there is another");
+            assert_eq!((level, kind), (libc::SOL_UDP, libc::UDP_SEGMENT));
+            assert_eq!(data, 516u16.to_ne_bytes());
         }
     }
 

@@ -144,8 +144,6 @@ pub struct Mapped {
     asked_to: usize,
     /// Since when something that is needed is not in memory.
     absent_since: Option<Moment>,
-    /// The helper could not read all of the last piece: the next bytes that are absent may be those.
-    is_suspect: bool,
     pub(super) errand: Errand,
 }
 
@@ -157,7 +155,6 @@ impl Mapped {
             seen_at: Moment::START,
             asked_to: 0,
             absent_since: None,
-            is_suspect: false,
             errand: Errand::None,
         }
     }
@@ -188,7 +185,7 @@ impl Mapped {
         let since = *self.absent_since.get_or_insert(now);
         let may_never_come =
             now.since(since) >= ABSENT_MAX || self.mapping.look.get() == Look::Helper;
-        if matches!(self.errand, Errand::None) && (may_never_come || self.is_suspect) {
+        if matches!(self.errand, Errand::None) && may_never_come {
             let begin = self.seen.end & !(PAGE_MIN - 1);
             let end = (begin + PART).min(self.mapping.bytes.len());
             self.errand = Errand::Wanted(Fetch {
@@ -218,7 +215,6 @@ impl Mapped {
             Ok(count) => begin + count,
             Err(error) => return Some(error),
         };
-        self.is_suspect = end < asked_to;
         let continues = self.seen.start <= begin && begin <= self.seen.end;
         if continues && at < self.seen_at + SEEN_FOR {
             self.seen.end = end.max(self.seen.end);

@@ -13,19 +13,12 @@ use socket2::Socket;
 pub struct Ports {
     /// `None`: those that the system picks from.
     range: Option<RangeInclusive<u16>>,
-    random: RandomState,
-    /// Numbers that were drawn.
-    drawn: u64,
 }
 
 impl Ports {
     /// Ports of this range; `None`: whichever the system picks.
     pub fn new(range: Option<RangeInclusive<u16>>) -> Ports {
-        Ports {
-            range,
-            random: RandomState::new(),
-            drawn: 0,
-        }
+        Ports { range }
     }
 
     /// Whether ports are shared once all are in use: another client's packets may come in before a socket is connected.
@@ -39,7 +32,7 @@ impl Ports {
     /// # Errors
     /// `AddrInUse` if others use all ports, or as bind(2).
     pub(super) fn bind(
-        &mut self,
+        &self,
         socket: &Socket,
         (ip, interface): (IpAddr, u32),
         is_unfit: impl Fn(u16) -> bool,
@@ -48,14 +41,14 @@ impl Ports {
             IpAddr::V4(v4) => SocketAddr::from((v4, port)),
             IpAddr::V6(v6) => SocketAddrV6::new(v6, port, 0, interface).into(),
         };
-        let Some(range) = self.range.clone() else {
+        let Some(range) = &self.range else {
             return socket.bind(&at(0).into()).map(|()| 0);
         };
         for is_shared in [false, true] {
             if is_shared {
                 socket.set_reuse_address(true)?;
             }
-            for port in self.some_of(&range) {
+            for port in some_of(range) {
                 if is_shared && is_unfit(port) {
                     continue;
                 }
@@ -72,16 +65,16 @@ impl Ports {
         }
         Err(Errno::EADDRINUSE.into())
     }
+}
 
-    /// Ports of the range from a random one on, as many as are tried.
-    fn some_of(&mut self, range: &RangeInclusive<u16>) -> impl Iterator<Item = u16> + use<> {
-        self.drawn += 1;
-        let (first, last) = (u64::from(*range.start()), u64::from(*range.end()));
-        let count = last - first + 1;
-        let begin = self.random.hash_one(self.drawn) % count;
-        let places = (0..count.min(TRIED_MAX)).map(move |more| first + (begin + more) % count);
-        places.filter_map(|port| u16::try_from(port).ok())
-    }
+/// Ports of the range from a random one on, as many as are tried.
+fn some_of(range: &RangeInclusive<u16>) -> impl Iterator<Item = u16> + use<> {
+    let (first, last) = (u64::from(*range.start()), u64::from(*range.end()));
+    let count = last - first + 1;
+    // No two of these are alike.
+    let begin = RandomState::new().hash_one(()) % count;
+    let places = (0..count.min(TRIED_MAX)).map(move |more| first + (begin + more) % count);
+    places.filter_map(|port| u16::try_from(port).ok())
 }
 
 /// Ports that are tried for one that nobody uses. Each costs a system call.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,7 +17,8 @@ use super::worker::Worker;
 /// Where the file stands: a directory that is open, and a name in it.
 #[derive(Debug)]
 pub struct Target {
-    pub(super) directory: OwnedFd,
+    /// In it the file and one with another name beside it are written.
+    pub directory: OwnedFd,
     name: OsString,
 }
 
@@ -35,11 +36,6 @@ impl Target {
             directory: open(parent, TO_SEARCH, Mode::empty())?,
             name: name.into(),
         })
-    }
-
-    /// The directory, in which the file and one with another name beside it are written.
-    pub fn directory(&self) -> BorrowedFd<'_> {
-        self.directory.as_fd()
     }
 
     /// Opens the file as it is there now.

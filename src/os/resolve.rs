@@ -117,23 +117,12 @@ impl Look for Disk<'_> {
         if self.open(name) {
             return Some(name.to_owned());
         }
-        let (places, closer) = (&self.asked.places, self.closer);
-        let mut opened = None;
-        let is_it = |path: FileName<'_>| {
-            let file = places.open(path, closer);
-            let is_it = is_there(&file).unwrap_or(true);
-            opened = Some((path.to_owned(), file));
-            Ok(is_it)
-        };
-        let spelled = self
-            .listings
-            .spell(&Reach::Disk, &places.trees, name, is_it);
+        let (listings, asked) = (self.listings, self.asked);
+        let is_it = |path: FileName<'_>| Ok(self.open(path));
+        let spelled = listings.spell(&Reach::Disk, &asked.places.trees, name, is_it);
         let spelled = spelled.ok()?;
-        let new = spelled.new.filter(|_| self.asked.question.is_write);
+        let new = spelled.new.filter(|_| asked.question.is_write);
         let found = spelled.there.or(new);
-        if found.is_some() {
-            self.opened = opened.or(self.opened.take());
-        }
         Some(found.unwrap_or_else(|| name.to_owned()))
     }
 }

@@ -237,14 +237,11 @@ fn links_in(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 /// A directory that holds more than what is to be served.
 pub(super) fn is_general(directory: &Path) -> bool {
-    let (Some(parent), Some(name)) = (directory.parent(), directory.file_name()) else {
+    let (Some(above), Some(name)) = (directory.parent(), directory.file_name()) else {
         return true;
     };
-    let holds_general = PARENTS_OF_GENERAL.iter().any(|&it| Path::new(it) == parent);
-    let is_one_of = |names: &[&str]| names.iter().any(|&it| it == name);
-    holds_general
-        || (parent == Path::new("/") && is_one_of(GENERAL))
-        || (parent == Path::new("/var") && is_one_of(GENERAL_IN_VAR))
+    let mut general = GENERAL.iter().filter(|(path, _)| Path::new(path) == above);
+    general.any(|(_, names)| names.is_empty() || names.iter().any(|&it| it == name))
 }
 
 fn name_of(path: &Path) -> Vec<u8> {
@@ -252,28 +249,31 @@ fn name_of(path: &Path) -> Vec<u8> {
     bytes.strip_suffix(b"/").unwrap_or(bytes).to_vec()
 }
 
-/// Directories of the Filesystem Hierarchy Standard, in which a link to a served directory lies beside other things.
-const GENERAL: &[&str] = &[
-    "bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "media", "mnt", "opt",
-    "proc", "root", "run", "sbin", "srv", "sys", "tmp", "usr", "var",
-];
-
-/// And those in /var.
-const GENERAL_IN_VAR: &[&str] = &[
-    "backups", "cache", "crash", "lib", "local", "lock", "log", "mail", "opt", "run", "spool",
-    "tmp", "www",
-];
-
-/// All that lies directly in these, such as a user's home, is general, too.
-const PARENTS_OF_GENERAL: &[&str] = &[
-    "/dev",
-    "/etc",
-    "/home",
-    "/proc",
-    "/run/user",
-    "/sys",
-    "/usr",
-    "/usr/local",
+/// Directories of the Filesystem Hierarchy Standard, and those directly in them in which a link to a served directory
+/// lies beside other things; in some, such as that of users' homes, in all.
+const GENERAL: &[(&str, &[&str])] = &[
+    (
+        "/",
+        &[
+            "bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "media", "mnt",
+            "opt", "proc", "root", "run", "sbin", "srv", "sys", "tmp", "usr", "var",
+        ],
+    ),
+    (
+        "/var",
+        &[
+            "backups", "cache", "crash", "lib", "local", "lock", "log", "mail", "opt", "run",
+            "spool", "tmp", "www",
+        ],
+    ),
+    ("/dev", &[]),
+    ("/etc", &[]),
+    ("/home", &[]),
+    ("/proc", &[]),
+    ("/run/user", &[]),
+    ("/sys", &[]),
+    ("/usr", &[]),
+    ("/usr/local", &[]),
 ];
 
 #[cfg(test)]

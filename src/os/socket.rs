@@ -48,7 +48,7 @@ impl ClientSocket {
     pub fn connect(
         local: (IpAddr, u32),
         peer: SocketAddr,
-        ports: &mut Ports,
+        ports: &Ports,
         is_unfit: impl Fn(u16) -> bool,
     ) -> io::Result<ClientSocket> {
         let socket = udp_socket(peer)?;

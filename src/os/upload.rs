@@ -4,6 +4,7 @@
 //! name has the whole old file or the whole new one, whenever the machine fails. In place it is written only where
 //! nothing else is possible (see `place`). All of this may wait for a disk.
 
+use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
@@ -32,6 +33,9 @@ pub(super) struct Upload {
     written: u64,
     started: u64,
 }
+
+/// Directories whose names were put on the disk, or could not be.
+pub(super) type Synced = HashMap<Identity, nix::Result<()>>;
 
 impl Upload {
     pub(super) fn new(place: Place) -> Upload {
@@ -65,7 +69,7 @@ impl Upload {
         self.started = self.written;
     }
 
-    /// Puts the file in its place when its bytes are on the disk. Its name is there after [`Upload::sync_directory`].
+    /// Puts the file in its place when its bytes are on the disk. Its name is there after [`Upload::sync_name`].
     pub(super) fn finish(&mut self) -> nix::Result<()> {
         fsync(self.file()?)?;
         if let How::Renamed { replaces, .. } = self.place.how
@@ -85,19 +89,17 @@ impl Upload {
         Ok(())
     }
 
-    /// The name was there before.
-    pub(super) fn is_in_place(&self) -> bool {
-        self.place.how == How::InPlace
-    }
-
-    /// The directory of the file, to know those that have the same.
-    pub(super) fn directory(&self) -> nix::Result<Identity> {
-        State::of(&self.place.directory).map(|state| state.identity())
-    }
-
-    /// Puts the names of the directory on the disk.
-    pub(super) fn sync_directory(&mut self) -> nix::Result<()> {
-        match openat(&self.place.directory, ".", TO_LIST, Mode::empty()) {
+    /// Puts the name of the file on the disk, if it is new, with all names of its directory. Uploads that end together
+    /// share what came of that: `synced`.
+    pub(super) fn sync_name(&mut self, synced: &mut Synced) -> nix::Result<()> {
+        if self.place.is_in_place() {
+            return Ok(());
+        }
+        let directory = State::of(&self.place.directory)?.identity();
+        if let Some(result) = synced.get(&directory) {
+            return *result;
+        }
+        let result = match openat(&self.place.directory, ".", TO_LIST, Mode::empty()) {
             Ok(directory) => match fsync(directory) {
                 // A file system without such a call.
                 Err(Errno::EINVAL | Errno::ENOSYS) => Ok(()),
@@ -106,7 +108,9 @@ impl Upload {
             // It may be written to and not be read. The journal that has the file has its name as well.
             Err(Errno::EACCES) => fsync(self.file()?),
             Err(error) => Err(error),
-        }
+        };
+        synced.insert(directory, result);
+        result
     }
 
     /// The file, which is made if it was not yet.

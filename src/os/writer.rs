@@ -11,9 +11,8 @@ use mio::Waker;
 use nix::errno::Errno;
 
 use super::place::Place;
-use super::state::Identity;
 use super::sweep::Sweep;
-use super::upload::Upload;
+use super::upload::{Synced, Upload};
 use super::worker::Worker;
 
 /// Distinguishes uploads: the client's number, and which of those that had it.
@@ -133,15 +132,9 @@ impl Uploads {
                 }
             }
         }
-        let mut synced: HashMap<Identity, nix::Result<()>> = HashMap::new();
+        let mut synced = Synced::new();
         for (key, mut upload) in finished {
-            let result = match upload.is_in_place() {
-                true => Ok(()),
-                false => upload.directory().and_then(|directory| {
-                    let result = synced.entry(directory);
-                    *result.or_insert_with(|| upload.sync_directory())
-                }),
-            };
+            let result = upload.sync_name(&mut synced);
             reply(Written::Finished(key, result));
         }
     }
