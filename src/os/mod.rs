@@ -4,7 +4,7 @@
 //! taken out. Sockets are never blocking. `nix` and `socket2` make most calls; the few that neither can
 //! make without an allocation for each packet are made directly.
 //!
-//! Read `clock`, `poll`, `receive`, `listener`, `socket`, `files`, `process`, `privileges`, `sandbox`.
+//! Read `clock`, `poll`, `receive`, `listener`, `socket`, `files`, `process`, `privileges`, `landlock`, `seccomp`.
 
 #![allow(
     unsafe_code,
@@ -25,7 +25,7 @@ pub mod fetch;
 pub mod files;
 pub mod handed;
 pub mod helper;
-mod landlock;
+pub mod landlock;
 pub mod lines;
 pub mod listener;
 pub mod local;
@@ -46,7 +46,6 @@ pub mod receive;
 pub mod resolve;
 mod root;
 pub mod rule_file;
-pub mod sandbox;
 #[cfg_attr(
     not(any(
         target_arch = "x86_64",
@@ -55,7 +54,7 @@ pub mod sandbox;
     )),
     path = "no_seccomp.rs"
 )]
-mod seccomp;
+pub mod seccomp;
 pub mod socket;
 mod spelling;
 mod state;

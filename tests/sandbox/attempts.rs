@@ -14,7 +14,7 @@ use std::thread;
 
 use ripple_tftpd::os::files::Files;
 use ripple_tftpd::os::place::WriteRules;
-use ripple_tftpd::os::{process, sandbox};
+use ripple_tftpd::os::{landlock, process, seccomp};
 
 /// Names in the environment: what is tried, in which layers of the sandbox, with the files of which directory.
 pub(crate) const WHAT: &str = "TFTPD_ATTEMPT";
@@ -327,7 +327,7 @@ fn enter(layers: Layers, root: &Path) -> Sender<Work> {
         };
         files.allow_uploads(rules, &["up".into()]).unwrap();
         let writable = files.writable_directories();
-        if sandbox::confine_files(&files.directories(), &writable, &[]).unwrap() < 3 {
+        if landlock::confine(&files.directories(), &writable, &[]).unwrap() < 3 {
             exit(MISSING);
         }
     }
@@ -335,24 +335,24 @@ fn enter(layers: Layers, root: &Path) -> Sender<Work> {
         layers,
         Layers::Landlock | Layers::NewLandlock | Layers::Both
     ) {
-        let level = sandbox::confine_files(&[File::open(root).unwrap().as_fd()], &[], &[]).unwrap();
+        let level = landlock::confine(&[File::open(root).unwrap().as_fd()], &[], &[]).unwrap();
         if level < if layers == Layers::NewLandlock { 6 } else { 1 } {
             exit(MISSING);
         }
     }
     if layers == Layers::Linked {
         let files = Files::new(&[root.join("current")], false).unwrap();
-        if sandbox::confine_files(&files.directories(), &[], &[]).unwrap() < 1 {
+        if landlock::confine(&files.directories(), &[], &[]).unwrap() < 1 {
             exit(MISSING);
         }
     }
     if layers == Layers::Replacing {
         let statistics = File::open(root.join("v1")).unwrap();
         let root = File::open(root).unwrap();
-        let level = sandbox::confine_files(&[root.as_fd()], &[statistics.as_fd()], &[]).unwrap();
+        let level = landlock::confine(&[root.as_fd()], &[statistics.as_fd()], &[]).unwrap();
         let helper = helper();
         let number = statistics.into_raw_fd();
-        if level < 1 || sandbox::confine_calls(true, false, Some(number)).unwrap() == 0 {
+        if level < 1 || seccomp::confine(true, false, Some(number)).unwrap() == 0 {
             exit(MISSING);
         }
         return helper;
@@ -360,7 +360,7 @@ fn enter(layers: Layers, root: &Path) -> Sender<Work> {
     let helper = helper();
     let has_landlock = matches!(layers, Layers::Both | Layers::WritingBoth);
     if (has_landlock || matches!(layers, Layers::Seccomp | Layers::WritingSeccomp))
-        && sandbox::confine_calls(has_landlock, writes, None).unwrap() == 0
+        && seccomp::confine(has_landlock, writes, None).unwrap() == 0
     {
         exit(MISSING);
     }

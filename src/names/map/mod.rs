@@ -128,19 +128,6 @@ pub struct Acted<'a> {
 pub type Witness<'w> = dyn FnMut(Acted<'_>) -> Option<bool> + 'w;
 
 impl Map {
-    /// Reads the rules of a file; `steps_max`: see [`STEPS_MAX`].
-    ///
-    /// # Errors
-    /// The first line that is none.
-    pub fn read(file: &[u8], steps_max: u32, dialect: Dialect) -> Result<Map, BadMap> {
-        let (rules, labels) = read::lines(file, dialect)?;
-        Ok(Map {
-            rules,
-            labels,
-            steps_max,
-        })
-    }
-
     /// How many rules there are.
     pub fn rules(&self) -> usize {
         self.rules.len()

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::text::Template;
-use super::{AppliesTo, Dialect, Rewrite, Rule, Then};
+use super::{AppliesTo, Dialect, Map, Rewrite, Rule, Then};
 use crate::names::regex::{Regex, is_space};
 
 /// Rules and labels that a file may hold.
@@ -36,9 +36,6 @@ impl fmt::Display for BadMap {
 /// A fault: the bytes before it in its line, and what is wrong.
 type Fault = (usize, String);
 
-/// A label, and the place among the rules of the one behind it.
-type Label = (Box<[u8]>, usize);
-
 /// A field of a line: its bytes, and where they begin.
 #[derive(Clone, Copy)]
 struct Field<'l> {
@@ -46,34 +43,43 @@ struct Field<'l> {
     column: usize,
 }
 
-/// Returns the rules, and the labels with the place of the rule behind each.
-pub(super) fn lines(file: &[u8], dialect: Dialect) -> Result<(Vec<Rule>, Vec<Label>), BadMap> {
-    let (mut rules, mut labels) = (Vec::new(), Vec::new());
-    for (line, bytes) in (1..).zip(file.split(|&byte| byte == b'\n')) {
-        let bad = |(column, why): Fault| BadMap {
-            line,
-            column: column + 1,
-            why,
-        };
-        let is_kept = |byte: &u8| *byte != b'\r' && *byte != 0;
-        let bytes: Vec<u8> = bytes.iter().copied().filter(is_kept).collect();
-        if bytes.len() > LINE_BYTES_MAX {
-            let why = format!("a line of more than {LINE_BYTES_MAX} bytes");
-            return Err(bad((LINE_BYTES_MAX, why)));
+impl Map {
+    /// Reads the rules of a file; `steps_max`: see [`super::STEPS_MAX`].
+    ///
+    /// # Errors
+    /// The first line that is none.
+    pub fn read(file: &[u8], steps_max: u32, dialect: Dialect) -> Result<Map, BadMap> {
+        let (mut rules, mut labels) = (Vec::new(), Vec::new());
+        for (line, bytes) in (1..).zip(file.split(|&byte| byte == b'\n')) {
+            let bad = |(column, why): Fault| BadMap {
+                line,
+                column: column + 1,
+                why,
+            };
+            let is_kept = |byte: &u8| *byte != b'\r' && *byte != 0;
+            let bytes: Vec<u8> = bytes.iter().copied().filter(is_kept).collect();
+            if bytes.len() > LINE_BYTES_MAX {
+                let why = format!("a line of more than {LINE_BYTES_MAX} bytes");
+                return Err(bad((LINE_BYTES_MAX, why)));
+            }
+            let mut fields = fields(&bytes);
+            let Some(operation) = fields.next() else {
+                continue;
+            };
+            if rules.len() + labels.len() == LINES_MAX {
+                return Err(bad((0, format!("more than {LINES_MAX} rules"))));
+            }
+            match operation.bytes.strip_prefix(b":") {
+                Some(label) => labels.push((label.into(), rules.len())),
+                None => rules.push(rule(line, operation, fields, dialect).map_err(bad)?),
+            }
         }
-        let mut fields = fields(&bytes);
-        let Some(operation) = fields.next() else {
-            continue;
-        };
-        if rules.len() + labels.len() == LINES_MAX {
-            return Err(bad((0, format!("more than {LINES_MAX} rules"))));
-        }
-        match operation.bytes.strip_prefix(b":") {
-            Some(label) => labels.push((label.into(), rules.len())),
-            None => rules.push(rule(line, operation, fields, dialect).map_err(bad)?),
-        }
+        Ok(Map {
+            rules,
+            labels,
+            steps_max,
+        })
     }
-    Ok((rules, labels))
 }
 
 fn rule<'l>(

@@ -14,28 +14,11 @@ use std::sync::Arc;
 
 pub(super) use parse::is_space;
 
-/// A compiled expression.
+/// A compiled expression: [`Regex::new`] is in `parse`, [`Regex::find`] in `search`.
 #[derive(Clone, Debug)]
 pub struct Regex {
     /// A search that is past the last has found a match.
     steps: Vec<Step>,
-}
-
-impl Regex {
-    /// Compiles an expression; `ignores_case`: ASCII letters match in either case.
-    ///
-    /// # Errors
-    /// Where it is none, refers back to a group, or becomes too large.
-    pub fn new(pattern: &[u8], ignores_case: bool) -> Result<Regex, BadRegex> {
-        let steps = parse::parse(pattern, ignores_case)?;
-        Ok(Regex { steps })
-    }
-
-    /// Finds the leftmost and longest match in `text`; without `at_start`, `^` does not match before its first byte
-    /// (REG_NOTBOL).
-    pub fn find(&self, text: &[u8], at_start: bool, scratch: &mut Scratch) -> Option<Groups> {
-        search::find(&self.steps, text, at_start, scratch)
-    }
 }
 
 /// One step of a search. Distances are counted in steps, so that a piece may be copied to any place.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Anchor, Group, Step};
+use super::{Anchor, Group, Regex, Step};
 
 /// What an expression may hold at most, once counts are written out.
 const STEPS_MAX: usize = 3072;
@@ -29,15 +29,22 @@ impl fmt::Display for BadRegex {
     }
 }
 
-pub(super) fn parse(pattern: &[u8], ignores_case: bool) -> Result<Vec<Step>, BadRegex> {
-    let mut parser = Parser {
-        pattern,
-        at: 0,
-        ignores_case,
-        groups: 0,
-        depth: 0,
-    };
-    parser.alternatives()
+impl Regex {
+    /// Compiles an expression; `ignores_case`: ASCII letters match in either case.
+    ///
+    /// # Errors
+    /// Where it is none, refers back to a group, or becomes too large.
+    pub fn new(pattern: &[u8], ignores_case: bool) -> Result<Regex, BadRegex> {
+        let mut parser = Parser {
+            pattern,
+            at: 0,
+            ignores_case,
+            groups: 0,
+            depth: 0,
+        };
+        let steps = parser.alternatives()?;
+        Ok(Regex { steps })
+    }
 }
 
 struct Parser<'p> {

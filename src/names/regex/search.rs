@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Anchor, Step};
+use super::{Anchor, Regex, Step};
 
 /// Where the whole match was found, and each group that a replacement can name.
 pub type Groups = [Option<Range<usize>>; 10];
@@ -20,28 +20,28 @@ pub struct Scratch {
     pub work: u64,
 }
 
-pub(super) fn find(
-    steps: &[Step],
-    text: &[u8],
-    at_start: bool,
-    scratch: &mut Scratch,
-) -> Option<Groups> {
-    let search = Search {
-        steps,
-        text,
-        at_start,
-    };
-    let mut starts = search.starts().peekable();
-    starts.peek()?;
-    search.forget(scratch);
-    // What was tried from one place and led to no match leads to none from another.
-    let found = starts.find_map(|start| Some(start..search.follow(start, text.len(), scratch)?))?;
-    if found.end < text.len() {
-        // A longer match than that of the preferred way was looked for: now the preferred way to its end.
+impl Regex {
+    /// Finds the leftmost and longest match in `text`; without `at_start`, `^` does not match before its first byte
+    /// (REG_NOTBOL).
+    pub fn find(&self, text: &[u8], at_start: bool, scratch: &mut Scratch) -> Option<Groups> {
+        let search = Search {
+            steps: &self.steps,
+            text,
+            at_start,
+        };
+        let mut starts = search.starts().peekable();
+        starts.peek()?;
         search.forget(scratch);
-        search.follow(found.start, found.end, scratch);
+        // What was tried from one place and led to no match leads to none from another.
+        let mut ends = starts.map(|start| (start, search.follow(start, text.len(), scratch)));
+        let found = ends.find_map(|(start, end)| Some(start..end?))?;
+        if found.end < text.len() {
+            // A longer match than that of the preferred way was looked for: now the preferred way to its end.
+            search.forget(scratch);
+            search.follow(found.start, found.end, scratch);
+        }
+        Some(search.groups(found, &scratch.marks))
     }
-    Some(search.groups(found, &scratch.marks))
 }
 
 struct Search<'s> {
