@@ -20,7 +20,7 @@ use crate::os::publish::{Publisher, Target};
 use crate::os::rule_file::{RuleFile, RuleFiles};
 use crate::os::users::{self, Account};
 use crate::os::writer::Writer;
-use crate::os::{directory, landlock, privileges, seccomp};
+use crate::os::{self, directory, privileges};
 
 /// The account to switch to; `None` to stay.
 ///
@@ -115,7 +115,7 @@ pub(super) fn confine_files(
     writable: &[BorrowedFd<'_>],
     rules: &[BorrowedFd<'_>],
 ) -> Result<Option<u32>, Failure> {
-    let confine = || landlock::confine(&files.directories(), writable, rules);
+    let confine = || os::landlock::confine(&files.directories(), writable, rules);
     trying("Landlock", settings.sandbox.then(confine).transpose())
 }
 
@@ -150,7 +150,7 @@ pub(super) fn enter_sandbox(
     let sandbox = match level {
         None => "off".into(),
         Some(level) => {
-            let calls = seccomp::confine(level > 0, writer.is_some(), replaced);
+            let calls = os::seccomp::confine(level > 0, writer.is_some(), replaced);
             let files = match level {
                 0 => "no Landlock".into(),
                 _ => format!("Landlock ABI {level}"),
