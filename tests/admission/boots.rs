@@ -5,7 +5,7 @@ use ripple_tftpd::server::Limits;
 use ripple_tftpd::transfer::Outcome;
 use ripple_tftpd::wire::Peer;
 
-use crate::held::{Answering, lab_with, machine, slots};
+use crate::held::{Answering, lab_with, machine, slots, without_small_files};
 use crate::world::{Lab, TICK, behind, client, error, millis, request, seconds};
 
 /// The limits of a server that answers nobody before his turn and takes no slot back, so that the order is that in
@@ -338,18 +338,9 @@ fn an_eighth_of_the_slots_is_kept_for_small_files() {
 fn no_slots_are_kept_where_there_is_one_or_no_file_counts_as_small() {
     for limits in [
         slots(1),
-        Limits {
-            small_file: 0,
-            ..slots(1)
-        },
-        Limits {
-            small_file: 0,
-            ..slots(4)
-        },
-        Limits {
-            small_file: 0,
-            ..slots(32)
-        },
+        without_small_files(slots(1)),
+        without_small_files(slots(4)),
+        without_small_files(slots(32)),
     ] {
         let mut lab = lab_with(limits);
         lab.world.add_file("empty", 0);

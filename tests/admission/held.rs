@@ -24,6 +24,27 @@ pub(crate) fn slots(max_transfers: usize) -> Limits {
     }
 }
 
+pub(crate) fn without_holding(limits: Limits) -> Limits {
+    Limits {
+        hold: None,
+        ..limits
+    }
+}
+
+pub(crate) fn without_reclaim(limits: Limits) -> Limits {
+    Limits {
+        reclaim: false,
+        ..limits
+    }
+}
+
+pub(crate) fn without_small_files(limits: Limits) -> Limits {
+    Limits {
+        small_file: 0,
+        ..limits
+    }
+}
+
 /// A server with this number of slots and a kernel of a gigabyte.
 pub(crate) fn lab_with(limits: Limits) -> Lab {
     let mut lab = Lab::new(limits);
@@ -271,10 +292,7 @@ fn one_window_of_at_most_four_blocks_an_interval() {
 /// A client that waits gets no more by telling that part of a window was lost.
 #[test]
 fn a_held_client_that_acknowledges_parts_of_windows_is_not_fed_faster() {
-    let (mut lab, mut answering) = lab_with_one_slow(Limits {
-        reclaim: false,
-        ..slots(1)
-    });
+    let (mut lab, mut answering) = lab_with_one_slow(without_reclaim(slots(1)));
     let options = [("windowsize", "4")];
     lab.ask_with(client(2), "kernel", &options);
     answering.live(&mut lab, seconds(2) + TICK, only_first_lives);
@@ -300,10 +318,7 @@ fn a_held_client_that_acknowledges_parts_of_windows_is_not_fed_faster() {
 #[test]
 fn with_much_output_the_interval_is_a_second_and_with_little_it_is_stretched_to_four() {
     for (round_trip, expected) in [(millis(2), seconds(1)), (millis(900), seconds(4))] {
-        let mut lab = lab_with(Limits {
-            reclaim: false,
-            ..slots(1)
-        });
+        let mut lab = lab_with(without_reclaim(slots(1)));
         let mut answering = Answering::from_now(&lab);
         let options = [("blksize", "8192")];
         lab.ask_with(client(1), "kernel", &options);
@@ -359,10 +374,7 @@ fn all_held_together_take_no_more_than_their_share_of_the_output() {
 fn those_held_at_the_same_moment_are_not_fed_at_the_same_moment() {
     const MACHINES: u32 = 200;
     for options in [&[][..], &[("blksize", "1024")]] {
-        let (mut lab, mut answering) = lab_with_one_slow(Limits {
-            reclaim: false,
-            ..slots(1)
-        });
+        let (mut lab, mut answering) = lab_with_one_slow(without_reclaim(slots(1)));
         let requests: Vec<Arrival> = (0..MACHINES)
             .map(|number| request_with(machine(number), "kernel", "octet", options))
             .collect();
@@ -441,10 +453,7 @@ fn a_small_file_that_was_trickled_whole_ends_complete_without_a_slot() {
         ("medium", &[], 3 * 512 + 100),
         ("medium", &[("windowsize", "4")], 3 * 512 + 100),
     ] {
-        let (mut lab, mut answering) = lab_with_one_slow(Limits {
-            reclaim: false,
-            ..slots(1)
-        });
+        let (mut lab, mut answering) = lab_with_one_slow(without_reclaim(slots(1)));
         lab.ask_with(client(2), name, options);
         lab.ask(client(3), "kernel");
         answering.live(&mut lab, seconds(30), all_live);

@@ -7,7 +7,9 @@ use ripple_tftpd::server::Limits;
 use ripple_tftpd::transfer::Outcome;
 use ripple_tftpd::wire::Peer;
 
-use crate::held::{Answering, lab_with, slots};
+use crate::held::{
+    Answering, lab_with, slots, without_holding, without_reclaim, without_small_files,
+};
 use crate::world::{Arrival, Lab, Packet, Sent, TICK, client, error, millis, seconds};
 
 /// Client 1 runs with this round trip and made its last progress now.
@@ -52,10 +54,7 @@ fn a_slot_lies_idle_after_a_few_round_trips_and_goes_to_who_waits() {
         (millis(30), millis(0), millis(2)),
         (millis(600), millis(0), millis(2)),
     ] {
-        let limits = Limits {
-            hold: None,
-            ..slots(1)
-        };
+        let limits = without_holding(slots(1));
         let (mut lab, mut answering) = running_until_now(limits, round_trip);
         let progress_at = lab.world.now;
         lab.ask(client(2), "kernel");
@@ -73,10 +72,7 @@ fn a_slot_lies_idle_after_a_few_round_trips_and_goes_to_who_waits() {
 
 #[test]
 fn a_client_that_does_not_answer_the_first_packet_has_a_slot_for_a_second() {
-    let limits = Limits {
-        hold: None,
-        ..slots(1)
-    };
+    let limits = without_holding(slots(1));
     let mut lab = lab_with(limits);
     let asked = [1, 2, 3].map(client);
     lab.ask_each(asked, "kernel");
@@ -290,10 +286,7 @@ fn a_slot_does_not_lie_idle_for_a_lost_packet() {
 
 #[test]
 fn only_as_many_idle_slots_are_taken_back_as_are_wanted() {
-    let limits = Limits {
-        small_file: 0,
-        ..slots(4)
-    };
+    let limits = without_small_files(slots(4));
     let mut lab = lab_with(limits);
     let mut answering = Answering::from_now(&lab);
     for number in 1..=4 {
@@ -373,10 +366,7 @@ fn a_client_whose_socket_stays_full_loses_its_slot_and_goes_on_when_it_is_writab
 
 #[test]
 fn where_slots_are_not_taken_back_silence_keeps_them() {
-    let limits = Limits {
-        reclaim: false,
-        ..slots(1)
-    };
+    let limits = without_reclaim(slots(1));
     let (mut lab, mut answering) = running_until_now(limits, millis(10));
     lab.ask(client(2), "kernel");
     let second = |peer| (peer == client(2)).then_some(millis(10));
@@ -422,10 +412,7 @@ fn two_clients_that_stall_in_turn_share_one_slot_and_both_complete() {
 /// Also where nobody is kept alive before its turn: the lab looks whether more sockets are open than the operator was told.
 #[test]
 fn sockets_of_those_who_lost_their_slots_were_counted() {
-    let limits = Limits {
-        hold: None,
-        ..slots(1)
-    };
+    let limits = without_holding(slots(1));
     let mut lab = lab_with(limits);
     for number in 1..=200 {
         // It is served for one block and falls silent; the next one gets its slot.

@@ -12,6 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::client::PATIENCE;
 use crate::download::{Download, Wish};
 use crate::packet;
+use crate::root::assert_same;
 
 pub(crate) struct Clients {
     poll: Poll,
@@ -80,6 +81,13 @@ impl Clients {
 
     pub(crate) fn members(&self) -> &[Member] {
         &self.members
+    }
+
+    #[track_caller]
+    pub(crate) fn must_all_have(&self, bytes: &[u8]) {
+        for member in &self.members {
+            assert_same(&member.download.bytes, bytes);
+        }
     }
 
     /// How many of them the server has answered.

@@ -58,9 +58,7 @@ fn requests_wait_until_there_are_descriptors_again() {
 
     limit_open_files(server.process(), PLENTY);
     clients.complete(PATIENCE);
-    for member in clients.members() {
-        assert_same(&member.download.bytes, &bytes);
-    }
+    clients.must_all_have(&bytes);
     let told = server.lines_with("descriptors");
     assert!(told.iter().any(|line| line.starts_with("WARN ")));
 }
@@ -112,12 +110,7 @@ fn the_limit_is_raised_to_what_n_needs() {
     (0..100).for_each(|_| clients.add(Wish::octet("file")));
     clients.begin(100);
     clients.complete(PATIENCE);
-    assert!(
-        clients
-            .members()
-            .iter()
-            .all(|member| member.download.bytes == bytes)
-    );
+    clients.must_all_have(&bytes);
     assert_eq!(server.lines_with("WARN "), [""; 0]);
 }
 
@@ -146,12 +139,7 @@ fn a_limit_that_cannot_be_raised_is_told_at_start() {
     let mut clients = Clients::new(server.address());
     (0..60).for_each(|_| clients.add(Wish::octet("file")));
     clients.complete(PATIENCE);
-    assert!(
-        clients
-            .members()
-            .iter()
-            .all(|member| member.download.bytes == bytes)
-    );
+    clients.must_all_have(&bytes);
 }
 
 /// A miss takes no descriptor for longer than it takes to look.

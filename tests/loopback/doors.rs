@@ -50,7 +50,7 @@ fn lines(root: &Root) -> Vec<Line> {
         let meant = |word: &str| match word {
             "DIR" => root.path().to_str().unwrap().to_owned(),
             "USER" => "nobody".to_owned(),
-            "MAP" => map_file(root),
+            "MAP" => root.rules(MAP),
             "PIDFILE" => root.beside("pid").to_str().unwrap().to_owned(),
             "ADDRESS:69" => "192.0.2.10:69".to_owned(),
             _ => word.to_owned(),
@@ -63,16 +63,8 @@ fn lines(root: &Root) -> Vec<Line> {
     lines.collect()
 }
 
-/// The rules of public map files, in one.
-fn map_file(root: &Root) -> String {
-    let path = root.beside("maps/tftpd.map");
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(&path, MAP).unwrap();
-    path.display().to_string()
-}
-
-/// One of each kind that public map files hold: slashes, drives, lower case, a directory in front, garbage, a loader that goes to the
-/// directory of its image, phones, an address, and a name that is refused.
+/// One of each kind that public map files hold: slashes, drives, lower case, a directory in front, garbage, a loader
+/// that goes to the directory of its image, phones, an address, and a name that is refused.
 const MAP: &str = "\
 rg (\\\\) \\/           # backslashes
 ri ^[a-z]:             # drive letters

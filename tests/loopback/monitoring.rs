@@ -46,6 +46,14 @@ pub(crate) fn get(socket: &Path, path: &str) -> String {
     body.to_owned()
 }
 
+/// A server of one file with a control socket.
+fn controlled(length: usize) -> (Root, Vec<u8>, Server, PathBuf) {
+    let (root, bytes) = Root::with_file(length);
+    let socket = root.beside("control");
+    let server = Server::with(root.path(), &["--control", socket.to_str().unwrap()]);
+    (root, bytes, server, socket)
+}
+
 fn status(socket: &Path) -> Value {
     serde_json::from_str(&get(socket, "/status")).unwrap()
 }
@@ -140,9 +148,7 @@ fn the_control_socket_shows_who_runs_and_who_waits() {
 
 #[test]
 fn what_ended_is_shown_last_first() {
-    let (root, _) = Root::with_file(10);
-    let socket = root.beside("control");
-    let server = Server::with(root.path(), &["--control", socket.to_str().unwrap()]);
+    let (root, _, server, socket) = controlled(10);
     for _ in 0..40 {
         fetch_bytes(server.address(), "file");
     }
@@ -245,9 +251,7 @@ fn assert_checked(promtool: &Path, text: &str) {
 /// With everything that happened at the end, once more; and a histogram adds up.
 #[test]
 fn histograms_count_what_is_complete() {
-    let (root, _) = Root::with_file(40_000);
-    let socket = root.beside("control");
-    let server = Server::with(root.path(), &["--control", socket.to_str().unwrap()]);
+    let (_root, _, server, socket) = controlled(40_000);
     for _ in 0..3 {
         fetch_bytes(server.address(), "file");
     }
@@ -276,9 +280,7 @@ fn histograms_count_what_is_complete() {
 /// One that does not read, one that never asks, one that sends too much; more of them than there is room for.
 #[test]
 fn clients_of_the_control_socket_that_do_nothing_harm_nobody() {
-    let (root, bytes) = Root::with_file(5_000);
-    let socket = root.beside("control");
-    let mut server = Server::with(root.path(), &["--control", socket.to_str().unwrap()]);
+    let (_root, bytes, mut server, socket) = controlled(5_000);
     let mut idle = Vec::new();
     for number in 0..20 {
         let mut stream = UnixStream::connect(&socket).unwrap();

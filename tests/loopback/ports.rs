@@ -65,9 +65,7 @@ fn a_hundred_clients_at_once_through_ten_ports() {
         stop.store(true, Ordering::Relaxed);
         assert!(tids.keys().all(|tid| range.contains(&tid.port())));
         assert_eq!((tids.len(), tids.values().sum()), (10, 100), "{tids:?}");
-        for member in clients.members() {
-            assert_same(&member.download.bytes, &bytes);
-        }
+        clients.must_all_have(&bytes);
     });
 }
 

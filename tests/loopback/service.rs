@@ -107,11 +107,8 @@ fn a_service_manager_is_told_that_rules_are_read_again() {
     let (root, _) = Root::with_file(100);
     let path = root.beside("notify");
     let reader = Reader::at(&path);
-    let map = root.beside("rules/map");
-    fs::create_dir(map.parent().unwrap()).unwrap();
-    fs::write(&map, "r a b\n").unwrap();
-    let options = ["-m", map.to_str().unwrap()];
-    let server = notifying(&root, path.to_str().unwrap(), &options);
+    let map = root.rules("r a b\n");
+    let server = notifying(&root, path.to_str().unwrap(), &["-m", &map]);
     assert_eq!(reader.next(), "READY=1");
     reader.find("STATUS=");
     let micros = || {

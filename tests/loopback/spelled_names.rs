@@ -16,14 +16,6 @@ use crate::security::tricks;
 use crate::server::{PROGRAM, Server, program};
 use crate::victim::Victim;
 
-/// A map file beside the root.
-fn map(root: &Root, rules: &str) -> String {
-    let path = root.beside("map/rules");
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(&path, rules).unwrap();
-    path.display().to_string()
-}
-
 /// The code and text of the ERROR that a request for this name draws.
 #[track_caller]
 fn refusal(server: &Server, name: impl AsRef<[u8]>) -> (u16, String) {
@@ -49,7 +41,7 @@ fn rules_rewrite_and_refuse_names_and_the_log_has_both() {
     let bytes = root.write("images/w7/boot.exe", 3_000);
     let own = root.write("127.0.0.1/config", 900);
     let rules = "a \\.pvt$ not for \\i\nr ^\\\\?boot7.\\.exe$ /images/w7/boot.exe\nrE ^ \\i/\n";
-    let path = map(&root, &rules.replace("not for ", "not\\ for\\ "));
+    let path = root.rules(&rules.replace("not for ", "not\\ for\\ "));
     let server = Server::with(root.path(), &["-m", &path]);
     assert_same(&fetch_bytes(server.address(), "boot7a.exe"), &bytes);
     server.wait_for_log(&["\"boot7a.exe\" -> \"images/w7/boot.exe\": complete"]);
@@ -75,7 +67,7 @@ fn nothing_leads_around_a_rule_that_refuses() {
         victim.root.write(name, 10);
     }
     let rules = "a \\.pvt$\na ^/?secret/\n";
-    let path = map(&victim.root, rules);
+    let path = victim.root.rules(rules);
     let ways: [&[u8]; 12] = [
         b"x.pvt",
         b"x.pvt\xFF",
@@ -113,7 +105,7 @@ fn nothing_leads_around_a_rule_that_refuses() {
 #[test]
 fn a_bad_map_is_named_with_its_line_and_column_at_the_start() {
     let root = Root::new();
-    let path = map(&root, "r a b\n\nr (x y\n");
+    let path = root.rules("r a b\n\nr (x y\n");
     for arguments in [
         &["-r", "DIR", "-a", "127.0.0.1:0", "-m", "MAP"][..],
         &["--check", "-m", "MAP", "DIR"],
@@ -138,10 +130,7 @@ fn a_bad_map_is_named_with_its_line_and_column_at_the_start() {
 fn a_map_is_tried_step_by_step() {
     let root = Root::new();
     root.write("Boot/BCD", 10);
-    let path = map(
-        &root,
-        "rg \\\\ /\nr6 ^ v6/\naP ^ no\\ uploads\nr /boot/ /Boot/\n",
-    );
+    let path = root.rules("rg \\\\ /\nr6 ^ v6/\naP ^ no\\ uploads\nr /boot/ /Boot/\n");
     let names = "\\boot\\BCD\nx,2001:db8::1\r\n";
     let arguments = ["-m", &path, "--map-test", "y,put", "--map-test", "-"];
     let tried = output(&arguments, names);
@@ -174,7 +163,7 @@ fn a_check_names_rules_that_are_needless_here() {
     let rules = format!(
         "rg \\\\ /\nri ^[a-z]:\nr ^[^/] /\\0\nr ^([^/]) {here}/\\1\nr ^/img/ /images/\nrg ([A-Z]) \\L\\1\n"
     );
-    let path = map(&root, &rules);
+    let path = root.rules(&rules);
     let needless = |options: &[&str]| {
         let arguments = [&["--check", "-m", &path, &here][..], options].concat();
         let output = output(&arguments, "");
@@ -410,7 +399,7 @@ fn the_directory_of_a_client_may_be_named_by_its_hardware_address() {
         // What this machine sends to its neighbour comes back by the address of the client.
         run("ip", "address add 192.0.2.7/32 dev lo");
         run("ip", "address add 198.51.100.7/32 dev lo");
-        let rules = map(&root, "r ^mapped$ \\m/file\n");
+        let rules = root.rules("r ^mapped$ \\m/file\n");
         let options = ["-a", "192.0.2.1:0", "--unique-root", "mac"];
         let server = Server::with(root.path(), &options);
         let fetch_from = |server: &Server, address: [u8; 4], name: &str| {
@@ -458,8 +447,7 @@ fn no_trick_leads_out_by_rules_case_roots_or_own_directories() {
         )
         .unwrap();
     }
-    let rules = map(
-        &root,
+    let rules = root.rules(
         "r ^up/ ../\nr ^twice/ ../../\nr ^abs$ /etc/passwd\nr ^out$ sub/../../secret\nr ^nul$ a",
     );
     let other = other.display().to_string();

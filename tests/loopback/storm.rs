@@ -9,7 +9,7 @@ use crate::client::{Client, PATIENCE, fetch, refusal_of};
 use crate::clients::{Clients, TURN_MAX};
 use crate::download::Wish;
 use crate::machine::{alone, eventually, field, open_files, raise_own_file_limit, status};
-use crate::root::{Root, assert_same};
+use crate::root::Root;
 use crate::server::{Mode, Server, serving};
 
 /// What the allocator may keep of a storm, in KiB.
@@ -41,9 +41,7 @@ fn five_hundred_clients_at_once_through_32_slots() {
     (0..500).for_each(|number| clients.add(wish(number)));
     clients.complete(Duration::from_secs(60));
 
-    for member in clients.members() {
-        assert_same(&member.download.bytes, &bytes);
-    }
+    clients.must_all_have(&bytes);
     let duplicates: u64 = clients
         .members()
         .iter()

@@ -18,9 +18,7 @@ use crate::packet;
 use crate::put::Put;
 use crate::root::{Root, assert_same, pattern};
 use crate::server::Server;
-use crate::uploads::{names, unfinished, writable};
-
-const NOBODY: u32 = 65534;
+use crate::uploads::{NOBODY, names, unfinished, writable};
 
 /// A root with ext4 of its own at `disk`, which holds `file`, and in which the server may write.
 struct SmallDisk {

@@ -11,21 +11,12 @@ use crate::put::Put;
 use crate::root::{Root, assert_same};
 use crate::security::tricks;
 use crate::server::Server;
-use crate::uploads::{mode, names, writable};
-
-const NOBODY: u32 = 65534;
+use crate::uploads::{NOBODY, mode, names, writable};
 
 /// A directory in which the server, as `nobody`, may make files.
 fn make(root: &Root, name: &str) {
     fs::create_dir_all(root.file(name)).unwrap();
     chown(root.file(name), Some(NOBODY), Some(NOBODY)).unwrap();
-}
-
-fn map(root: &Root, rules: &str) -> String {
-    let path = root.beside("map/rules");
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(&path, rules).unwrap();
-    path.display().to_string()
 }
 
 fn at(server: &Server, last: u8) -> Client {
@@ -101,7 +92,7 @@ fn a_rule_that_ends_where_a_name_opens_asks_an_upload_whether_it_may_be_written(
     for name in ["one", "two", "three"] {
         make(&root, name);
     }
-    let path = map(&root, "rE ^ one/\nrE ^ two/\nr ^ three/\n");
+    let path = root.rules("rE ^ one/\nrE ^ two/\nr ^ three/\n");
     // One of each is not there, may be read and not written, or written and not read.
     let lay = || {
         for name in ["one", "two", "three"] {
@@ -189,10 +180,8 @@ fn no_trick_writes_outside_of_the_root() {
         let deeper = format!("../{target}");
         symlink(deeper, root.file(format!("127.0.0.1/{name}"))).unwrap();
     }
-    let rules = map(
-        &root,
-        "r ^up/ ../\nr ^twice/ ../../\nr ^abs$ /etc/passwd\nr ^out$ sub/../../secret\n",
-    );
+    let rules =
+        root.rules("r ^up/ ../\nr ^twice/ ../../\nr ^abs$ /etc/passwd\nr ^out$ sub/../../secret\n");
     let mut all = tricks(&root);
     all.extend(
         [

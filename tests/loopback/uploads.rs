@@ -15,7 +15,7 @@ use crate::put::Put;
 use crate::root::{Root, assert_same, mixed, pattern, text};
 use crate::server::{PROGRAM, Server, program};
 
-const NOBODY: u32 = 65534;
+pub(crate) const NOBODY: u32 = 65534;
 
 /// A root in which the server, as `nobody`, may make files.
 pub(crate) fn writable() -> Option<Root> {
@@ -199,11 +199,8 @@ fn new_files_with_names_as_sites_spell_them() {
     }
     root.write_bytes("Backup/Old", b"old");
     chmod(&root.file("Backup/Old"), 0o666);
-    let map = root.beside("map/rules");
-    fs::create_dir_all(map.parent().unwrap()).unwrap();
-    fs::write(&map, "rP ^save/ Backup/\nr ^shut/ closed/\n").unwrap();
-    let map = map.to_str().unwrap();
-    let (cased, mapped, own) = (["-i"], ["-m", map], ["--unique-root", "ip"]);
+    let map = root.rules("rP ^save/ Backup/\nr ^shut/ closed/\n");
+    let (cased, mapped, own) = (["-i"], ["-m", &map], ["--unique-root", "ip"]);
     let cases: [(&[&str], &str, Result<&str, u16>); 12] = [
         (&cased, "backup/new", Ok("Backup/new")),
         (&cased, "BACKUP\\NEW2", Ok("Backup/NEW2")),

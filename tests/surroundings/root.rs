@@ -44,6 +44,14 @@ impl Root {
         self.outer.join(name)
     }
 
+    /// A file of rules beside the root, in a directory of its own; as an argument.
+    pub(crate) fn rules(&self, rules: &str) -> String {
+        let path = self.beside("rules/map");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, rules).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
     pub(crate) fn file(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path.join(name)
     }
