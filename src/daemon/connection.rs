@@ -80,12 +80,54 @@ impl Connection {
         }
     }
 
-    /// Sends blocks, of which one call can take as many; returns how many left.
-    pub(super) fn send_run(
-        &self,
-        run: Blocks,
+    /// Sends blocks in runs of as many as one call can take; what is mapped and leaves by a shared socket goes to
+    /// `gather`, with the number of that and the length of the file.
+    pub(super) fn send_blocks(
+        &mut self,
+        now: Moment,
+        blocks: Blocks,
         listeners: &[Listener],
+        log: &mut Log,
+        mut gather: impl FnMut(usize, Blocks, u64) -> Departed,
     ) -> Result<Departed, SendError> {
+        // A buffer that is cut into packets holds an IPv6 packet at most, which has 65,575 bytes with its headers.
+        let packet = usize::from(blocks.blksize) + DataHeader::LENGTH;
+        let run_max = u16::try_from((65_000 / packet).clamp(1, DATAGRAMS_MAX)).unwrap_or(1);
+        let mut departed = Departed {
+            packets: 0,
+            end: None,
+        };
+        while departed.packets < blocks.count && departed.end.is_none() {
+            let run = Blocks {
+                first: blocks.first + u64::from(departed.packets),
+                count: run_max.min(blocks.count - departed.packets),
+                ..blocks
+            };
+            let prepared = self.prepare(now, run, log);
+            let sent = prepared.and_then(|()| match (&self.way, &self.content) {
+                (Way::Shared(local), Some(content @ Content::Mapped(_))) => {
+                    let length = content.length().unwrap_or(0);
+                    Ok(gather(local.listener, run, length))
+                }
+                _ => self.send_run(run, listeners),
+            });
+            match sent {
+                Ok(part) => {
+                    departed.packets += part.packets;
+                    departed.end = part.end;
+                    if part.packets < run.count {
+                        break;
+                    }
+                }
+                Err(SendError::Full | SendError::Absent) if departed.packets > 0 => break,
+                Err(unsent) => return Err(unsent),
+            }
+        }
+        Ok(departed)
+    }
+
+    /// Sends blocks, of which one call can take as many; returns how many left.
+    fn send_run(&self, run: Blocks, listeners: &[Listener]) -> Result<Departed, SendError> {
         match run.count {
             1 => self.send_at_most::<1>(run, listeners),
             _ => self.send_at_most::<DATAGRAMS_MAX>(run, listeners),
@@ -99,12 +141,7 @@ impl Connection {
     }
 
     /// Makes the bytes of a run available.
-    pub(super) fn prepare(
-        &mut self,
-        now: Moment,
-        run: Blocks,
-        log: &mut Log,
-    ) -> Result<(), SendError> {
+    fn prepare(&mut self, now: Moment, run: Blocks, log: &mut Log) -> Result<(), SendError> {
         let Some(content) = &mut self.content else {
             return Err(SendError::Unreadable(Refusal::ReadFailed));
         };
@@ -196,11 +233,4 @@ fn sent(result: io::Result<()>) -> Result<(), SendError> {
         Some(Errno::EFAULT) => Err(SendError::Unreadable(Refusal::ReadFailed)),
         _ => Ok(()),
     }
-}
-
-/// How many blocks of this size one call can take: a buffer that is cut into packets holds an IPv6 packet at most, which
-/// has 65,575 bytes with its headers.
-pub(super) fn run_max(blksize: u16) -> u16 {
-    let packet = usize::from(blksize) + DataHeader::LENGTH;
-    u16::try_from((65_000 / packet).clamp(1, DATAGRAMS_MAX)).unwrap_or(1)
 }

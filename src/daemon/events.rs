@@ -321,7 +321,7 @@ mod tests {
             withheld: 4,
         };
         let there = name();
-        let (server, metrics) = (a_server(), Metrics::new());
+        let (server, metrics) = (a_server(), Metrics::new(false));
         let limits = &Limits::default();
         let overview = Overview::new(Moment::START, Duration::ZERO, limits, &server, &metrics, 1);
         let name = &name();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::connection::{Connection, Way, run_max};
+use super::connection::{Connection, Way};
 use super::events::LogEvent;
 use super::lookups::Sought;
 use super::world::World;
@@ -240,7 +240,7 @@ impl World {
         Some(number)
     }
 
-    /// Sends blocks in runs that one call can take, or leaves them to the outbox of a shared socket.
+    /// Sends blocks, or leaves them to the outbox of a shared socket.
     fn send_blocks(
         &mut self,
         client: usize,
@@ -252,42 +252,14 @@ impl World {
             listeners,
             outboxes,
             log,
+            now,
             ..
         } = self;
         let connection = connections[client].as_mut().expect(IS_OPEN);
-        let run_max = run_max(blocks.blksize);
-        let mut departed = Departed {
-            packets: 0,
-            end: None,
-        };
-        while departed.packets < blocks.count && departed.end.is_none() {
-            let run = Blocks {
-                first: blocks.first + u64::from(departed.packets),
-                count: run_max.min(blocks.count - departed.packets),
-                ..blocks
-            };
-            let prepared = connection.prepare(self.now, run, log);
-            let result = prepared.and_then(|()| match (shared, &connection.content) {
-                (Some(number), Some(content @ Content::Mapped(_))) => {
-                    let length = content.length().unwrap_or(0);
-                    Ok(outboxes[number].add(client, run, length))
-                }
-                _ => connection.send_run(run, listeners),
-            });
-            match result {
-                Ok(part) => {
-                    departed.packets += part.packets;
-                    departed.end = part.end;
-                    if part.packets < run.count {
-                        break;
-                    }
-                }
-                Err(SendError::Full | SendError::Absent) if departed.packets > 0 => break,
-                Err(unsent) => return Err(unsent),
-            }
-        }
+        let gather = |number: usize, run, length| outboxes[number].add(client, run, length);
+        let departed = connection.send_blocks(*now, blocks, listeners, log, gather)?;
         if let Some(number) = shared
-            && outboxes[number].is_due()
+            && self.outboxes[number].is_due()
         {
             self.flush(number);
         }

@@ -65,7 +65,8 @@ impl Traffic {
 }
 
 impl Metrics {
-    pub(super) fn new() -> Metrics {
+    /// Requests that came to their end are remembered if somebody may ask for them.
+    pub(super) fn new(remembers: bool) -> Metrics {
         Metrics {
             traffic: Traffic::default(),
             outcomes: Vec::new(),
@@ -79,7 +80,7 @@ impl Metrics {
             waited: 0,
             longest_wait: Duration::ZERO,
             uploads: 0,
-            recent: None,
+            recent: remembers.then(VecDeque::new),
         }
     }
 

@@ -15,7 +15,7 @@ use super::outbox::Outbox;
 use super::requests::REQUESTS_AT_ONCE;
 use super::root::{RootWatch, open_roots};
 use super::rules::Rereading;
-use super::statistics::{Prepared, Statistics};
+use super::statistics::Statistics;
 use super::uploads::Uploads;
 use super::world::World;
 use super::{Daemon, Failure, bind, trying};
@@ -78,10 +78,10 @@ impl Daemon {
         let pid_file = write_pid_file(settings)?;
         let limits = bound_by_machine(now, settings, listeners.len(), &mut log)?;
         can_open(files.roots()[0].directory())?;
-        let mut prepared = Prepared::open(now, settings, &mut log);
+        let (mut watch, target) = Statistics::open(now, settings, limits, &poll, &mut log);
         confine::give_up_privileges(settings, &files, account.as_ref())?;
         log_roots_and_rules(now, settings, &files, &rereading, &mut log);
-        let (target, acts_as) = (prepared.target.take(), acts_as());
+        let acts_as = acts_as();
         let threads = confine::enter_sandbox(settings, &files, &rereading.files, target, &poll);
         let (helper, writer, publisher, sandbox) = threads?;
         let user = account.map(|of| format!("{} ({}:{})", of.name, of.user, of.group));
@@ -90,7 +90,7 @@ impl Daemon {
             now,
             poll,
             log,
-            metrics: Metrics::new(),
+            metrics: Metrics::new(settings.control.is_some()),
             segments: listeners.last().is_some_and(Listener::has_segments),
             outboxes: match is_shared {
                 true => listeners.iter().map(|_| Outbox::default()).collect(),
@@ -114,8 +114,9 @@ impl Daemon {
             address_full_at: now,
             rejection: None,
         };
-        let watch = Statistics::new(now, settings, limits, prepared, publisher, &mut world);
-        let watch = trying("control socket", watch)?;
+        if let Some(publisher) = publisher {
+            watch.write_by(now, settings, publisher);
+        }
         for ((listener, name), bytes) in world.listeners.iter().zip(names_handed).zip(buffers) {
             let address = listener.address();
             let listening = LogEvent::Listening(address, name.as_deref());

@@ -1,6 +1,5 @@
 //! Statistics for the operator: the file of `--stats`, and what the pages of the control socket say.
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,7 +14,8 @@ use super::world::World;
 use crate::config::Settings;
 use crate::moment::Moment;
 use crate::os::clock::unix_time;
-use crate::os::local::{self, LocalListener};
+use crate::os::local;
+use crate::os::poll::Poll;
 use crate::os::publish::{Publisher, Target};
 use crate::os::usage::Usage;
 use crate::server::{Count, Limits, Server, Stats};
@@ -48,71 +48,50 @@ struct StatsFile {
 /// If this is the same, nothing has changed.
 type Counted = (Stats, Traffic, Count);
 
-/// What has to be opened before the process gives anything up.
-#[derive(Debug, Default)]
-pub(super) struct Prepared {
-    /// Where the statistics are written.
-    pub target: Option<Target>,
-    listener: Option<LocalListener>,
-    usage: Option<Usage>,
-}
-
-impl Prepared {
-    /// Opens what the operator named; what cannot be opened is a line of the log, and the server goes on without it.
-    pub(super) fn open(now: Moment, settings: &Settings, log: &mut Log) -> Prepared {
-        let usage = settings.stats.as_ref().or(settings.control.as_ref());
-        let usage = usage.map(|_| Usage::open());
+impl Statistics {
+    /// Opens what the operator named, while the process may; what cannot be opened is a line of the log, and the server
+    /// goes on without it. Returns also where the statistics are to be written.
+    pub(super) fn open(
+        now: Moment,
+        settings: &Settings,
+        limits: Limits,
+        poll: &Poll,
+        log: &mut Log,
+    ) -> (Statistics, Option<Target>) {
         let mut failed = |path: &Path, error| {
             let failed = LogEvent::WatchFailed(path, &error);
             log.write(now, &failed);
         };
+        let usage = settings.stats.as_ref().or(settings.control.as_ref());
         let target = settings.stats.as_deref().and_then(|path| {
             let target = Target::open(path);
             target.map_err(|error| failed(path, error)).ok()
         });
-        let listener = settings.control.as_deref().and_then(|path| {
-            let listener = local::bind(path);
-            listener.map_err(|error| failed(path, error)).ok()
+        let control = settings.control.as_deref().and_then(|path| {
+            let control = local::bind(path).and_then(|listener| Control::new(listener, poll));
+            control.map_err(|error| failed(path, error)).ok()
         });
-        Prepared {
-            target,
-            listener,
-            usage,
-        }
+        let statistics = Statistics {
+            limits,
+            summary: Summary::new(limits.max_transfers),
+            shown_at: None,
+            started: unix_time(),
+            usage: usage.map(|_| Usage::open()),
+            file: None,
+            control,
+        };
+        (statistics, target)
     }
-}
 
-impl Statistics {
-    /// `publisher` writes to the target that was prepared.
-    pub(super) fn new(
-        now: Moment,
-        settings: &Settings,
-        limits: Limits,
-        prepared: Prepared,
-        publisher: Option<Publisher>,
-        world: &mut World,
-    ) -> std::io::Result<Statistics> {
-        let file = publisher.map(|publisher| StatsFile {
+    /// From now on they are written by this thread.
+    pub(super) fn write_by(&mut self, now: Moment, settings: &Settings, publisher: Publisher) {
+        self.file = Some(StatsFile {
             path: settings.stats.clone().unwrap_or_default(),
             publisher,
             written: None,
             write_at: now,
             is_failing: false,
         });
-        let control = prepared.listener;
-        let control = control
-            .map(|listener| Control::new(listener, &world.poll))
-            .transpose()?;
-        world.metrics.recent = control.as_ref().map(|_| VecDeque::new());
-        Ok(Statistics {
-            limits,
-            summary: Summary::new(limits.max_transfers),
-            shown_at: None,
-            started: unix_time(),
-            usage: prepared.usage,
-            file,
-            control,
-        })
     }
 
     /// Something moved at the control socket.
