@@ -27,8 +27,6 @@ pub(super) struct Uploads {
     /// Where the helper found that an upload may go, for those who asked.
     pub found: Option<(FileNameBuf, Result<Place, Refusal>)>,
     by_client: BTreeMap<usize, Receiving>,
-    /// Buffers that nobody uses.
-    spares: Vec<Vec<u8>>,
     /// Bytes that the writer does not have yet, or has not written.
     buffered: usize,
 }
@@ -69,7 +67,6 @@ impl Uploads {
             max,
             found: None,
             by_client: BTreeMap::new(),
-            spares: Vec::new(),
             buffered: 0,
         }
     }
@@ -122,7 +119,6 @@ impl Uploads {
         let Uploads {
             writer: Some(writer),
             by_client,
-            spares,
             buffered,
             ..
         } = self
@@ -148,7 +144,7 @@ impl Uploads {
         *buffered += grown;
         receiving.size += grown as u64;
         if receiving.is_due(now, *buffered) {
-            receiving.hand_over(now, writer, spares);
+            receiving.hand_over(now, writer);
         }
         if receiving.has_room(*buffered, UPLOAD_WINDOW_MAX) {
             return Ok(Room::ForWindow);
@@ -166,7 +162,7 @@ impl Uploads {
                 decoder.end(&mut receiving.buffer);
                 self.buffered += receiving.buffer.len() - before;
             }
-            receiving.hand_over(now, writer, &mut self.spares);
+            receiving.hand_over(now, writer);
             let _ = writer.ask(Task::Finish(receiving.key));
         }
     }
@@ -186,7 +182,9 @@ impl Uploads {
                 return self.next_with_room().map(News::Room);
             };
             let news = match written {
-                Written::Appended(key, buffer, result) => self.appended(now, key, buffer, result),
+                Written::Appended(key, bytes, result) => {
+                    self.appended(now, key, bytes.len(), result)
+                }
                 Written::Finished(key, result) => {
                     let ours = self.by_client.get(&key.0).filter(|it| it.key == key);
                     ours.is_some().then(|| {
@@ -208,14 +206,10 @@ impl Uploads {
         &mut self,
         now: Moment,
         key: Key,
-        mut buffer: Vec<u8>,
+        bytes: usize,
         result: Result<(), Errno>,
     ) -> Option<News> {
-        self.buffered -= buffer.len();
-        buffer.clear();
-        if self.spares.len() < SPARES_MAX {
-            self.spares.push(buffer);
-        }
+        self.buffered -= bytes;
         let receiving = self.by_client.get_mut(&key.0);
         if let Some(receiving) = receiving.filter(|it| it.key == key) {
             if let Err(error) = result {
@@ -225,7 +219,7 @@ impl Uploads {
             if let Some(writer) = &self.writer
                 && receiving.is_due(now, self.buffered)
             {
-                receiving.hand_over(now, writer, &mut self.spares);
+                receiving.hand_over(now, writer);
             }
         }
         self.next_with_room().map(News::Room)
@@ -259,12 +253,11 @@ impl Receiving {
     }
 
     /// Hands all that is buffered to the writer.
-    fn hand_over(&mut self, now: Moment, writer: &Writer, spares: &mut Vec<Vec<u8>>) {
+    fn hand_over(&mut self, now: Moment, writer: &Writer) {
         if !self.buffer.is_empty() {
             self.under_way += 1;
             self.handed_at = now;
-            let next = spares.pop().unwrap_or_default();
-            let piece = std::mem::replace(&mut self.buffer, next);
+            let piece = std::mem::take(&mut self.buffer);
             let _ = writer.ask(Task::Append(self.key, piece));
         }
     }
@@ -276,7 +269,5 @@ const PIECE: usize = 128 << 10;
 const BUFFER_MAX: usize = 2 * PIECE;
 /// Bytes of all clients: of 32 as much as each may have. Their buffers may be twice as large.
 const BUFFERED_MAX: usize = 32 * BUFFER_MAX;
-/// More buffers are given back: with these, all of it is at most 24 megabytes.
-const SPARES_MAX: usize = 32;
 /// However slowly a file comes in, so often some of it is written: what is not written to for hours is taken for stale.
 const HAND_EVERY: Duration = Duration::from_secs(60);
