@@ -34,23 +34,19 @@ pub(super) enum LogEvent<'a> {
     AddressMissing(SocketAddr),
     /// The receive buffer of a listening socket.
     ReceiveBuffer {
-        /// Where it listens.
         address: SocketAddr,
         /// Bytes, as Linux returns them: twice what it granted.
         bytes: usize,
-        /// Bytes that were asked for.
         wanted: usize,
     },
     /// The machine has too little memory for the usual queue.
     SmallMachine {
-        /// Of memory.
         megabytes: u64,
         /// How many may wait here.
         max_pending: usize,
     },
     /// Fewer descriptors may be open than could be needed.
     FewDescriptors {
-        /// How many may be open.
         limit: u64,
         /// How many could be needed.
         needed: u64,
@@ -84,12 +80,10 @@ pub(super) enum LogEvent<'a> {
     Confined {
         /// Who the process became; `None` if it stayed who it was.
         user: Option<&'a str>,
-        /// What confines it.
         sandbox: &'a str,
     },
     /// The server reports something.
     Server {
-        /// What.
         event: Event<'a>,
         /// Who sent the ICMP error that ended a client that had answered nothing, if the system knows.
         rejected_by: Option<IpAddr>,
@@ -102,11 +96,9 @@ pub(super) enum LogEvent<'a> {
     NotOnTheLink(Peer),
     /// Packets to a client that has sent nothing are rejected, which does not end the transfer.
     Rejected {
-        /// Whose packets.
         peer: Peer,
         /// Who rejects them.
         by: IpAddr,
-        /// How.
         error: &'a Error,
     },
     /// First packets to this address are lost, as if a NAT rewrote addresses.
@@ -156,7 +148,6 @@ pub(super) enum LogEvent<'a> {
     LameDuck(Duration),
     /// The operator wants the server to stop.
     Stopping {
-        /// Transfers that go on.
         serving: usize,
         /// For how long they may.
         drain: Duration,

@@ -100,7 +100,7 @@ impl Exposition {
             true => json::Seconds(Duration::from_micros(value)).to_string(),
             false => value.to_string(),
         };
-        let bounds = of.bounds.iter().map(|&bound| {
+        let bounds = of.bounds().map(|bound| {
             let bound = text(bound);
             match bound.contains('.') {
                 true => bound.trim_end_matches('0').trim_end_matches('.').to_owned(),

@@ -71,12 +71,12 @@ impl Metrics {
             traffic: Traffic::default(),
             outcomes: Vec::new(),
             refusals: Vec::new(),
-            first_answer: Histogram::new(SPANS),
-            wait: Histogram::new(SPANS),
-            service: Histogram::new(SPANS),
-            size: Histogram::new(SIZES),
-            rate: Histogram::new(RATES),
-            round_trip: Histogram::new(ROUND_TRIPS),
+            first_answer: Histogram::new(SPANS, 1_000),
+            wait: Histogram::new(SPANS, 1_000),
+            service: Histogram::new(SPANS, 1_000),
+            size: Histogram::new(SIZES, 1),
+            rate: Histogram::new(RATES, 1_000),
+            round_trip: Histogram::new(ROUND_TRIPS, 1),
             waited: 0,
             longest_wait: Duration::ZERO,
             uploads: 0,
@@ -162,23 +162,30 @@ fn add<T: PartialEq>(counters: &mut Vec<(T, u64)>, what: T) {
 /// How many values were at most as large as each of some bounds.
 #[derive(Debug)]
 pub(super) struct Histogram {
-    pub bounds: &'static [u64],
+    bounds: &'static [u64],
+    /// Of the bounds, in that of the values.
+    unit: u64,
     /// One for each bound, and the others.
     pub counts: [u64; BUCKETS_MAX + 1],
     pub sum: u64,
 }
 
 impl Histogram {
-    fn new(bounds: &'static [u64]) -> Histogram {
+    fn new(bounds: &'static [u64], unit: u64) -> Histogram {
         Histogram {
             bounds,
+            unit,
             counts: [0; BUCKETS_MAX + 1],
             sum: 0,
         }
     }
 
+    pub(super) fn bounds(&self) -> impl Iterator<Item = u64> {
+        self.bounds.iter().map(|bound| bound * self.unit)
+    }
+
     fn add(&mut self, value: u64) {
-        let place = self.bounds.partition_point(|&bound| bound < value);
+        let place = self.bounds().take_while(|&bound| bound < value).count();
         self.counts[place] += 1;
         self.sum = self.sum.saturating_add(value);
     }
@@ -189,20 +196,9 @@ const RECENT_MAX: usize = 32;
 
 const BUCKETS_MAX: usize = 12;
 
-/// Microseconds: from what nobody notices to what no firmware waits for.
+/// Milliseconds: from what nobody notices to what no firmware waits for.
 const SPANS: &[u64; BUCKETS_MAX] = &[
-    1_000,
-    10_000,
-    100_000,
-    500_000,
-    1_000_000,
-    2_500_000,
-    5_000_000,
-    10_000_000,
-    30_000_000,
-    60_000_000,
-    120_000_000,
-    300_000_000,
+    1, 10, 100, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000,
 ];
 /// Microseconds: from one switch to a satellite.
 const ROUND_TRIPS: &[u64] = &[
@@ -221,17 +217,9 @@ const SIZES: &[u64] = &[
     256 << 20,
     1 << 30,
 ];
-/// Bytes a second: from a satellite to 10 Gbit/s.
+/// Kilobytes a second: from a satellite to 10 Gbit/s.
 const RATES: &[u64] = &[
-    10_000,
-    100_000,
-    1_000_000,
-    3_000_000,
-    10_000_000,
-    30_000_000,
-    100_000_000,
-    300_000_000,
-    1_000_000_000,
+    10, 100, 1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000,
 ];
 
 #[cfg(test)]
@@ -240,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_value_counts_for_the_first_bound_that_is_not_below_it() {
-        let mut histogram = Histogram::new(SIZES);
+        let mut histogram = Histogram::new(SIZES, 1);
         for value in [0, 512, 513, 1 << 30, (1 << 30) + 1, u64::MAX] {
             histogram.add(value);
         }

@@ -110,21 +110,7 @@ impl Daemon {
             listener,
             is_everybody: asked.is_everybody,
         };
-        // What is no request takes no place of one.
-        if must_wait
-            && wire::Request::parse(datagram).is_ok()
-            && let Some(awaited) = world.lookups.await_for(None, Sought::Roots, |_| true)
-        {
-            let request = Request {
-                peer,
-                local,
-                datagram: datagram.into(),
-                at: now,
-            };
-            self.requests_wait = true;
-            return world.lookups.add(awaited, request);
-        }
-        self.judge(now, peer, local, datagram);
+        self.judge(now, peer, local, datagram, must_wait);
     }
 
     /// What some have waited for is known now.
@@ -147,20 +133,25 @@ impl Daemon {
         world.forget_found();
     }
 
-    /// Hands a request to the server, and lets it wait if its file has to be looked up.
-    fn judge(&mut self, now: Moment, peer: Peer, local: Local, datagram: &[u8]) {
+    /// Hands a request to the server. It waits if the roots have to be looked at first, or its file has to be looked up.
+    fn judge(&mut self, now: Moment, peer: Peer, local: Local, datagram: &[u8], must_wait: bool) {
         let Daemon { server, world, .. } = self;
+        let request = || Request {
+            peer,
+            local,
+            datagram: datagram.into(),
+            at: now,
+        };
+        // What is no request takes no place of one.
+        if must_wait
+            && wire::Request::parse(datagram).is_ok()
+            && let Some(awaited) = world.lookups.await_for(None, Sought::Roots, |_| true)
+        {
+            self.requests_wait = true;
+            return world.lookups.add(awaited, request());
+        }
         match server.on_request(now, world, peer, local, datagram) {
-            Heard::Busy(Some(awaited)) => {
-                let datagram = datagram.into();
-                let request = Request {
-                    peer,
-                    local,
-                    datagram,
-                    at: now,
-                };
-                world.lookups.add(awaited, request);
-            }
+            Heard::Busy(Some(awaited)) => world.lookups.add(awaited, request()),
             // It counts for nothing, and what the client asked before for as much as ever.
             Heard::Busy(None) | Heard::NoRequest => {}
             Heard::Judged => world.lookups.forget(peer),
