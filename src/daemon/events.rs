@@ -314,7 +314,7 @@ mod tests {
         let there = name();
         let (server, metrics) = (a_server(), Metrics::new(false));
         let limits = &Limits::default();
-        let overview = Overview::new(Moment::START, Duration::ZERO, limits, &server, &metrics, 1);
+        let overview = Overview::new(Moment::START, limits, &server, &metrics, 1);
         let name = &name();
         let row = Row {
             phase: Standing::Running,

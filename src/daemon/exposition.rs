@@ -12,8 +12,8 @@ use super::overview::Overview;
 use super::words::{direction_word, refusal_word};
 use crate::os::usage::{Usage, processor_time};
 
-/// All statistics.
-pub(super) fn exposition(of: &Overview<'_>, usage: &Usage) -> String {
+/// All statistics. The process was started at `started`, since 1970.
+pub(super) fn exposition(of: &Overview<'_>, started: Duration, usage: &Usage) -> String {
     let (stats, metrics) = (of.stats, of.metrics);
     let mut fields = of.fields();
     fields.extend([
@@ -29,7 +29,7 @@ pub(super) fn exposition(of: &Overview<'_>, usage: &Usage) -> String {
         ("unanswerable", Number(stats.unanswerable)),
         ("disk_waits", Number(metrics.traffic.disk_waits)),
         ("full_sockets", Number(metrics.traffic.full_sockets)),
-        ("started", Seconds(of.started)),
+        ("started", Seconds(started)),
         ("processor", processor_time().map_or(Absent, Seconds)),
         ("memory", usage.resident().map_or(Absent, number)),
         ("open_fds", usage.descriptors().map_or(Absent, number)),

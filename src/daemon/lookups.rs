@@ -15,8 +15,8 @@ use crate::wire::Peer;
 #[derive(Debug, Default)]
 pub(super) struct Lookups {
     under_way: HashMap<Sought, Lookup>,
-    /// By the client and the number of the lookup.
-    requests: BTreeMap<(Peer, usize), Waiting>,
+    /// By the client and the number of the lookup, each with how many came before it.
+    requests: BTreeMap<(Peer, usize), (usize, Request)>,
     /// Lookups and requests so far.
     arrivals: usize,
 }
@@ -39,13 +39,6 @@ pub(super) enum Sought {
 struct Lookup {
     number: Awaited,
     clients: Vec<usize>,
-}
-
-/// A request that waits, and how many came before it.
-#[derive(Debug)]
-struct Waiting {
-    arrival: usize,
-    request: Request,
 }
 
 /// A request as it came.
@@ -98,13 +91,13 @@ impl Lookups {
     /// A request waits; if it is a repeat, at its old place. Past the bound it is forgotten: its client repeats it.
     pub(super) fn add(&mut self, awaited: Awaited, request: Request) {
         let place = (request.peer, awaited.0);
-        let known = self.requests.get(&place).map(|known| known.arrival);
+        let known = self.requests.get(&place).map(|(arrival, _)| *arrival);
         if known.is_none() && self.requests.len() >= WAITING_MAX {
             return;
         }
         self.arrivals += 1;
         let arrival = known.unwrap_or(self.arrivals);
-        self.requests.insert(place, Waiting { arrival, request });
+        self.requests.insert(place, (arrival, request));
     }
 
     /// A later request of `peer` was answered: those before it count no more.
@@ -122,15 +115,12 @@ impl Lookups {
         };
         let places = self.requests.keys().filter(|(_, of)| *of == number.0);
         let places: Vec<_> = places.copied().collect();
-        let requests = places
-            .iter()
-            .filter_map(|place| self.requests.remove(place));
-        let mut requests: Vec<Waiting> = requests.collect();
-        requests.retain(|waiting| now.since(waiting.request.at) < REQUEST_KEPT);
-        requests.sort_unstable_by_key(|waiting| waiting.arrival);
-        let requests = requests.into_iter().map(|waiting| waiting.request);
+        let requests = places.iter().filter_map(|it| self.requests.remove(it));
+        let mut requests: Vec<(usize, Request)> = requests.collect();
+        requests.retain(|(_, request)| now.since(request.at) < REQUEST_KEPT);
+        requests.sort_unstable_by_key(|(arrival, _)| *arrival);
         Found {
-            requests: requests.collect(),
+            requests: requests.into_iter().map(|(_, request)| request).collect(),
             clients,
         }
     }

@@ -15,8 +15,6 @@ use crate::server::{Count, Limits, Report, Server, Standing, Stats};
 #[derive(Debug)]
 pub(super) struct Overview<'a> {
     pub uptime: Duration,
-    /// When it was started, since 1970.
-    pub started: Duration,
     pub limits: &'a Limits,
     pub count: Count,
     pub stats: &'a Stats,
@@ -39,7 +37,6 @@ impl<'a> Overview<'a> {
     /// Looks at the server, at most at [`SCANNED_MAX`] clients, and keeps `rows` of each list.
     pub(super) fn new(
         now: Moment,
-        started: Duration,
         limits: &'a Limits,
         server: &'a Server,
         metrics: &'a Metrics,
@@ -66,7 +63,6 @@ impl<'a> Overview<'a> {
         leave_longest(&mut waiting, rows);
         Overview {
             uptime: now.since(Moment::START),
-            started,
             limits,
             count: server.count(),
             stats: server.stats(),

@@ -27,9 +27,8 @@ pub(super) struct Statistics {
     summary: Summary,
     /// When the log had all of it last.
     shown_at: Option<Moment>,
-    /// Since 1970.
-    started: Duration,
-    usage: Option<Usage>,
+    /// When the process was started, since 1970, and what it uses; `None` if nobody may ask.
+    usage: Option<(Duration, Usage)>,
     file: Option<StatsFile>,
     control: Option<Control>,
 }
@@ -75,8 +74,7 @@ impl Statistics {
             limits,
             summary: Summary::new(limits.max_transfers),
             shown_at: None,
-            started: unix_time(),
-            usage: usage.map(|_| Usage::open()),
+            usage: usage.map(|_| (unix_time(), Usage::open())),
             file: None,
             control,
         };
@@ -120,21 +118,21 @@ impl Statistics {
                 None
             }
         };
-        let Some(usage) = &self.usage else {
+        let Some((started, usage)) = &self.usage else {
             return storm_at;
         };
-        let (limits, started) = (&self.limits, self.started);
-        let overview = |metrics, rows| Overview::new(now, started, limits, server, metrics, rows);
+        let limits = &self.limits;
+        let overview = |metrics, rows| Overview::new(now, limits, server, metrics, rows);
         let write_at = self.file.as_mut().and_then(|file| {
             let metrics = &world.metrics;
-            let text = || exposition(&overview(metrics, 0), usage);
+            let text = || exposition(&overview(metrics, 0), *started, usage);
             let counted = || (*server.stats(), metrics.traffic, server.count());
             file.write(now, counted, text, &mut world.log)
         });
         let drop_at = self.control.as_mut().and_then(|control| {
             control.serve(now, &world.poll, |page| match page {
                 Page::Status => overview(&world.metrics, ROWS_MAX).json(),
-                Page::Metrics => exposition(&overview(&world.metrics, 0), usage),
+                Page::Metrics => exposition(&overview(&world.metrics, 0), *started, usage),
             })
         });
         [storm_at, write_at, drop_at].into_iter().flatten().min()
@@ -147,7 +145,7 @@ impl Statistics {
         }
         self.shown_at = Some(now);
         let (limits, metrics) = (&self.limits, &world.metrics);
-        let overview = Overview::new(now, self.started, limits, server, metrics, ROWS_LOGGED);
+        let overview = Overview::new(now, limits, server, metrics, ROWS_LOGGED);
         world.log.write(now, &LogEvent::Overview(&overview));
         for row in overview.served.iter().chain(&overview.waiting) {
             world.log.write(now, &LogEvent::Client(row));
