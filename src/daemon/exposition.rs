@@ -163,3 +163,40 @@ const FAMILIES: &[&str] = &[
     "max_fds gauge max_fds: Descriptors that may be open.",
     "build_info gauge: The version, as a label.",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::metrics::Metrics;
+    use crate::moment::Moment;
+    use crate::server::{Limits, Server};
+
+    /// A field that is misspelt in the table would be left out in silence.
+    #[test]
+    fn every_family_shows_all_its_fields() {
+        let (limits, metrics) = (Limits::default(), Metrics::new(false));
+        let server = Server::new(Moment::START, limits);
+        let overview = Overview::new(Moment::START, &limits, &server, &metrics, 1);
+        let text = exposition(&overview, Duration::from_secs(1), &Usage::open());
+        for family in FAMILIES {
+            let (words, help) = family.split_once(": ").expect("words and help");
+            let mut words = words.split(' ');
+            let name = words.next().expect("a name");
+            let (name, label) = name.split_once('/').unwrap_or((name, ""));
+            // Linux says it since 6.2.
+            if name == "open_fds" {
+                continue;
+            }
+            let kind = words.next().expect("a type");
+            let head = format!("# HELP tftpd_{name} {help}\n# TYPE tftpd_{name} {kind}\n");
+            assert!(text.contains(&head), "{head}");
+            for field in words {
+                let sample = match label {
+                    "" => format!("\ntftpd_{name} "),
+                    _ => format!("\ntftpd_{name}{{{label}=\"{field}\"}} "),
+                };
+                assert!(text.contains(&sample), "{sample}");
+            }
+        }
+    }
+}
