@@ -149,7 +149,7 @@ impl Names {
         let is_cleaned = name.as_bytes() != without_slashes(&mapped);
         let is_absolute = mapped.first().is_some_and(|first| b"/\\".contains(first));
         let forbidden = |name: FileName<'_>| {
-            let map = self.map.as_ref().filter(|map| map.refuses_names())?;
+            let map = self.map.as_ref()?;
             let slash = if is_absolute { &b"/"[..] } else { b"" };
             let name = &[slash, name.as_bytes()].concat();
             map.refuses(Asked { name, ..asked })

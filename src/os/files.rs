@@ -43,8 +43,6 @@ pub struct Files {
     /// What was found last, for the client that is about to open it.
     found: Option<(FileNameBuf, Arc<Opened>)>,
     mappings: HashMap<Version, Weak<Mapping>>,
-    /// Mappings are looked through when there are more than this.
-    mappings_kept: usize,
     /// There are never more mappings than this.
     mappings_max: usize,
     reads_counted: bool,
@@ -67,7 +65,6 @@ impl Files {
             listings: Listings::default(),
             found: None,
             mappings: HashMap::new(),
-            mappings_kept: MAPPINGS_KEPT_MIN,
             mappings_max: MAPPINGS_MAX,
             reads_counted: reads_are_counted(),
         };
@@ -242,21 +239,18 @@ impl Files {
     pub(super) fn open_now(&self, name: FileName<'_>) -> Result<Arc<Opened>, Unavailable> {
         match &self.known {
             Some((known, opened)) if known.as_name() == name => opened.clone(),
-            _ => first_of(&self.roots, |root| self.open_beneath(root, name)),
-        }
-    }
-
-    fn open_beneath(&self, root: &Root, name: FileName<'_>) -> Result<Arc<Opened>, Unavailable> {
-        let is_local = root.local_device.is_some();
-        let (directory, devices) = (&root.tree.directory, &self.local_devices);
-        match beneath::open_cached(directory, is_local, devices, name.as_bytes()) {
-            Ok(file) => {
+            _ => first_of(&self.roots, |root| {
+                let is_local = root.local_device.is_some();
+                let (directory, devices) = (&root.tree.directory, &self.local_devices);
+                let file = beneath::open_cached(directory, is_local, devices, name.as_bytes());
+                let file = file.map_err(|error| match error {
+                    Errno::EAGAIN => Unavailable::Unknown,
+                    error => unavailable(error),
+                })?;
                 let (file, state) = regular(file, self.public_only)?;
                 let local_device = self.local_device(state.device());
                 Ok(Arc::new(Opened::new(file, &state, local_device)))
-            }
-            Err(Errno::EAGAIN) => Err(Unavailable::Unknown),
-            Err(error) => Err(unavailable(error)),
+            }),
         }
     }
 
@@ -270,7 +264,11 @@ impl Files {
         if let Some(shared) = self.mappings.get(&version).and_then(Weak::upgrade) {
             return Ok(shared);
         }
-        self.forget_unused();
+        // Before their table grows: of some files nobody is sent anything any more.
+        if self.mappings.len() >= self.mappings.capacity().min(self.mappings_max) {
+            self.mappings
+                .retain(|_, mapping| mapping.strong_count() > 0);
+        }
         if self.mappings.len() >= self.mappings_max {
             return Err(opened);
         }
@@ -278,23 +276,10 @@ impl Files {
         self.mappings.insert(version, Rc::downgrade(&mapping));
         Ok(mapping)
     }
-
-    /// Forgets files that nobody is sent any more, whenever their number may have doubled or is the
-    /// highest allowed.
-    fn forget_unused(&mut self) {
-        if self.mappings.len() >= self.mappings_kept.min(self.mappings_max) {
-            self.mappings
-                .retain(|_, mapping| mapping.strong_count() > 0);
-            self.mappings_kept = MAPPINGS_KEPT_MIN.max(2 * self.mappings.len());
-        }
-    }
 }
 
 /// Devices that are remembered; files on others are opened by the helper.
 const LOCAL_DEVICES_MAX: usize = 64;
-
-/// Below this number it is not worth a look which mappings are still used.
-const MAPPINGS_KEPT_MIN: usize = 256;
 
 /// Half of what Linux allows a process (vm.max_map_count). Where all are taken, the next allocation
 /// fails, and with it the program.

@@ -8,7 +8,7 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use nix::errno::Errno;
 
@@ -23,12 +23,7 @@ use crate::name::{FileName, FileNameBuf, NAME_MAX, RootPrefixes};
 #[derive(Clone, Debug, Default)]
 pub struct Listings(Arc<Mutex<Kept>>);
 
-#[derive(Debug, Default)]
-struct Kept {
-    listings: HashMap<Identity, Arc<Listing>>,
-    /// Names in all of them.
-    names: usize,
-}
+type Kept = HashMap<Identity, Arc<Listing>>;
 
 /// What may be looked at.
 pub(super) enum Reach<'s> {
@@ -167,7 +162,7 @@ impl<F: FnMut(FileName<'_>) -> Result<bool, NotKnown>> Search<'_, F> {
                 let state = state.map_err(|_| NotKnown)?;
                 // Who holds the lock is not waited for.
                 let kept = self.listings.0.try_lock().map_err(|_| NotKnown)?;
-                let listing = kept.get(&state).filter(|_| is_local(state.device()));
+                let listing = known(&kept, &state).filter(|_| is_local(state.device()));
                 Ok(Some(listing.ok_or(NotKnown)?.matching(wanted)))
             }
         }
@@ -176,8 +171,8 @@ impl<F: FnMut(FileName<'_>) -> Result<bool, NotKnown>> Search<'_, F> {
     fn candidates_on_disk(&mut self, wanted: &[u8]) -> Option<Vec<Box<[u8]>>> {
         let directory = beneath::open_directory(self.trees, self.at, &self.path).ok()?;
         let state = State::of(&directory).ok()?;
-        let known = self.listings.lock(|kept| kept.get(&state));
-        if let Some(listing) = known {
+        let listing = known(&self.listings.lock(), &state);
+        if let Some(listing) = listing {
             return Some(listing.matching(wanted));
         }
         let Some(names) = self.read(&directory) else {
@@ -189,8 +184,7 @@ impl<F: FnMut(FileName<'_>) -> Result<bool, NotKnown>> Search<'_, F> {
             names: names?,
         });
         let matching = listing.matching(wanted);
-        self.listings
-            .lock(|kept| kept.keep(state.identity(), listing));
+        self.listings.keep(state.identity(), listing);
         Some(matching)
     }
 
@@ -212,33 +206,30 @@ impl<F: FnMut(FileName<'_>) -> Result<bool, NotKnown>> Search<'_, F> {
 }
 
 impl Listings {
-    fn lock<T>(&self, look: impl FnOnce(&mut Kept) -> T) -> T {
-        look(&mut self.0.lock().expect("nobody panics who holds it"))
-    }
-}
-
-impl Kept {
-    fn get(&self, state: &State) -> Option<Arc<Listing>> {
-        let listing = self.listings.get(&state.identity())?;
-        (listing.version == state.version()).then(|| Arc::clone(listing))
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().expect("nobody panics who holds it")
     }
 
     /// Remembers what a directory holds, unless that may change without a trace: within a tick of the clock of the file system.
-    fn keep(&mut self, identity: Identity, listing: Arc<Listing>) {
-        if let Some(old) = self.listings.remove(&identity) {
-            self.names -= old.names.len();
-        }
+    fn keep(&self, identity: Identity, listing: Arc<Listing>) {
+        let mut kept = self.lock();
+        kept.remove(&identity);
         let now = unix_time().as_secs().cast_signed();
         if listing.version.changed_at() + TICK >= now {
             return;
         }
-        if self.names + listing.names.len() > NAMES_KEPT || self.listings.len() >= LISTINGS_KEPT {
-            self.listings.clear();
-            self.names = 0;
+        let names: usize = kept.values().map(|other| other.names.len()).sum();
+        if names + listing.names.len() > NAMES_KEPT || kept.len() >= LISTINGS_KEPT {
+            kept.clear();
         }
-        self.names += listing.names.len();
-        self.listings.insert(identity, listing);
+        kept.insert(identity, listing);
     }
+}
+
+/// What is remembered of a directory in this state.
+fn known(kept: &Kept, state: &State) -> Option<Arc<Listing>> {
+    let listing = kept.get(&state.identity())?;
+    (listing.version == state.version()).then(|| Arc::clone(listing))
 }
 
 impl Listing {

@@ -11,7 +11,6 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::wire::opcode;
-use crate::wire::request::Options;
 
 /// Block size where none was agreed (RFC 1350).
 pub const BLKSIZE_DEFAULT: u16 = 512;
@@ -138,7 +137,7 @@ pub struct Wanted {
 
 impl Wanted {
     /// Picks out what we know and can use; of an option that comes twice, the first usable value counts.
-    pub fn new(options: Options<'_>) -> Wanted {
+    pub fn new<'o>(options: impl Iterator<Item = (&'o [u8], &'o [u8])>) -> Wanted {
         let mut wanted = Wanted::default();
         for (name, value) in options {
             if let Some(kind) = Kind::named(name)

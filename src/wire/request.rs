@@ -3,6 +3,8 @@
 //! What is checked here is form only: whether an option's value is usable is decided in
 //! `transfer::options`, whether a name is safe in `name`.
 
+use std::iter;
+
 use super::{Malformed, number_at, opcode, split_string};
 
 /// Which way the file goes.
@@ -76,8 +78,14 @@ impl<'a> Request<'a> {
 
     /// The complete (name, value) pairs in the client's order; an incomplete one and what follows it
     /// are ignored, since some firmware pads its requests.
-    pub fn options(&self) -> Options<'a> {
-        Options { rest: self.options }
+    pub fn options(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let mut rest = self.options;
+        iter::from_fn(move || {
+            let (name, behind) = split_string(rest)?;
+            let (value, behind) = split_string(behind)?;
+            rest = behind;
+            Some((name, value))
+        })
     }
 
     /// It only asks whether this server serves (`tftpd --probe`).
@@ -91,20 +99,3 @@ impl<'a> Request<'a> {
 pub const PROBE: &[u8] = b"x-probe";
 /// Its value, here and in the OACK.
 pub const PROBE_VALUE: &[u8] = b"1";
-
-/// Iterates over the options of a request.
-#[derive(Clone, Debug)]
-pub struct Options<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Iterator for Options<'a> {
-    type Item = (&'a [u8], &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (name, rest) = split_string(self.rest)?;
-        let (value, rest) = split_string(rest)?;
-        self.rest = rest;
-        Some((name, value))
-    }
-}

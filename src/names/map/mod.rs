@@ -138,11 +138,6 @@ impl Map {
         self.rules.iter().any(|rule| rule.text.wants_hardware())
     }
 
-    /// Whether a rule refuses names.
-    pub fn refuses_names(&self) -> bool {
-        self.rules.iter().any(|rule| rule.then == Then::Refuse)
-    }
-
     /// Each rule that does nothing but rewrite, as a map of its own, with its line.
     pub fn rewriting(&self) -> impl Iterator<Item = (usize, Map)> {
         let only_rewrites = |rule: &&Rule| rule.rewrites.is_some() && rule.then == Then::GoOn;
@@ -164,6 +159,7 @@ impl Map {
     /// Whether the rules refuse a name that other rules, or the cleaning, have made: `name` as it will be looked up.
     /// Nothing is rewritten, but each rule ends or leads on as it would.
     pub fn refuses(&self, asked: Asked<'_>) -> Option<Vec<u8>> {
+        self.rules.iter().find(|rule| rule.then == Then::Refuse)?;
         match self.run(asked, None) {
             Mapped::Refused(text) => Some(text),
             Mapped::Name(_) | Mapped::Unknown => None,
