@@ -6,7 +6,7 @@
 //! that does not wait (see `nowait`). Such a read begins to fetch the page that it does not find, and then proves nothing
 //! about those around it: only pages that were asked for are looked at, and each of them. Only where the kernel counts
 //! what a thread reads (/proc/PID/io), and no page of the file had to be read when it was asked for, the first and the
-//! last page of a part stand for all.
+//! last page of a part stand for all. What one transfer saw holds for all others, for a moment.
 //!
 //! Where the file system knows no such reads (NFS, FUSE), the helper reads before each part is sent: there, to ask for
 //! pages may wait, too. It also reads what does not come within a second, and so finds out what cannot be read at all.
@@ -35,8 +35,17 @@ pub(super) struct Mapping {
     bytes: Arc<Mmap>,
     opened: Arc<Opened>,
     look: Cell<Look>,
+    /// Parts of the file that were in memory lately, each at its number modulo the length of this.
+    seen: Box<[Cell<Seen>]>,
     /// Some of it had to be read since it was mapped, or that is not known: pages may be missing anywhere.
     is_cold: Cell<bool>,
+}
+
+/// A part of a file that was seen in memory.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    part: usize,
+    at: Moment,
 }
 
 /// Maps a file. NFS may ask its server before it does.
@@ -63,10 +72,16 @@ impl Mapping {
                 if length > PAGE_MIN {
                     let _ = bytes.advise(Advice::Random);
                 }
+                let nothing = Cell::new(Seen {
+                    part: usize::MAX,
+                    at: Moment::START,
+                });
+                let places = length.div_ceil(PART).min(PARTS_SEEN_MAX);
                 Ok(Mapping {
                     bytes,
                     look: Cell::new(opened.look),
                     opened,
+                    seen: vec![nothing; places].into(),
                     is_cold: Cell::new(!reads_counted),
                 })
             }
@@ -129,6 +144,23 @@ impl Mapping {
             .advise_range(Advice::WillNeed, begin, end - begin);
         if before.is_some_and(|before| bytes_read() != before) {
             self.is_cold.set(true);
+        }
+    }
+
+    /// When all of a part was seen in memory, if that was a moment ago.
+    fn seen_at(&self, now: Moment, part: usize) -> Option<Moment> {
+        let seen = self.seen[part % self.seen.len()].get();
+        (seen.part == part && now < seen.at + SEEN_FOR).then_some(seen.at)
+    }
+
+    /// Takes note that the bytes of a range were in memory.
+    fn note_seen(&self, at: Moment, range: &Range<usize>) {
+        let end = match range.end == self.bytes.len() {
+            true => range.end.div_ceil(PART),
+            false => range.end / PART,
+        };
+        for part in range.start.div_ceil(PART)..end {
+            self.seen[part % self.seen.len()].set(Seen { part, at });
         }
     }
 }
@@ -238,35 +270,47 @@ impl Mapped {
             self.seen_at = now;
             self.asked_to = page;
         }
-        self.ask_to(end + PART);
+        self.ask_to(now, end + PART);
+        let is_news_from = (self.seen.end / PART * PART).max(self.seen.start);
         while self.seen.end < end {
             let page = self.seen.end & !(PAGE_MIN - 1);
-            let part_end = ((page / PART + 1) * PART).min(self.mapping.bytes.len());
+            let part = page / PART;
+            let part_end = ((part + 1) * PART).min(self.mapping.bytes.len());
             // All that was asked for was there then.
             let warm_end = self.asked_to.max(part_end);
-            let found = match self.mapping.is_warm(page, warm_end) {
-                true => warm_end,
-                false => page + self.mapping.resident(page, part_end),
+            let found = if let Some(at) = self.mapping.seen_at(now, part) {
+                self.seen_at = self.seen_at.min(at);
+                part_end
+            } else if self.mapping.is_warm(page, warm_end) {
+                warm_end
+            } else {
+                page + self.mapping.resident(page, part_end)
             };
             if found <= self.seen.end {
                 return false;
             }
             self.seen.end = found;
         }
+        self.mapping
+            .note_seen(self.seen_at, &(is_news_from..self.seen.end));
         true
     }
 
     /// Asks in order for all before `end` that was not asked for lately, and for the rest of that part.
-    fn ask_to(&mut self, end: usize) {
+    fn ask_to(&mut self, now: Moment, end: usize) {
         let length = self.mapping.bytes.len();
         // A single page comes by itself.
         while length > PAGE_MIN
             && self.mapping.look.get() == Look::Read
             && self.asked_to < end.min(length)
         {
-            let parts = self.asked_to / PART + self.parts_at_once();
-            let to = (parts * PART).min(length);
-            self.mapping.will_need(self.asked_to, to);
+            let part = self.asked_to / PART;
+            let is_seen = self.mapping.seen_at(now, part).is_some();
+            let parts = if is_seen { 1 } else { self.parts_at_once() };
+            let to = ((part + parts) * PART).min(length);
+            if !is_seen {
+                self.mapping.will_need(self.asked_to, to);
+            }
             self.asked_to = to;
         }
     }
@@ -311,6 +355,9 @@ const PARTS_AT_ONCE: usize = 4;
 
 /// Pages that were in memory may be taken away where memory is short.
 const SEEN_FOR: Duration = Duration::from_millis(100);
+
+/// Parts of one file that are remembered: as many transfers of it as usually run at once, and more.
+const PARTS_SEEN_MAX: usize = 64;
 
 /// More than a full server has taken with the default bounds. It is only asked for, never touched.
 const RESERVE: usize = 32 << 20;
