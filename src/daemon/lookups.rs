@@ -15,11 +15,14 @@ use crate::wire::Peer;
 #[derive(Debug, Default)]
 pub(super) struct Lookups {
     under_way: HashMap<Sought, Lookup>,
-    /// By the client and the number of the lookup, each with how many came before it.
-    requests: BTreeMap<(Peer, usize), (usize, Request)>,
+    /// Each with how many came before it, where it arrived, and when.
+    requests: BTreeMap<Place, (usize, Local, Moment)>,
     /// Lookups and requests so far.
     arrivals: usize,
 }
+
+/// The client, the number of the lookup, and the datagram.
+type Place = (Peer, usize, Box<[u8]>);
 
 /// What is looked up.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -90,20 +93,24 @@ impl Lookups {
 
     /// A request waits; if it is a repeat, at its old place. Past the bound it is forgotten: its client repeats it.
     pub(super) fn add(&mut self, awaited: Awaited, request: Request) {
-        let place = (request.peer, awaited.0);
-        let known = self.requests.get(&place).map(|(arrival, _)| *arrival);
+        let (local, at) = (request.local, request.at);
+        let place = (request.peer, awaited.0, request.datagram);
+        let known = self.requests.get(&place).map(|&(arrival, ..)| arrival);
         if known.is_none() && self.requests.len() >= WAITING_MAX {
             return;
         }
         self.arrivals += 1;
         let arrival = known.unwrap_or(self.arrivals);
-        self.requests.insert(place, (arrival, request));
+        self.requests.insert(place, (arrival, local, at));
     }
 
     /// A later request of `peer` was answered: those before it count no more.
     pub(super) fn forget(&mut self, peer: Peer) {
-        let all = (peer, 0)..=(peer, usize::MAX);
-        while let Some((&place, _)) = self.requests.range(all.clone()).next() {
+        let first = (peer, 0, Box::default());
+        while let Some((place, _)) = self.requests.range(&first..).next()
+            && place.0 == peer
+        {
+            let place = place.clone();
             self.requests.remove(&place);
         }
     }
@@ -113,11 +120,22 @@ impl Lookups {
         let Some(Lookup { number, clients }) = self.under_way.remove(sought) else {
             return Found::default();
         };
-        let places = self.requests.keys().filter(|(_, of)| *of == number.0);
-        let places: Vec<_> = places.copied().collect();
-        let requests = places.iter().filter_map(|it| self.requests.remove(it));
-        let mut requests: Vec<(usize, Request)> = requests.collect();
-        requests.retain(|(_, request)| now.since(request.at) < REQUEST_KEPT);
+        let places = self.requests.keys().filter(|(_, of, _)| *of == number.0);
+        let mut requests = Vec::new();
+        for place in places.cloned().collect::<Vec<_>>() {
+            if let Some((arrival, local, at)) = self.requests.remove(&place)
+                && now.since(at) < REQUEST_KEPT
+            {
+                let (peer, _, datagram) = place;
+                let request = Request {
+                    peer,
+                    local,
+                    datagram,
+                    at,
+                };
+                requests.push((arrival, request));
+            }
+        }
         requests.sort_unstable_by_key(|(arrival, _)| *arrival);
         Found {
             requests: requests.into_iter().map(|(_, request)| request).collect(),
@@ -159,7 +177,7 @@ mod tests {
                 listener: 0,
                 is_everybody: false,
             },
-            datagram: Box::default(),
+            datagram: [1].into(),
             at,
         }
     }
@@ -196,6 +214,25 @@ mod tests {
         assert_eq!(ports(&lookups.end(now, &name("one"))), [0; 0]);
         assert_eq!(ports(&lookups.end(now, &name("other"))), [5]);
         assert!(lookups.requests.is_empty() && lookups.under_way.is_empty());
+    }
+
+    /// Where the paths of the roots lead is awaited by requests for several files.
+    #[test]
+    fn another_request_of_a_client_takes_no_place_of_its_first() {
+        let mut lookups = Lookups::default();
+        let now = Moment::START;
+        let awaited = lookups.await_for(None, Sought::Roots, |_| true);
+        let awaited = awaited.expect("it was begun");
+        for number in [7, 1, 7, 3, 1] {
+            let mut request = request(1, now);
+            request.datagram = [number].into();
+            lookups.add(awaited, request);
+        }
+        lookups.add(awaited, request(2, now));
+        lookups.forget(peer(2));
+        let found = lookups.end(now, &Sought::Roots);
+        let numbers = found.requests.iter().map(|it| it.datagram[0]);
+        assert_eq!(Vec::from_iter(numbers), [7, 1, 3]);
     }
 
     /// A client that asks for something else in between, again and again, does not fill the memory while a disk hangs.
