@@ -124,6 +124,9 @@ impl PidFile {
     }
 
     /// Writes our number.
+    ///
+    /// # Errors
+    /// Where the disk is full.
     pub fn write(&self) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.write_all_at(own_number().as_bytes(), 0)

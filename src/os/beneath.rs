@@ -26,6 +26,9 @@ pub(super) fn open(trees: &[Tree], at: usize, path: &[u8]) -> nix::Result<OwnedF
 }
 
 /// Opens the directory `path`, which may be empty, to look names up in it.
+///
+/// # Errors
+/// As [`open`].
 pub(super) fn open_directory(trees: &[Tree], at: usize, path: &[u8]) -> nix::Result<OwnedFd> {
     open_as(trees, at, or_here(path), TO_SEARCH)
 }
@@ -83,6 +86,9 @@ pub(super) fn open_cached(
 }
 
 /// Opens the directory `path`, which may be empty, to look at it, if nothing but memory has to be looked at.
+///
+/// # Errors
+/// As [`open_cached`].
 pub(super) fn open_directory_cached(root: &impl AsFd, path: &[u8]) -> nix::Result<OwnedFd> {
     openat2_cached(root, or_here(path), TO_SEARCH, ResolveFlag::empty())
 }

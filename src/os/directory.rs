@@ -28,12 +28,18 @@ pub(super) fn enter(directory: &impl AsFd, name: &[u8]) -> nix::Result<OwnedFd> 
 }
 
 /// Whether this process, as who it is now, can open files by name in a directory.
+///
+/// # Errors
+/// Why not.
 pub fn may_search(directory: &impl AsFd) -> io::Result<()> {
     enter(directory, b".")?;
     Ok(())
 }
 
 /// Whether this process, as who it is now, can make files in a directory.
+///
+/// # Errors
+/// Why not.
 pub fn may_make_files(directory: &impl AsFd) -> io::Result<()> {
     may(directory, b".", MAKING)?;
     Ok(())

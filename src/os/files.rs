@@ -158,6 +158,9 @@ impl Files {
     }
 
     /// A walk that removes what an earlier process did not finish; `None` if nothing may be written.
+    ///
+    /// # Errors
+    /// Where descriptors ran out.
     pub fn sweep(&self) -> io::Result<Option<Sweep>> {
         let directories = self.writable_directories();
         let owned = directories.iter().map(BorrowedFd::try_clone_to_owned);
@@ -180,6 +183,9 @@ impl Files {
 
     /// Looks whether a file could be opened now, and returns its size in bytes. It is kept for the client that opens it
     /// next, until [`Files::forget_found`].
+    ///
+    /// # Errors
+    /// As [`Files::open`].
     pub fn find(&mut self, name: FileName<'_>) -> Result<u64, Unavailable> {
         self.found = None;
         let opened = self.open_now(name)?;
@@ -189,6 +195,9 @@ impl Files {
     }
 
     /// Opens a file to be sent as it is, or, with `as_text`, as netascii; returns its size in bytes.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
     pub fn open(
         &mut self,
         name: FileName<'_>,

@@ -68,6 +68,9 @@ pub type Helper = Worker<Job, Done>;
 
 impl Helper {
     /// Starts the thread. What it learns about directories it leaves in `listings`.
+    ///
+    /// # Errors
+    /// Where no thread may be started.
     pub fn start(waker: Arc<Waker>, listings: Listings) -> io::Result<Helper> {
         Helper::spawn("disk", JOBS_MAX, waker, move |desk, tasks| {
             let closer = Closer(Arc::new(move |file| {

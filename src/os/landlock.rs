@@ -15,6 +15,9 @@ use landlock::{
 /// directory, link or device made. Also bars TCP ports (since ABI 4), device ioctls (5),
 /// and signals and abstract sockets of processes outside (6). Returns the level of the kernel's interface
 /// that is in force; 0 where there is no Landlock.
+///
+/// # Errors
+/// Where the kernel has Landlock but refuses these rules.
 pub fn confine(
     directories: &[BorrowedFd<'_>],
     writable: &[BorrowedFd<'_>],

@@ -53,6 +53,9 @@ impl LogLines {
 
     /// Lines for syslog under this name, and whether a syslogd takes them yet. To be called before the rights to make
     /// sockets and read the time zone are given up.
+    ///
+    /// # Errors
+    /// Where no descriptor is left.
     pub fn to_syslog(name: &'static str) -> io::Result<(LogLines, io::Result<()>)> {
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let socket = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;

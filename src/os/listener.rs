@@ -151,6 +151,9 @@ impl Listener {
     }
 
     /// Sends a datagram that is gathered from `pieces` to `peer` from the address `from` of `interface`.
+    ///
+    /// # Errors
+    /// Those of sendmsg(2).
     pub fn send_from(
         &self,
         from: IpAddr,

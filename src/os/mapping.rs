@@ -49,6 +49,9 @@ struct Seen {
 }
 
 /// Maps a file. NFS may ask its server before it does.
+///
+/// # Errors
+/// As mmap(2).
 pub(super) fn map(opened: &Opened) -> io::Result<Arc<Mmap>> {
     let length = usize::try_from(opened.version.size).map_err(io::Error::other)?;
     // SAFETY: the file may change or shrink at any time. The bytes are handed to the kernel, which

@@ -4,6 +4,9 @@ use std::io;
 use std::os::fd::RawFd;
 
 /// Does nothing; 0 says that no call is barred.
+///
+/// # Errors
+/// None.
 pub fn confine(
     _opens_beneath: bool,
     _writes: bool,

@@ -48,12 +48,18 @@ pub(super) fn read_without_waiting(
 
 /// Returns whether the byte at `offset` is in memory, or behind the end of the file; otherwise as
 /// [`read_without_waiting`].
+///
+/// # Errors
+/// As there.
 pub(super) fn is_in_memory(file: &File, offset: u64) -> io::Result<bool> {
     read_without_waiting(file, offset, &mut [0]).map(|count| count.is_some())
 }
 
 /// Looks at the bytes from `offset` on, `wanted` of them but no more than [`LOOK_MAX`]; otherwise as
 /// [`read_without_waiting`].
+///
+/// # Errors
+/// As there.
 pub(super) fn look_without_waiting(
     file: &File,
     offset: u64,

@@ -100,6 +100,9 @@ pub struct Poll {
 
 impl Poll {
     /// An empty poll.
+    ///
+    /// # Errors
+    /// Where the system has no descriptor left.
     pub fn new() -> io::Result<Poll> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let poll = Poll {
@@ -112,11 +115,17 @@ impl Poll {
     }
 
     /// Something by which other threads wake the loop, as [`Source::Helper`]. To be called once.
+    ///
+    /// # Errors
+    /// Where the system has no descriptor left.
     pub fn waker(&self) -> io::Result<Waker> {
         Waker::new(self.poll.registry(), Source::Helper.into())
     }
 
     /// Watches `descriptor` for input from now until it is closed.
+    ///
+    /// # Errors
+    /// Where the system has no memory left.
     pub fn add(&self, descriptor: &impl AsFd, source: Source) -> io::Result<()> {
         let raw = descriptor.as_fd().as_raw_fd();
         self.poll
@@ -125,6 +134,9 @@ impl Poll {
     }
 
     /// Watches for room to write as well, or no longer.
+    ///
+    /// # Errors
+    /// Where `descriptor` is not watched.
     pub fn want_writable(
         &self,
         descriptor: &impl AsFd,

@@ -12,6 +12,9 @@ pub fn acts_as() -> (u32, u32) {
 }
 
 /// Makes `directory` the root of every path, for this process and for ever. Needs CAP_SYS_CHROOT.
+///
+/// # Errors
+/// Where that is not allowed.
 pub fn change_root(directory: BorrowedFd<'_>) -> io::Result<()> {
     fchdir(directory)?;
     chroot(".")?;

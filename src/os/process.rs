@@ -33,6 +33,9 @@ pub enum Signal {
 impl Signals {
     /// Takes signals out of their usual course: those that stop us, and those that would end or stop us
     /// though nobody meant it (`IGNORED`).
+    ///
+    /// # Errors
+    /// Where no descriptor is left.
     pub fn new() -> io::Result<Signals> {
         let mut set: SigSet = IGNORED.into_iter().collect();
         set.extend([

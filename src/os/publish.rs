@@ -64,6 +64,9 @@ pub type Publisher = Worker<String, io::Result<()>>;
 
 impl Publisher {
     /// Starts the thread.
+    ///
+    /// # Errors
+    /// Where no thread may be started.
     pub fn start(target: Target, waker: Arc<Waker>) -> io::Result<Publisher> {
         Publisher::spawn("statistics", 1, waker, move |desk, _| {
             while let Ok(text) = desk.todo.recv() {

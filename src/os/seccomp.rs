@@ -23,6 +23,9 @@ use super::publish::FILE_MODE;
 /// each file is opened by openat(2), whose flags the filter can see. With `writes` files can be made, written, renamed
 /// and removed as uploads are; one file is replaced by another in the directory `replaces_in`, which the filter knows by
 /// its number.
+///
+/// # Errors
+/// Where the kernel refuses the filter.
 pub fn confine(opens_beneath: bool, writes: bool, replaces_in: Option<RawFd>) -> io::Result<usize> {
     let handler = SigHandler::SigAction(on_violation);
     let action = SigAction::new(handler, SaFlags::SA_SIGINFO, SigSet::all());

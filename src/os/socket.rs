@@ -88,6 +88,9 @@ impl ClientSocket {
 
     /// Bytes that one datagram carries to the client, whose address this is, without being cut into
     /// fragments.
+    ///
+    /// # Errors
+    /// Where the route is gone.
     pub fn payload_max(&self, peer: IpAddr) -> io::Result<u16> {
         let payload = match peer {
             IpAddr::V4(_) => getsockopt(&self.socket, sockopt::IpMtu)? - IPV4_HEADERS,

@@ -36,6 +36,9 @@ pub enum Input {
 
 impl Terminal {
     /// Takes it over; `None` if standard output is no terminal.
+    ///
+    /// # Errors
+    /// Where it cannot be set.
     pub fn open() -> io::Result<Option<Terminal>> {
         if !io::stdout().is_terminal() {
             return Ok(None);
@@ -83,6 +86,9 @@ impl Terminal {
     }
 
     /// Writes all of it.
+    ///
+    /// # Errors
+    /// The terminal is gone.
     pub fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match write(io::stdout().as_fd(), bytes) {

@@ -49,6 +49,9 @@ impl Upload {
     }
 
     /// Writes the bytes that come next.
+    ///
+    /// # Errors
+    /// As write(2), and where the file cannot be made.
     pub(super) fn append(&mut self, bytes: &[u8]) -> nix::Result<()> {
         self.file()?.write_all(bytes).map_err(errno)?;
         self.written += bytes.len() as u64;
@@ -70,6 +73,9 @@ impl Upload {
     }
 
     /// Puts the file in its place when its bytes are on the disk. Its name is there after [`Upload::sync_name`].
+    ///
+    /// # Errors
+    /// As fsync(2) and rename(2).
     pub(super) fn finish(&mut self) -> nix::Result<()> {
         fsync(self.file()?)?;
         if let How::Renamed { replaces, .. } = self.place.how

@@ -34,6 +34,9 @@ impl<T: Send + 'static, R: Send + 'static> Worker<T, R> {
     /// Starts the thread, and waits until it runs. It goes with the process, whether its work ends or not: the end of a
     /// thread needs system calls of its own. At most this number of tasks wait for a reply. The work may ask for more,
     /// and sees the end of the loop once it has given that up.
+    ///
+    /// # Errors
+    /// Where no thread may be started.
     pub(super) fn spawn(
         name: &str,
         most: usize,

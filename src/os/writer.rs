@@ -48,6 +48,9 @@ pub type Writer = Worker<Task, Written>;
 
 impl Writer {
     /// Starts the thread. `sweep` is what it does while it has nothing else to do.
+    ///
+    /// # Errors
+    /// Where no thread may be started.
     pub fn start(waker: Arc<Waker>, mut sweep: Sweep) -> io::Result<Writer> {
         Writer::spawn("writer", usize::MAX, waker, move |desk, tasks| {
             // Once the loop is gone, what is unfinished goes, too.
