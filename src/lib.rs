@@ -10,7 +10,7 @@
 //! | [`moment`] | points in time | know what time it is |
 //! | [`wire`] | bytes ⇄ meaning | allocate, panic, know files |
 //! | [`name`] | a requested name made safe | look at a file system |
-//! | [`names`] | names as sites spell them | the same |
+//! | [`names`] | names as sites spell them | look at a file system |
 //! | [`transfer`] | one file to or from one client | send, read, wait |
 //! | [`server`] | the many: slots, queue, timers | anything but through [`server::Io`] |
 //! | [`os`] | system calls, and all `unsafe` | decide anything |
@@ -28,21 +28,23 @@
 //!
 //! # From a request to a transfer
 //!
-//! 1. The loop (`daemon/mod`) hands each datagram of a listening socket to [`server::Server::on_request`].
-//! 2. `server/arrival` recognises a repeat and answers a fault with an ERROR. Any other request becomes a client of
-//!    the queue, *pending*.
+//! 1. The loop (`daemon/mod`, `daemon/requests`) hands each datagram of a listening socket to
+//!    [`server::Server::on_request`].
+//! 2. `server/arrival` recognises a repeat and answers a fault with an ERROR. Of any other the name is
+//!    resolved and the file found; while a disk is asked for it the request is set aside, and handed in again. Then it
+//!    becomes a client of the queue, *pending*.
 //! 3. `server/admission` gives it a slot, at once or later, and opens its file and socket by [`server::Io::open`].
 //!    A [`transfer::Transfer`] then says what goes next.
 //! 4. [`server::Server::send_ready`] sends that. An ACK comes by `server/replies` to [`transfer::Transfer::on_ack`].
 //!
 //! The stages of a client are `Stage` in `server/client`. They change in one place, `server/change`, and with them all
-//! counts, lines and timers. An upload is a transfer with another half, `transfer/receiving`; a TFTP option is in
-//! `transfer/options`, a command line option in `cli/tftpd`, a log line in `daemon/events` and its words in
-//! `daemon/lines`, a system call in [`os`] and its filter.
+//! counts, places in line and timers. An upload is a transfer whose blocks come in, `transfer/receiving`; a TFTP option
+//! is in `transfer/options`, a command line option in `cli/tftpd`, a log line in `daemon/events` (in `server/io` if the
+//! core reports it) and its words in `daemon/lines`, a system call in [`os`] and its filter.
 //!
 //! # Two reading lanes
 //!
-//! The first lane takes an hour; `tests/house.rs` holds it to 4,000 lines:
+//! The first lane takes an hour; `tests/house.rs` holds it to 4,000 lines that are not blank:
 //!
 //! - README, `main`, `lib`, `moment`
 //! - `wire/mod`, `wire/request`, `name`

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// A point in time, in microseconds since the start.
 ///
-/// Inside it is one more than that, so that an `Option<Moment>` takes no more room: a client has several.
+/// Stored plus one, so that an `Option<Moment>` takes no more room: a client has several.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(NonZero<u64>);
 
@@ -31,7 +31,7 @@ impl Moment {
         self.0.get() - 1
     }
 
-    /// The first of those that are to come; `None` if none is. With each packet several times: not by iterators.
+    /// The earliest of those given; `None` if none is. A plain loop: it runs several times for each packet.
     pub fn first_of<const COUNT: usize>(all: [Option<Moment>; COUNT]) -> Option<Moment> {
         let mut first = Moment::END;
         for at in all {

@@ -9,7 +9,7 @@ use crate::wire::Refusal;
 
 /// Longest name that is looked up, in bytes, after it was made relative.
 ///
-/// RFC 2347 bounds a whole request to 512 bytes; real names are shorter still.
+/// RFC 2347 bounds a whole request to 512 bytes; rules of a map may make a name longer.
 pub const NAME_MAX: usize = 1024;
 
 /// So begin the names under which uploads grow (see `os::upload`): no client reads or writes these, in any case it
@@ -97,7 +97,7 @@ impl<'a> FileName<'a> {
         (whole.len() <= NAME_MAX).then(|| FileNameBuf(whole.into()))
     }
 
-    /// What [`FileName::within`] was given.
+    /// The same name as seen from `directory`; `None` if it does not lie there. Undoes [`FileName::within`].
     pub fn beneath(self, directory: FileName<'_>) -> Option<FileName<'a>> {
         let rest = self.0.strip_prefix(directory.0)?.strip_prefix(b"/")?;
         Some(FileName(rest))

@@ -175,7 +175,7 @@ mod tests {
                 address,
                 interface: 0,
                 listener: 0,
-                is_everybody: false,
+                is_broadcast: false,
             },
             datagram: [1].into(),
             at,

@@ -104,10 +104,10 @@ fn trying<T>(what: impl fmt::Display, result: IoResult<T>) -> Result<T, Failure>
     })
 }
 
-/// Serves until a signal ends it, or lets another process do so. Returns the status to end with.
+/// Serves until a signal ends it, or hands over to a process in the background. Returns the status to end with.
 ///
 /// # Errors
-/// Why it could not begin. Once it serves, nothing ends it but a signal.
+/// Why it could not begin. Once it serves, nothing ends it but a signal, or a poll that fails.
 pub fn run(mut settings: Settings, start: &mut Start) -> Result<u8, Failure> {
     let handed = match start.begin(&mut settings)? {
         ControlFlow::Continue(handed) => handed,

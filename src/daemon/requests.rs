@@ -108,7 +108,7 @@ impl Daemon {
             address: asked.address,
             interface: asked.interface,
             listener,
-            is_everybody: asked.is_everybody,
+            is_broadcast: asked.is_broadcast,
         };
         self.judge(now, peer, local, datagram, must_wait);
     }

@@ -19,7 +19,7 @@ pub struct Destination {
     /// The interface it came in by.
     pub interface: u32,
     /// It was sent to a broadcast or multicast address: not to us alone.
-    pub is_everybody: bool,
+    pub is_broadcast: bool,
 }
 
 /// Returns where a datagram was sent to, if the messages say so.
@@ -46,7 +46,7 @@ fn in_pktinfo(data: &[u8]) -> Option<Destination> {
     Some(Destination {
         address: Ipv4Addr::from(octets).into(),
         interface,
-        is_everybody: header != octets,
+        is_broadcast: header != octets,
     })
 }
 
@@ -58,7 +58,7 @@ fn in6_pktinfo(data: &[u8]) -> Option<Destination> {
     Some(Destination {
         address,
         interface,
-        is_everybody: address.is_multicast(),
+        is_broadcast: address.is_multicast(),
     })
 }
 
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn a_broadcast_is_known_by_the_address_in_the_header() {
         let ours = [192, 0, 2, 10];
-        for (header, is_everybody) in [
+        for (header, is_broadcast) in [
             (ours, false),
             ([192, 0, 2, 255], true),
             ([255; 4], true),
@@ -161,14 +161,14 @@ mod tests {
             message.bytes[HEADER + 8..HEADER + 12].copy_from_slice(&header);
             let read = destination(message.as_bytes()).expect("the destination is there");
             assert_eq!(
-                (read.address, read.is_everybody),
-                (ours.into(), is_everybody)
+                (read.address, read.is_broadcast),
+                (ours.into(), is_broadcast)
             );
         }
-        for (text, is_everybody) in [("2001:db8::7", false), ("ff02::1", true)] {
+        for (text, is_broadcast) in [("2001:db8::7", false), ("ff02::1", true)] {
             let message = Outgoing::from(text.parse().expect("an address"), 2);
             let read = destination(message.as_bytes()).expect("the destination is there");
-            assert_eq!(read.is_everybody, is_everybody);
+            assert_eq!(read.is_broadcast, is_broadcast);
         }
     }
 

@@ -130,17 +130,17 @@ impl Listener {
         let destination = named.unwrap_or(Destination {
             address: self.address.ip().to_canonical(),
             interface: 0,
-            is_everybody: false,
+            is_broadcast: false,
         });
         match destination.address {
             IpAddr::V6(v6) if v6.is_multicast() => Destination {
                 address: std::net::Ipv6Addr::UNSPECIFIED.into(),
                 ..destination
             },
-            IpAddr::V4(v4) if destination.interface == 0 && is_everybody(v4) => Destination {
+            IpAddr::V4(v4) if destination.interface == 0 && is_broadcast(v4) => Destination {
                 address: Ipv4Addr::UNSPECIFIED.into(),
                 interface: 0,
-                is_everybody: true,
+                is_broadcast: true,
             },
             IpAddr::V6(v6) if v6.is_unicast_link_local() => destination,
             IpAddr::V4(_) | IpAddr::V6(_) => Destination {
@@ -193,7 +193,7 @@ const TRIES: u32 = 16;
 
 /// Whether an address is a broadcast or multicast address: nothing is sent to the former without asking for the right
 /// (connect(2)).
-fn is_everybody(address: Ipv4Addr) -> bool {
+fn is_broadcast(address: Ipv4Addr) -> bool {
     let peer = SocketAddr::from((address, 9));
     let connected = udp_socket(peer).and_then(|probe| probe.connect(&peer.into()));
     let is_broadcast =

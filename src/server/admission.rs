@@ -1,6 +1,6 @@
 //! Who gets a slot, and who loses it.
 //!
-//! pending → held → running → finishing (and dallying, if it sends): a client may skip a stage. It goes back from running
+//! pending → held → running → finishing (then dallying, for an upload): a client may skip a stage. It goes back from running
 //! when its slot lies idle while others wait: to held, or to lent if it is far away; and from lent to held when it falls
 //! silent. How a held client is kept alive: `Client::has_to_send` allows its block, `Server::rest` puts the next one off.
 
@@ -68,7 +68,8 @@ impl Server {
         io.report(Event::Exhausted);
     }
 
-    /// Opens file and socket for a pending client, which runs from now on, or is held.
+    /// Opens file and socket for a pending client, which runs from now on, or is held. If its network has no first packet
+    /// left nothing is done, and the queue offers none of its clients for a moment.
     pub(super) fn open(&mut self, now: Moment, io: &mut impl Io, id: usize, stage: Stage) {
         let Client { peer, local, .. } = self.clients[id];
         if !self.queue.has_first_packet(now, host_of(peer)) {
@@ -89,7 +90,7 @@ impl Server {
             }
             Err(OpenError::Unreachable) => self.end(now, io, id, Outcome::Unreachable),
             Err(OpenError::Refused(refusal)) => {
-                if !local.is_everybody {
+                if !local.is_broadcast {
                     self.send_refusal(now, io, peer, local, refusal);
                 }
                 self.end(now, io, id, Outcome::Refused(refusal));
@@ -155,7 +156,7 @@ impl Server {
 
     // Deadlines.
 
-    /// A client that waits in silence fell silent itself, or has waited long enough to be held.
+    /// A pending client has stopped repeating its request, or has waited long enough to be held.
     pub(super) fn on_pending_deadline(&mut self, now: Moment, io: &mut impl Io, id: usize) {
         let Stage::Pending(waiting) = &mut self.clients[id].stage else {
             return;
@@ -169,7 +170,7 @@ impl Server {
         // Should opening fail it is tried again.
         waiting.hold_at = Some(now + HOLD_AGAIN);
         self.schedule(now, id);
-        if self.may_keep_one_more() && !self.is_paused(now) {
+        if self.may_hold_one_more() && !self.is_paused(now) {
             let stage = Stage::Held {
                 trickle_at: now,
                 in_line: true,
@@ -208,7 +209,8 @@ impl Server {
 
     // Slots taken back and given back.
 
-    /// A client that made no progress leaves its slot to others, and its turn if it has not answered for so many `timeouts`.
+    /// The slot of a client that makes no progress lies idle from now on; one that missed a timeout leaves the line, or the
+    /// lent slot, until it answers.
     fn give_way(&mut self, now: Moment, id: usize, timeouts: u8) {
         let client = &self.clients[id];
         let stage = match client.stage {
@@ -235,10 +237,10 @@ impl Server {
         }
     }
 
-    /// The client that has been idle longest becomes held: retransmission goes on, and with its next ACK it stands
-    /// in line again, by its boot before those who came later. If it is far away it goes on without a slot, as
-    /// long as not too many do; then it gives way only to those who may be near. If all who wait have reached a
-    /// bound of their own, only one of those whom it counts gives its slot. Returns whether there was one.
+    /// Takes the slot of the client that has been idle longest, which is held from now on: retransmission goes on, and
+    /// with its next ACK it stands in line again, by its boot before those who came later. One that is far away goes on
+    /// without a slot while few enough do; else it gives way only to those who may be near. If all who wait have reached
+    /// a bound of their own, only a client that counts for that bound gives its slot. Returns whether there was one.
     fn take_idle_slot_back(&mut self, now: Moment) -> bool {
         if self.idle.is_empty() {
             return false;
@@ -280,8 +282,9 @@ impl Server {
             && self.congestion.max_running() >= self.limits.max_transfers
     }
 
-    /// A client made progress: how far away it is decides what it goes on with, and where it stands in line.
-    pub(super) fn judge_distance(&mut self, now: Moment, io: &mut impl Io, id: usize) {
+    /// A client made progress: its slot lies idle no longer, a held one stands in line again, and how far away it is
+    /// decides what it goes on with, and where it stands.
+    pub(super) fn place_after_progress(&mut self, now: Moment, io: &mut impl Io, id: usize) {
         let client = &mut self.clients[id];
         let Some(served) = client.served.as_deref() else {
             return;
@@ -351,8 +354,8 @@ impl Server {
         without_slot + dallying < self.limits.max_finishing()
     }
 
-    /// One more client may have a socket that others could wait with.
-    pub(super) fn may_keep_one_more(&self) -> bool {
+    /// One more client may keep a socket without a slot.
+    pub(super) fn may_hold_one_more(&self) -> bool {
         self.count.held + self.count.dallying < self.limits.max_kept()
     }
 }

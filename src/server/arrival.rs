@@ -123,8 +123,8 @@ impl Server {
         self.read_to_the_end(now, io, id);
     }
 
-    /// Answers a request with an ERROR, or lets it wait: in line, from where it is taken at once if a slot is free
-    /// and nobody is before it; unless its file is busy.
+    /// Refuses a request, leaves it while its file is busy, or puts it into the queue, from where the first in line gets a
+    /// free slot at once.
     pub(super) fn accept(&mut self, now: Moment, io: &mut impl Io, opening: Opening<'_>) -> Heard {
         if self.is_stopping() {
             self.stats.stopping += 1;
@@ -176,7 +176,7 @@ impl Server {
         }
         if let Some(client) = self.clients.get(id) {
             let waits = client.served().is_none();
-            if !waits || superseded.is_some() || self.keep(now, io, id) {
+            if !waits || superseded.is_some() || self.keep_or_drop(now, io, id) {
                 let waiting = if waits { self.count.waiting() } else { 0 };
                 io.report(Event::Taken {
                     peer,
@@ -216,8 +216,8 @@ impl Server {
         }
     }
 
-    /// One more client waits. Returns whether it may: past a bound it is dropped, unless another one makes room.
-    fn keep(&mut self, now: Moment, io: &mut impl Io, id: usize) -> bool {
+    /// One more client waits. Returns whether it may: past a bound it is dropped, unless another one is evicted.
+    fn keep_or_drop(&mut self, now: Moment, io: &mut impl Io, id: usize) -> bool {
         let peer = self.clients[id].peer;
         let host = host_of(peer);
         if self.queue.has_all_slots(host) && self.count.running < self.limits.max_transfers {
@@ -278,7 +278,7 @@ impl Server {
             return;
         }
         self.stats.requests += 1;
-        let is_answered = !local.is_everybody;
+        let is_answered = !local.is_broadcast;
         if !is_answered {
             self.stats.unanswered += 1;
         } else if self.send_refusal(now, io, peer, local, refusal) {
@@ -318,7 +318,7 @@ pub(super) fn opening<'a>(
 pub(super) fn fault_of(request: &Request<'_>, local: Local) -> Option<Refusal> {
     match (request.direction, request.mode) {
         // Another server may take the file.
-        (Direction::Write, _) if local.is_everybody => Some(Refusal::ReadOnly),
+        (Direction::Write, _) if local.is_broadcast => Some(Refusal::ReadOnly),
         (_, Mode::Octet | Mode::Netascii) => None,
         (_, Mode::Mail) => Some(Refusal::MailMode),
         (_, Mode::Unknown) => Some(Refusal::UnknownMode),

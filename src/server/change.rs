@@ -2,8 +2,8 @@
 //! follows from where it is changes with it: counts, queue, the round of those who are held, its timer, and whether
 //! it stands in the list of those who may have something to send.
 //!
-//! Kept elsewhere: which names are being written (`uploads`), which of two transfers of a peer goes on (`anew`), and
-//! whether a host is validated (`queue`).
+//! Kept elsewhere: which names are being written (`uploads`), which of two transfers of a peer goes on (`anew`), whether a
+//! host is validated (`queue`), and who has a turn to send once what blocked it is over (`mod`).
 
 use std::mem;
 
@@ -138,6 +138,7 @@ impl Server {
         }
         if client.transfer().is_some() {
             io.close(id);
+            // Descriptors are free again.
             self.paused_until = None;
         }
         if matches!(client.stage, Stage::Dallying) {

@@ -57,7 +57,7 @@ pub(super) enum Stage {
     Finishing,
     /// No slot: its upload is on the disk, and was reported. The last ACK is repeated for one who did not hear it.
     Dallying,
-    /// Neither slot nor place: the client asked again, and the client with number `by` answers it.
+    /// Neither slot nor place: its machine asked again from the same port, and the client with number `by` answers that.
     Overtaken { by: usize, trickle_at: Moment },
 }
 
@@ -66,11 +66,11 @@ pub(super) enum Stage {
 pub(super) enum Output {
     /// Nothing is to be sent now.
     Idle,
-    /// It stands in the list of those who may have something to send.
+    /// It has a turn to send.
     Ready,
     /// Its socket takes no more for now.
     Full,
-    /// Its file has no bytes in memory, and is asked again then.
+    /// Its file has no bytes in memory, and is asked again at `again_at`.
     Absent { again_at: Moment },
 }
 
@@ -84,7 +84,7 @@ pub(super) struct Served {
     held: Duration,
     /// The number of first packets that were taken from the bucket of its network for it.
     pub(super) first_packets_taken: u8,
-    /// What its repeats counted for the windows of others.
+    /// What its repeats have counted in `congestion`.
     pub(super) congestion_share: Share,
     pub(super) again: Again,
 }
@@ -112,7 +112,7 @@ impl Stage {
         }
     }
 
-    /// The same for a second transfer of its client, or for the first again.
+    /// The stage for a second transfer of its client, or for the first again.
     pub(super) fn afresh(&self, trickle_at: Moment, in_line: bool) -> Stage {
         match self {
             Stage::Running { .. } => Stage::RUNNING,
@@ -292,7 +292,7 @@ impl Client {
     }
 
     /// What is not acknowledged goes out again by its timer.
-    pub(super) fn is_repeating(&self) -> bool {
+    pub(super) fn is_retransmitting(&self) -> bool {
         let is_overtaken = matches!(self.stage, Stage::Overtaken { .. });
         !is_overtaken && !matches!(self.again(), Again::Asked { .. })
     }
@@ -363,7 +363,7 @@ impl Client {
 
     /// When its transfer has to do something about silence.
     pub(super) fn transfer_deadline(&self, served: &Served) -> Moment {
-        match self.is_repeating() {
+        match self.is_retransmitting() {
             true => served.transfer.deadline(),
             false => served.transfer.silent_deadline(),
         }
@@ -403,7 +403,7 @@ impl Client {
             .transfer()
             .filter(|_| self.direction == Direction::Read)?;
         let have_arrived = transfer.acknowledged_bytes() > 0;
-        let may_be_lost = self.is_repeating() && !transfer.has_nothing_out();
+        let may_be_lost = self.is_retransmitting() && !transfer.has_nothing_out();
         let are_large = transfer.negotiated().blksize > BLKSIZE_DEFAULT;
         (are_large && (have_arrived || may_be_lost))
             .then(|| (have_arrived, transfer.timing().progress_at()))
@@ -439,5 +439,5 @@ impl Client {
     }
 }
 
-/// Time enough to be sent something.
+/// Just later than what it was sent.
 const FAR_AFTER: Duration = Duration::from_micros(1);

@@ -17,7 +17,7 @@ pub struct Opening<'a> {
     pub local: Local,
     /// For what, as the client sent it.
     pub asked: &'a [u8],
-    /// For what, as it is looked up, or to write under which name.
+    /// The name that is looked up, or under which an upload is stored.
     pub name: FileName<'a>,
     /// Whether the file goes to the client, or comes from it.
     pub direction: Direction,
@@ -101,7 +101,7 @@ pub enum SendError {
 /// What the socket of a client held next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Incoming {
-    /// A datagram of this length, which are in the buffer now.
+    /// A datagram: this many bytes of it are in the buffer now.
     Datagram(usize),
     /// The client has closed its port; what it sent before that may follow.
     PortClosed,
@@ -111,8 +111,8 @@ pub enum Incoming {
     Nothing,
 }
 
-/// Bytes that are read of a reply: an ACK has 4, and of an ERROR the code counts and a short text. Of one who sends
-/// blocks more is read.
+/// Bytes that are read at most of a reply of one who reads a file: an ACK has 4, and of an ERROR only the code and a
+/// short text matter.
 pub const REPLY_MAX: usize = 128;
 
 /// Bytes in a window of an upload, at most: so much is kept in memory for a client until it is written.
@@ -121,8 +121,8 @@ pub const UPLOAD_WINDOW_MAX: usize = BUFFERED_WINDOW_MAX as usize;
 /// Everything that a server can do to the world. A client is named by its number, which is small and
 /// is used again after [`Io::close`].
 pub trait Io {
-    /// The name of the file that a request is for, as it is looked up, written to `buffer`. It is asked once for each
-    /// request that is no repeat.
+    /// The name of the file that a request is for, as it is looked up, written to `buffer`. It is asked for each
+    /// request that is no repeat, again if that is handed in again.
     ///
     /// # Errors
     /// As [`Io::find`].
@@ -211,7 +211,7 @@ pub enum Event<'a> {
         /// How many wait, this one among them; 0 if it has a slot at once.
         waiting: usize,
     },
-    /// A datagram where requests come in was none.
+    /// A datagram at a listening socket was no request.
     Malformed {
         /// Who sent it.
         peer: Peer,
@@ -260,7 +260,8 @@ pub struct Report<'a> {
     pub outcome: Outcome,
     /// The client acknowledged something.
     pub was_answered: bool,
-    /// Bytes that arrived, as far as the client acknowledged them; or that came from it and were stored.
+    /// Bytes that the client acknowledged, or all of a file whose last ACK alone is missing; or those that came from it
+    /// and were stored.
     pub bytes: u64,
     /// Time it waited and was sent nothing.
     pub pending: Duration,
@@ -268,7 +269,7 @@ pub struct Report<'a> {
     pub held: Duration,
     /// Time it had a slot, and waited for its last ACK.
     pub running: Duration,
-    /// The options agreed on, once it was answered.
+    /// The options agreed on, once there was a transfer.
     pub negotiated: Option<&'a Negotiated>,
     /// Packets sent more than once.
     pub retransmissions: u64,

@@ -79,16 +79,16 @@ pub struct Local {
     pub listener: usize,
     /// It was sent to a broadcast or multicast address: another server may have the file, and a fault here is
     /// answered with silence (RFC 1123 section 4.2.3.5).
-    pub is_everybody: bool,
+    pub is_broadcast: bool,
 }
 
-/// Whether it serves.
+/// How far the server is on its way to its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     Serving,
-    /// It does, and answers no probes.
+    /// Serves, and answers no probes.
     LameDuck,
-    /// Nobody new, and what still runs ends then.
+    /// Serves nobody new, and ends what still runs then.
     Stopping {
         until: Moment,
     },
@@ -113,7 +113,7 @@ pub struct Server {
     /// Those whose slots lie idle, longest first.
     idle: VecDeque<usize>,
     count: Count,
-    /// Room for one packet of a client: of its last byte nobody makes use, but it shows one that is too long.
+    /// Room for one packet of a client, and a byte: one that is too long shows.
     buffer: Vec<u8>,
     /// Requests that ever got a place in the queue.
     arrivals: u64,
@@ -310,14 +310,14 @@ impl Server {
         }
     }
 
-    // The end of it.
+    // The end.
 
     /// Serves on, but answers no probe any more, so that a load balancer sends nobody new.
     pub fn become_lame_duck(&mut self) {
         self.phase = Phase::LameDuck;
     }
 
-    /// Stops: nobody new is admitted, those who wait for their first slot are forgotten, and what runs, or
+    /// Stops: nobody new is admitted, those who wait for their first slot are ended, and what runs, or
     /// ran and lost its slot for a moment, may finish within `drain`.
     pub fn stop(&mut self, now: Moment, io: &mut impl Io, drain: Duration) {
         self.phase = Phase::Stopping { until: now + drain };
@@ -339,6 +339,8 @@ impl Server {
         self.phase = Phase::Stopping { until: now };
         self.end_all(now, io, |_| true);
     }
+
+    // What is counted.
 
     /// Drops a datagram that is no request.
     pub fn drop_malformed(&mut self, io: &mut impl Io, peer: Peer, malformed: Malformed) {

@@ -1,4 +1,4 @@
-//! Those who wait for a slot: where each stands, and when one that waits in silence is taken for gone.
+//! Those who wait for a slot: where each stands, and when a pending one is taken for gone.
 //!
 //! A place in the queue is a value that compares: who stands where is decided when a request arrives, and
 //! repeats change nothing.
@@ -19,6 +19,7 @@ pub(super) struct Place {
     pub(super) is_large: bool,
     /// Its round trips are so long that its slot is of more use to others.
     pub(super) is_far: bool,
+    /// It can be kept alive; Raspberry Pis cannot.
     pub(super) can_wait: bool,
     pub(super) boot_began: Moment,
     pub(super) arrival: u64,

@@ -45,7 +45,7 @@ impl Server {
                     self.on_reply(now, io, client, &buffer[..length]);
                     may_hold_more = self.clients.get(client).is_some_and(|it| !is_enough(it));
                 }
-                // It may have said something before.
+                // It may have said something before that.
                 Some(Incoming::PortClosed) => is_port_closed = true,
                 Some(Incoming::Noise) => {}
                 Some(Incoming::Nothing) | None => may_hold_more = false,
@@ -55,7 +55,7 @@ impl Server {
             }
         }
         self.buffer = buffer;
-        // An ERROR may have ended it, and the request behind that begun another one with its number.
+        // An ERROR may have ended it, and a new client may have its number by now.
         if is_port_closed && arrival(self) == arrival_before {
             self.on_port_closed(now, io, client);
         }
@@ -109,13 +109,13 @@ impl Server {
         }
     }
 
-    /// The transfer of `peer`, the newer one if there are two.
+    /// The client of `peer`, pending or served; the newer one if there are two.
     pub fn client_of(&self, peer: Peer) -> Option<usize> {
         self.by_peer.get(&peer).copied()
     }
 
     fn on_ack(&mut self, now: Moment, io: &mut impl Io, id: usize, block: u16) {
-        if !self.clients[id].is_repeating() {
+        if !self.clients[id].is_retransmitting() {
             self.settle_for_older(now, io, id, block);
         }
         let Some(served) = self.served(id) else {
@@ -151,7 +151,7 @@ impl Server {
         if progress.timeouts > 0 && self.clients[id].direction == Direction::Read {
             self.congestion.recovered(progress.timeouts);
         }
-        self.judge_distance(now, io, id);
+        self.place_after_progress(now, io, id);
         match progress.is_complete {
             true => self.conclude(now, io, id, Outcome::Complete),
             false => self.schedule(now, id),
@@ -167,7 +167,7 @@ impl Server {
             _ => Outcome::ClientError(code),
         };
         let outcome = match (self.clients[id].again(), outcome) {
-            // It may be a complaint of a packet from a port that is not known to the client.
+            // It may be a complaint about a packet from a port that is not known to the client.
             (Again::Answers { .. }, Outcome::ClientError(_)) => Outcome::Duplicate,
             (_, outcome) => {
                 self.settle_for_newer(now, io, id);

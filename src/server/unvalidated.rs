@@ -63,7 +63,7 @@ impl Server {
     ) -> Heard {
         let host = host_of(peer);
         if self.phase != Phase::Serving
-            || local.is_everybody
+            || local.is_broadcast
             || !self.queue.has_first_packet(now, host)
         {
             self.stats.withheld += 1;

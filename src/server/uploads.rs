@@ -28,7 +28,7 @@ impl Server {
         block: u16,
         payload: &[u8],
     ) {
-        if !self.clients[id].is_repeating() {
+        if !self.clients[id].is_retransmitting() {
             self.settle_for_older(now, io, id, block);
         }
         let Some(upload) = self.upload(id) else {
@@ -121,7 +121,7 @@ impl Server {
         let outcome = Outcome::Complete;
         self.stats.count_end(outcome, true);
         io.report(Event::Ended(client.report(now, outcome)));
-        let may = self.may_keep_one_more() || self.may_finish_one_more();
+        let may = self.may_hold_one_more() || self.may_finish_one_more();
         self.change(now, id, |client| client.stage = Stage::Dallying);
         let client = &self.clients[id];
         self.writers.remove(&client.name);

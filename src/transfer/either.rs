@@ -109,7 +109,7 @@ impl Transfer {
         };
         if now.since(sent_at) >= REPEAT_AFTER {
             match self {
-                Transfer::Sending(sending) => sending.repeat(),
+                Transfer::Sending(sending) => sending.send_again(),
                 Transfer::Receiving(receiving) => receiving.answer_again(),
             }
             return true;

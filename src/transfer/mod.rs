@@ -27,7 +27,7 @@ pub use receiving::Receiving;
 pub use sending::{DATA_SENDINGS, OACK_SENDINGS, Sending, TAIL_SENDINGS};
 pub use timing::Timing;
 
-/// How a request ended. Every one ends exactly once, and the log says how.
+/// How a request ended that was taken. Every one ends exactly once, and the log says how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// Every block was acknowledged.
@@ -125,7 +125,7 @@ impl Blocks {
     }
 }
 
-/// What of some [`Datagrams`] left.
+/// How much of some [`Datagrams`] left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Departed {
     /// How many packets.

@@ -75,7 +75,7 @@ impl Receiving {
         self.common.first_again_at = None;
         self.is_due = false;
         self.acknowledged = self.stored;
-        self.wait();
+        self.arm_timer();
         u64::from(is_repeated)
     }
 
@@ -151,7 +151,7 @@ impl Receiving {
             self.common.timing.on_progress(now, blocks, true, false);
         } else {
             self.common.timing.heard(now);
-            self.wait();
+            self.arm_timer();
         }
         progress
     }
@@ -161,14 +161,14 @@ impl Receiving {
     /// block before.
     pub fn not_stored(&mut self) {
         self.is_withheld = true;
-        self.wait();
+        self.arm_timer();
     }
 
     /// There is room for a window again.
     pub fn on_room(&mut self, now: Moment) {
         if std::mem::take(&mut self.is_withheld) {
             self.common.timing.was_kept_waiting(now);
-            self.wait();
+            self.arm_timer();
         }
     }
 
@@ -197,7 +197,7 @@ impl Receiving {
         let mut is_wanted = self.common.is_asked_again(now);
         if !is_wanted && self.common.timing.is_late(now) {
             if self.common.timing.on_timeout() == 1 {
-                self.wait();
+                self.arm_timer();
             } else {
                 self.common.timing.retransmit_at = None;
                 is_wanted = true;
@@ -209,7 +209,7 @@ impl Receiving {
 
     /// Waits for the next block. If none comes in time the client is late; and if it has been silent for much longer
     /// than its own timer may be, the last answer is repeated.
-    fn wait(&mut self) {
+    fn arm_timer(&mut self) {
         let timing = &self.common.timing;
         let after = match timing.timeouts() {
             _ if self.end != End::Ahead || self.is_withheld => None,

@@ -1,6 +1,6 @@
 //! A transfer that sends: which blocks go next, and what an ACK or a silence means for them.
 //!
-//! What is asked of one that receives, too, is explained in `either`.
+//! Methods that a receiving transfer has, too, are explained in `either`.
 
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ impl Sending {
         // A repeat of the first packet at the client's wish leaves the handshake's schedule alone, so
         // that a client which cannot hear us does not keep its slot by asking.
         if self.common.answered || self.common.timing.retransmit_at.is_none() {
-            self.wait(now);
+            self.arm_timer(now);
         }
         repeated
     }
@@ -117,12 +117,12 @@ impl Sending {
         if !is_whole && self.may_rewind(now, Duration::ZERO) {
             self.rewind(now);
         } else if !self.window.is_at_base() {
-            self.wait(now);
+            self.arm_timer(now);
         }
     }
 
-    /// A window begins anew at the client's wish once per round trip: every packet that it did not expect
-    /// draws the same ACK from it; and not sooner than after `guard`.
+    /// A window begins anew at the client's wish once per round trip, and not sooner than after `guard`: every packet
+    /// that the client did not expect draws the same ACK from it.
     fn may_rewind(&self, now: Moment, guard: Duration) -> bool {
         let guard = self.common.timing.srtt().unwrap_or(UNMEASURED).max(guard);
         let is_early = |at| now.since(at) < guard;
@@ -131,7 +131,7 @@ impl Sending {
 
     fn rewind(&mut self, now: Moment) {
         self.rewound_at = Some(now);
-        self.repeat();
+        self.send_again();
     }
 
     /// The block before the outstanding one was acknowledged again.
@@ -169,7 +169,7 @@ impl Sending {
         let is_asked = self.common.is_asked_again(now);
         if !self.common.timing.is_late(now) {
             if is_asked {
-                self.repeat();
+                self.send_again();
             }
             return None;
         }
@@ -185,19 +185,19 @@ impl Sending {
             return Some(Outcome::CompleteUnconfirmed);
         }
         self.common.timing.retransmit_at = None;
-        self.repeat();
+        self.send_again();
         None
     }
 
     /// What is out goes out again.
-    pub(super) fn repeat(&mut self) {
+    pub(super) fn send_again(&mut self) {
         self.common.timing.repeat();
         self.pacing.restart();
         self.window.rewind();
     }
 
     /// Waits for an answer to what is out.
-    fn wait(&mut self, now: Moment) {
+    fn arm_timer(&mut self, now: Moment) {
         let timing = &self.common.timing;
         let mut rto = timing.rto();
         if self.window.is_around_wrap() {
@@ -245,7 +245,7 @@ pub const OACK_SENDINGS: u8 = 5;
 /// See [`OACK_SENDINGS`].
 pub const DATA_SENDINGS: u8 = 3;
 
-/// How often the last one is, before its ACK is taken for granted. It costs a socket and no slot, and GRUB,
+/// How often the last block is sent before its ACK is taken for granted. It costs a socket and no slot, and GRUB,
 /// which never asks again, waits 33 s for it: with 3 % of the packets lost, three sendings were too few
 /// for one boot in some thousands.
 pub const TAIL_SENDINGS: u8 = 6;

@@ -293,7 +293,7 @@ impl Lab {
     /// A request that was sent to everybody.
     pub(crate) fn ask_everybody(&mut self, peer: Peer, datagram: &[u8]) {
         let everybody = Local {
-            is_everybody: true,
+            is_broadcast: true,
             ..LOCAL
         };
         self.request(peer, everybody, datagram);

@@ -205,5 +205,5 @@ pub(crate) const LOCAL: Local = Local {
     address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 254)),
     interface: 0,
     listener: 1,
-    is_everybody: false,
+    is_broadcast: false,
 };

@@ -533,7 +533,7 @@ impl<S: Site> Io for World<S> {
     }
 
     fn refuse(&mut self, peer: Peer, local: Local, refusal: Refusal) {
-        let is_answered = self.has_asked(peer, local) && !local.is_everybody;
+        let is_answered = self.has_asked(peer, local) && !local.is_broadcast;
         assert!(is_answered, "the answer would come from elsewhere");
         let left = self.refusals_left.checked_sub(1);
         self.refusals_left = left.expect("one ERROR at most for each request");
