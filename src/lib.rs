@@ -28,11 +28,9 @@
 //!
 //! # From a request to a transfer
 //!
-//! 1. The loop (`daemon/mod`, `daemon/requests`) hands each datagram of a listening socket to
-//!    [`server::Server::on_request`].
-//! 2. `server/arrival` recognises a repeat and answers a fault with an ERROR. Of any other the name is
-//!    resolved and the file found; while a disk is asked for it the request is set aside, and handed in again. Then it
-//!    becomes a client of the queue, *pending*.
+//! 1. The loop (`daemon/mod`, `daemon/requests`) hands what listening sockets take to [`server::Server::on_request`].
+//! 2. `server/arrival` recognises a repeat, answers a fault with an ERROR, and has the file found: while a disk is
+//!    asked for it the request is set aside, to be handed in again. Then it becomes a client of the queue, *pending*.
 //! 3. `server/admission` gives it a slot, at once or later, and opens its file and socket by [`server::Io::open`].
 //!    A [`transfer::Transfer`] then says what goes next.
 //! 4. [`server::Server::send_ready`] sends that. An ACK comes by `server/replies` to [`transfer::Transfer::on_ack`].
@@ -44,7 +42,7 @@
 //!
 //! # Two reading lanes
 //!
-//! The first lane takes an hour; `tests/house.rs` holds it to 4,000 lines that are not blank:
+//! The first lane takes an hour; `tests/house.rs` holds it, without blank lines, to 4,000 lines:
 //!
 //! - README, `main`, `lib`, `moment`
 //! - `wire/mod`, `wire/request`, `name`
