@@ -317,8 +317,10 @@ impl Daemon {
             Done::Reread(texts) => {
                 let access = &mut self.rules.access;
                 self.rereading.done(now, texts, world, access);
-                if !self.rereading.is_wanted {
-                    self.manager.ready();
+                match self.rereading.is_wanted {
+                    // Once more: a signal came meanwhile, and nothing else may wake the loop.
+                    true => self.rereading.ask(&self.world.helper),
+                    false => self.manager.ready(),
                 }
             }
             Done::Resolved(answer) => {

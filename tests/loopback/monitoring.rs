@@ -512,12 +512,20 @@ fn sigusr1_writes_all_of_it_to_the_log_within_bounds() {
         "{line}"
     );
     server.wait_for_log(&[&address(&second), "pending, 0 bytes, waited "]);
-    let lines = server.log_lines();
-    let last = lines
-        .iter()
-        .rposition(|line| line.contains("slots taken"))
-        .unwrap();
-    let shown = lines[last..]
+    // Once the next answer begins, all of this one is there.
+    let begins = |lines: &[String]| -> Vec<usize> {
+        let all = 0..lines.len();
+        all.filter(|&at| lines[at].contains("slots taken"))
+            .collect()
+    };
+    let answers = begins(&server.log_lines()).len();
+    let lines = eventually("one more answer", PATIENCE, || {
+        server.signal(Signal::SIGUSR1);
+        let lines = server.log_lines();
+        (begins(&lines).len() > answers).then_some(lines)
+    });
+    let begins = begins(&lines);
+    let shown = lines[begins[answers - 1]..begins[answers]]
         .iter()
         .filter(|line| line.contains(": pending, "));
     assert_eq!(shown.count(), 20);
