@@ -131,13 +131,13 @@ impl Io for World {
         else {
             return Incoming::Nothing;
         };
-        match socket.receive(buffer) {
+        match socket.receive(buffer, *is_unheard) {
             // Between bind and connect anybody's packet may have come in, before all that comes from the peer.
-            Ok((_, from)) if *is_unheard && Peer::from(from) != *peer => Incoming::Noise,
-            Ok((reply, _)) => {
+            Ok((_, Some(from))) if Peer::from(from) != *peer => Incoming::Noise,
+            Ok((length, _)) => {
                 *is_unheard = false;
                 self.metrics.traffic.received_datagrams += 1;
-                Incoming::Datagram(reply.len())
+                Incoming::Datagram(length)
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Incoming::Nothing,
             Err(error) if is_about_earlier(&error) => {

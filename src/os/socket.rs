@@ -74,7 +74,7 @@ impl ClientSocket {
     /// for what is left.
     fn throw_away(&self) {
         for _ in 0..THROWN_AWAY_MAX {
-            if self.receive(&mut [0]).is_err() {
+            if self.receive(&mut [0], false).is_err() {
                 return;
             }
         }
@@ -99,14 +99,21 @@ impl ClientSocket {
         Ok(u16::try_from(payload.max(0)).unwrap_or(u16::MAX))
     }
 
-    /// Takes one datagram out of the socket without waiting, as much of it as `buffer` holds, and returns
-    /// who sent it.
+    /// Takes one datagram out of the socket without waiting, as much of it as `buffer` holds. Returns its length and, if
+    /// `asks_who`, who sent it, which costs each datagram something.
     ///
     /// # Errors
     /// `WouldBlock` where nothing is there, or an error that the network reported since the last call.
-    pub fn receive<'b>(&self, buffer: &'b mut [u8]) -> io::Result<(&'b [u8], SocketAddr)> {
-        let (length, from) = self.socket.recv_from(buffer)?;
-        Ok((&buffer[..length], from))
+    pub fn receive(
+        &self,
+        buffer: &mut [u8],
+        asks_who: bool,
+    ) -> io::Result<(usize, Option<SocketAddr>)> {
+        if asks_who {
+            let (length, from) = self.socket.recv_from(buffer)?;
+            return Ok((length, Some(from)));
+        }
+        Ok((self.socket.recv(buffer)?, None))
     }
 
     /// Sends one datagram that is gathered from `pieces`.
