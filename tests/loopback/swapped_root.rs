@@ -263,7 +263,7 @@ fn links_that_are_not_followed_are_named_at_the_start() {
     assert_same(&fetch_bytes(server.address(), "file"), &contents[0]);
 }
 
-/// Asks on, and hears what the old directory has, until so many warnings say why.
+/// Asks on, and hears what the old directory has, until this number of warnings says why.
 #[track_caller]
 fn serves_old_until_warned(server: &Server, old: &[u8], words: &str, times: usize) {
     eventually("a warning", PATIENCE, || {
